@@ -1,0 +1,140 @@
+"""Where the mouth network looks: the crop of a face, fitted to landmarks that do not move in speech.
+
+The crop is a similarity transform (no shear) of a fixed rectangle round a mean face, so it follows
+shift, size and roll of the head, and an opening jaw leaves it where it is.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lipstream.types import Float32, Image
+
+CROP_LEFT, CROP_TOP = -0.768, -0.45
+CROP_WIDTH, CROP_HEIGHT = 1.536, 1.92
+"""The crop's rectangle in outer-eye distances, origin midway between the eyes, y down.
+
+The proportions (0.8 : 1, forehead to below the chin) are those of S3FD boxes padded as Wav2Lip's
+``inference.py`` pads them, so that published weights see the framing they were trained on.
+"""
+
+# Rigid points of the 468-point mesh (eye corners, bridge, tip and base of the nose) and their mean
+# place over 240 frontal frames of one speaker, mirrored and averaged. Units as for the crop.
+_RIGID = {
+    33: (-0.500, -0.009),
+    133: (-0.192, 0.009),
+    362: (0.192, 0.009),
+    263: (0.500, -0.009),
+    168: (0.0, -0.053),
+    6: (0.0, 0.043),
+    197: (0.0, 0.130),
+    195: (0.0, 0.212),
+    5: (0.0, 0.299),
+    4: (0.0, 0.403),
+    2: (0.0, 0.551),
+    98: (-0.196, 0.524),
+    327: (0.196, 0.524),
+    129: (-0.237, 0.439),
+    358: (0.237, 0.439),
+}
+_POINTS = np.array(list(_RIGID))
+_TEMPLATE = np.array(list(_RIGID.values()))
+
+
+def fit_crop(landmarks: Float32) -> Float32:
+    """Fit the crop to a face.
+
+    ``landmarks`` is (468, 2) float32 in image pixels. Returns (2, 3) float32: the affine from unit
+    crop coordinates (u right, v down, both 0 to 1) to image pixels. Least-squares similarity after
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns"
+    (1991), in its closed form for the plane.
+    """
+    seen = landmarks[_POINTS, :2].astype(np.float64)
+    seen_centre, centre = seen.mean(0), _TEMPLATE.mean(0)
+    p, q = _TEMPLATE - centre, seen - seen_centre
+    spread = float((p * p).sum())
+    a = float((p * q).sum()) / spread
+    b = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / spread
+    turn = np.array([[a, -b], [b, a]])
+    shift = seen_centre - turn @ centre
+    corner = turn @ np.array([CROP_LEFT, CROP_TOP]) + shift
+    columns = turn * np.array([CROP_WIDTH, CROP_HEIGHT])
+    return np.column_stack([columns, corner]).astype(np.float32)
+
+
+def pixel_affine(crop: Float32, size: int, row: int = 0) -> Float32:
+    """Return the (2, 3) affine from pixel indices of a (size, size) crop to pixel indices of the image.
+
+    ``row`` is the first row of the part wanted. Pixel i covers [i, i + 1) in both, so a half pixel
+    is added going in and taken off coming out.
+    """
+    linear = crop[:, :2] / np.float32(size)
+    offset = crop[:, 2] + linear @ np.array([0.5, row + 0.5], np.float32) - np.float32(0.5)
+    return np.column_stack([linear, offset]).astype(np.float32)
+
+
+def cut_crop(image: Image, crop: Float32, size: int) -> Image:
+    """Cut a (size, size, 3) uint8 crop out of an image; what lies outside repeats the edge."""
+    shrink = math.sqrt(abs(float(np.linalg.det(crop[:, :2])))) / size
+    if shrink > 1.5:  # area filter: sample a finer crop, then average, so that nothing aliases
+        fine = math.ceil(shrink)
+        cut = _sample(image, crop, size * fine)
+        return np.asarray(cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+    return _sample(image, crop, size)
+
+
+def _sample(image: Image, crop: Float32, size: int) -> Image:
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    affine = pixel_affine(crop, size)
+    cut = cv2.warpAffine(image, affine, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cut, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """Settings of the one-euro filter."""
+
+    min_cutoff_hz: float = 1.0
+    """Cut-off for a face at rest: lower is steadier."""
+    speed_gain: float = 6.0
+    """How fast the cut-off rises with speed, in Hz per crop width a second: higher follows closer."""
+    speed_cutoff_hz: float = 1.0
+    """Cut-off for the speed itself."""
+
+
+class CropSmoother:
+    """Steady the crop of a moving face, from the past alone.
+
+    One-euro filter (Casiez, Roussel, Vogel, "1 € Filter", CHI 2012) over the crop's corners, in
+    units of the crop's width, so the size of the picture does not matter.
+    """
+
+    def __init__(self, fps: float, smoothing: Smoothing | None = None) -> None:
+        self._seconds = 1.0 / fps
+        self._settings = smoothing or Smoothing()
+        self._crop: Float32 | None = None
+        self._speed = np.zeros((2, 3), np.float32)
+
+    def reset(self) -> None:
+        """Forget the face: the next crop passes unchanged."""
+        self._crop = None
+        self._speed = np.zeros((2, 3), np.float32)
+
+    def step(self, crop: Float32) -> Float32:
+        """Return the smoothed (2, 3) crop for the next frame."""
+        if self._crop is None:
+            self._crop = crop.astype(np.float32)
+            return self._crop
+        settings, width = self._settings, float(np.linalg.norm(crop[:, 0]))
+        speed = (crop - self._crop) / np.float32(width * self._seconds)
+        self._speed = self._speed + self._blend(settings.speed_cutoff_hz) * (speed - self._speed)
+        fastest = float(np.abs(self._speed).max())
+        blend = self._blend(settings.min_cutoff_hz + settings.speed_gain * fastest)
+        self._crop = (self._crop + blend * (crop - self._crop)).astype(np.float32)
+        return self._crop
+
+    def _blend(self, cutoff_hz: float) -> np.float32:
+        rate = 2.0 * math.pi * cutoff_hz * self._seconds
+        return np.float32(rate / (rate + 1.0))
