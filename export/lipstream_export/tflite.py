@@ -1,0 +1,235 @@
+"""Turn a small convolutional TensorFlow Lite network into ONNX.
+
+TensorFlow keeps pictures as (N, H, W, C), ONNX as (N, C, H, W). The converted graph takes and gives
+what the original takes and gives; one transpose at each rim keeps the middle in ONNX's own order.
+Weights stored as float16 stay float16 in the file and are cast when the graph is loaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import tflite
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from lipstream.errors import ModelError
+from lipstream_export.tflite_graph import Graph, Step, open_graph
+
+OPSET = 17
+IR_VERSION = 8
+"""The IR version of ONNX 1.12, the first with opset 17: every runtime of today reads it."""
+
+_OPERATOR_NAMES = {
+    number: name for name, number in vars(tflite.BuiltinOperator).items() if isinstance(number, int)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What an input or output of the ONNX graph is called, and its shape without the batch axis."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How to convert one network."""
+
+    name: str
+    input: Port
+    outputs: dict[str, Port]
+    """Name of the tensor in the .tflite -> name and shape it gets."""
+    about: str
+    """Goes into the file as its doc string: origin and licence."""
+
+
+def convert(path: Path, conversion: Conversion) -> onnx.ModelProto:
+    """Return the network in ``path`` as a checked ONNX model with a free batch axis ``N``.
+
+    Raises ModelError when the file is no .tflite, or holds an operator that is not known here.
+    """
+    graph = open_graph(path)
+    inputs, outputs = graph.source.InputsAsNumpy(), graph.source.OutputsAsNumpy()
+    _enter(graph, int(inputs[0]), conversion.input)
+    for number in range(graph.source.OperatorsLength()):
+        operator = graph.source.Operators(number)
+        code = graph.model.OperatorCodes(operator.OpcodeIndex())
+        name = _OPERATOR_NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        if name not in _WRITERS:
+            known = ", ".join(sorted(_WRITERS))
+            raise ModelError(f"{path} uses the operator {name}; only {known} can be converted")
+        taken = [int(index) for index in operator.InputsAsNumpy()]
+        _WRITERS[name](graph, Step(operator, taken, int(operator.OutputsAsNumpy()[0])))
+    for index in outputs:
+        _leave(graph, int(index), conversion)
+    return _finish(graph, conversion)
+
+
+def _enter(graph: Graph, index: int, port: Port) -> None:
+    graph.nodes.append(
+        helper.make_node("Transpose", [port.name], [graph.name(index)], perm=[0, 3, 1, 2])
+    )
+
+
+def _leave(graph: Graph, index: int, conversion: Conversion) -> None:
+    known = graph.source.Tensors(index).Name().decode()
+    if known not in conversion.outputs:
+        raise ModelError(f"output {known!r} of {conversion.name} is not expected")
+    port = conversion.outputs[known]
+    shape = graph.integers(f"{port.name}_shape", [-1, *port.shape])
+    rows = _channels_last(graph, index)
+    graph.nodes.append(helper.make_node("Reshape", [rows, shape], [port.name]))
+
+
+def _channels_last(graph: Graph, index: int) -> str:
+    """Return the name of a tensor in TensorFlow's own order of axes."""
+    name = graph.name(index)
+    if len(graph.shape(index)) != 4:
+        return name
+    last = f"{name}_last"
+    graph.nodes.append(helper.make_node("Transpose", [name], [last], perm=[0, 2, 3, 1]))
+    return last
+
+
+def _finish(graph: Graph, conversion: Conversion) -> onnx.ModelProto:
+    ports = [conversion.input, *conversion.outputs.values()]
+    described = [
+        helper.make_tensor_value_info(port.name, TensorProto.FLOAT, ["N", *port.shape])
+        for port in ports
+    ]
+    body = helper.make_graph(
+        graph.nodes, conversion.name, described[:1], described[1:], initializer=graph.weights
+    )
+    model = helper.make_model(
+        body,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="lipstream",
+        doc_string=conversion.about,
+    )
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _activate(
+    graph: Graph, step: Step, code: int, kind: str, inputs: list[str], **how: Any
+) -> None:
+    """Add a node, and after it the activation TensorFlow Lite fuses into it."""
+    name = graph.name(step.output)
+    if code == tflite.ActivationFunctionType.NONE:
+        graph.nodes.append(helper.make_node(kind, inputs, [name], **how))
+        return
+    if code != tflite.ActivationFunctionType.RELU:
+        raise ModelError(f"the fused activation number {code} cannot be converted")
+    graph.nodes.append(helper.make_node(kind, inputs, [f"{name}_raw"], **how))
+    graph.nodes.append(helper.make_node("Relu", [f"{name}_raw"], [name]))
+
+
+def _pads(graph: Graph, step: Step, options: Any, kernel: tuple[int, int]) -> dict[str, list[int]]:
+    """Return strides and explicit pads; SAME puts the odd pixel below and right."""
+    strides = [options.StrideH(), options.StrideW()]
+    pads = [0, 0, 0, 0]
+    if options.Padding() == tflite.Padding.SAME:
+        sizes, made = graph.shape(step.inputs[0])[1:3], graph.shape(step.output)[1:3]
+        for axis in range(2):
+            whole = max(0, (made[axis] - 1) * strides[axis] + kernel[axis] - sizes[axis])
+            pads[axis], pads[axis + 2] = whole // 2, whole - whole // 2
+    return {"strides": strides, "pads": pads}
+
+
+def _write_convolution(graph: Graph, step: Step) -> None:
+    options = step.options(tflite.Conv2DOptions)
+    kernel = graph.constant(step.inputs[1]).transpose(0, 3, 1, 2)
+    _add_convolution(graph, step, options, kernel, group=1)
+
+
+def _write_depthwise(graph: Graph, step: Step) -> None:
+    options = step.options(tflite.DepthwiseConv2DOptions)
+    if options.DepthMultiplier() != 1:
+        raise ModelError("a depthwise convolution with a multiplier cannot be converted")
+    kernel = graph.constant(step.inputs[1]).transpose(3, 0, 1, 2)
+    _add_convolution(graph, step, options, kernel, group=kernel.shape[0])
+
+
+def _add_convolution(
+    graph: Graph, step: Step, options: Any, kernel: NDArray[Any], *, group: int
+) -> None:
+    if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
+        raise ModelError("a dilated convolution cannot be converted")
+    inputs = [graph.name(step.inputs[0]), graph.weight(step.inputs[1], kernel)]
+    inputs.append(graph.weight(step.inputs[2], graph.constant(step.inputs[2])))
+    size = (int(kernel.shape[2]), int(kernel.shape[3]))
+    how = _pads(graph, step, options, size)
+    code = options.FusedActivationFunction()
+    _activate(graph, step, code, "Conv", inputs, group=group, kernel_shape=list(size), **how)
+
+
+def _write_maximum(graph: Graph, step: Step) -> None:
+    options = step.options(tflite.Pool2DOptions)
+    size = (options.FilterHeight(), options.FilterWidth())
+    how = _pads(graph, step, options, size)
+    inputs, code = [graph.name(step.inputs[0])], options.FusedActivationFunction()
+    _activate(graph, step, code, "MaxPool", inputs, kernel_shape=list(size), **how)
+
+
+def _write_sum(graph: Graph, step: Step) -> None:
+    code = step.options(tflite.AddOptions).FusedActivationFunction()
+    _activate(graph, step, code, "Add", [graph.name(index) for index in step.inputs])
+
+
+def _write_slope(graph: Graph, step: Step) -> None:
+    slope = graph.constant(step.inputs[1]).reshape(-1, 1, 1)
+    inputs = [graph.name(step.inputs[0]), graph.weight(step.inputs[1], slope)]
+    graph.nodes.append(helper.make_node("PRelu", inputs, [graph.name(step.output)]))
+
+
+def _write_relu(graph: Graph, step: Step) -> None:
+    taken, made = graph.name(step.inputs[0]), graph.name(step.output)
+    graph.nodes.append(helper.make_node("Relu", [taken], [made]))
+
+
+def _write_pad(graph: Graph, step: Step) -> None:
+    before_after = graph.constant(step.inputs[1])[[0, 3, 1, 2]]
+    pads = graph.integers(f"p{step.output}", [int(size) for size in before_after.T.ravel()])
+    inputs = [graph.name(step.inputs[0]), pads]
+    graph.nodes.append(helper.make_node("Pad", inputs, [graph.name(step.output)]))
+
+
+def _write_reshape(graph: Graph, step: Step) -> None:
+    rows = _channels_last(graph, step.inputs[0])
+    shape = graph.shape(step.output)
+    if len(shape) == 4:
+        raise ModelError("a reshape to four axes cannot be converted")
+    target = graph.integers(f"s{step.output}", [-1, *shape[1:]])
+    graph.nodes.append(helper.make_node("Reshape", [rows, target], [graph.name(step.output)]))
+
+
+def _write_concatenation(graph: Graph, step: Step) -> None:
+    options = step.options(tflite.ConcatenationOptions)
+    axis = options.Axis()
+    if len(graph.shape(step.output)) == 4:
+        axis = [0, 2, 3, 1][axis]
+    inputs = [graph.name(index) for index in step.inputs]
+    _activate(graph, step, options.FusedActivationFunction(), "Concat", inputs, axis=axis)
+
+
+def _keep_constant(graph: Graph, step: Step) -> None:
+    graph.constants[step.output] = graph.constant(step.inputs[0])
+
+
+_WRITERS: dict[str, Callable[[Graph, Step], None]] = {
+    "ADD": _write_sum,
+    "CONCATENATION": _write_concatenation,
+    "CONV_2D": _write_convolution,
+    "DEPTHWISE_CONV_2D": _write_depthwise,
+    "DEQUANTIZE": _keep_constant,
+    "MAX_POOL_2D": _write_maximum,
+    "PAD": _write_pad,
+    "PRELU": _write_slope,
+    "RELU": _write_relu,
+    "RESHAPE": _write_reshape,
+}
