@@ -4,7 +4,7 @@ LipstreamError
 ├── InputError            a value, file or message from outside is not usable
 │   ├── MediaError        a sound, picture or video cannot be read or written
 │   └── FaceNotFound      there is no face where one is needed
-├── ModelError            a checkpoint, ONNX file or manifest is missing, corrupt or of another network
+├── ModelError            a checkpoint, ONNX file or manifest is missing, corrupt or another
 ├── AvatarError           an avatar pack is missing, corrupt or of another version
 ├── BackendUnavailable    a backend asked for by name cannot run here
 └── ServerError           the server cannot start, or has no place for one more session

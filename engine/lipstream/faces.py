@@ -1,4 +1,4 @@
-"""Where the mouth network looks: the crop of a face, fitted to landmarks that do not move in speech.
+"""Where the mouth network looks: the crop of a face, fitted to points that rest in speech.
 
 The crop is a similarity transform (no shear) of a fixed rectangle round a mean face, so it follows
 shift, size and roll of the head, and an opening jaw leaves it where it is.
@@ -65,7 +65,7 @@ def fit_crop(landmarks: Float32) -> Float32:
 
 
 def pixel_affine(crop: Float32, size: int, row: int = 0) -> Float32:
-    """Return the (2, 3) affine from pixel indices of a (size, size) crop to pixel indices of the image.
+    """Return the (2, 3) affine from pixels of a (size, size) crop to pixels of the image.
 
     ``row`` is the first row of the part wanted. Pixel i covers [i, i + 1) in both, so a half pixel
     is added going in and taken off coming out.
@@ -99,7 +99,7 @@ class Smoothing:
     min_cutoff_hz: float = 1.0
     """Cut-off for a face at rest: lower is steadier."""
     speed_gain: float = 6.0
-    """How fast the cut-off rises with speed, in Hz per crop width a second: higher follows closer."""
+    """How the cut-off rises with speed, Hz per crop width a second: higher follows closer."""
     speed_cutoff_hz: float = 1.0
     """Cut-off for the speed itself."""
 

@@ -1,0 +1,212 @@
+"""Avatar packs: a prepared face in one file, checked and memory-mapped.
+
+Layout, little-endian: 8 bytes magic, uint32 version, uint32 header length, 32 bytes SHA-256 of all
+that follows, the header (JSON, UTF-8), zero bytes up to a multiple of 64, then the sections that
+the header names by offset from there. Nothing is executed on loading.
+"""
+
+import hashlib
+import json
+import mmap
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.errors import AvatarError, InputError
+from lipstream.faces import cut_crop
+from lipstream.model import embedded_folder
+from lipstream.types import Array, Float32, Image
+
+VERSION = 1
+Codec = Literal["raw", "jpeg"]
+EMBEDDED = "ada"
+"""Name of the avatar that is used when none is given."""
+_MAGIC = b"LIPAVTR\0"
+_PREFIX = struct.Struct("<8sII32s")
+_ALIGN = 64
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Avatar:
+    """The frames of a face and where its crop lies in each; they repeat for ever."""
+
+    name: str
+    licence: str
+    fps: Fraction
+    """Rate at which the frames were made."""
+    frames: NDArray[np.uint8]
+    """(F, H, W, 3) uint8 BGR, read-only."""
+    crops: Float32
+    """(F, 2, 3) float32: unit crop coordinates to pixels (``faces.fit_crop``), read-only."""
+
+    @classmethod
+    def from_frames(
+        cls,
+        frames: Sequence[Image] | NDArray[np.uint8],
+        crops: Sequence[Float32] | Float32,
+        *,
+        fps: Fraction | int = 25,
+        name: str = "avatar",
+        licence: str = "unknown",
+    ) -> Self:
+        """Make an avatar of frames of one size and the crop of each; the arrays are copied."""
+        pictures, affines = np.array(frames, np.uint8), np.array(crops, np.float32)
+        if pictures.ndim != 4 or pictures.shape[-1] != 3 or len(pictures) == 0:
+            raise InputError(f"avatar frames must be (F, H, W, 3) with F > 0, got {pictures.shape}")
+        if affines.shape != (len(pictures), 2, 3) or not np.isfinite(affines).all():
+            raise InputError(
+                f"an avatar of {len(pictures)} frames needs as many finite (2, 3) crops,"
+                f" got {affines.shape}"
+            )
+        return cls(name, licence, Fraction(fps), _frozen(pictures), _frozen(affines))
+
+    @classmethod
+    def open(cls, path: Path | None = None) -> Self:
+        """Open a pack, by default the embedded avatar.
+
+        Raw frames stay in the file and are mapped; JPEG frames are decoded. Raises AvatarError when
+        the file is missing, of another version or damaged.
+        """
+        path = path or embedded_folder() / "avatars" / f"{EMBEDDED}.avatar"
+        header, body = _read_pack(path)
+        try:
+            frames = _load_frames(header, body)
+            crops = _section(header, body, "crops")
+            if frames.ndim != 4 or crops.shape != (len(frames), 2, 3):
+                raise ValueError("its sections do not fit together")
+            fps = Fraction(*header["fps"])
+            return cls(str(header["name"]), str(header["licence"]), fps, frames, crops)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError, cv2.error) as error:
+            raise AvatarError(f"{path} is not a usable avatar: {error}; make it again") from error
+
+    def save(self, path: Path, codec: Codec = "raw") -> None:
+        """Write the pack under a temporary name, then rename it."""
+        sections: dict[str, Array] = {"crops": self.crops}
+        if codec == "raw":
+            sections["frames"] = self.frames
+        else:
+            sections["frames"], sections["ends"] = _encode(self.frames)
+        content = _pack(self._header(codec), sections)
+        temporary = path.with_name(path.name + ".part")
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise AvatarError(f"{path} cannot be written: {error.strerror}") from error
+
+    def _header(self, codec: Codec) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "licence": self.licence,
+            "fps": [self.fps.numerator, self.fps.denominator],
+            "codec": codec,
+        }
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.frames)
+
+    @property
+    def height(self) -> int:
+        """Height of a frame in pixels."""
+        return int(self.frames.shape[1])
+
+    @property
+    def width(self) -> int:
+        """Width of a frame in pixels."""
+        return int(self.frames.shape[2])
+
+    def at(self, index: int, fps: Fraction) -> int:
+        """Return which of the avatar's frames shows under output frame ``index`` at ``fps``."""
+        return int(index * self.fps / fps) % len(self.frames)
+
+    def cut_crops(self, size: int) -> NDArray[np.uint8]:
+        """Cut the face out of every frame: (F, size, size, 3) uint8 BGR, new."""
+        pairs = zip(self.frames, self.crops, strict=True)
+        return np.stack([cut_crop(frame, crop, size) for frame, crop in pairs])
+
+
+def _frozen(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
+
+
+def _read_pack(path: Path) -> tuple[dict[str, Any], memoryview]:
+    try:
+        with path.open("rb") as opened:
+            mapped = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        reason = "it is empty" if isinstance(error, ValueError) else error.strerror
+        raise AvatarError(
+            f"avatar {path} cannot be read: {reason}; make one with 'lipstream avatar make'"
+        ) from error
+    if len(mapped) < _PREFIX.size or mapped[:8] != _MAGIC:
+        raise AvatarError(f"{path} is not an avatar pack; make one with 'lipstream avatar make'")
+    _, version, length, digest = _PREFIX.unpack(mapped[: _PREFIX.size])
+    if version != VERSION:
+        raise AvatarError(
+            f"{path} is version {version}, this program reads {VERSION}: make it again"
+        )
+    if hashlib.sha256(mapped[_PREFIX.size :]).digest() != digest:
+        raise AvatarError(f"{path} is damaged (its checksum differs): copy or make it again")
+    header = json.loads(bytes(mapped[_PREFIX.size : _PREFIX.size + length]))
+    return header, mapped[_aligned(_PREFIX.size + length) :]
+
+
+def _pack(header: dict[str, Any], sections: dict[str, Array]) -> bytes:
+    offset, blobs = 0, []
+    table: dict[str, Any] = {}
+    for name, array in sections.items():
+        blob = np.ascontiguousarray(array).tobytes()
+        table[name] = {"offset": offset, "dtype": array.dtype.str, "shape": array.shape}
+        blobs.append(blob.ljust(_aligned(len(blob)), b"\0"))
+        offset += len(blobs[-1])
+    text = json.dumps({**header, "sections": table}).encode()
+    padding = b"\0" * (_aligned(_PREFIX.size + len(text)) - _PREFIX.size - len(text))
+    rest = b"".join([text, padding, *blobs])
+    return _PREFIX.pack(_MAGIC, VERSION, len(text), hashlib.sha256(rest).digest()) + rest
+
+
+def _section(header: dict[str, Any], body: memoryview, name: str) -> Any:
+    entry = header["sections"][name]
+    dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+    if dtype.hasobject:
+        raise ValueError(f"section {name} has dtype {dtype}")
+    count = int(np.prod(shape))
+    return _frozen(np.frombuffer(body, dtype, count, int(entry["offset"])).reshape(shape))
+
+
+def _load_frames(header: dict[str, Any], body: memoryview) -> NDArray[np.uint8]:
+    stored: NDArray[np.uint8] = _section(header, body, "frames")
+    if header["codec"] == "raw":
+        return stored
+    if header["codec"] != "jpeg":
+        raise ValueError(f"it holds frames in codec {header['codec']}")
+    ends = _section(header, body, "ends")
+    decode: Callable[[Any], Any] = lambda jpeg: cv2.imdecode(jpeg, cv2.IMREAD_COLOR)  # noqa: E731
+    with ThreadPoolExecutor(2, "avatar-decode") as pool:
+        pictures = list(pool.map(decode, np.split(stored, ends[:-1])))
+    if any(picture is None for picture in pictures):
+        raise ValueError("a frame cannot be decoded")
+    frames: NDArray[np.uint8] = _frozen(np.stack(pictures))
+    return frames
+
+
+def _encode(frames: NDArray[np.uint8]) -> tuple[Array, Array]:
+    settings = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    blobs = [cv2.imencode(".jpg", frame, settings)[1].ravel() for frame in frames]
+    return np.concatenate(blobs), np.cumsum([len(blob) for blob in blobs])
+
+
+def _aligned(length: int) -> int:
+    return -(-length // _ALIGN) * _ALIGN

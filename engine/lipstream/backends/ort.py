@@ -1,0 +1,64 @@
+"""ONNX Runtime on the CPU: runs anywhere."""
+
+from pathlib import Path
+from typing import Self
+
+import onnxruntime as ort
+
+from lipstream.backends import TensorInfo
+from lipstream.errors import BackendUnavailable, ModelError
+from lipstream.types import Array
+
+_PROVIDER = "CPUExecutionProvider"
+_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
+
+
+class OnnxRuntimeCpu:
+    """A graph in ONNX Runtime's CPU provider, fp32."""
+
+    name = "cpu"
+
+    def __init__(self, session: "ort.InferenceSession") -> None:
+        self._session: ort.InferenceSession | None = session
+        self.inputs = {node.name: _describe(node) for node in session.get_inputs()}
+        self.outputs = {node.name: _describe(node) for node in session.get_outputs()}
+        self._wanted = list(self.outputs)
+
+    @classmethod
+    def open(cls, onnx: Path, threads: int) -> Self:
+        """Load ``onnx``; raises ModelError when ONNX Runtime cannot read it."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Spinning workers would take the core that encodes video between two frames.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            session = ort.InferenceSession(str(onnx), options, providers=[_PROVIDER])
+        except Exception as error:  # its errors share no base but Exception
+            raise ModelError(
+                f"{onnx.name} is not a graph ONNX Runtime can load: {_line(error)}"
+            ) from error
+        if session.get_providers()[0] != _PROVIDER:
+            raise BackendUnavailable(
+                f"ONNX Runtime gave {session.get_providers()[0]} for {_PROVIDER}"
+            )
+        return cls(session)
+
+    def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run once; the outputs are new arrays."""
+        assert self._session is not None, "closed"
+        return dict(zip(self._wanted, self._session.run(self._wanted, feeds), strict=True))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def _describe(node: "ort.NodeArg") -> TensorInfo:
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return TensorInfo(shape, _DTYPES.get(node.type, node.type))
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

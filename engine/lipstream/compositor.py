@@ -1,0 +1,132 @@
+"""Put the painted mouth into the picture so that nobody sees where.
+
+A network paints 48 rows of a 96-pixel face; pasted as they are, they blur the skin and show an
+edge. So only the *change* is pasted: the difference between what the network painted and the same
+rows of the avatar's own face, scaled up and added. Where nothing moves the picture stays as it was,
+to the pixel. Where the change is large, the fine detail of the resting mouth is faded out, or its
+closed lips would show through the open ones.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.faces import cut_crop, pixel_affine
+from lipstream.types import Float32, Image
+
+_FEATHER_TOP, _FEATHER_SIDE, _FEATHER_BOTTOM = 0.06, 0.10, 0.05
+"""Width of the soft edge, in crop sides."""
+_DETAIL_FADE = (4.0, 20.0)
+"""Change in levels from which detail starts to fade, and at which it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class MouthArea:
+    """The rows of a crop that a network paints."""
+
+    face_size: int
+    """Side of the crop, pixels."""
+    top: int
+    """First painted row."""
+    bottom: int
+    """One past the last painted row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One avatar picture and what is known of it before any sound."""
+
+    image: Image
+    """(H, W, 3) uint8 BGR, never written to."""
+    rest: NDArray[np.uint8]
+    """(rows, S, 3) uint8 BGR: the picture's own mouth, as the network sees it."""
+    affine: Float32
+    """(2, 3) float32: pixels of ``rest`` to pixels of ``image``."""
+    region: tuple[slice, slice]
+    """Rows and columns of ``image`` that the mouth can touch."""
+
+
+class Compositor:
+    """Paste mouths of one area into pictures. Holds no picture; one thread at a time."""
+
+    def __init__(self, area: MouthArea) -> None:
+        self._area = area
+        self._feather = _feather(area)
+        edge = (self._feather < 0.5) & (
+            np.indices(self._feather.shape)[0] < len(self._feather) // 2
+        )
+        self._edge = edge.astype(np.float32) / np.float32(edge.sum())
+
+    def target(self, image: Image, crop: Float32) -> Target:
+        """Prepare a picture and its (2, 3) unit crop for pasting."""
+        area = self._area
+        rest = cut_crop(image, crop, area.face_size)[area.top : area.bottom]
+        affine = pixel_affine(crop, area.face_size, area.top)
+        return Target(image, rest, affine, _region(image, affine, rest.shape))
+
+    def paste(self, target: Target, mouth: NDArray[np.uint8], openness: float = 1.0) -> Image:
+        """Return a new picture with ``mouth`` (rows, S, 3) in it.
+
+        ``openness`` from 0 to 1 fades between the picture's own mouth and the network's.
+        """
+        image = target.image.copy()
+        rows, columns = target.region
+        if openness <= 0.0 or rows.start >= rows.stop or columns.start >= columns.stop:
+            return image
+        layers = self._layers(target, mouth, openness)
+        spread = _warp(layers, target)
+        spread_rest = _warp(target.rest, target).astype(np.float32)
+        own = image[rows, columns].astype(np.float32)
+        detail = own - spread_rest
+        own += spread[..., :3] - detail * spread[..., 3:]
+        image[rows, columns] = cv2.convertScaleAbs(np.maximum(own, 0.0))
+        return image
+
+    def _layers(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Float32:
+        """Return (rows, S, 4) float32: the change in B, G, R and how much detail to fade."""
+        change = mouth.astype(np.float32) - target.rest
+        change -= np.einsum("ij,ijc->c", self._edge, change)  # colour match along the seam
+        weight = self._feather * np.float32(openness)
+        size = cv2.GaussianBlur(np.abs(change).max(2), (0, 0), 1.0)
+        start, full = _DETAIL_FADE
+        fade = np.clip((size - start) / (full - start), 0.0, 1.0)
+        layers = np.empty((*fade.shape, 4), np.float32)
+        layers[..., :3] = change * weight[..., None]
+        layers[..., 3] = fade * weight
+        return layers
+
+
+def _feather(area: MouthArea) -> Float32:
+    rows, size = area.bottom - area.top, area.face_size
+    v = (np.arange(rows) + 0.5) / size
+    u = (np.arange(size) + 0.5) / size
+    across = _smooth(u / _FEATHER_SIDE) * _smooth((1.0 - u) / _FEATHER_SIDE)
+    down = _smooth(v / _FEATHER_TOP) * _smooth((rows / size - v) / _FEATHER_BOTTOM)
+    return (down[:, None] * across[None, :]).astype(np.float32)
+
+
+def _smooth(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    t = np.clip(x, 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def _region(image: Image, affine: Float32, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    height, width = shape[:2]
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float32)
+    places = corners @ affine.T
+    low = np.maximum(np.floor(places.min(0)).astype(int), 0)
+    high = np.minimum(np.ceil(places.max(0)).astype(int) + 1, [image.shape[1], image.shape[0]])
+    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+
+
+def _warp(layers: NDArray[np.uint8] | Float32, target: Target) -> Float32:
+    """Scale (rows, S, C) up into the target's region; outside the layers there is nothing."""
+    rows, columns = target.region
+    affine = target.affine.copy()
+    affine[:, 2] -= (columns.start, rows.start)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    border = cv2.BORDER_REPLICATE if layers.dtype == np.uint8 else cv2.BORDER_CONSTANT
+    warped = cv2.warpAffine(layers, affine, size, flags=cv2.INTER_CUBIC, borderMode=border)
+    return np.asarray(warped)

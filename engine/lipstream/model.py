@@ -1,0 +1,187 @@
+"""A mouth model: two graphs and their manifest, opened and checked.
+
+``face`` runs once for each avatar frame when the avatar is prepared; ``mouth`` runs for each frame
+shown. A model folder holds ``model.toml`` and the two ONNX files it names.
+"""
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.backends import Backend, open_backend
+from lipstream.errors import ModelError
+from lipstream.mel import BANDS
+from lipstream.types import Array, Float32
+
+FORMAT = 1
+Features = dict[str, Array]
+"""Feature name -> array whose first axis counts faces."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelManifest:
+    """What ``model.toml`` says."""
+
+    name: str
+    version: str
+    licence: str
+    source: str
+    face_size: int
+    """Side of the square crop, pixels."""
+    mel_columns: int
+    """Mel columns one frame needs."""
+    window_start_ms: int
+    """Start of the mel window against the frame's own time, milliseconds."""
+    mouth_top: int
+    """First crop row the network paints."""
+    mouth_bottom: int
+    """One past the last crop row the network paints."""
+    features: tuple[str, ...]
+    """Names of the arrays that go from ``face`` to ``mouth``."""
+
+
+def embedded_folder() -> Path:
+    """Return the folder of the models and avatars that come with the package."""
+    return Path(str(files("lipstream_models") / "embedded"))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+class MouthModel:
+    """The two graphs of a mouth model in one backend. Used by one thread."""
+
+    def __init__(self, manifest: ModelManifest, face: Backend, mouth: Backend) -> None:
+        self.manifest = manifest
+        self._face, self._mouth = face, mouth
+
+    @classmethod
+    def open(cls, folder: Path | None = None, *, backend: str = "auto", threads: int = 0) -> Self:
+        """Open a model folder, by default the embedded one.
+
+        Raises ModelError when a part is missing, fails its checksum or does not fit the manifest,
+        and BackendUnavailable when the backend asked for cannot run here.
+        """
+        folder = folder or embedded_folder() / "mouth"
+        written = _read_toml(folder)
+        manifest = _parse_manifest(written, folder)
+        paths = [_checked_file(folder, written, part) for part in ("face", "mouth")]
+        face, mouth = (open_backend(path, backend, threads) for path in paths)
+        _check_graphs(manifest, face, mouth)
+        return cls(manifest, face, mouth)
+
+    def face_features(self, crops: NDArray[np.uint8]) -> Features:
+        """Compute what ``mouth`` needs to know of (N, S, S, 3) uint8 BGR crops; new arrays."""
+        features = self._face.run({"face": np.ascontiguousarray(crops)})
+        return {name: features[name].copy() for name in self.manifest.features}
+
+    def mouth(self, mel: Float32, features: Features) -> NDArray[np.uint8]:
+        """Paint the mouths of N frames.
+
+        ``mel`` is (N, 1, 80, columns) float32. Returns (N, rows, S, 3) uint8 BGR: the crop's rows
+        ``mouth_top`` to ``mouth_bottom``. The array is reused by the next call.
+        """
+        return self._mouth.run({"mel": mel, **features})["mouth"]
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend in use."""
+        return self._mouth.name
+
+    def close(self) -> None:
+        """Free both graphs."""
+        self._face.close()
+        self._mouth.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _read_toml(folder: Path) -> dict[str, Any]:
+    path = folder / "model.toml"
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(
+            f"no model in {folder}: there is no model.toml; make one with 'lipstream export'"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelError(f"{path} cannot be read: {error}; export the model again") from error
+
+
+def _parse_manifest(written: dict[str, Any], folder: Path) -> ModelManifest:
+    if written.get("format") != FORMAT:
+        found = written.get("format")
+        raise ModelError(
+            f"{folder / 'model.toml'} has format {found}, this version reads {FORMAT}: export again"
+        )
+    try:
+        top, bottom = (int(row) for row in written["mouth_rows"])
+        return ModelManifest(
+            name=str(written["name"]),
+            version=str(written["version"]),
+            licence=str(written["licence"]),
+            source=str(written["source"]),
+            face_size=int(written["face_size"]),
+            mel_columns=int(written["mel_columns"]),
+            window_start_ms=int(written["window_start_ms"]),
+            mouth_top=top,
+            mouth_bottom=bottom,
+            features=tuple(str(name) for name in written["features"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder / 'model.toml'} lacks or misstates {error}: export the model again"
+        ) from error
+
+
+def _checked_file(folder: Path, written: dict[str, Any], part: str) -> Path:
+    entry = written.get("files", {}).get(part)
+    if not isinstance(entry, dict) or not {"path", "sha256"} <= entry.keys():
+        raise ModelError(f"{folder / 'model.toml'} does not name its {part} graph: export again")
+    path = folder / str(entry["path"])
+    if path.parent != folder:
+        raise ModelError(f"{folder / 'model.toml'} points outside its folder: {entry['path']}")
+    if not path.is_file():
+        raise ModelError(f"{path} is missing: export the model again")
+    found = sha256_of(path)
+    if found != entry["sha256"]:
+        raise ModelError(
+            f"{path} is damaged: its sha256 begins {found[:12]}, model.toml says"
+            f" {str(entry['sha256'])[:12]}; copy or export it again"
+        )
+    return path
+
+
+def _check_graphs(manifest: ModelManifest, face: Backend, mouth: Backend) -> None:
+    size, rows = manifest.face_size, manifest.mouth_bottom - manifest.mouth_top
+    _check_tensor("face graph, input face", face.inputs.get("face"), (size, size, 3))
+    _check_tensor("mouth graph, output mouth", mouth.outputs.get("mouth"), (rows, size, 3))
+    mel = (1, BANDS, manifest.mel_columns)
+    _check_tensor("mouth graph, input mel", mouth.inputs.get("mel"), mel)
+    wanted = set(manifest.features)
+    if not wanted <= face.outputs.keys() or set(mouth.inputs) != wanted | {"mel"}:
+        raise ModelError(
+            f"model '{manifest.name}': the features in model.toml are not those of its graphs"
+        )
+
+
+def _check_tensor(what: str, found: Any, wanted: tuple[int, ...]) -> None:
+    shape = None if found is None else found.shape[1:]
+    fits = shape is not None and len(shape) == len(wanted)
+    if not fits or any(a not in (None, b) for a, b in zip(shape or (), wanted, strict=False)):
+        raise ModelError(
+            f"{what}: shape (N, {', '.join(map(str, wanted))}) expected, found {shape}"
+        )

@@ -1,0 +1,168 @@
+"""One session: sound in, pictures out. No thread, no clock, no file.
+
+    pcm -> ring (session rate) ------------------------------> the frame's own samples
+        -> resampler -> ring (16 kHz) -> mel window -> mouth -> compositor -> AvFrame
+
+A frame is ready when the ring holds every sample its mel window is a function of. Who drives the
+pipeline runs the mouth model between ``next_request`` and ``complete``; ``lips.py`` does it in a
+loop, ``worker.py`` for many sessions on one thread.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.audio import Resampler, check_pcm
+from lipstream.avatar import Avatar
+from lipstream.compositor import Compositor, MouthArea, Target
+from lipstream.errors import InputError
+from lipstream.mel import mel_columns
+from lipstream.model import Features, MouthModel
+from lipstream.ring import RingBuffer
+from lipstream.silence import SilenceGate
+from lipstream.timing import MODEL_RATE, Span, Timing
+from lipstream.types import AvFrame, Float32, Pcm
+
+_RING_SECONDS = 2
+_LARGEST_PIECE_SECONDS = 0.25
+"""Sound is taken in pieces no longer than this, so that a ring never overruns."""
+_PREPARE_BATCH = 16
+_GATE_BEFORE, _GATE_AFTER = MODEL_RATE * 40 // 1000, MODEL_RATE * 120 // 1000
+"""The gate hears from 40 ms before a frame to 120 ms after its start: lips open before sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAvatar:
+    """An avatar and the features a model found in its frames; shared by sessions, never written."""
+
+    avatar: Avatar
+    targets: tuple[Target, ...]
+    features: Features
+    """Name -> (F, ...) array."""
+
+    @classmethod
+    def prepare(cls, avatar: Avatar, model: MouthModel) -> "PreparedAvatar":
+        """Run the face graph over every frame, once."""
+        compositor = make_compositor(model)
+        pairs = zip(avatar.frames, avatar.crops, strict=True)
+        targets = tuple(compositor.target(frame, crop) for frame, crop in pairs)
+        crops = avatar.cut_crops(model.manifest.face_size)
+        starts = range(0, len(crops), _PREPARE_BATCH)
+        parts = [model.face_features(crops[at : at + _PREPARE_BATCH]) for at in starts]
+        names = model.manifest.features
+        return cls(avatar, targets, {n: np.concatenate([part[n] for part in parts]) for n in names})
+
+    def features_at(self, index: int) -> Features:
+        """Return views of the features of one avatar frame, first axis 1."""
+        return {name: bank[index : index + 1] for name, bank in self.features.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class MouthRequest:
+    """What the mouth model needs for one frame."""
+
+    index: int
+    """Frame number."""
+    mel: Float32
+    """(1, 1, 80, columns) float32."""
+    features: Features
+    """Features of the avatar frame under it, first axis 1."""
+
+
+def make_compositor(model: MouthModel) -> Compositor:
+    """Return a compositor for the rows that ``model`` paints."""
+    manifest = model.manifest
+    return Compositor(MouthArea(manifest.face_size, manifest.mouth_top, manifest.mouth_bottom))
+
+
+class Pipeline:
+    """The state of one session."""
+
+    def __init__(self, prepared: PreparedAvatar, timing: Timing, compositor: Compositor) -> None:
+        self.timing = timing
+        self._prepared = prepared
+        self._compositor = compositor
+        self._resampler = Resampler(timing.rate)
+        self._sound = RingBuffer(timing.rate * _RING_SECONDS)
+        self._model_sound = RingBuffer(MODEL_RATE * _RING_SECONDS, np.float32)
+        self._gate = SilenceGate()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all sound: the next sample is number 0, the next frame is frame 0."""
+        self._resampler.reset()
+        self._sound.clear()
+        self._model_sound.clear()
+        self._gate.reset()
+        self._next = 0
+        self._frames: int | None = None
+
+    def feed(self, pcm: Pcm) -> None:
+        """Take (n,) int16 at the session's rate, n at most ``largest_piece``. Drain it after."""
+        if self._frames is not None:
+            raise InputError("this sound has ended: call reset() before feeding the next one")
+        self._sound.append(pcm)
+        self._model_sound.append(self._resampler.feed(pcm))
+
+    def flush(self) -> None:
+        """Say that the sound has ended: the frames left are those that cover its last sample."""
+        if self._frames is None:
+            self._frames = self.timing.frame_count(self._sound.stop)
+            self._model_sound.append(self._resampler.flush())
+
+    @property
+    def fed_samples(self) -> int:
+        """Session samples taken so far."""
+        return self._sound.stop
+
+    @property
+    def next_index(self) -> int:
+        """Number of the next frame."""
+        return self._next
+
+    def next_request(self) -> MouthRequest | None:
+        """Return what the next frame needs, or None when its sound is not all there yet."""
+        span = self.timing.mel_span(self._next)
+        if self._frames is None and span.stop > self._model_sound.stop:
+            return None
+        if self._frames is not None:
+            if self._next >= self._frames:
+                return None
+            missing = span.stop - self._model_sound.stop
+            self._model_sound.append(np.zeros(max(0, missing), np.float32))
+        mel = mel_columns(self._model_sound.read(span))[None, None]
+        shown = self._prepared.avatar.at(self._next, self.timing.fps)
+        return MouthRequest(self._next, mel, self._prepared.features_at(shown))
+
+    def complete(self, request: MouthRequest, mouth: NDArray[np.uint8]) -> AvFrame:
+        """Turn the (rows, S, 3) mouth painted for ``request`` into the next frame."""
+        assert request.index == self._next, "requests are completed in order"
+        openness = self._gate.step(self._around(request.index))
+        shown = self._prepared.avatar.at(request.index, self.timing.fps)
+        image = self._compositor.paste(self._prepared.targets[shown], mouth, openness)
+        span = self.timing.frame_span(request.index)
+        heard = Span(span.start, min(span.stop, self._sound.stop))
+        self._next += 1
+        return AvFrame(request.index, image, self._sound.read(heard), span.start, openness)
+
+    def _around(self, index: int) -> Float32:
+        start = int(index * MODEL_RATE / self.timing.fps)
+        stop = min(start + _GATE_AFTER, self._model_sound.stop)
+        return self._model_sound.read(Span(start - _GATE_BEFORE, max(stop, start - _GATE_BEFORE)))
+
+
+def pieces(pcm: Pcm, rate: int) -> Iterator[Pcm]:
+    """Cut sound into views short enough for ``Pipeline.feed``; raises InputError when unusable."""
+    length = int(rate * _LARGEST_PIECE_SECONDS)
+    checked = check_pcm(pcm)
+    for at in range(0, len(checked), length):
+        yield checked[at : at + length]
+
+
+def drain(pipeline: Pipeline, model: MouthModel) -> Iterator[AvFrame]:
+    """Run the mouth model for every frame that is ready."""
+    while (request := pipeline.next_request()) is not None:
+        mouth = model.mouth(request.mel, request.features)
+        yield pipeline.complete(request, mouth[0])

@@ -1,0 +1,62 @@
+"""The last part of an endless signal, addressed by absolute sample index."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.timing import Span
+from lipstream.types import Array
+
+
+class RingBuffer:
+    """Keep the newest ``capacity`` samples of a signal whose samples are numbered from 0.
+
+    Not thread-safe: one thread writes and reads.
+    """
+
+    def __init__(self, capacity: int, dtype: type[np.generic] = np.int16) -> None:
+        self._samples: NDArray[np.generic] = np.zeros(capacity, dtype)
+        self._stop = 0
+
+    @property
+    def start(self) -> int:
+        """Absolute index of the oldest sample still held."""
+        return max(0, self._stop - len(self._samples))
+
+    @property
+    def stop(self) -> int:
+        """Absolute index one past the newest sample."""
+        return self._stop
+
+    def append(self, samples: Array) -> None:
+        """Add (n,) samples at the end; the oldest fall out when the ring is full."""
+        capacity = len(self._samples)
+        kept = samples[-capacity:]
+        at = (self._stop + len(samples) - len(kept)) % capacity
+        head = min(len(kept), capacity - at)
+        self._samples[at : at + head] = kept[:head]
+        self._samples[: len(kept) - head] = kept[head:]
+        self._stop += len(samples)
+
+    def read(self, span: Span) -> Array:
+        """Copy out (len(span),) samples. Before index 0 there is silence.
+
+        Raises IndexError when the span has fallen out of the ring or has not come in yet.
+        """
+        if span.stop > self._stop or (span.start < self.start and self.start > 0):
+            held = f"[{self.start}, {self._stop})"
+            raise IndexError(f"samples [{span.start}, {span.stop}) asked for, {held} held")
+        out = np.zeros(len(span), self._samples.dtype)
+        first = max(span.start, 0)
+        if first >= span.stop:
+            return out
+        capacity, wanted = len(self._samples), span.stop - first
+        at = first % capacity
+        head = min(wanted, capacity - at)
+        into = out[first - span.start :]
+        into[:head] = self._samples[at : at + head]
+        into[head:wanted] = self._samples[: wanted - head]
+        return out
+
+    def clear(self) -> None:
+        """Forget everything: the next sample is number 0."""
+        self._stop = 0
