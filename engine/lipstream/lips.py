@@ -10,7 +10,7 @@ from lipstream.audio import check_rate
 from lipstream.avatar import Avatar
 from lipstream.errors import InputError
 from lipstream.model import MouthModel
-from lipstream.pipeline import Pipeline, PreparedAvatar, drain, make_compositor, pieces
+from lipstream.pipeline import Pipeline, PreparedAvatar, Scene, drain, make_compositor, pieces
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import AvFrame, Pcm
 
@@ -51,9 +51,9 @@ class LipSync:
         for frame in lips.flush(): ...
     """
 
-    def __init__(self, model: MouthModel, prepared: PreparedAvatar, timing: Timing) -> None:
+    def __init__(self, model: MouthModel, scene: Scene, timing: Timing) -> None:
         self._model = model
-        self._pipeline = Pipeline(prepared, timing, make_compositor(model))
+        self._pipeline = Pipeline(scene, timing, make_compositor(model))
 
     @classmethod
     def open(cls, options: Options | None = None) -> Self:

@@ -1,9 +1,8 @@
 """One schedule for sound and picture.
 
-Frames are pushed as the engine makes them and taken out by two tracks that know nothing of each
-other. Both count *output samples* from the moment playing began, so they cannot drift. Sound is
-never dropped to catch up, and a late picture repeats the one before it. When no sound is there in
-time, silence goes out and the rest of the session, sound and picture alike, moves back by as much.
+Sound is heard ``delay_ms`` after it came in, come what may; a picture is shown with the sample its
+frame starts at. Two tracks that know nothing of each other ask for what is due at an output sample,
+so they cannot drift. A late picture repeats the one before it; sound is never dropped to catch up.
 """
 
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipstream.types import AvFrame, Image, Pcm
+from lipstream.types import AvFrame, Pcm
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,66 +21,63 @@ class PacerStats:
 
     repeated_pictures: int
     """Pictures shown again because the next one was late."""
+    skipped_pictures: int
+    """Pictures that came so late that the next one was due as well."""
     silent_samples: int
-    """Samples of silence put in because the sound was late."""
-    skipped_frames: int
-    """Silent frames left out, sound and picture, to bring the delay down."""
-    buffered_ms: float
-    """Sound waiting to be played."""
+    """Samples of silence put in because no sound was there."""
+    waiting_ms: float
+    """Sound that came in and is yet to be heard."""
 
 
 class Pacer:
-    """Hold frames until they are due. One thread (or one event loop) uses it."""
+    """Hold sound and pictures until they are due. One thread (or one event loop) uses it.
+
+    Bounds: ``hear`` keeps what is not yet played, which is ``delay_ms`` of sound when sound comes
+    in as fast as it is played; whoever feeds faster than real time must pace himself.
+    """
 
     def __init__(
-        self,
-        *,
-        rate: int,
-        delay_ms: float = 60.0,
-        most_ms: float = 500.0,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, rate: int, delay_ms: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Make a pacer for sound at ``rate`` Hz.
 
-        Playing begins ``delay_ms`` after the first frame came. When more than ``most_ms`` of sound
-        waits, frames in which nobody speaks are left out, sound and picture together.
+        ``delay_ms`` must cover the model's look-ahead and the making of a frame.
         """
-        self._rate, self._clock = rate, clock
-        self._delay, self._most = delay_ms / 1000, int(most_ms * rate / 1000)
-        self._repeated = self._silent = self._skipped = 0
+        self._rate, self._clock, self._delay = rate, clock, delay_ms / 1000
+        self._repeated = self._skipped = self._silent = 0
         self.reset()
 
     def reset(self) -> None:
-        """Throw away what waits; the next frame begins a new schedule."""
-        self._frames: deque[tuple[int, AvFrame]] = deque()
+        """Throw away what waits; the next sound is sample 0 and begins a new schedule."""
+        self._frames: deque[AvFrame] = deque()
         self._sound: deque[Pcm] = deque()
+        self._waiting = 0
         self._begin: float | None = None
-        self._pushed = self._played = self._shift = 0
         self._shown: AvFrame | None = None
 
-    def push(self, frame: AvFrame) -> None:
-        """Add the next frame."""
+    def hear(self, pcm: Pcm) -> None:
+        """Add (n,) int16, the same that the engine is fed, as it comes in. It is not copied."""
         if self._begin is None:
             self._begin = self._clock() + self._delay
-        if self._pushed - self._played > self._most and frame.openness == 0.0:
-            self._skipped += 1
-            return
-        self._frames.append((self._pushed, frame))
-        self._sound.append(frame.pcm)
-        self._pushed += len(frame.pcm)
+        self._sound.append(pcm)
+        self._waiting += len(pcm)
+
+    def push(self, frame: AvFrame) -> None:
+        """Add the next frame that the engine made."""
+        self._frames.append(frame)
 
     @property
     def started(self) -> bool:
-        """Whether a first frame has come, so that ``due`` has a meaning."""
+        """Whether sound has come, so that ``due`` has a meaning."""
         return self._begin is not None
 
-    def due(self, output_sample: int) -> float:
-        """Return the clock's time in seconds at which an output sample is to be heard."""
-        assert self._begin is not None, "no frame yet"
-        return self._begin + output_sample / self._rate
+    def due(self, sample: int) -> float:
+        """Return the clock's time in seconds at which a session sample is to be heard."""
+        assert self._begin is not None, "no sound yet"
+        return self._begin + sample / self._rate
 
     def sound(self, count: int) -> Pcm:
-        """Take the next ``count`` samples: new int16, silence where the sound is late."""
+        """Take the next ``count`` samples: new int16, silence where none is there."""
         out = np.zeros(count, np.int16)
         at = 0
         while at < count and self._sound:
@@ -91,28 +87,21 @@ class Pacer:
             if used < len(block):
                 self._sound.appendleft(block[used:])
             at += used
-        self._played += at
-        if self._begin is not None:
-            self._shift += count - at
-            self._silent += count - at
+        self._waiting -= at
+        self._silent += count - at
         return out
 
-    def picture(self, output_sample: int) -> AvFrame | None:
-        """Return the frame to show at an output sample; None before the first one is due."""
-        content = output_sample - self._shift
-        fresh = False
-        while self._frames and self._frames[0][0] <= content:
-            self._shown = self._frames.popleft()[1]
-            fresh = True
-        if not fresh and self._shown is not None:
-            self._repeated += 1
+    def picture(self, sample: int) -> AvFrame | None:
+        """Return the frame to show at a session sample; None before the first one has come."""
+        due = 0
+        while self._frames and self._frames[0].start_sample <= sample:
+            self._shown = self._frames.popleft()
+            due += 1
+        self._skipped += max(0, due - 1)
+        self._repeated += due == 0 and self._shown is not None
         return self._shown
-
-    def first_image(self) -> Image | None:
-        """Return the picture that will be shown first, if one has come."""
-        return self._frames[0][1].image if self._frames else None
 
     def stats(self) -> PacerStats:
         """Return the counters."""
-        waiting_ms = (self._pushed - self._played) * 1000 / self._rate
-        return PacerStats(self._repeated, self._silent, self._skipped, waiting_ms)
+        waiting_ms = self._waiting * 1000 / self._rate
+        return PacerStats(self._repeated, self._skipped, self._silent, waiting_ms)

@@ -10,6 +10,8 @@ loop, ``worker.py`` for many sessions on one thread.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from lipstream.model import Features, MouthModel
 from lipstream.ring import RingBuffer
 from lipstream.silence import SilenceGate
 from lipstream.timing import MODEL_RATE, Span, Timing
-from lipstream.types import AvFrame, Float32, Pcm
+from lipstream.types import AvFrame, Float32, Image, Pcm
 
 _RING_SECONDS = 2
 _LARGEST_PIECE_SECONDS = 0.25
@@ -34,6 +36,29 @@ _GATE_BEFORE, _GATE_AFTER = MODEL_RATE * 40 // 1000, MODEL_RATE * 120 // 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """What stands under one output frame, before any sound."""
+
+    image: Image
+    """(H, W, 3) uint8 BGR, never written to."""
+    target: Target | None
+    """Where the mouth goes; None where there is no face: the image passes through untouched."""
+    features: Features | None
+    """Features of the face, first axis 1; None where there is no face."""
+
+
+class Scene(Protocol):
+    """Where a session's pictures come from: an avatar that repeats, or a film with its own time."""
+
+    rests: bool
+    """Whether the pictures' own mouths are at rest, so that silence may show them."""
+
+    def picture(self, index: int, fps: Fraction) -> Picture:
+        """Return the picture under output frame ``index``. Asked once a frame, in rising order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedAvatar:
     """An avatar and the features a model found in its frames; shared by sessions, never written."""
 
@@ -41,6 +66,7 @@ class PreparedAvatar:
     targets: tuple[Target, ...]
     features: Features
     """Name -> (F, ...) array."""
+    rests: bool = True
 
     @classmethod
     def prepare(cls, avatar: Avatar, model: MouthModel) -> "PreparedAvatar":
@@ -54,9 +80,11 @@ class PreparedAvatar:
         names = model.manifest.features
         return cls(avatar, targets, {n: np.concatenate([part[n] for part in parts]) for n in names})
 
-    def features_at(self, index: int) -> Features:
-        """Return views of the features of one avatar frame, first axis 1."""
-        return {name: bank[index : index + 1] for name, bank in self.features.items()}
+    def picture(self, index: int, fps: Fraction) -> Picture:
+        """Return the avatar frame under output frame ``index``; all arrays are views."""
+        at = self.avatar.at(index, fps)
+        features = {name: bank[at : at + 1] for name, bank in self.features.items()}
+        return Picture(self.avatar.frames[at], self.targets[at], features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +95,8 @@ class MouthRequest:
     """Frame number."""
     mel: Float32
     """(1, 1, 80, columns) float32."""
-    features: Features
-    """Features of the avatar frame under it, first axis 1."""
+    picture: Picture
+    """What the mouth goes onto."""
 
 
 def make_compositor(model: MouthModel) -> Compositor:
@@ -80,9 +108,9 @@ def make_compositor(model: MouthModel) -> Compositor:
 class Pipeline:
     """The state of one session."""
 
-    def __init__(self, prepared: PreparedAvatar, timing: Timing, compositor: Compositor) -> None:
+    def __init__(self, scene: Scene, timing: Timing, compositor: Compositor) -> None:
         self.timing = timing
-        self._prepared = prepared
+        self._scene = scene
         self._compositor = compositor
         self._resampler = Resampler(timing.rate)
         self._sound = RingBuffer(timing.rate * _RING_SECONDS)
@@ -133,19 +161,26 @@ class Pipeline:
             missing = span.stop - self._model_sound.stop
             self._model_sound.append(np.zeros(max(0, missing), np.float32))
         mel = mel_columns(self._model_sound.read(span))[None, None]
-        shown = self._prepared.avatar.at(self._next, self.timing.fps)
-        return MouthRequest(self._next, mel, self._prepared.features_at(shown))
+        return MouthRequest(self._next, mel, self._scene.picture(self._next, self.timing.fps))
 
-    def complete(self, request: MouthRequest, mouth: NDArray[np.uint8]) -> AvFrame:
-        """Turn the (rows, S, 3) mouth painted for ``request`` into the next frame."""
+    def complete(self, request: MouthRequest, mouth: NDArray[np.uint8] | None) -> AvFrame:
+        """Turn the (rows, S, 3) mouth painted for ``request`` into the next frame.
+
+        ``mouth`` is None where the request's picture has no face.
+        """
         assert request.index == self._next, "requests are completed in order"
-        openness = self._gate.step(self._around(request.index))
-        shown = self._prepared.avatar.at(request.index, self.timing.fps)
-        image = self._compositor.paste(self._prepared.targets[shown], mouth, openness)
+        gate = self._gate.step(self._around(request.index))
+        openness = gate if self._scene.rests else 1.0
+        image = self._compose(request.picture, mouth, openness)
         span = self.timing.frame_span(request.index)
         heard = Span(span.start, min(span.stop, self._sound.stop))
         self._next += 1
         return AvFrame(request.index, image, self._sound.read(heard), span.start, openness)
+
+    def _compose(self, picture: Picture, mouth: NDArray[np.uint8] | None, openness: float) -> Image:
+        if picture.target is None or mouth is None:
+            return picture.image.copy()
+        return self._compositor.paste(picture.target, mouth, openness)
 
     def _around(self, index: int) -> Float32:
         start = int(index * MODEL_RATE / self.timing.fps)
@@ -161,8 +196,13 @@ def pieces(pcm: Pcm, rate: int) -> Iterator[Pcm]:
         yield checked[at : at + length]
 
 
+def paint(model: MouthModel, request: MouthRequest) -> NDArray[np.uint8] | None:
+    """Run the mouth model for one request: (rows, S, 3), reused by the next call."""
+    features = request.picture.features
+    return None if features is None else model.mouth(request.mel, features)[0]
+
+
 def drain(pipeline: Pipeline, model: MouthModel) -> Iterator[AvFrame]:
     """Run the mouth model for every frame that is ready."""
     while (request := pipeline.next_request()) is not None:
-        mouth = model.mouth(request.mel, request.features)
-        yield pipeline.complete(request, mouth[0])
+        yield pipeline.complete(request, paint(model, request))

@@ -21,7 +21,14 @@ from lipstream.avatar import Avatar
 from lipstream.errors import ServerError
 from lipstream.lips import make_timing
 from lipstream.model import MouthModel
-from lipstream.pipeline import MouthRequest, Pipeline, PreparedAvatar, make_compositor, pieces
+from lipstream.pipeline import (
+    MouthRequest,
+    Pipeline,
+    PreparedAvatar,
+    make_compositor,
+    paint,
+    pieces,
+)
 from lipstream.types import AvFrame, Pcm
 
 log = logging.getLogger(__name__)
@@ -140,8 +147,7 @@ class SessionHandle:
         """Make the frame that ``advance`` found ready and hand it over. Engine thread."""
         assert self._request is not None, "advance() said a frame is ready"
         begun = self._worker.clock()
-        mouth = model.mouth(self._request.mel, self._request.features)
-        frame = self._pipeline.complete(self._request, mouth[0])
+        frame = self._pipeline.complete(self._request, paint(model, self._request))
         self._request = None
         with self._lock:
             self._frames += 1
