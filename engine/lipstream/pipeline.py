@@ -50,8 +50,10 @@ class Picture:
 class Scene(Protocol):
     """Where a session's pictures come from: an avatar that repeats, or a film with its own time."""
 
-    rests: bool
-    """Whether the pictures' own mouths are at rest, so that silence may show them."""
+    @property
+    def rests(self) -> bool:
+        """Whether the pictures' own mouths are at rest, so that silence may show them."""
+        ...
 
     def picture(self, index: int, fps: Fraction) -> Picture:
         """Return the picture under output frame ``index``. Asked once a frame, in rising order."""

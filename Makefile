@@ -1,0 +1,48 @@
+# Every target installs what it needs into .venv on its first run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MAKEFLAGS += --no-print-directory
+
+.PHONY: run test test-fast test-browser lint format bench install install-dev clean
+
+run: install                ## start the product: http://127.0.0.1:8080
+	$(BIN)/lipstream serve
+
+test: lint test-fast test-browser   ## all tests
+
+test-fast: install-dev      ## everything but the browser and slow tests: under a minute
+	$(BIN)/python -m pytest -m "not browser and not slow and not gpu"
+
+test-browser: install-dev   ## real Chromium, real WebRTC, real PortAudio; and the slow tests
+	$(BIN)/python -m pytest -m "browser or slow"
+
+lint: install-dev           ## ruff, mypy, pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install              ## measure this machine
+	$(BIN)/lipstream bench stages
+	$(BIN)/lipstream bench latency
+	$(BIN)/lipstream bench sessions
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,mic]'
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
