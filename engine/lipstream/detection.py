@@ -1,0 +1,269 @@
+"""Where the faces are in a picture: BlazeFace, or S3FD when the user brings it.
+
+BlazeFace sees 128 x 128 pixels, so a face may be too small in the whole picture, or too large when
+it fills it. The search widens step by step, and stops at the first step that finds one.
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import cv2
+import numpy as np
+
+from lipstream.backends import Backend, open_backend
+from lipstream.errors import ModelError
+from lipstream.model import embedded_folder
+from lipstream.types import Array, Float32, Image
+
+_SIDE = 128
+"""Side of BlazeFace's input, pixels."""
+_SCORE, _OVERLAP = 0.5, 0.3
+"""Least score, and overlap above which two boxes are one face; both as in MediaPipe."""
+_LONGEST = 1536
+"""Pictures are shrunk to this longest side before the search: a tile is then 128 to 384 pixels."""
+_TILE_SHARES = (1.0, 2.0, 0.5, 0.25)
+"""Tiles tried in turn, as shares of the longest side; 2 sets the picture in a wide black frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceBox:
+    """One face, in pixels of the picture it was found in."""
+
+    score: float
+    """0 to 1."""
+    left: float
+    top: float
+    right: float
+    bottom: float
+    roll: float = 0.0
+    """Turn of the head in the picture's plane, radians, positive when its left eye is lower."""
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Return x and y of the middle."""
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+    @property
+    def size(self) -> float:
+        """Return the longer side."""
+        return max(self.right - self.left, self.bottom - self.top)
+
+
+class Detector(Protocol):
+    """What finds faces in a picture."""
+
+    def detect(self, image: Image, *, thorough: bool = True) -> list[FaceBox]:
+        """Return the faces of a (H, W, 3) uint8 BGR picture, best score first."""
+        ...
+
+    def close(self) -> None:
+        """Free the network."""
+        ...
+
+
+def main_face(boxes: Sequence[FaceBox], image: Image) -> FaceBox | None:
+    """Return the face a picture is about: large and near the middle; None when there is none."""
+    height, width = image.shape[:2]
+
+    def weight(box: FaceBox) -> float:
+        x, y = box.centre
+        off_centre = math.hypot(x / width - 0.5, y / height - 0.5)
+        return box.size * box.score * (1.0 - 0.5 * min(1.0, off_centre))
+
+    return max(boxes, key=weight, default=None)
+
+
+def open_face_network(
+    path: Path, wanted: dict[str, tuple[int | None, ...]], threads: int
+) -> Backend:
+    """Open a face network and check its outputs' shapes (without the batch axis)."""
+    if not path.is_file():
+        raise ModelError(f"{path} is missing: install lipstream again, or run 'lipstream export'")
+    network = open_backend(path, threads=threads)
+    for name, shape in wanted.items():
+        found = network.outputs.get(name)
+        if found is None or len(found.shape) != len(shape) + 1:
+            raise ModelError(f"{path} is another network: it has no output {name} {shape}")
+        if any(a not in (None, b) for a, b in zip(found.shape[1:], shape, strict=True)):
+            raise ModelError(f"{path}: output {name} should be {shape}, found {found.shape[1:]}")
+    return network
+
+
+class FaceDetector:
+    """BlazeFace, short range. Used by one thread."""
+
+    def __init__(self, network: Backend) -> None:
+        self._network = network
+
+    @classmethod
+    def open(cls, path: Path | None = None, *, threads: int = 1) -> Self:
+        """Open the embedded network, or another copy of it. Raises ModelError."""
+        path = path or embedded_folder() / "faces" / "detector.onnx"
+        shapes: dict[str, tuple[int | None, ...]] = {"boxes": (896, 16), "scores": (896,)}
+        return cls(open_face_network(path, shapes, threads))
+
+    def detect(self, image: Image, *, thorough: bool = True) -> list[FaceBox]:
+        """Return the faces of a (H, W, 3) uint8 BGR picture of any size, best score first.
+
+        Not ``thorough`` looks once at the whole picture (a millisecond); else, while nothing is
+        found, also at the picture in a frame and at ever smaller tiles (up to 60 looks).
+        """
+        small, shrink = shrink_to(image, _LONGEST)
+        for share in _TILE_SHARES if thorough else _TILE_SHARES[:1]:
+            found = [box for tile in _tiles(small, share) for box in self._look(small, tile)]
+            if found:
+                return [_scaled(box, shrink) for box in merge_boxes(found, _OVERLAP)]
+        return []
+
+    def close(self) -> None:
+        """Free the network; closing twice is fine."""
+        self._network.close()
+
+    def _look(self, image: Image, tile: "_Tile") -> list[FaceBox]:
+        scale = _SIDE / tile.size
+        cut = _cut(image, tile)
+        sight = cv2.cvtColor(cut, cv2.COLOR_BGR2RGB).astype(np.float32) / 127.5 - 1.0
+        outputs = self._network.run({"image": sight[None]})
+        boxes = _decode(outputs["boxes"][0], outputs["scores"][0])
+        return [_scaled(box, 1.0 / scale, tile.left, tile.top) for box in boxes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """A square of the picture; it may reach outside."""
+
+    left: float
+    top: float
+    size: float
+
+
+def shrink_to(image: Image, longest: int) -> tuple[Image, float]:
+    """Return the picture with its longer side at most ``longest``, and the factor back."""
+    height, width = image.shape[:2]
+    factor = max(height, width) / longest
+    if factor <= 1.0:
+        return image, 1.0
+    size = (max(1, round(width / factor)), max(1, round(height / factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), factor
+
+
+def _tiles(image: Image, share: float) -> Iterator[_Tile]:
+    """Yield squares that cover the picture, each overlapping the next by half."""
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    size = share * longest
+    if size < _SIDE and share < 1.0:
+        return  # an enlarged tile shows nothing that the larger one did not
+    if share >= 1.0:
+        yield _Tile((width - size) / 2, (height - size) / 2, size)
+        return
+    for top in _starts(height, size):
+        for left in _starts(width, size):
+            yield _Tile(left, top, size)
+
+
+def _starts(length: int, size: float) -> list[float]:
+    if length <= size:
+        return [(length - size) / 2]
+    count = math.ceil(2 * (length - size) / size) + 1
+    return [float(start) for start in np.linspace(0.0, length - size, count)]
+
+
+def _cut(image: Image, tile: _Tile) -> Image:
+    """Return the tile as (128, 128, 3) uint8, black where it leaves the picture."""
+    height, width = image.shape[:2]
+    left, top = max(0, round(tile.left)), max(0, round(tile.top))
+    right = min(width, round(tile.left + tile.size))
+    bottom = min(height, round(tile.top + tile.size))
+    scale = _SIDE / tile.size
+    x0, y0 = round((left - tile.left) * scale), round((top - tile.top) * scale)
+    inside_width = min(_SIDE - x0, max(1, round((right - left) * scale)))
+    inside_height = min(_SIDE - y0, max(1, round((bottom - top) * scale)))
+    how = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
+    inside = cv2.resize(
+        image[top:bottom, left:right], (inside_width, inside_height), interpolation=how
+    )
+    cut = np.zeros((_SIDE, _SIDE, 3), np.uint8)
+    cut[y0 : y0 + inside_height, x0 : x0 + inside_width] = inside
+    return cut
+
+
+@functools.cache
+def _anchors() -> Float32:
+    """Return (896, 2) float32 anchor centres in pixels: 2 on each 8 x 8 cell, 6 on each 16 x 16."""
+    centres = []
+    for stride, each in ((8, 2), (16, 6)):
+        places = (np.arange(_SIDE // stride, dtype=np.float32) + 0.5) * stride
+        grid = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)
+        centres.append(np.repeat(grid, each, axis=0))
+    return np.concatenate(centres)
+
+
+def _decode(regressors: Array, logits: Array) -> list[FaceBox]:
+    """Return the boxes in input pixels; regressors are (896, 16): box, then six points (x, y)."""
+    scores = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -80.0, 80.0)))
+    boxes = []
+    for index in np.flatnonzero(scores >= _SCORE):
+        points = regressors[index].reshape(8, 2).astype(np.float64)
+        anchor = _anchors()[index]
+        (x, y), (width, height) = points[0] + anchor, points[1]
+        if width <= 0.0 or height <= 0.0:
+            continue
+        across = points[3] - points[2]  # from the person's right eye to the left one
+        half_width, half_height = width / 2, height / 2
+        box = FaceBox(
+            score=float(scores[index]),
+            left=float(x - half_width),
+            top=float(y - half_height),
+            right=float(x + half_width),
+            bottom=float(y + half_height),
+            roll=math.atan2(across[1], across[0]),
+        )
+        boxes.append(box)
+    return boxes
+
+
+def _scaled(box: FaceBox, scale: float, left: float = 0.0, top: float = 0.0) -> FaceBox:
+    return FaceBox(
+        box.score,
+        box.left * scale + left,
+        box.top * scale + top,
+        box.right * scale + left,
+        box.bottom * scale + top,
+        box.roll,
+    )
+
+
+def merge_boxes(boxes: Sequence[FaceBox], overlap: float) -> list[FaceBox]:
+    """Merge boxes that overlap into their mean weighted by score, best score first.
+
+    Weighted non-maximum suppression as in BlazeFace (Bazarevsky et al., 2019): steadier from frame
+    to frame than keeping the best box alone.
+    """
+    left_over = sorted(boxes, key=lambda box: -box.score)
+    merged = []
+    while left_over:
+        best = left_over[0]
+        same = [box for box in left_over if overlap_of(box, best) > overlap]
+        left_over = [box for box in left_over if overlap_of(box, best) <= overlap]
+        total = sum(box.score for box in same)
+        left, top, right, bottom = (
+            sum(getattr(box, side) * box.score for box in same) / total
+            for side in ("left", "top", "right", "bottom")
+        )
+        merged.append(FaceBox(best.score, left, top, right, bottom, best.roll))
+    return merged
+
+
+def overlap_of(one: FaceBox, other: FaceBox) -> float:
+    """Return intersection over union, 0 to 1."""
+    width = min(one.right, other.right) - max(one.left, other.left)
+    height = min(one.bottom, other.bottom) - max(one.top, other.top)
+    if width <= 0.0 or height <= 0.0:
+        return 1.0 if one is other else 0.0
+    areas = [(box.right - box.left) * (box.bottom - box.top) for box in (one, other)]
+    return width * height / (sum(areas) - width * height)
