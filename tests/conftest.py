@@ -1,0 +1,51 @@
+"""Fixtures that several folders use."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lipstream import MouthModel
+
+from toys import make_toy_avatar, make_toy_model
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory):
+    return make_toy_model(tmp_path_factory.mktemp("toy") / "model")
+
+
+@pytest.fixture
+def toy_model(toy_folder):
+    with MouthModel.open(toy_folder, threads=1) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def toy_avatar():
+    return make_toy_avatar()
+
+
+@pytest.fixture(scope="session")
+def toy_pack(tmp_path_factory, toy_avatar):
+    path = tmp_path_factory.mktemp("toy") / "toy.avatar"
+    toy_avatar.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder with golden files; tests that need it skip where it is not."""
+    given = os.environ.get("LIPSTREAM_SHARED")
+    folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared"
+    if not (folder / "golden").is_dir():
+        pytest.skip("no golden files: set LIPSTREAM_SHARED to the folder that holds golden/")
+    return folder
+
+
+@pytest.fixture
+def bursts():
+    """Half a second of noise, half a second of silence, and so on: 3 s at 48 kHz, int16."""
+    noise = np.random.default_rng(7).standard_normal(144_000) * 4000
+    speaking = (np.arange(144_000) // 24_000) % 2 == 0
+    return (noise * speaking).astype(np.int16)

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from lipstream.audio import Resampler, check_pcm, check_rate
+from lipstream.errors import InputError
+
+RATES = [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000]
+
+
+def tone(rate, hertz, seconds=1.0, peak=12_000):
+    return (peak * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.int16)
+
+
+def whole(resampler, pcm):
+    return np.concatenate([resampler.feed(pcm), resampler.flush()])
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_tone_keeps_its_pitch_level_and_place(rate):
+    out = whole(Resampler(rate), tone(rate, 440))
+    wanted = 12_000 / 32_768 * np.sin(2 * np.pi * 440 * np.arange(len(out)) / 16_000)
+    error = (out - wanted)[200:-200]
+    assert 10 * np.log10(np.mean(error**2) / np.mean(wanted**2)) < -70
+    assert abs(len(out) - 16_000) <= 2
+
+
+@pytest.mark.parametrize("rate", [22_050, 44_100, 48_000, 192_000])
+def test_what_16_khz_cannot_hold_is_gone(rate):
+    out = whole(Resampler(rate), tone(rate, 9_500))
+    assert np.sqrt(np.mean(out[200:-200] ** 2)) < 1e-3
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_chunked_equals_whole(rate):
+    rng = np.random.default_rng(rate)
+    pcm = rng.integers(-20_000, 20_000, rate // 2).astype(np.int16)
+    resampler = Resampler(rate)
+    expected = whole(resampler, pcm)
+    resampler.reset()
+    parts, at = [], 0
+    while at < len(pcm):
+        step = int(rng.integers(0, rate // 50))
+        parts.append(resampler.feed(pcm[at : at + step]))
+        at += step
+    parts.append(resampler.flush())
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
+
+
+def test_reset_equals_fresh():
+    used, pcm = Resampler(44_100), tone(44_100, 300, 0.2)
+    used.feed(tone(44_100, 1000, 0.123))
+    used.reset()
+    np.testing.assert_array_equal(whole(used, pcm), whole(Resampler(44_100), pcm))
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_sample_is_out_two_milliseconds_after_its_time_at_most(rate):
+    resampler = Resampler(rate)
+    assert resampler.delay / rate <= 0.002
+    fed = out = 0
+    for _ in range(50):
+        fed += rate // 100
+        out += len(resampler.feed(np.zeros(rate // 100, np.int16)))
+        assert fed / rate - out / 16_000 <= 0.0022
+
+
+@pytest.mark.parametrize("rate", [0, -1, 7_999, 192_001])
+def test_a_rate_that_cannot_be_used_says_which_can(rate):
+    with pytest.raises(InputError, match="8000 to 192000"):
+        check_rate(rate)
+
+
+@pytest.mark.parametrize("sound", [np.zeros((4, 2), np.int16), np.zeros(4, np.float32)])
+def test_sound_of_another_shape_or_type_is_refused(sound):
+    with pytest.raises(InputError, match="int16"):
+        check_pcm(sound)

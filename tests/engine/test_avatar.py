@@ -1,0 +1,77 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from lipstream import Avatar
+from lipstream.errors import AvatarError, InputError
+
+
+def test_raw_pack_gives_back_every_pixel_from_the_mapped_file(toy_avatar, toy_pack):
+    opened = Avatar.open(toy_pack)
+    np.testing.assert_array_equal(opened.frames, toy_avatar.frames)
+    np.testing.assert_array_equal(opened.crops, toy_avatar.crops)
+    assert (opened.name, opened.licence, opened.fps) == ("toy", "CC0-1.0", Fraction(25))
+    assert not opened.frames.flags.owndata
+
+
+def test_jpeg_pack_is_small_and_close(toy_avatar, toy_pack, tmp_path):
+    path = tmp_path / "small.avatar"
+    toy_avatar.save(path, codec="jpeg")
+    assert path.stat().st_size < toy_pack.stat().st_size / 10
+    difference = Avatar.open(path).frames.astype(int) - toy_avatar.frames
+    assert np.abs(difference).max() <= 2
+
+
+def test_frames_cannot_be_written(toy_pack, toy_avatar):
+    for avatar in (toy_avatar, Avatar.open(toy_pack)):
+        with pytest.raises(ValueError, match="read-only"):
+            avatar.frames[0, 0, 0] = 1
+
+
+def test_frames_repeat_and_follow_another_rate(toy_avatar):
+    assert [toy_avatar.at(k, Fraction(25)) for k in range(7)] == [0, 1, 2, 3, 4, 0, 1]
+    assert [toy_avatar.at(k, Fraction(50)) for k in range(6)] == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda b: b"", "empty"),
+        (lambda b: b"\0" * 400, "not an avatar"),
+        (lambda b: b[: len(b) // 2], "damaged"),
+        (lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:], "damaged"),
+        (lambda b: b[:8] + b"\7\0\0\0" + b[12:], "version 7"),
+    ],
+)
+def test_a_damaged_pack_is_refused(toy_pack, tmp_path, damage, said):
+    path = tmp_path / "bad.avatar"
+    path.write_bytes(damage(toy_pack.read_bytes()))
+    with pytest.raises(AvatarError, match=said):
+        Avatar.open(path)
+
+
+def test_a_missing_pack_says_how_to_make_one(tmp_path):
+    with pytest.raises(AvatarError, match="lipstream avatar make"):
+        Avatar.open(tmp_path / "none.avatar")
+
+
+def test_nothing_half_written_stays(toy_avatar, tmp_path):
+    folder = tmp_path / "taken.avatar"
+    folder.mkdir()
+    with pytest.raises(AvatarError, match="cannot be written"):
+        toy_avatar.save(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("frames", "crops"),
+    [
+        (np.zeros((0, 8, 8, 3), np.uint8), np.zeros((0, 2, 3))),
+        (np.zeros((2, 8, 8), np.uint8), np.zeros((2, 2, 3))),
+        (np.zeros((2, 8, 8, 3), np.uint8), np.zeros((1, 2, 3))),
+        (np.zeros((1, 8, 8, 3), np.uint8), np.full((1, 2, 3), np.nan)),
+    ],
+)
+def test_frames_and_crops_that_do_not_fit_are_refused(frames, crops):
+    with pytest.raises(InputError):
+        Avatar.from_frames(frames, crops)

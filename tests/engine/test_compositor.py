@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from lipstream.compositor import Compositor, MouthArea
+from lipstream.faces import CropSmoother, cut_crop, fit_crop
+
+AREA = MouthArea(96, 48, 96)
+
+
+@pytest.fixture
+def picture():
+    rows, columns = np.mgrid[0:240, 0:320]
+    waves = 120 + 60 * np.sin(rows / 9) * np.cos(columns / 11)
+    return np.repeat(waves[..., None], 3, 2).astype(np.uint8)
+
+
+CROP = np.array([[150, -10, 80], [12, 160, 40]], np.float32)
+
+
+def test_a_mouth_that_does_not_move_leaves_the_picture_as_it_was(picture):
+    compositor = Compositor(AREA)
+    target = compositor.target(picture, CROP)
+    np.testing.assert_array_equal(compositor.paste(target, target.rest), picture)
+
+
+def test_closed_gate_leaves_the_picture_as_it_was(picture):
+    compositor = Compositor(AREA)
+    target = compositor.target(picture, CROP)
+    np.testing.assert_array_equal(compositor.paste(target, 255 - target.rest, 0.0), picture)
+
+
+def test_pasting_changes_the_lower_crop_alone_and_never_the_target(picture):
+    compositor = Compositor(AREA)
+    before = picture.copy()
+    target = compositor.target(picture, CROP)
+    mouth = target.rest.copy()
+    mouth[16:32, 30:66] = 250
+    out = compositor.paste(target, mouth)
+    np.testing.assert_array_equal(picture, before)
+    changed = np.argwhere((out != picture).any(2))
+    u, v = np.linalg.solve(CROP[:, :2], (changed[:, ::-1] - CROP[:, 2]).T)
+    assert len(changed) > 500
+    assert v.min() > 0.5
+    assert u.min() > 0.2
+    assert u.max() < 0.8
+
+
+def test_what_was_painted_is_what_is_seen(picture):
+    compositor = Compositor(AREA)
+    target = compositor.target(picture, CROP)
+    mouth = target.rest.copy()
+    mouth[16:32, 30:66] = 250
+    out = compositor.paste(target, mouth)
+    seen = cut_crop(out, CROP, 96)[48:]
+    assert np.abs(seen[20:28, 36:60].astype(int) - 250).max() <= 8
+
+
+def test_a_constant_shift_of_colour_is_matched_away(picture):
+    compositor = Compositor(AREA)
+    target = compositor.target(picture, CROP)
+    brighter = np.minimum(target.rest.astype(int) + 9, 255).astype(np.uint8)
+    difference = compositor.paste(target, brighter).astype(int) - picture
+    assert np.abs(difference).max() <= 2
+
+
+def test_a_face_that_hangs_over_the_edge_is_pasted_where_it_shows(picture):
+    compositor = Compositor(AREA)
+    over = np.array([[150, 0, 250], [0, 160, 150]], np.float32)
+    target = compositor.target(picture, over)
+    assert compositor.paste(target, 255 - target.rest).shape == picture.shape
+
+
+def test_fit_crop_follows_shift_size_and_roll_and_ignores_the_jaw():
+    rng = np.random.default_rng(0)
+    face = rng.uniform(0, 1, (468, 2)).astype(np.float32)
+    base = fit_crop(face)
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]], np.float32) * 130
+    moved = fit_crop((face @ turn.T + [40, 7]).astype(np.float32))
+    np.testing.assert_allclose(moved[:, :2], turn @ base[:, :2], rtol=1e-4, atol=1e-2)
+    jaw = face.copy()
+    jaw[[152, 17, 14, 13, 0, 61, 291, 175]] += 0.3
+    np.testing.assert_array_equal(fit_crop(jaw), base)
+
+
+def test_cut_crop_of_an_identity_crop_is_the_picture():
+    square = np.random.default_rng(1).integers(0, 255, (96, 96, 3)).astype(np.uint8)
+    crop = np.array([[96, 0, 0], [0, 96, 0]], np.float32)
+    np.testing.assert_array_equal(cut_crop(square, crop, 96), square)
+
+
+def test_smoothing_is_causal_steady_and_catches_up():
+    rng = np.random.default_rng(2)
+    smoother = CropSmoother(25)
+    shaky = [CROP + rng.normal(0, 1.0, (2, 3)).astype(np.float32) for _ in range(50)]
+    smooth = [smoother.step(crop) for crop in shaky]
+    assert np.std([c[0, 2] for c in smooth[10:]]) < 0.6 * np.std([c[0, 2] for c in shaky[10:]])
+    for _ in range(50):
+        last = smoother.step(CROP + 100)
+    np.testing.assert_allclose(last, CROP + 100, atol=1.0)
+    smoother.reset()
+    np.testing.assert_array_equal(smoother.step(CROP), CROP)

@@ -1,0 +1,64 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from lipstream.mel import SILENCE, mel_columns, mel_spectrogram
+from lipstream.ring import RingBuffer
+from lipstream.timing import Timing
+
+
+def windows(samples, timing, frames):
+    ring = RingBuffer(len(samples) + 8000, np.float32)
+    ring.append(samples)
+    ring.append(np.zeros(8000, np.float32))
+    return [mel_columns(ring.read(timing.mel_span(k))) for k in range(frames)]
+
+
+def test_every_live_window_is_a_piece_of_the_offline_spectrogram():
+    samples = np.random.default_rng(1).standard_normal(16_000).astype(np.float32) * 0.1
+    offline = mel_spectrogram(samples)
+    timing = Timing(16_000, Fraction(25))
+    for k, window in enumerate(windows(samples, timing, 20)):
+        first = timing.first_column(k)
+        if first >= 0:
+            # 1e-6: the same float64 arithmetic, rounded to float32.
+            np.testing.assert_allclose(window, offline[:, first : first + 16], atol=1e-6)
+
+
+def test_silence_is_the_floor_and_not_nan():
+    assert (mel_columns(np.zeros(3801, np.float32)) == SILENCE).all()
+
+
+def test_loud_noise_stays_in_range():
+    loud = np.random.default_rng(2).uniform(-1, 1, 3801).astype(np.float32)
+    mel = mel_columns(loud)
+    assert mel.dtype == np.float32
+    assert mel.shape == (80, 16)
+    assert np.abs(mel).max() <= 4.0
+
+
+def test_agrees_with_librosa():
+    librosa = pytest.importorskip("librosa")
+    samples = np.random.default_rng(3).standard_normal(8000).astype(np.float32) * 0.05
+    emphasised = np.append(samples[0], samples[1:] - 0.97 * samples[:-1])
+    spectrum = np.abs(librosa.stft(y=emphasised, n_fft=800, hop_length=200, win_length=800))
+    bank = librosa.filters.mel(sr=16_000, n_fft=800, n_mels=80, fmin=55, fmax=7600)
+    decibel = 20 * np.log10(np.maximum(1e-5, bank @ spectrum)) - 20
+    wanted = np.clip(8 * (decibel + 100) / 100 - 4, -4, 4)
+    # 1e-4: librosa's filter bank is float32.
+    np.testing.assert_allclose(mel_spectrogram(samples), wanted, atol=1e-4)
+
+
+def test_reproduces_the_originals_own_spectrogram(shared):
+    import wave
+
+    with wave.open(str(shared / "golden" / "speech.wav")) as clip:
+        pcm = np.frombuffer(clip.readframes(clip.getnframes()), np.int16)
+    samples = pcm.astype(np.float32) / 32_768
+    golden = np.load(shared / "golden" / "mel_io.npz")["mel"]
+    np.testing.assert_allclose(mel_spectrogram(samples), golden, atol=1e-4)
+    timing = Timing(16_000, Fraction(25))
+    for k, window in enumerate(windows(samples, timing, 66)):
+        first = timing.first_column(k)
+        if first >= 0:
+            np.testing.assert_allclose(window, golden[:, first : first + 16], atol=1e-4)

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from lipstream.ring import RingBuffer
+from lipstream.timing import Span
+
+
+def test_any_cutting_reads_back_the_same_samples():
+    rng = np.random.default_rng(0)
+    sound = rng.integers(-9, 9, 5000).astype(np.int16)
+    ring = RingBuffer(700)
+    at = 0
+    while at < len(sound):
+        step = int(rng.integers(0, 300))
+        ring.append(sound[at : at + step])
+        at = min(at + step, len(sound))
+        start = max(ring.start, at - 500)
+        np.testing.assert_array_equal(ring.read(Span(start, at)), sound[start:at])
+
+
+def test_before_the_first_sample_there_is_silence():
+    ring = RingBuffer(10)
+    ring.append(np.array([1, 2, 3], np.int16))
+    assert ring.read(Span(-2, 2)).tolist() == [0, 0, 1, 2]
+    assert ring.read(Span(-5, -2)).tolist() == [0, 0, 0]
+
+
+def test_what_fell_out_or_has_not_come_cannot_be_read():
+    ring = RingBuffer(4)
+    ring.append(np.arange(6, dtype=np.int16))
+    assert ring.read(Span(2, 6)).tolist() == [2, 3, 4, 5]
+    with pytest.raises(IndexError, match="held"):
+        ring.read(Span(1, 3))
+    with pytest.raises(IndexError, match="held"):
+        ring.read(Span(5, 7))
+
+
+def test_a_block_longer_than_the_ring_leaves_its_end():
+    ring = RingBuffer(4)
+    ring.append(np.arange(3, dtype=np.int16))
+    ring.append(np.arange(3, 14, dtype=np.int16))
+    assert ring.read(Span(10, 14)).tolist() == [10, 11, 12, 13]
+
+
+def test_cleared_equals_fresh():
+    ring = RingBuffer(4)
+    ring.append(np.arange(6, dtype=np.int16))
+    ring.clear()
+    ring.append(np.array([5], np.int16))
+    assert (ring.start, ring.stop) == (0, 1)
+    assert ring.read(Span(-1, 1)).tolist() == [0, 5]
