@@ -1,0 +1,134 @@
+"""The routes: the page, WHIP, WHEP, and what a monitoring system asks."""
+
+import contextlib
+import hmac
+import logging
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+
+from lipstream.errors import InputError, ServerError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from lipstream_server import metrics
+from lipstream_server.offer import Role, read_offer
+from lipstream_server.sessions import Sessions
+
+log = logging.getLogger(__name__)
+
+LARGEST_OFFER = 64 * 1024
+"""Bytes of an SDP offer; a browser's is 4 to 8 kB."""
+RETRY_SECONDS = 5
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Routes:
+    """Answers to requests."""
+
+    def __init__(self, sessions: Sessions, *, token: str | None, loopback: bool) -> None:
+        self._sessions, self._token, self._loopback = sessions, token, loopback
+        self._web = Path(str(files("lipstream_clients") / "web"))
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        offers = [Route(f"/{role.value}", self._offer, methods=["POST"]) for role in Role]
+        ends = [
+            Route(f"/{role.value}/{{name}}", self._end, methods=["DELETE", "PATCH"])
+            for role in Role
+        ]
+        return Starlette(
+            routes=[
+                Route("/", self._page),
+                Route("/healthz", self._health),
+                Route("/metrics", self._metrics),
+                *offers,
+                *ends,
+                Mount("/", StaticFiles(directory=self._web)),
+            ],
+            exception_handlers={HTTPException: _http_error},
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        yield
+        await self._sessions.close_all()
+
+    async def _page(self, _: Request) -> Response:
+        return FileResponse(self._web / "index.html", headers=SECURITY_HEADERS)
+
+    async def _health(self, _: Request) -> Response:
+        worker = self._sessions.worker
+        return JSONResponse(
+            {
+                "status": "ok",
+                "sessions": len(self._sessions),
+                "capacity": worker.capacity,
+                "model": worker.manifest_name,
+                "backend": worker.backend,
+                "avatar": self._sessions.avatar.name,
+            }
+        )
+
+    async def _metrics(self, request: Request) -> Response:
+        self._check_token(request)
+        return Response(metrics.render(self._sessions), media_type=metrics.CONTENT_TYPE)
+
+    async def _offer(self, request: Request) -> Response:
+        self._check_token(request)
+        role = Role(request.url.path.strip("/"))
+        try:
+            offer = read_offer(await _offer_body(request), role, keep_candidates=not self._loopback)
+            session, answer = await self._sessions.open(offer)
+        except InputError as error:
+            raise HTTPException(422, str(error)) from error
+        except ServerError as error:
+            headers = {"Retry-After": str(RETRY_SECONDS)}
+            raise HTTPException(503, str(error), headers) from error
+        headers = {"Location": f"/{role.value}/{session.name}"}
+        return Response(answer, 201, headers, "application/sdp")
+
+    async def _end(self, request: Request) -> Response:
+        self._check_token(request)
+        if request.method == "PATCH":
+            raise HTTPException(405, "trickle ICE is not needed: candidates are found by checks")
+        if not await self._sessions.close(request.path_params["name"]):
+            raise HTTPException(404, "there is no such session: it may have ended")
+        return Response(status_code=200)
+
+    def _check_token(self, request: Request) -> None:
+        if self._token is None:
+            return
+        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(sent.encode(), self._token.encode()):
+            raise HTTPException(
+                401,
+                "token missing or wrong: send Authorization: Bearer TOKEN",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+
+async def _offer_body(request: Request) -> bytes:
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != "application/sdp":
+        raise HTTPException(415, f"offer sent as {kind or 'nothing'}: send application/sdp")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_OFFER:
+            raise HTTPException(413, f"offer too large: send at most {LARGEST_OFFER} bytes")
+    return body
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

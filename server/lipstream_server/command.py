@@ -1,0 +1,154 @@
+"""`lipstream serve`: everything is loaded, then the server listens."""
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from lipstream import Avatar, MouthModel, Worker
+from lipstream.errors import ServerError
+
+from lipstream_server import rtc
+from lipstream_server.app import Routes
+from lipstream_server.config import ServerConfig, is_loopback
+from lipstream_server.sessions import Sessions
+
+log = logging.getLogger(__name__)
+
+TOKEN_VARIABLE = "LIPSTREAM_TOKEN"
+SHUTDOWN_SECONDS = 3
+_BACKLOG = 128
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    defaults = ServerConfig()
+    parser.add_argument("--host", default=defaults.host, help="address to listen on")
+    parser.add_argument("--port", type=int, default=defaults.port, help="0 takes any free one")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="model folder")
+    parser.add_argument("--avatar", type=Path, metavar="FILE", help="avatar pack")
+    parser.add_argument("--backend", default=defaults.backend, help="auto, openvino, cpu, ...")
+    parser.add_argument(
+        "--sessions", type=int, default=defaults.sessions, help="peers served at once"
+    )
+    parser.add_argument(
+        "--token", help=f"secret that clients send; needed off loopback (or {TOKEN_VARIABLE})"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    config = ServerConfig(
+        host=arguments.host,
+        port=arguments.port,
+        model=arguments.model,
+        avatar=arguments.avatar,
+        backend=arguments.backend,
+        sessions=arguments.sessions,
+        token=arguments.token or os.environ.get(TOKEN_VARIABLE) or None,
+    )
+    config.check()
+    with (
+        contextlib.closing(bind(config.host, config.port)) as listener,
+        open_sessions(config) as sessions,
+    ):
+        listen(listener)
+        print(f"lipstream: ready at {url_of(config, listener)}", flush=True)
+        asyncio.run(serve(config, sessions, listener))
+    return 0
+
+
+@contextlib.contextmanager
+def open_sessions(config: ServerConfig) -> Iterator[Sessions]:
+    """Load the model and the avatar, and prepare the face: all that takes time."""
+    avatar = Avatar.open(config.avatar)
+    model = MouthModel.open(config.model, backend=config.backend)
+    with Worker(model, capacity=config.sessions) as worker:
+        worker.prepare(avatar)
+        yield Sessions(worker, avatar)
+
+
+async def serve(config: ServerConfig, sessions: Sessions, listener: socket.socket) -> None:
+    """Answer requests on ``listener`` until SIGINT or SIGTERM; then end every session."""
+    loopback = is_loopback(config.host)
+    rtc.listen_on(listener.getsockname()[0], loopback)
+    rtc.set_bitrates()
+    rtc.notice_vanished_peers()
+    app = Routes(sessions, token=config.token, loopback=loopback).app()
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+    await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn raises the signal anew after it has stopped, which would leave the engine open."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        """End the server; a second signal does not wait for what is under way."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def url_of(config: ServerConfig, listener: socket.socket) -> str:
+    """Return the address of the page, as a user would type it."""
+    host, port = listener.getsockname()[:2]
+    shown = "127.0.0.1" if host in rtc.ANY_ADDRESS else host
+    where = f"[{shown}]" if ":" in shown else shown
+    return f"http://{where}:{port}" + (f"/#token={config.token}" if config.token else "")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Reserve the address; raises ServerError when it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise ServerError(f"--host {host} is not an address of this machine: {error}") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _not_available(host, port, error) from error
+    return listener
+
+
+def listen(listener: socket.socket) -> None:
+    """Let clients connect; raises ServerError when another program was faster."""
+    try:
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        raise _not_available(host, port, error) from error
+
+
+def _not_available(host: str, port: int, error: OSError) -> ServerError:
+    if error.errno == errno.EADDRINUSE:
+        return ServerError(f"port {port} is in use: stop what uses it, or give another with --port")
+    if error.errno == errno.EACCES:
+        return ServerError(f"port {port} is reserved by the system: give --port 1024 or higher")
+    return ServerError(
+        f"cannot listen on {host} port {port}: {error.strerror}; give another --host"
+    )

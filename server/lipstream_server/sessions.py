@@ -1,0 +1,94 @@
+"""The sessions of one server: opened, counted, closed."""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lipstream import Avatar, Worker
+from lipstream.errors import ServerError
+
+from lipstream_server.offer import Offer
+from lipstream_server.performance import Performance
+from lipstream_server.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counters over all sessions since the server started."""
+
+    pictures: int
+    """Pictures sent, repeats included."""
+    repeated: int
+    """Pictures sent again because the next was late."""
+    dropped: int
+    """Samples of live sound lost."""
+
+
+class Sessions:
+    """All peers of one worker. The event loop's."""
+
+    def __init__(self, worker: Worker, avatar: Avatar) -> None:
+        self.worker, self.avatar = worker, avatar
+        self.opened = 0
+        """Sessions answered since the server started."""
+        self.refused = 0
+        """Offers for which there was no place."""
+        self._ended = Totals(0, 0, 0)
+        self._by_name: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_name.values()))
+
+    async def open(self, offer: Offer) -> tuple[Session, str]:
+        """Answer an offer; return the session and the SDP answer.
+
+        Raises ServerError when no place is free, InputError when the offer cannot be answered.
+        """
+        try:
+            performance = await asyncio.to_thread(Performance, self.worker, self.avatar)
+        except ServerError:
+            self.refused += 1
+            raise
+        session = Session(secrets.token_urlsafe(16), performance, self._forget)
+        self._by_name[session.name] = session
+        try:
+            answer = await session.answer(offer)
+        except BaseException:
+            await session.end()
+            raise
+        self.opened += 1
+        return session, answer
+
+    async def close(self, name: str) -> bool:
+        """End a session; return whether there was one of this name."""
+        session = self._by_name.get(name)
+        if session is not None:
+            await session.end()
+        return session is not None
+
+    async def close_all(self) -> None:
+        """End every session."""
+        await asyncio.gather(*(session.end() for session in self), return_exceptions=True)
+
+    def totals(self) -> Totals:
+        """Return the counters over all sessions, ended ones included."""
+        total = self._ended
+        for session in self:
+            total = _add(total, session.performance)
+        return total
+
+    def _forget(self, session: Session) -> None:
+        if self._by_name.pop(session.name, None) is not None:
+            self._ended = _add(self._ended, session.performance)
+
+
+def _add(total: Totals, performance: Performance) -> Totals:
+    return Totals(
+        total.pictures + performance.picture_count,
+        total.repeated + performance.repeated_count,
+        total.dropped + performance.dropped_samples,
+    )
