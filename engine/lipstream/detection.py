@@ -1,7 +1,7 @@
 """Where the faces are in a picture: BlazeFace, or S3FD when the user brings it.
 
 BlazeFace sees 128 x 128 pixels, so a face may be too small in the whole picture, or too large when
-it fills it. The search widens step by step, and stops at the first step that finds one.
+it fills it. The search widens step by step, and stops when the face it found will do.
 """
 
 import functools
@@ -17,6 +17,7 @@ import numpy as np
 from lipstream.backends import Backend, open_backend
 from lipstream.errors import ModelError
 from lipstream.model import embedded_folder
+from lipstream.region import Region, cut_region
 from lipstream.types import Array, Float32, Image
 
 _SIDE = 128
@@ -27,6 +28,9 @@ _LONGEST = 1536
 """Pictures are shrunk to this longest side before the search: a tile is then 128 to 384 pixels."""
 _TILE_SHARES = (1.0, 2.0, 0.5, 0.25)
 """Tiles tried in turn, as shares of the longest side; 2 sets the picture in a wide black frame."""
+
+_CLOSE = 2.5
+"""Side of the second, closer look at a face, in sizes of its box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,11 @@ class FaceBox:
 class Detector(Protocol):
     """What finds faces in a picture."""
 
-    def detect(self, image: Image, *, thorough: bool = True) -> list[FaceBox]:
-        """Return the faces of a (H, W, 3) uint8 BGR picture, best score first."""
+    def search(self, image: Image, *, thorough: bool = True) -> Iterator[list[FaceBox]]:
+        """Yield the faces of a (H, W, 3) uint8 BGR picture, best score first, look by look.
+
+        A later list comes from looking closer: ask for it when nobody in the earlier ones will do.
+        """
         ...
 
     def close(self) -> None:
@@ -106,39 +113,42 @@ class FaceDetector:
         shapes: dict[str, tuple[int | None, ...]] = {"boxes": (896, 16), "scores": (896,)}
         return cls(open_face_network(path, shapes, threads))
 
-    def detect(self, image: Image, *, thorough: bool = True) -> list[FaceBox]:
-        """Return the faces of a (H, W, 3) uint8 BGR picture of any size, best score first.
+    def detect(self, image: Image) -> list[FaceBox]:
+        """Return the faces of the first look that shows any, best score first."""
+        return next(self.search(image), [])
 
-        Not ``thorough`` looks once at the whole picture (a millisecond); else, while nothing is
-        found, also at the picture in a frame and at ever smaller tiles (up to 60 looks).
+    def search(self, image: Image, *, thorough: bool = True) -> Iterator[list[FaceBox]]:
+        """Yield the faces of a (H, W, 3) uint8 BGR picture of any size, look by look.
+
+        Not ``thorough`` looks once at the whole picture (two milliseconds); else also at the
+        picture in a frame and at ever smaller tiles, up to 60 times. Empty lists are left out.
         """
         small, shrink = shrink_to(image, _LONGEST)
         for share in _TILE_SHARES if thorough else _TILE_SHARES[:1]:
             found = [box for tile in _tiles(small, share) for box in self._look(small, tile)]
             if found:
-                return [_scaled(box, shrink) for box in merge_boxes(found, _OVERLAP)]
-        return []
+                closer = [self._look_closer(small, box) for box in merge_boxes(found, _OVERLAP)]
+                yield [_scaled(box, shrink) for box in closer]
 
     def close(self) -> None:
         """Free the network; closing twice is fine."""
         self._network.close()
 
-    def _look(self, image: Image, tile: "_Tile") -> list[FaceBox]:
-        scale = _SIDE / tile.size
-        cut = _cut(image, tile)
+    def _look_closer(self, image: Image, box: FaceBox) -> FaceBox:
+        """Return the box as seen from near, where its score and place are surer."""
+        x, y = box.centre
+        size = _CLOSE * box.size
+        near = self._look(image, Region(x, y, size))
+        same = [other for other in near if overlap_of(other, box) > _OVERLAP]
+        return merge_boxes(same, _OVERLAP)[0] if same else box
+
+    def _look(self, image: Image, tile: Region) -> list[FaceBox]:
+        cut = cut_region(image, tile, _SIDE, border=cv2.BORDER_CONSTANT)
         sight = cv2.cvtColor(cut, cv2.COLOR_BGR2RGB).astype(np.float32) / 127.5 - 1.0
         outputs = self._network.run({"image": sight[None]})
         boxes = _decode(outputs["boxes"][0], outputs["scores"][0])
-        return [_scaled(box, 1.0 / scale, tile.left, tile.top) for box in boxes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tile:
-    """A square of the picture; it may reach outside."""
-
-    left: float
-    top: float
-    size: float
+        left, top = tile.x - tile.size / 2, tile.y - tile.size / 2
+        return [_scaled(box, tile.size / _SIDE, left, top) for box in boxes]
 
 
 def shrink_to(image: Image, longest: int) -> tuple[Image, float]:
@@ -151,45 +161,22 @@ def shrink_to(image: Image, longest: int) -> tuple[Image, float]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), factor
 
 
-def _tiles(image: Image, share: float) -> Iterator[_Tile]:
+def _tiles(image: Image, share: float) -> Iterator[Region]:
     """Yield squares that cover the picture, each overlapping the next by half."""
     height, width = image.shape[:2]
-    longest = max(height, width)
-    size = share * longest
+    size = share * max(height, width)
     if size < _SIDE and share < 1.0:
         return  # an enlarged tile shows nothing that the larger one did not
-    if share >= 1.0:
-        yield _Tile((width - size) / 2, (height - size) / 2, size)
-        return
-    for top in _starts(height, size):
-        for left in _starts(width, size):
-            yield _Tile(left, top, size)
+    for y in _middles(height, size):
+        for x in _middles(width, size):
+            yield Region(x, y, size)
 
 
-def _starts(length: int, size: float) -> list[float]:
+def _middles(length: int, size: float) -> list[float]:
     if length <= size:
-        return [(length - size) / 2]
+        return [length / 2]
     count = math.ceil(2 * (length - size) / size) + 1
-    return [float(start) for start in np.linspace(0.0, length - size, count)]
-
-
-def _cut(image: Image, tile: _Tile) -> Image:
-    """Return the tile as (128, 128, 3) uint8, black where it leaves the picture."""
-    height, width = image.shape[:2]
-    left, top = max(0, round(tile.left)), max(0, round(tile.top))
-    right = min(width, round(tile.left + tile.size))
-    bottom = min(height, round(tile.top + tile.size))
-    scale = _SIDE / tile.size
-    x0, y0 = round((left - tile.left) * scale), round((top - tile.top) * scale)
-    inside_width = min(_SIDE - x0, max(1, round((right - left) * scale)))
-    inside_height = min(_SIDE - y0, max(1, round((bottom - top) * scale)))
-    how = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
-    inside = cv2.resize(
-        image[top:bottom, left:right], (inside_width, inside_height), interpolation=how
-    )
-    cut = np.zeros((_SIDE, _SIDE, 3), np.uint8)
-    cut[y0 : y0 + inside_height, x0 : x0 + inside_width] = inside
-    return cut
+    return [float(middle) for middle in np.linspace(size / 2, length - size / 2, count)]
 
 
 @functools.cache

@@ -15,7 +15,8 @@ import numpy as np
 from lipstream.backends import Backend
 from lipstream.detection import Detector, FaceBox, FaceDetector, main_face, open_face_network
 from lipstream.model import embedded_folder
-from lipstream.types import Array, Float32, Image
+from lipstream.region import Region, cut_region
+from lipstream.types import Float32, Image
 
 POINTS = 468
 _SIDE = 192
@@ -28,40 +29,27 @@ _SCORE = 0.5
 """Below this there is no face where the mesh looked."""
 _SMALLEST = 8.0
 """Least distance of the outer eye corners, pixels: below it the points are noise."""
-_SETTLE = 2
-"""Further looks at a face just found."""
+_SETTLE, _STILL = 5, 0.01
+"""Further looks at a face just found, at most, and the shift in eye distances that ends them."""
 _SEARCH_EVERY = 10
 """While there is no face, the slow search of the whole picture runs once in so many frames."""
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
-    """The upright square round a face that the mesh network looks at."""
+def region_of_box(box: FaceBox) -> Region:
+    """Return where the mesh looks for a detected face."""
+    return Region(*box.centre, _MARGIN * box.size, box.roll)
 
-    x: float
-    """Middle, pixels."""
-    y: float
-    size: float
-    """Side, pixels."""
-    roll: float
-    """Turn of the head in the picture's plane, radians."""
 
-    @classmethod
-    def of_box(cls, box: FaceBox) -> Self:
-        """Return the region of a detected face."""
-        return cls(*box.centre, _MARGIN * box.size, box.roll)
-
-    @classmethod
-    def of_points(cls, points: Float32) -> Self:
-        """Return the region of the same face in the next frame, from its (468, 2) points."""
-        across = points[_LEFT_EYE] - points[_RIGHT_EYE]
-        roll = math.atan2(float(across[1]), float(across[0]))
-        cosine, sine = math.cos(roll), math.sin(roll)
-        turn = np.array([[cosine, sine], [-sine, cosine]])
-        upright = points.astype(np.float64) @ turn.T
-        low, high = upright.min(0), upright.max(0)
-        x, y = turn.T @ ((low + high) / 2)
-        return cls(float(x), float(y), _MARGIN * float((high - low).max()), roll)
+def region_of_points(points: Float32) -> Region:
+    """Return where the mesh looks for the same face again, from its (468, 2) points."""
+    across = points[_LEFT_EYE] - points[_RIGHT_EYE]
+    roll = math.atan2(float(across[1]), float(across[0]))
+    cosine, sine = math.cos(roll), math.sin(roll)
+    turn = np.array([[cosine, sine], [-sine, cosine]])
+    upright = points.astype(np.float64) @ turn.T
+    low, high = upright.min(0), upright.max(0)
+    x, y = turn.T @ ((low + high) / 2)
+    return Region(float(x), float(y), _MARGIN * float((high - low).max()), roll)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +76,10 @@ class FaceMesh:
 
     def landmarks(self, image: Image, region: Region) -> Landmarks:
         """Return the points of the face in a region of a (H, W, 3) uint8 BGR picture."""
-        sight, back = _cut_region(image, region)
+        sight = cut_region(image, region, _SIDE, border=cv2.BORDER_REPLICATE)
         rgb = cv2.cvtColor(sight, cv2.COLOR_BGR2RGB).astype(np.float32) / 255.0
         outputs = self._network.run({"image": rgb[None]})
+        back = region.to_image(_SIDE)
         points = outputs["points"][0, :, :2].astype(np.float64) @ back[:, :2].T + back[:, 2]
         logit = float(np.clip(outputs["score"][0], -80.0, 80.0))
         return Landmarks(points.astype(np.float32), 1.0 / (1.0 + math.exp(-logit)))
@@ -98,42 +87,6 @@ class FaceMesh:
     def close(self) -> None:
         """Free the network; closing twice is fine."""
         self._network.close()
-
-
-def _cut_region(image: Image, region: Region) -> tuple[Image, Array]:
-    """Cut the region as (192, 192, 3) uint8, and return the (2, 3) affine from it to the image.
-
-    Only the part of the picture round the region is touched; what lies outside repeats the edge.
-    A large region is shrunk by an area filter first, so that nothing aliases.
-    """
-    part, left, top = _part(image, region)
-    shrink = max(1, int(region.size / _SIDE))
-    size = (max(1, part.shape[1] // shrink), max(1, part.shape[0] // shrink))
-    small = part if shrink == 1 else cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-    step = region.size / _SIDE
-    cosine, sine = math.cos(region.roll) * step, math.sin(region.roll) * step
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    middle = np.array([region.x, region.y])
-    back = np.column_stack([turn, middle - turn @ np.full(2, _SIDE / 2)])
-    ratio = np.array([small.shape[1] / part.shape[1], small.shape[0] / part.shape[0]])
-    corner = (back[:, 2] + turn @ np.full(2, 0.5) - [left, top]) * ratio - 0.5  # pixel centres
-    into = np.column_stack([turn * ratio[:, None], corner])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    sight = cv2.warpAffine(
-        small, into, (_SIDE, _SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(sight, np.uint8), back
-
-
-def _part(image: Image, region: Region) -> tuple[Image, int, int]:
-    """Return a view of the picture round the region, and its left and top."""
-    height, width = image.shape[:2]
-    reach = region.size * 0.75 + 2.0  # half the diagonal, and room for the interpolation
-    left = int(np.clip(region.x - reach, 0, width - 1))
-    top = int(np.clip(region.y - reach, 0, height - 1))
-    right = int(np.clip(region.x + reach + 1, left + 1, width))
-    bottom = int(np.clip(region.y + reach + 1, top + 1, height))
-    return image[top:bottom, left:right], left, top
 
 
 class FaceTracker:
@@ -177,24 +130,41 @@ class FaceTracker:
 
     def _follow(self, image: Image) -> Landmarks | None:
         assert self._last is not None
-        return self._look(image, Region.of_points(self._last.points))
+        return self._look(image, region_of_points(self._last.points))
 
     def _find(self, image: Image) -> Landmarks | None:
-        boxes = self._detector.detect(image, thorough=self._missed % _SEARCH_EVERY == 0)
-        while (best := main_face(boxes, image)) is not None:
-            found = self._look(image, Region.of_box(best))
-            for _ in range(_SETTLE if found else 0):  # the box is rough: let the region settle
-                found = found and self._look(image, Region.of_points(found.points))
-            if found is not None:
-                return found
-            boxes = [box for box in boxes if box is not best]
+        thorough = self._missed % _SEARCH_EVERY == 0
+        for boxes in self._detector.search(image, thorough=thorough):
+            left_over = boxes
+            while (box := main_face(left_over, image)) is not None:
+                found = self._settle(image, box)
+                if found is not None:
+                    return found
+                left_over = [other for other in left_over if other is not box]
         return None
+
+    def _settle(self, image: Image, box: FaceBox) -> Landmarks | None:
+        """Look again where the points are, until they stay: the box is only rough."""
+        found = self._look(image, region_of_box(box))
+        for _ in range(_SETTLE):
+            if found is None:
+                return None
+            last, found = found, self._look(image, region_of_points(found.points))
+            if found is not None and _moved(last, found) < _STILL:
+                return found
+        return found
 
     def _look(self, image: Image, region: Region) -> Landmarks | None:
         seen = self._mesh.landmarks(image, region)
         eyes = float(np.linalg.norm(seen.points[_LEFT_EYE] - seen.points[_RIGHT_EYE]))
         sure = seen.score >= _SCORE and eyes >= _SMALLEST and _holds(image, seen.points)
         return seen if sure else None
+
+
+def _moved(one: Landmarks, other: Landmarks) -> float:
+    """Return the mean shift of the points, in outer-eye distances."""
+    eyes = np.linalg.norm(other.points[_LEFT_EYE] - other.points[_RIGHT_EYE])
+    return float(np.linalg.norm(one.points - other.points, axis=1).mean() / eyes)
 
 
 def _holds(image: Image, points: Float32) -> bool:
