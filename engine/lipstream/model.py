@@ -109,6 +109,11 @@ class MouthModel:
         self.close()
 
 
+def read_manifest(folder: Path) -> ModelManifest:
+    """Read ``model.toml`` alone; raises ModelError when it is missing or wrong."""
+    return _parse_manifest(_read_toml(folder), folder)
+
+
 def _read_toml(folder: Path) -> dict[str, Any]:
     path = folder / "model.toml"
     try:

@@ -7,7 +7,9 @@ RATES = [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000]
 
 
 def tone(rate, hertz, seconds=1.0, peak=12_000):
-    return (peak * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.int16)
+    return (peak * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(
+        np.int16
+    )
 
 
 def whole(resampler, pcm):

@@ -1,3 +1,4 @@
+import wave
 from fractions import Fraction
 
 import numpy as np
@@ -50,8 +51,6 @@ def test_agrees_with_librosa():
 
 
 def test_reproduces_the_originals_own_spectrogram(shared):
-    import wave
-
     with wave.open(str(shared / "golden" / "speech.wav")) as clip:
         pcm = np.frombuffer(clip.readframes(clip.getnframes()), np.int16)
     samples = pcm.astype(np.float32) / 32_768

@@ -1,0 +1,112 @@
+import threading
+
+import numpy as np
+import pytest
+from lipstream import LipSync, MouthModel, Options, Worker
+from lipstream.errors import InputError, ServerError
+from toys import make_toy_avatar
+
+PATIENCE_SECONDS = 20
+
+
+class Collected:
+    """Frames of one session, and an event for the last one."""
+
+    def __init__(self, wanted):
+        self.frames, self.wanted = [], wanted
+        self.done = threading.Event()
+
+    def __call__(self, frame):
+        self.frames.append(frame)
+        if len(self.frames) == self.wanted:
+            self.done.set()
+
+    def wait(self):
+        assert self.done.wait(PATIENCE_SECONDS), f"{len(self.frames)} of {self.wanted} frames came"
+        return self.frames
+
+
+@pytest.fixture
+def worker(toy_folder):
+    with Worker(MouthModel.open(toy_folder, threads=1), capacity=2) as opened:
+        yield opened
+
+
+def feed(session, pcm):
+    for at in range(0, len(pcm), 960):
+        assert session.feed(pcm[at : at + 960])
+    session.flush()
+
+
+def test_live_equals_offline_for_two_sessions_at_once(worker, toy_folder, toy_pack, bursts):
+    options = Options(model=toy_folder, avatar=toy_pack, rate=48_000, threads=1)
+    with LipSync.open(options) as lips:
+        offline = lips.feed(bursts) + lips.flush()
+    avatar, collected = make_toy_avatar(), [Collected(75), Collected(75)]
+    sessions = [worker.open_session(avatar, rate=48_000, on_frame=c) for c in collected]
+    for session in sessions:
+        feed(session, bursts)
+    for one in collected:
+        for live, wanted in zip(one.wait(), offline, strict=True):
+            np.testing.assert_array_equal(live.image, wanted.image)
+            np.testing.assert_array_equal(live.pcm, wanted.pcm)
+
+
+def test_one_more_than_the_capacity_is_refused_until_one_ends(worker, toy_avatar):
+    sessions = [
+        worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None) for _ in range(2)
+    ]
+    with pytest.raises(ServerError, match="all 2 places"):
+        worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None)
+    sessions[0].close()
+    worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None)
+    assert worker.session_count() == 2
+
+
+def test_a_session_that_fails_is_closed_and_the_others_go_on(worker, toy_avatar, bursts, caplog):
+    def fail(frame):
+        raise RuntimeError("the receiver broke")
+
+    good = Collected(75)
+    bad = worker.open_session(toy_avatar, rate=48_000, on_frame=fail)
+    other = worker.open_session(toy_avatar, rate=48_000, on_frame=good)
+    bad.feed(bursts[:48_000])
+    feed(other, bursts)
+    good.wait()
+    assert bad.closed
+    assert not bad.feed(bursts[:10])
+    assert "the receiver broke" in caplog.text
+
+
+def test_too_much_waiting_sound_is_refused_and_counted(worker, toy_avatar):
+    session = worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None)
+    assert not session.feed(np.zeros(5 * 16_000, np.int16))
+    assert session.stats().refused_samples == 5 * 16_000
+
+
+def test_reset_starts_again_at_frame_zero(worker, toy_avatar, bursts):
+    frames = Collected(75 + 25)
+    session = worker.open_session(toy_avatar, rate=48_000, on_frame=frames)
+    feed(session, bursts)
+    while len(frames.frames) < 75 and not session.closed:
+        worker.session_count()
+    session.reset()
+    feed(session, bursts[:48_000])
+    assert [f.index for f in frames.wait()] == [*range(75), *range(25)]
+    assert session.stats().frames == 100
+
+
+def test_bad_sound_and_bad_rates_are_refused_at_the_door(worker, toy_avatar):
+    with pytest.raises(InputError, match="8000"):
+        worker.open_session(toy_avatar, rate=0, on_frame=lambda f: None)
+    session = worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None)
+    with pytest.raises(InputError, match="int16"):
+        session.feed(np.zeros(4, np.float32))
+
+
+def test_closing_twice_is_fine_and_a_closed_worker_says_so(toy_folder, toy_avatar):
+    worker = Worker(MouthModel.open(toy_folder, threads=1))
+    worker.close()
+    worker.close()
+    with pytest.raises(ServerError, match="closed"):
+        worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None)
