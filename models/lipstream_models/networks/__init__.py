@@ -1,0 +1,1 @@
+"""Network definitions, in torch. Needed to export and to train, never to run."""
