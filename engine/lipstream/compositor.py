@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.faces import cut_crop, pixel_affine
-from lipstream.types import Float32, Image
+from lipstream.types import Array, Float32, Image
 
 _FEATHER_TOP, _FEATHER_SIDE, _FEATHER_BOTTOM = 0.06, 0.10, 0.05
 """Width of the soft edge, in crop sides."""
@@ -46,6 +46,8 @@ class Target:
     """(2, 3) float32: pixels of ``rest`` to pixels of ``image``."""
     region: tuple[slice, slice]
     """Rows and columns of ``image`` that the mouth can touch."""
+    detail: NDArray[np.int16]
+    """(h, w, 3) int16: what the region shows over ``rest`` scaled up, in levels."""
 
 
 class Compositor:
@@ -64,7 +66,9 @@ class Compositor:
         area = self._area
         rest = cut_crop(image, crop, area.face_size)[area.top : area.bottom]
         affine = pixel_affine(crop, area.face_size, area.top)
-        return Target(image, rest, affine, _region(image, affine, rest.shape))
+        region = _region(image, affine, rest.shape)
+        detail = cv2.subtract(image[region], _warp(rest, affine, region), dtype=cv2.CV_16S)
+        return Target(image, rest, affine, region, np.asarray(detail, np.int16))
 
     def paste(self, target: Target, mouth: NDArray[np.uint8], openness: float = 1.0) -> Image:
         """Return a new picture with ``mouth`` (rows, S, 3) in it.
@@ -75,13 +79,9 @@ class Compositor:
         rows, columns = target.region
         if openness <= 0.0 or rows.start >= rows.stop or columns.start >= columns.stop:
             return image
-        layers = self._layers(target, mouth, openness)
-        spread = _warp(layers, target)
-        spread_rest = _warp(target.rest, target).astype(np.float32)
-        own = image[rows, columns].astype(np.float32)
-        detail = own - spread_rest
-        own += spread[..., :3] - detail * spread[..., 3:]
-        image[rows, columns] = cv2.convertScaleAbs(np.maximum(own, 0.0))
+        spread = _warp(self._layers(target, mouth, openness), target.affine, target.region)
+        change = spread[..., :3] - spread[..., 3:] * target.detail
+        image[rows, columns] = cv2.add(image[rows, columns], change, dtype=cv2.CV_8U)
         return image
 
     def _layers(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Float32:
@@ -121,12 +121,12 @@ def _region(image: Image, affine: Float32, shape: tuple[int, ...]) -> tuple[slic
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
-def _warp(layers: NDArray[np.uint8] | Float32, target: Target) -> Float32:
-    """Scale (rows, S, C) up into the target's region; outside the layers there is nothing."""
-    rows, columns = target.region
-    affine = target.affine.copy()
+def _warp(layers: Array, affine: Float32, region: tuple[slice, slice]) -> Array:
+    """Scale (rows, S, C) up into a region; outside float layers there is nothing."""
+    rows, columns = region
+    affine = affine.copy()
     affine[:, 2] -= (columns.start, rows.start)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     border = cv2.BORDER_REPLICATE if layers.dtype == np.uint8 else cv2.BORDER_CONSTANT
     warped = cv2.warpAffine(layers, affine, size, flags=cv2.INTER_CUBIC, borderMode=border)
-    return np.asarray(warped)
+    return warped
