@@ -1,0 +1,191 @@
+// The page's behaviour: keep a connection, put a source of sound on it, say how it goes.
+
+import { Connection, Refusal } from "./connection.js";
+import { Meter } from "./meter.js";
+import { Numbers } from "./numbers.js";
+import { Microphone, SoundFile, explain, microphones } from "./sound.js";
+import * as view from "./view.js";
+
+const { parts } = view;
+const RETRY_SECONDS = [1, 2, 4, 8];
+const FILE_TAIL_MS = 400; // a file's last sound is still on its way when the file has ended
+
+const meter = new Meter(view.showLevel);
+let token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
+let connection = null;
+let failures = 0;
+let retryTimer = 0;
+let source = null; // {kind: "microphone" | "file", stream, track, close()}
+let mutedByUser = null; // null: not chosen yet, so speaking turns the sound on
+let serverDelayMs = 0;
+
+// ---------------------------------------------------------------- connection
+
+async function connect() {
+  clearTimeout(retryTimer);
+  connection?.close();
+  view.showConnection("connecting");
+  const mine = new Connection(token);
+  connection = mine;
+  mine.addEventListener("open", () => opened(mine));
+  mine.addEventListener("unsteady", () => view.showConnection("unsteady"));
+  mine.addEventListener("lost", () => lost(mine));
+  mine.addEventListener("state", ({ detail }) => view.showSpeaking(detail.state === "speaking"));
+  mine.addEventListener("stats", ({ detail }) => (serverDelayMs = detail.delay_ms));
+  parts.video.srcObject = mine.stream;
+  try {
+    await mine.open();
+  } catch (error) {
+    if (connection === mine) refused(error);
+  }
+}
+
+function opened(mine) {
+  if (connection !== mine) return;
+  failures = 0;
+  view.showConnection("live");
+  view.showMessage(null);
+  view.askToken(false);
+  mine.send(source?.track ?? null);
+  const numbers = new Numbers();
+  const timer = setInterval(async () => {
+    if (connection !== mine) return clearInterval(timer);
+    const read = numbers.read(await mine.statistics());
+    if (read && connection === mine) {
+      view.showNumbers({ ...read, delayMs: serverDelayMs + read.bufferMs + read.networkMs });
+    }
+  }, 1000);
+}
+
+function lost(mine) {
+  if (connection !== mine) return;
+  connection = null;
+  mine.close();
+  retryIn(RETRY_SECONDS[Math.min(failures++, RETRY_SECONDS.length - 1)], "lost", "The connection was lost.");
+}
+
+function refused(error) {
+  connection?.close();
+  connection = null;
+  if (error instanceof Refusal && error.status === 401) {
+    view.showConnection("lost");
+    view.showMessage(token ? "The token was not accepted." : null);
+    view.askToken(true);
+  } else if (error instanceof Refusal && error.status === 503) {
+    retryIn(error.retryAfter, "waiting", "The server is full: everybody's place is taken.");
+  } else if (error instanceof Refusal) {
+    view.showConnection("lost");
+    view.showMessage(error.message, { retry: true });
+  } else {
+    retryIn(RETRY_SECONDS[Math.min(failures++, RETRY_SECONDS.length - 1)], "lost", "The server cannot be reached.");
+  }
+}
+
+function retryIn(seconds, state, text) {
+  view.showConnection(state);
+  view.showMessage(`${text} Trying again in ${seconds} s.`, { retry: true });
+  clearTimeout(retryTimer);
+  retryTimer = setTimeout(connect, seconds * 1000);
+}
+
+// --------------------------------------------------------------------- sound
+
+async function speak(kind, open) {
+  await hush();
+  try {
+    source = { kind, opened: await open() };
+  } catch (error) {
+    source = null;
+    view.showSource(null);
+    view.showMessage(explain(error));
+    return;
+  }
+  const { opened } = source;
+  source.track = opened.track;
+  view.showMessage(null);
+  view.showSource(kind);
+  if (mutedByUser === null) setMuted(false);
+  opened.onEnd(() => source?.opened === opened && ended(kind));
+  await connection?.send(opened.track);
+  await meter.listen(opened.stream);
+}
+
+async function hush() {
+  if (source === null) return;
+  source.opened.close();
+  source = null;
+  meter.stop();
+  view.showSource(null);
+  await connection?.send(null);
+}
+
+function ended(kind) {
+  if (kind === "microphone") view.showMessage("The microphone was disconnected. Connect it, or choose another, and press Talk.");
+  setTimeout(() => source?.kind === kind && hush(), kind === "file" ? FILE_TAIL_MS : 0);
+}
+
+async function talk() {
+  if (source?.kind === "microphone") return hush();
+  await speak("microphone", () => Microphone.open(parts.microphone.value));
+  if (source) await listMicrophones();
+}
+
+async function speakFile(file) {
+  await speak("file", () => SoundFile.open(file));
+  source?.opened.play?.();
+}
+
+async function listMicrophones() {
+  view.showMicrophones(await microphones(), source?.opened.deviceId ?? parts.microphone.value);
+}
+
+function setMuted(muted) {
+  parts.video.muted = muted;
+  view.showMuted(muted);
+}
+
+// -------------------------------------------------------------------- events
+
+parts.talk.addEventListener("click", talk);
+parts.file.addEventListener("click", () => {
+  if (source?.kind === "file") hush();
+  else parts.fileInput.click();
+});
+parts.fileInput.addEventListener("change", () => {
+  const [file] = parts.fileInput.files;
+  parts.fileInput.value = "";
+  if (file) speakFile(file);
+});
+parts.mute.addEventListener("click", () => {
+  mutedByUser = !parts.video.muted;
+  setMuted(mutedByUser);
+});
+parts.microphone.addEventListener("change", () => {
+  if (source?.kind === "microphone") speak("microphone", () => Microphone.open(parts.microphone.value));
+});
+parts.retry.addEventListener("click", connect);
+parts.tokenForm.addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = parts.token.value;
+  connect();
+});
+parts.video.addEventListener("playing", view.showPicture);
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("button, input, select, a");
+  if (event.code !== "Space" || typing || event.repeat || parts.talk.disabled) return;
+  event.preventDefault();
+  talk();
+});
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  const [file] = event.dataTransfer.files;
+  if (file && !parts.file.disabled) speakFile(file);
+});
+navigator.mediaDevices?.addEventListener("devicechange", listMicrophones);
+addEventListener("pagehide", () => connection?.close());
+addEventListener("pageshow", (event) => event.persisted && connect());
+
+setMuted(true);
+view.showSource(null);
+connect();

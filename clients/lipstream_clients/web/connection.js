@@ -1,0 +1,100 @@
+// One WebRTC session with the server: an offer out, the avatar in, sound out when there is some.
+//
+// The connection is made without any sound: a place for it is offered, and a track is put there
+// (`send`) when the user speaks. Nothing is renegotiated, so talking starts at once.
+
+export class Refusal extends Error {
+  constructor(status, message, retryAfter) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export class Connection extends EventTarget {
+  #peer = new RTCPeerConnection({ iceServers: [], bundlePolicy: "max-bundle" });
+  #channel = this.#peer.createDataChannel("lipstream");
+  #sound = this.#peer.addTransceiver("audio", { direction: "sendrecv" });
+  #picture = this.#peer.addTransceiver("video", { direction: "recvonly" });
+  #location = null;
+  #token;
+  #closed = false;
+
+  constructor(token) {
+    super();
+    this.#token = token;
+    this.stream = new MediaStream([this.#picture.receiver.track, this.#sound.receiver.track]);
+    this.#peer.addEventListener("connectionstatechange", () => this.#stateChanged());
+    this.#channel.addEventListener("message", ({ data }) => this.#heard(data));
+  }
+
+  async open() {
+    await this.#peer.setLocalDescription();
+    const answer = await fetch("/session", {
+      method: "POST",
+      headers: { "Content-Type": "application/sdp", ...this.#authorization() },
+      body: this.#peer.localDescription.sdp,
+    });
+    if (answer.status !== 201) throw await refusal(answer);
+    this.#location = answer.headers.get("Location");
+    const sdp = await answer.text();
+    if (this.#closed) return this.#goodbye();
+    await this.#peer.setRemoteDescription({ type: "answer", sdp });
+  }
+
+  /** Send a track's sound, or none. */
+  async send(track) {
+    await this.#sound.sender.replaceTrack(track);
+  }
+
+  interrupt() {
+    if (this.#channel.readyState === "open") {
+      this.#channel.send(JSON.stringify({ type: "interrupt" }));
+    }
+  }
+
+  async statistics() {
+    return [...(await this.#peer.getStats()).values()];
+  }
+
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#peer.close();
+    this.#goodbye();
+  }
+
+  #goodbye() {
+    if (this.#location === null) return;
+    const options = { method: "DELETE", headers: this.#authorization(), keepalive: true };
+    fetch(this.#location, options).catch(() => {}); // the server notices by itself, only later
+    this.#location = null;
+  }
+
+  #authorization() {
+    return this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
+  }
+
+  #stateChanged() {
+    if (this.#closed) return;
+    const state = this.#peer.connectionState;
+    if (state === "connected") this.#emit("open");
+    if (state === "disconnected") this.#emit("unsteady");
+    if (state === "failed" || state === "closed") this.#emit("lost");
+  }
+
+  #heard(text) {
+    const { type, ...detail } = JSON.parse(text);
+    this.#emit(type, detail);
+  }
+
+  #emit(type, detail = {}) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+async function refusal(answer) {
+  const body = await answer.json().catch(() => ({}));
+  const message = body.error ?? `The server answered ${answer.status}.`;
+  return new Refusal(answer.status, message, Number(answer.headers.get("Retry-After")) || 5);
+}

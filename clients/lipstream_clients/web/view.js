@@ -1,0 +1,93 @@
+// What the user sees: the only module that touches the document.
+
+const element = (id) => document.getElementById(id);
+const page = document.body;
+
+const LINKS = {
+  connecting: "Connecting",
+  live: "Live",
+  unsteady: "Connection unsteady",
+  waiting: "Waiting for a place",
+  lost: "Not connected",
+};
+
+export const parts = {
+  video: element("avatar"),
+  talk: element("talk"),
+  file: element("file"),
+  fileInput: element("file-input"),
+  mute: element("mute"),
+  microphone: element("microphone"),
+  retry: element("retry"),
+  tokenForm: element("token-form"),
+  token: element("token"),
+};
+
+export function showConnection(state) {
+  page.dataset.connection = state;
+  element("link").textContent = LINKS[state];
+  const usable = state === "live" || state === "unsteady";
+  parts.talk.disabled = !usable;
+  parts.file.disabled = !usable;
+  if (!usable) showNumbers(null);
+}
+
+export function showSource(source) {
+  page.dataset.source = source ?? "none";
+  const talking = source === "microphone";
+  parts.talk.setAttribute("aria-pressed", String(talking));
+  element("talk-label").textContent = talking ? "Stop" : "Talk";
+  element("file-label").textContent = source === "file" ? "Stop the file" : "Speak a sound file";
+  announce(talking ? "The microphone is on." : source === "file" ? "Speaking the file." : "");
+}
+
+export function showSpeaking(speaking) {
+  page.dataset.speaking = String(speaking);
+}
+
+export function showPicture() {
+  page.dataset.picture = "true";
+}
+
+export function showMuted(muted) {
+  page.dataset.muted = String(muted);
+  element("mute-label").textContent = muted ? "Sound off" : "Sound on";
+  parts.mute.setAttribute("aria-label", muted ? "Sound is off: hear the avatar" : "Sound is on: mute the avatar");
+}
+
+export function showLevel(level) {
+  const percent = Math.round(level * 100);
+  page.style.setProperty("--level", level.toFixed(3));
+  element("meter").setAttribute("aria-valuenow", String(percent));
+}
+
+export function showMessage(text, { retry = false } = {}) {
+  element("message").hidden = text === null;
+  element("message-text").textContent = text ?? "";
+  parts.retry.hidden = !retry;
+}
+
+export function askToken(asked) {
+  parts.tokenForm.hidden = !asked;
+  if (asked) parts.token.focus();
+}
+
+export function showMicrophones(devices, chosen) {
+  element("microphone-choice").hidden = devices.length === 0;
+  const options = devices.map((device, at) => new Option(device.label || `Microphone ${at + 1}`, device.deviceId));
+  parts.microphone.replaceChildren(...options);
+  if (chosen) parts.microphone.value = chosen;
+}
+
+export function showNumbers(numbers) {
+  const offset = numbers?.offsetMs ?? null;
+  element("fps").textContent = numbers === null ? "–" : numbers.fps.toFixed(1);
+  element("delay").textContent = numbers?.delayMs ? `${Math.round(numbers.delayMs)} ms` : "–";
+  element("offset").textContent = offset === null ? "–" : `${signed(Math.round(offset))} ms`;
+}
+
+function announce(text) {
+  element("status").textContent = text;
+}
+
+const signed = (number) => (number > 0 ? `+${number}` : String(number).replace("-", "−"));
