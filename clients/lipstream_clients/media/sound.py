@@ -1,0 +1,164 @@
+"""Sound files as mono int16 at any rate, block by block."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.container import InputContainer
+from lipstream.errors import MediaError
+from lipstream.types import Pcm
+
+from lipstream_clients.media.opening import open_media, reason
+
+LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
+"""Sound rates taken, in Hz."""
+MOST_CHANNELS = 8
+_GUESSED_LENGTH = {"mp3", "aac", "ac3", "eac3", "mpegts", "mpeg", "ogg"}
+"""Formats whose declared length is an estimate from the bit rate or from time stamps."""
+_SLACK_S = 0.1
+"""How much shorter than declared a sound may be before it counts as cut short, seconds."""
+_PADDING = 2048
+"""Samples that an encoder may have added at the end to fill its last block (two of AAC's)."""
+_UNKNOWN_RIFF_SIZE = 0x7FFF0000
+"""RIFF sizes from here on are what programs write into a pipe: length unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFile:
+    """A checked file with sound in it: wav, flac, mp3, m4a, ogg, or a film's sound track."""
+
+    path: Path
+    rate: int
+    """Samples a second in the file, Hz."""
+    channels: int
+    samples: int
+    """Samples of one channel in the whole file, at the file's own rate."""
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read a sound file once from end to end, so that nothing in it comes as a surprise.
+
+        Raises MediaError when the file is missing, damaged, cut short, without sound, not of
+        8 to 192 kHz and 1 to 8 channels, or holds samples that are not numbers.
+        """
+        with open_media(path) as container:
+            stream = _checked_stream(container, path.name)
+            rate, channels = stream.rate, stream.channels
+            samples = sum(frame.samples for frame in _frames(container, stream, path.name))
+            declared = _declared_seconds(container, stream, path)
+        if samples == 0:
+            raise MediaError(f"{path.name} holds no sound (0 samples): record or make it again")
+        if declared is None:
+            return cls(path, rate, channels, samples)
+        seconds = samples / rate
+        if seconds < declared - _SLACK_S:
+            raise MediaError(
+                f"{path.name} is cut short: {seconds:.2f} s of sound are in it, its header says"
+                f" {float(declared):.2f} s; copy it again"
+            )
+        padding = samples - round(declared * rate)
+        return cls(path, rate, channels, samples - padding if 0 < padding <= _PADDING else samples)
+
+    @property
+    def seconds(self) -> Fraction:
+        """Length of the sound, seconds."""
+        return Fraction(self.samples, self.rate)
+
+    def blocks(self, rate: int, samples: int) -> Iterator[Pcm]:
+        """Yield the sound as mono int16 at ``rate``, ``samples`` at a time, in new arrays.
+
+        The last block may be shorter. All channels are mixed into one as FFmpeg mixes them, which
+        never clips. Memory stays bounded whatever the length.
+        """
+        held = np.zeros(0, np.int16)
+        left = -(-self.samples * rate // self.rate)
+        for piece in self._resampled(rate):
+            held = np.concatenate([held, piece[:left]])
+            left -= min(left, len(piece))
+            whole = len(held) - len(held) % samples
+            for at in range(0, whole, samples):
+                yield held[at : at + samples].copy()
+            held = held[whole:]
+        if len(held):
+            yield held.copy()
+
+    def _resampled(self, rate: int) -> Iterator[Pcm]:
+        resampler = AudioResampler(format="s16", layout="mono", rate=rate)
+        with open_media(self.path) as container:
+            stream = _checked_stream(container, self.path.name)
+            for frame in _frames(container, stream, self.path.name):
+                frame.pts = None  # else a gap in the time stamps confuses the resampler
+                for out in resampler.resample(frame):
+                    yield np.asarray(out.to_ndarray()[0], np.int16)
+        for out in resampler.resample(None):
+            yield np.asarray(out.to_ndarray()[0], np.int16)
+
+
+def _checked_stream(container: InputContainer, name: str) -> av.AudioStream:
+    stream = container.streams.best("audio")
+    if not isinstance(stream, av.AudioStream):
+        raise MediaError(f"{name} has no sound track: give a file with sound")
+    if not LOWEST_RATE <= stream.rate <= HIGHEST_RATE:
+        raise MediaError(
+            f"{name} has sound at {stream.rate} Hz: convert it to a rate from {LOWEST_RATE}"
+            f" to {HIGHEST_RATE} Hz"
+        )
+    if not 1 <= stream.channels <= MOST_CHANNELS:
+        raise MediaError(f"{name} has {stream.channels} channels: mix it down to {MOST_CHANNELS}")
+    return stream
+
+
+def _frames(container: InputContainer, stream: av.AudioStream, name: str) -> Iterator[AudioFrame]:
+    """Decode all sound; damaged packets are left out, as players do."""
+    packets = container.demux(stream)
+    samples = 0
+    while True:
+        try:
+            for frame in next(packets).decode():
+                _check_finite(frame, name, samples / stream.rate)
+                samples += frame.samples
+                yield frame
+        except StopIteration:
+            return
+        except (av.error.InvalidDataError, av.error.EOFError):  # EOF: a packet cut short
+            continue
+        except av.error.FFmpegError as error:
+            raise MediaError(f"{name} cannot be read: {reason(error)}") from error
+
+
+def _check_finite(frame: AudioFrame, name: str, seconds: float) -> None:
+    if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
+        raise MediaError(
+            f"{name} holds samples that are not numbers (NaN or infinite) near {seconds:.2f} s:"
+            " export it again from the program that made it"
+        )
+
+
+def _declared_seconds(
+    container: InputContainer, stream: av.AudioStream, path: Path
+) -> Fraction | None:
+    """Return the length that the file's header states, if it states one that can be trusted."""
+    if container.format.name == "wav":  # FFmpeg corrects what the header says to the file's size
+        size, bits = _riff_size(path), stream.codec_context.bit_rate
+        return Fraction(size * 8, bits) if size and bits else None
+    if container.format.name in _GUESSED_LENGTH or not stream.duration or not stream.time_base:
+        return None
+    return stream.duration * stream.time_base
+
+
+def _riff_size(path: Path) -> int | None:
+    """Return the bytes of sound that a RIFF header promises; None when it does not know."""
+    with path.open("rb") as opened:
+        opened.seek(12)
+        while len(head := opened.read(8)) == 8:
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                return size if size < _UNKNOWN_RIFF_SIZE else None
+            opened.seek(size + size % 2, 1)
+    return None
