@@ -128,7 +128,7 @@ class FaceDetector:
             found = [box for tile in _tiles(small, share) for box in self._look(small, tile)]
             if found:
                 closer = [self._look_closer(small, box) for box in merge_boxes(found, _OVERLAP)]
-                yield [_scaled(box, shrink) for box in closer]
+                yield [scaled_box(box, shrink) for box in closer]
 
     def close(self) -> None:
         """Free the network; closing twice is fine."""
@@ -148,7 +148,7 @@ class FaceDetector:
         outputs = self._network.run({"image": sight[None]})
         boxes = _decode(outputs["boxes"][0], outputs["scores"][0])
         left, top = tile.x - tile.size / 2, tile.y - tile.size / 2
-        return [_scaled(box, tile.size / _SIDE, left, top) for box in boxes]
+        return [scaled_box(box, tile.size / _SIDE, left, top) for box in boxes]
 
 
 def shrink_to(image: Image, longest: int) -> tuple[Image, float]:
@@ -214,7 +214,8 @@ def _decode(regressors: Array, logits: Array) -> list[FaceBox]:
     return boxes
 
 
-def _scaled(box: FaceBox, scale: float, left: float = 0.0, top: float = 0.0) -> FaceBox:
+def scaled_box(box: FaceBox, scale: float, left: float = 0.0, top: float = 0.0) -> FaceBox:
+    """Return the box times ``scale``, then shifted."""
     return FaceBox(
         box.score,
         box.left * scale + left,

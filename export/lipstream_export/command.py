@@ -1,0 +1,1 @@
+"""``lipstream export``: networks into the files that lipstream runs."""

@@ -1,0 +1,67 @@
+"""Tell which network a checkpoint is of, and load it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lipstream.errors import ModelError
+from lipstream_models.checkpoints import load_weights, read_checkpoint, read_state_dict
+from lipstream_models.networks.mouth_unet import MouthUNet
+from lipstream_models.networks.split import SplitNetwork
+from lipstream_models.networks.wav2lip import Wav2Lip
+
+from lipstream_export.s3fd import is_s3fd
+from lipstream_export.s3fd_network import S3fd
+
+OWN_NETWORKS: dict[str, type[SplitNetwork]] = {"mouth_unet": MouthUNet}
+"""Networks of this project, by the name under ``network`` in their checkpoints."""
+_WAV2LIP_LICENCE = "research and personal use only, as the weights' authors say"
+_WAV2LIP_SOURCE = "Prajwal et al., A Lip Sync Expert Is All You Need, ACM Multimedia 2020"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedMouth:
+    """A lip-sync network with its weights, and what model.toml says of it."""
+
+    network: SplitNetwork
+    name: str
+    version: str
+    licence: str
+    source: str
+
+
+def load_network(path: Path) -> LoadedMouth | S3fd:
+    """Load a checkpoint: this project's own, the published Wav2Lip's, or the published S3FD's.
+
+    Raises ModelError when the file is missing, damaged, unsafe or of another network.
+    """
+    checkpoint = read_checkpoint(path)
+    kind = checkpoint.get("network") if isinstance(checkpoint, dict) else None
+    if isinstance(kind, str):
+        return _own(checkpoint, kind, path)
+    state = read_state_dict(path)
+    if is_s3fd(state):
+        detector = S3fd()
+        load_weights(detector, state, path)
+        return detector.eval()
+    network = Wav2Lip()
+    load_weights(network, state, path)
+    return LoadedMouth(network.eval(), "wav2lip", "1", _WAV2LIP_LICENCE, _WAV2LIP_SOURCE)
+
+
+def _own(checkpoint: dict[str, Any], kind: str, path: Path) -> LoadedMouth:
+    if kind not in OWN_NETWORKS:
+        known = ", ".join(OWN_NETWORKS)
+        raise ModelError(f"checkpoint {path} is of the network {kind!r}; known here: {known}")
+    network = OWN_NETWORKS[kind]()
+    load_weights(network, read_state_dict(path), path)
+    words = {
+        key: str(checkpoint.get(key, default))
+        for key, default in (
+            ("name", kind),
+            ("version", "1"),
+            ("licence", "unknown"),
+            ("source", "lipstream train"),
+        )
+    }
+    return LoadedMouth(network.eval(), **words)
