@@ -9,7 +9,7 @@ import hashlib
 import json
 import mmap
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -193,13 +193,17 @@ def _load_frames(header: dict[str, Any], body: memoryview) -> NDArray[np.uint8]:
     if header["codec"] != "jpeg":
         raise ValueError(f"it holds frames in codec {header['codec']}")
     ends = _section(header, body, "ends")
-    decode: Callable[[Any], Any] = lambda jpeg: cv2.imdecode(jpeg, cv2.IMREAD_COLOR)  # noqa: E731
     with ThreadPoolExecutor(2, "avatar-decode") as pool:
-        pictures = list(pool.map(decode, np.split(stored, ends[:-1])))
-    if any(picture is None for picture in pictures):
-        raise ValueError("a frame cannot be decoded")
+        pictures = list(pool.map(_decode, np.split(stored, ends[:-1])))
     frames: NDArray[np.uint8] = _frozen(np.stack(pictures))
     return frames
+
+
+def _decode(jpeg: NDArray[np.uint8]) -> Image:
+    picture = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError("a frame cannot be decoded")
+    return np.asarray(picture, np.uint8)
 
 
 def _encode(frames: NDArray[np.uint8]) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """ONNX Runtime on the CPU: runs anywhere."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import onnxruntime as ort
 
@@ -48,7 +48,8 @@ class OnnxRuntimeCpu:
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run once; the outputs are new arrays."""
         assert self._session is not None, "closed"
-        return dict(zip(self._wanted, self._session.run(self._wanted, feeds), strict=True))
+        outputs: list[Any] = list(self._session.run(self._wanted, feeds))
+        return dict(zip(self._wanted, outputs, strict=True))
 
     def close(self) -> None:
         """Free the session."""
@@ -57,7 +58,7 @@ class OnnxRuntimeCpu:
 
 def _describe(node: "ort.NodeArg") -> TensorInfo:
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
-    return TensorInfo(shape, _DTYPES.get(node.type, node.type))
+    return TensorInfo(shape, _DTYPES.get(str(node.type), str(node.type)))
 
 
 def _line(error: Exception) -> str:
