@@ -24,9 +24,10 @@ POLICY = IntakePolicy(
     live_queue=samples(200),
     speech_queue=samples(60_000),
 )
-PACER_DELAY_MS = 60.0
-"""From a frame being made to its being due: room for sound that comes in unevenly (40 ms, patience
-less idle lag) and for the engine. When it is not enough the pacer moves the schedule back."""
+UNEVEN_MS = 40.0
+"""How much later than while idle sound may come: patience less idle lag."""
+MAKING_MS = 60.0
+"""From the last sound a frame needs to its being due: room for the engine and the event loop."""
 TICK_SECONDS = 0.02
 """How often sound is taken in before anything plays."""
 SPEAKING = 0.5
@@ -57,8 +58,6 @@ class Performance:
         """Called when the avatar begins (True) and ends to speak."""
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pacer = Pacer(rate=RATE, delay_ms=PACER_DELAY_MS, clock=clock)
-        self._playout = Playout(self._pacer, FPS)
         self._intake = Intake(POLICY)
         self._came_in = Timeline(clock(), rtc.ntp_now())
         self._played: Timeline | None = None
@@ -68,6 +67,9 @@ class Performance:
         """From the newest sound shown coming in to its being shown."""
         self._counted = (clock(), 0)
         self._session = worker.open_session(avatar, rate=RATE, fps=FPS, on_frame=self._from_engine)
+        delay_ms = self._session.look_ahead_ms + UNEVEN_MS + MAKING_MS
+        self._pacer = Pacer(rate=RATE, delay_ms=delay_ms, clock=clock)
+        self._playout = Playout(self._pacer, FPS)
 
     def hear(self, pcm: Pcm) -> None:
         """Take (n,) int16 of live sound at 48 kHz."""
@@ -142,6 +144,7 @@ class Performance:
         at = self._intake.fed
         for pcm in self._intake.take(self._came_in.sample(now)):
             self._session.feed(pcm)
+            self._pacer.hear(pcm)
             self._fed.append(_Fed(at, now))
             at += len(pcm)
 

@@ -10,10 +10,14 @@ from fractions import Fraction
 from lipstream import AvFrame, Pacer
 from lipstream.types import Pcm
 
-from lipstream_server.timeline import RATE
+from lipstream_server.timeline import RATE, samples
 
 BLOCK = 960
 """Samples of one block of sound: 20 ms, one Opus packet."""
+SOUND_LEAD = samples(35)
+"""By how much sound is sent ahead of its picture. A receiver holds sound longer than pictures: a
+browser's jitter buffer and output take 40 to 60 ms of sound, while a picture is shown 10 to 20 ms
+after it has come. Its own synchronization acts only on differences above 30 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Sound:
     pcm: Pcm
     """(BLOCK,) int16."""
     sample: int
-    """Samples played before it since playing began."""
+    """Index of its first sample in the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Picture:
     frame: AvFrame
     """The frame it shows."""
     sample: int
-    """Samples played before it since playing began."""
+    """Index of the session sample heard as it appears."""
 
 
 class Playout:
@@ -47,27 +51,30 @@ class Playout:
         """Pictures played since the session began, repeats included."""
 
     @property
+    def next_due(self) -> float | None:
+        """Clock reading at which something is to be sent next; None before any sound."""
+        if not self._pacer.started:
+            return None
+        return self._pacer.due(min(self._played - SOUND_LEAD, self._slot_sample))
+
+    def play(self, now: float) -> list[Sound | Picture]:
+        """Return everything to be sent by ``now``, in order."""
+        played: list[Sound | Picture] = []
+        while (due := self.next_due) is not None and due <= now:
+            if self._played - SOUND_LEAD <= self._slot_sample:
+                played.append(Sound(self._pacer.sound(BLOCK), self._played))
+                self._played += BLOCK
+            elif (picture := self._next_picture()) is not None:
+                played.append(picture)
+        return played
+
+    @property
     def _slot_sample(self) -> int:
         return int(self._slot * RATE / self._fps)
 
-    @property
-    def next_due(self) -> float | None:
-        """Clock reading at which something is to be played next; None before the first frame."""
-        if not self._pacer.started:
-            return None
-        return self._pacer.due(min(self._played, self._slot_sample))
-
-    def play(self, now: float) -> list[Sound | Picture]:
-        """Return everything due by ``now``, in order; a block goes before the picture over it."""
-        played: list[Sound | Picture] = []
-        while (due := self.next_due) is not None and due <= now:
-            if self._played <= self._slot_sample:
-                played.append(Sound(self._pacer.sound(BLOCK), self._played))
-                self._played += BLOCK
-            else:
-                frame = self._pacer.picture(self._slot_sample)
-                if frame is not None:
-                    played.append(Picture(frame, self._slot_sample))
-                    self.pictures += 1
-                self._slot += 1
-        return played
+    def _next_picture(self) -> Picture | None:
+        sample = self._slot_sample
+        self._slot += 1
+        frame = self._pacer.picture(sample)
+        self.pictures += frame is not None
+        return None if frame is None else Picture(frame, sample)

@@ -1,0 +1,111 @@
+"""Find out from what a viewer saw and heard how far the lips are out of step.
+
+The sound that was heard is put through the same engine again, offline: that gives what the mouth
+should look like at every moment of it. The pictures that were seen are laid over that curve; the
+shift at which they fit best is the offset.
+"""
+
+import base64
+from dataclasses import dataclass
+
+import numpy as np
+from lipstream import LipSync
+from numpy.typing import NDArray
+
+FINE = 8
+"""Renderings of the sound, each a fraction of a frame later: 5 ms apart at 25 fps."""
+FRAME_SECONDS = 0.040
+SEARCHED_MS = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Part of a picture, pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def level(self, image: NDArray[np.uint8]) -> float:
+        """Return its mean brightness."""
+        part = image[self.y : self.y + self.height, self.x : self.x + self.width]
+        return float(part.mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a viewer saw and heard, in seconds of one clock."""
+
+    rate: float
+    """Pictures a second."""
+    seen_at: NDArray[np.float64]
+    """(n,) when each picture was displayed."""
+    levels: NDArray[np.float64]
+    """(n,) brightness of the box in each."""
+    pcm: NDArray[np.int16]
+    """(m,) the sound, 48 kHz mono."""
+    heard_at: float
+    """When its first sample was heard."""
+
+    @classmethod
+    def of(cls, recorded: dict) -> "Recording":
+        pictures = np.array(recorded["pictures"], np.float64)
+        pcm = np.frombuffer(base64.b64decode(recorded["pcm"]), "<i2").astype(np.int16)
+        assert recorded["sampleRate"] == 48_000
+        return cls(recorded["rate"], pictures[:, 0], pictures[:, 1], pcm, recorded["heardAt"])
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How the pictures lie over the sound."""
+
+    offset_ms: float
+    """Picture behind its sound; negative when it is ahead."""
+    correlation: float
+    """At that shift, of picture and expected picture."""
+
+
+def expected_levels(lips: LipSync, pcm: NDArray[np.int16], box: Box) -> NDArray[np.float64]:
+    """Return (frames * FINE,) brightness of the box, every FRAME_SECONDS / FINE of the sound."""
+    rate = lips.timing.rate
+    curves = []
+    for part in range(FINE):
+        lips.reset()
+        later = pcm[round(part * FRAME_SECONDS / FINE * rate) :]
+        frames = lips.feed(later) + lips.flush()
+        curves.append([box.level(frame.image) for frame in frames])
+    count = min(map(len, curves))
+    return np.array([curve[:count] for curve in curves]).T.ravel()
+
+
+def fit(recording: Recording, expected: NDArray[np.float64]) -> Fit:
+    """Lay the pictures over the expected curve."""
+    step = FRAME_SECONDS / FINE
+    at = np.arange(len(expected)) * step
+    # Only pictures whose moment lies inside the sound for every shift that is tried.
+    moments = recording.seen_at - recording.heard_at
+    margin = SEARCHED_MS / 1000
+    inside = (moments > margin) & (moments < at[-1] - margin)
+    moments, levels = moments[inside], recording.levels[inside]
+    shifts = np.arange(-SEARCHED_MS, SEARCHED_MS + 1, 1.0)
+    scores = [_correlation(levels, np.interp(moments - ms / 1000, at, expected)) for ms in shifts]
+    best = int(np.argmax(scores))
+    return Fit(float(shifts[best]), float(scores[best]))
+
+
+def speaking_parts(pcm: NDArray[np.int16], seen: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+    """Return which of the moments (seconds of the sound) lie in speech, and which in silence."""
+    block = 480
+    count = len(pcm) // block
+    loud = np.abs(pcm[: count * block].astype(np.float64)).reshape(count, block).max(1) > 600
+    reach = 30  # blocks of 10 ms: a moment counts when all of 0.3 s round it is alike
+    near = np.convolve(loud, np.ones(2 * reach + 1), "same")
+    index = np.clip((seen * 48_000 / block).astype(int), 0, count - 1)
+    inside = (seen > 0.5) & (seen < count * block / 48_000 - 0.5)
+    return inside & (near[index] > reach), inside & (near[index] == 0)
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float((a @ b) / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-9))

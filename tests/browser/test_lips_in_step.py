@@ -1,0 +1,67 @@
+"""What a viewer in a real browser sees and hears: the promises of the product, measured there."""
+
+import os
+
+import numpy as np
+import pytest
+from lipstream import LipSync, Options
+
+from browser.driving import browsing, open_page, record
+from browser.measuring import Box, expected_levels, fit, speaking_parts
+
+SECONDS = float(os.environ.get("LIPSTREAM_BROWSER_SECONDS", "12"))
+TOY_MOUTH = Box(180, 340, 150, 90)
+
+
+@pytest.fixture(scope="module")
+def seen_and_heard(chromium, speech, toy_server):
+    """A viewer's recording while a voice speaks through the microphone, and the toy engine."""
+    with browsing(chromium, speech, permissions=["microphone"]) as context:
+        page = open_page(context, toy_server.url)
+        page.click("#talk")
+        page.wait_for_selector("body[data-speaking=true]")
+        page.wait_for_timeout(3000)  # browsers line the tracks up over their first reports
+        return record(page, SECONDS, TOY_MOUTH)
+
+
+@pytest.fixture(scope="module")
+def toy_lips(toy_server):
+    options = Options(model=toy_server.model, avatar=toy_server.avatar, rate=48_000)
+    with LipSync.open(options) as lips:
+        yield lips
+
+
+def test_pictures_come_at_their_rate(seen_and_heard):
+    assert seen_and_heard.rate >= 24.5
+
+
+def test_lips_are_in_step_with_the_voice(seen_and_heard, toy_lips):
+    expected = expected_levels(toy_lips, seen_and_heard.pcm, TOY_MOUTH)
+    found = fit(seen_and_heard, expected)
+    print(f"picture behind sound: {found.offset_ms:+.0f} ms, correlation {found.correlation:.3f}")
+    assert found.correlation > 0.9
+    assert abs(found.offset_ms) <= 40
+
+
+def test_the_mouth_moves_in_speech_and_rests_in_silence(seen_and_heard):
+    moments = seen_and_heard.seen_at - seen_and_heard.heard_at
+    speech, silence = speaking_parts(seen_and_heard.pcm, moments)
+    assert speech.sum() > 10
+    assert silence.sum() > 10
+    moving = np.std(seen_and_heard.levels[speech])
+    resting = np.std(seen_and_heard.levels[silence])
+    assert moving > 5 * resting
+
+
+def test_two_viewers_at_once_both_get_every_picture(chromium, speech, toy_server):
+    with browsing(chromium, speech, permissions=["microphone"]) as context:
+        pages = [open_page(context, toy_server.url) for _ in range(2)]
+        for page in pages:
+            page.click("#talk")
+        count = "document.getElementById('avatar').getVideoPlaybackQuality().totalVideoFrames"
+        clock = "performance.now() / 1000"
+        begun = [(page.evaluate(count), page.evaluate(clock)) for page in pages]
+        pages[0].wait_for_timeout(SECONDS * 1000)
+        for page, (pictures, at) in zip(pages, begun, strict=True):
+            rate = (page.evaluate(count) - pictures) / (page.evaluate(clock) - at)
+            assert rate >= 24.5
