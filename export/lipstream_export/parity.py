@@ -1,0 +1,140 @@
+"""Compare what was exported with the torch network it came from, in every runtime."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lipstream.backends import Backend, available_backends, open_backend
+from lipstream.errors import BackendUnavailable
+from lipstream.mel import BANDS
+from lipstream.types import Array
+from lipstream_models.networks.split import (
+    FaceGraph,
+    MouthGraph,
+    SplitNetwork,
+    mask_and_join,
+    to_pixels,
+)
+from torch import Tensor
+
+from lipstream_export.model_folder import FACE, MOUTH, WHOLE
+from lipstream_export.s3fd import FILE, STRIDES, S3fdGraph
+from lipstream_export.s3fd_network import S3fd
+
+MOUTH_LEVELS = 1.0
+"""One of 256: a float that lies on the edge of two levels may round either way."""
+FLOAT_RELATIVE = 1e-4
+"""Of the largest value of the output: sums of thousands of float32 terms in another order."""
+_BATCH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """One output of one graph in one runtime."""
+
+    graph: str
+    output: str
+    backend: str
+    error: float
+    """Largest absolute difference from torch float32."""
+    tolerance: float
+    unit: str
+
+    @property
+    def holds(self) -> bool:
+        """Return whether the error is within the tolerance; NaN never is."""
+        return self.error <= self.tolerance
+
+
+def compare_mouth(network: SplitNetwork, folder: Path, backend: str | None = None) -> list[Parity]:
+    """Compare the graphs of a model folder, in every installed runtime or the one named.
+
+    The first row says whether the split network paints what the whole one does.
+    """
+    faces, mel = _faces_and_mel(network)
+    with torch.no_grad():
+        features = dict(zip(network.feature_names, FaceGraph(network)(faces), strict=True))
+        mouth = MouthGraph(network)(mel, *features.values())
+    rows = [_compare_halves(network, faces, mel)]
+    for name in _backends(backend):
+        rows += _compare(folder / FACE, name, {"face": faces}, features)
+        rows += _compare(folder / MOUTH, name, {"mel": mel, **features}, {"mouth": mouth})
+        if (folder / WHOLE).is_file():
+            rows += _compare_whole(network, folder / WHOLE, name)
+    return rows
+
+
+def compare_s3fd(network: S3fd, folder: Path, backend: str | None = None) -> list[Parity]:
+    """Compare ``s3fd.onnx`` with the network it came from."""
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 256, (1, 96, 128, 3), dtype=torch.uint8, generator=generator)
+    names = [f"{kind}{level}" for level in range(STRIDES) for kind in ("score", "offset")]
+    with torch.no_grad():
+        outputs = dict(zip(names, S3fdGraph(network)(image), strict=True))
+    rows: list[Parity] = []
+    for name in _backends(backend):
+        rows += _compare(folder / FILE, name, {"image": image}, outputs)
+    return rows
+
+
+def _backends(wanted: str | None) -> tuple[str, ...]:
+    found = available_backends() if wanted is None else (wanted,)
+    if not found:
+        raise BackendUnavailable("--verify needs a runtime: pip install 'lipstream[cpu]'")
+    return found
+
+
+def _faces_and_mel(network: SplitNetwork) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    size = network.face_size
+    faces = torch.randint(0, 256, (_BATCH, size, size, 3), dtype=torch.uint8, generator=generator)
+    shape = (_BATCH, 1, BANDS, network.mel_columns)
+    return faces, torch.rand(shape, generator=generator) * 8.0 - 4.0  # the range of a mel
+
+
+def _compare_halves(network: SplitNetwork, faces: Tensor, mel: Tensor) -> Parity:
+    """Compare the split network with the mouth's rows of the whole one, both in torch."""
+    top, bottom = network.mouth_rows
+    with torch.no_grad():
+        split = network.mouth_from(mel, *network.face_features(faces))
+        frame = network(mel, mask_and_join(faces))
+    rows = frame[:, :, top:bottom] if frame.shape[2] > bottom - top else frame
+    return _parity("split", "mouth", "torch", (to_pixels(rows).numpy(), split.numpy()))
+
+
+def _compare_whole(network: SplitNetwork, path: Path, backend: str) -> list[Parity]:
+    faces, mel = _faces_and_mel(network)
+    face = mask_and_join(faces)
+    with torch.no_grad():
+        frame = network(mel, face)
+    return _compare(path, backend, {"mel": mel, "face": face}, {"frame": frame})
+
+
+def _compare(
+    path: Path, backend: str, feeds: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> list[Parity]:
+    graph = open_backend(path, backend)
+    try:
+        found = _run(graph, feeds)
+    finally:
+        graph.close()
+    return [
+        _parity(path.stem, name, backend, (tensor.numpy(), found[name]))
+        for name, tensor in wanted.items()
+    ]
+
+
+def _run(graph: Backend, feeds: Mapping[str, Tensor]) -> dict[str, Array]:
+    arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in feeds.items()}
+    return {name: output.copy() for name, output in graph.run(arrays).items()}
+
+
+def _parity(graph: str, output: str, backend: str, pair: tuple[Array, Array]) -> Parity:
+    wanted, found = (array.astype(np.float64) for array in pair)
+    error = float(np.abs(wanted - found).max()) if wanted.shape == found.shape else float("inf")
+    if pair[0].dtype == np.uint8:
+        return Parity(graph, output, backend, error, MOUTH_LEVELS, "levels of 255")
+    scale = max(1.0, float(np.abs(wanted).max()))
+    return Parity(graph, output, backend, error, FLOAT_RELATIVE * scale, "")
