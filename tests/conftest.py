@@ -49,3 +49,14 @@ def bursts():
     noise = np.random.default_rng(7).standard_normal(144_000) * 4000
     speaking = (np.arange(144_000) // 24_000) % 2 == 0
     return (noise * speaking).astype(np.int16)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Where LIPSTREAM_REQUIRE_BROWSER is set, a browser test that skips has failed."""
+    report = yield
+    if report.skipped and item.get_closest_marker("browser"):
+        if os.environ.get("LIPSTREAM_REQUIRE_BROWSER"):
+            report.outcome = "failed"
+            report.longrepr = f"skipped where browsers are required: {report.longrepr}"
+    return report
