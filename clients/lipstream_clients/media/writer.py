@@ -31,6 +31,17 @@ def playable_rate(rate: int) -> int:
     return rate if rate in _AAC_RATES else 48_000
 
 
+def check_film_name(path: Path) -> str:
+    """Return FFmpeg's name of the format to write; raises MediaError for a place or name unfit."""
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        endings = ", ".join(SUFFIXES)
+        raise MediaError(f"cannot write {path.name}: its name must end in one of {endings}")
+    if not path.parent.is_dir():
+        raise MediaError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    return kind
+
+
 @dataclass(frozen=True, slots=True)
 class FilmFormat:
     """Shape of a film to write."""
@@ -55,14 +66,7 @@ class FilmWriter:
         self._path, self._shape = path, shape
         self._temporary = path.with_name(f".{path.name}.part{path.suffix}")
         self._frames = self._samples = 0
-        kind = SUFFIXES.get(path.suffix.lower())
-        if kind is None:
-            endings = ", ".join(SUFFIXES)
-            raise MediaError(f"cannot write {path.name}: its name must end in one of {endings}")
-        if not path.parent.is_dir():
-            raise MediaError(
-                f"cannot write {path}: there is no folder {path.parent}; make it first"
-            )
+        kind = check_film_name(path)
         options = {} if kind == "matroska" else {"movflags": "+faststart"}
         try:
             self._container = av.open(str(self._temporary), "w", format=kind, options=options)

@@ -1,0 +1,36 @@
+"""Command-line arguments that several commands share."""
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+
+from lipstream.backends import BACKENDS
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model`` and ``--backend``."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="model folder from 'lipstream export' (default: the embedded model)",
+    )
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help=f"auto, {' or '.join(BACKENDS)} (default: auto, the fastest installed)",
+    )
+
+
+def frames_a_second(text: str) -> Fraction:
+    """Parse a frame rate such as 25, 29.97 or 30000/1001."""
+    try:
+        fps = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no frame rate: give 25 or 30000/1001"
+        ) from None
+    if not 1 <= fps <= 120:
+        raise argparse.ArgumentTypeError(f"{text} frames a second: give 1 to 120")
+    return fps

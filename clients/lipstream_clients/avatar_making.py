@@ -1,0 +1,85 @@
+"""An avatar of a picture or a film: the face found and followed once, so that sessions need not."""
+
+import logging
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from lipstream.avatar import Avatar
+from lipstream.errors import FaceNotFound
+from lipstream.faces import CropSmoother, fit_crop
+from lipstream.landmarks import FaceTracker
+from lipstream.types import Float32, Image
+
+from lipstream_clients.faces_of import avatar_of_picture, shrunk
+from lipstream_clients.media import Film, is_picture
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AvatarSettings:
+    """How to make an avatar."""
+
+    name: str
+    licence: str = "unknown"
+    longest_side: int = 512
+    """Pictures are shrunk to this longest side, pixels."""
+    seconds: float = 5.0
+    """At most this much of a film is used: frames are held in memory uncompressed."""
+    bounce: bool = True
+    """Play a film forwards, then backwards, so that it repeats without a jump."""
+    fps: Fraction | None = None
+    """Frames a second; None for the film's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One picture and the face in it."""
+
+    image: Image
+    crop: Float32
+
+
+def make_avatar(face: Path, settings: AvatarSettings) -> Avatar:
+    """Make an avatar of a picture, or of the longest unbroken sight of a face in a film.
+
+    With several faces the largest near the middle is taken. Raises FaceNotFound when there is none
+    and MediaError when the file cannot be read.
+    """
+    if is_picture(face):
+        still = avatar_of_picture(face, settings.longest_side)
+        return Avatar.from_frames(
+            still.frames, still.crops, name=settings.name, licence=settings.licence
+        )
+    film = Film(face)
+    fps = settings.fps or film.fps
+    seen = _longest_sight(film, fps, settings)
+    if not seen:
+        raise FaceNotFound(
+            f"no face found in the first {settings.seconds:g} s of {face.name}: give a film where"
+            " one face is seen from the front and well lit"
+        )
+    if settings.bounce:
+        seen += seen[-2:0:-1]
+    images, crops = [one.image for one in seen], [one.crop for one in seen]
+    return Avatar.from_frames(images, crops, fps=fps, name=settings.name, licence=settings.licence)
+
+
+def _longest_sight(film: Film, fps: Fraction, settings: AvatarSettings) -> list[_Seen]:
+    limit = max(1, int(settings.seconds * fps))
+    sights: list[list[_Seen]] = [[]]
+    smoother = CropSmoother(float(fps))
+    with FaceTracker.open() as tracker:
+        for count, picture in enumerate(film.pictures(fps)):
+            if count == limit:
+                log.warning("only the first %g s of the film are used", settings.seconds)
+                break
+            image = shrunk(picture, settings.longest_side)
+            face = tracker.step(image)
+            if face is None:
+                smoother.reset()
+                sights.append([])
+                continue
+            sights[-1].append(_Seen(image, smoother.step(fit_crop(face.points))))
+    return max(sights, key=len)

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from clients.making import numbered, write_film, write_picture
+from lipstream import Avatar
+from lipstream.cli import main
+from lipstream.errors import FaceNotFound
+from lipstream_clients.avatar_making import AvatarSettings, make_avatar
+
+
+def test_a_picture_becomes_an_avatar_of_one_frame(portrait, tmp_path, capsys):
+    output = tmp_path / "b.avatar"
+    assert main(["avatar", "make", str(portrait), "-o", str(output), "--size", "256"]) == 0
+    avatar = Avatar.open(output)
+    assert (len(avatar), avatar.width, avatar.height, avatar.name) == (1, 256, 256, "b")
+    assert "1 frame, 256x256" in capsys.readouterr().out
+
+
+def test_a_film_goes_forth_and_back_over_the_longest_sight_of_the_face(
+    portrait,
+    tmp_path,
+):
+    source = np.array(Avatar.open().frames[0])
+    shades = [np.clip(source.astype(int) + 3 * k, 0, 255).astype(np.uint8) for k in range(4)]
+    blank = np.zeros_like(source)
+    film = write_film(tmp_path / "film.mkv", [shades[0], blank, *shades, blank])
+    avatar = make_avatar(film, AvatarSettings("x"))
+    assert len(avatar) == 6
+    assert [np.array_equal(a, b) for a, b in zip(avatar.frames[:4], shades, strict=True)] == [
+        True
+    ] * 4
+    assert np.array_equal(avatar.frames[4], shades[2])
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.mkv"])
+def test_nobody_in_sight_is_said(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.png":
+        write_picture(path, numbered(9)[8])
+    else:
+        write_film(path, numbered(4))
+    with pytest.raises(FaceNotFound, match="no face found"):
+        make_avatar(path, AvatarSettings("x"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--size", "9"], "--size"),
+        (["--seconds", "0"], "--seconds"),
+        (["-o", "no/a.avatar"], "no folder"),
+    ],
+)
+def test_unfit_settings_are_named(tmp_path, capsys, words, says):
+    path = write_picture(tmp_path / "a.png", numbered(1)[0])
+    assert main(["avatar", "make", str(path), "-o", str(tmp_path / "a.avatar"), *words]) == 2
+    assert says in capsys.readouterr().err

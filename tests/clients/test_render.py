@@ -1,0 +1,134 @@
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+from clients.making import film_contents, numbered, tone, write_film, write_picture, write_wav
+from lipstream import LipSync, MouthModel, Options
+from lipstream.cli import main
+from lipstream_clients.faces_of import open_stage
+from lipstream_clients.media import SoundFile
+from lipstream_clients.render import RenderJob, render, render_frames
+
+RATE = 16_000
+
+
+@pytest.fixture
+def job(tmp_path, toy_folder, toy_pack):
+    """Render the toy avatar with one second and a bit of sound."""
+    sound = write_wav(tmp_path / "a.wav", tone(RATE, RATE + 123), RATE)
+    return RenderJob(toy_pack, sound, tmp_path / "a.mp4", toy_folder)
+
+
+def test_rendered_frames_are_those_of_the_live_engine(job, toy_folder, toy_pack):
+    sound = SoundFile.open(job.sound)
+    with MouthModel.open(toy_folder) as model:
+        stage = open_stage(toy_pack, model)
+        rendered = list(render_frames(stage, model, sound, Fraction(25)))
+    pcm = tone(RATE, RATE + 123)
+    with LipSync.open(Options(toy_folder, toy_pack, RATE)) as lips:
+        blocks = np.split(pcm, range(317, len(pcm), 317))
+        live = [frame for block in blocks for frame in lips.feed(block)] + lips.flush()
+    assert len(rendered) == len(live)
+    for ours, theirs in zip(rendered, live, strict=True):
+        assert np.array_equal(ours.image, theirs.image)
+        assert np.array_equal(ours.pcm, theirs.pcm)
+
+
+def test_the_film_covers_the_sound_to_its_last_sample(job):
+    rendered = render(job)
+    pictures, sound, rate = film_contents(job.output)
+    assert rendered.frames == len(pictures) == 26
+    assert rate == RATE
+    assert len(sound) >= RATE + 123
+    assert np.corrcoef(sound[:RATE], tone(RATE, RATE))[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("fps", [Fraction(10), Fraction(30_000, 1001), Fraction(50)])
+def test_any_frame_rate_gives_as_many_frames_as_the_sound_needs(job, fps):
+    rendered = render(RenderJob(job.face, job.sound, job.output, job.model, fps=fps))
+    assert rendered.frames == -(-(RATE + 123) * fps // RATE)
+
+
+def test_progress_counts_to_the_end(job):
+    told = []
+    render(job, lambda done, total: told.append((done, total)))
+    assert told == [(k, 26) for k in range(1, 27)]
+
+
+def test_a_picture_speaks(job, portrait):
+    render(RenderJob(portrait, job.sound, job.output, job.model))
+    pictures, _, _ = film_contents(job.output)
+    change = np.abs(pictures[6].astype(int) - pictures[13])
+    height = change.shape[0]
+    assert change[height // 2 :].max() > 20
+    assert change[: height // 5].max() < 12
+
+
+def test_frames_without_a_face_pass_untouched_and_a_short_film_begins_anew(
+    job, tmp_path, toy_folder, portrait
+):
+    face = cv2.resize(cv2.imread(str(portrait)), (256, 256), interpolation=cv2.INTER_AREA)
+    blank = [np.full((256, 256, 3), 40 + index, np.uint8) for index in range(4)]
+    film = write_film(tmp_path / "film.mkv", [*blank, face, face, face])
+    with MouthModel.open(toy_folder) as model:
+        stage = open_stage(film, model)
+        sound = SoundFile.open(job.sound)
+        frames = [frame.image for frame in render_frames(stage, model, sound, stage.fps)]
+    assert len(frames) == 26
+    for index, frame in enumerate(frames):
+        if index % 7 < 4:
+            assert np.array_equal(frame, blank[index % 7])
+        else:
+            assert np.array_equal(frame[:60], face[:60])
+    assert any(not np.array_equal(frames[k], face) for k in (4, 5, 6, 11, 12, 13))
+    assert stage.scene.faceless == 16
+
+
+def test_the_command_says_what_it_made(job, capsys):
+    words = ["render", job.face, job.sound, "-o", job.output, "--model", job.model]
+    assert main([str(word) for word in words]) == 0
+    assert "26 frames at 25 fps" in capsys.readouterr().out
+
+
+def _bad(kind, job, folder):
+    """Return (face, sound, output) of which one is unfit."""
+    if kind == "face":
+        return write_picture(folder / "grey.png", numbered(9)[8]), job.sound, job.output
+    if kind == "missing":
+        return folder / "none.png", job.sound, job.output
+    if kind == "sound":
+        return job.face, job.face, job.output
+    if kind == "ending":
+        return job.face, job.sound, folder / "a.txt"
+    return job.face, job.sound, folder / "no" / "a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("face", "no face found"),
+        ("missing", "there is no file"),
+        ("sound", "cannot be read"),
+        ("ending", "must end in"),
+        ("folder", "no folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(job, tmp_path, capsys, kind, says):
+    face, sound, output = _bad(kind, job, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    words = ["render", face, sound, "-o", output, "--model", job.model]
+    assert main([str(word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_input_is_never_overwritten(job, tmp_path, capsys):
+    film = write_film(tmp_path / "film.mkv", numbered(3))
+    words = ["render", film, job.sound, "-o", film, "--model", job.model]
+    before = film.read_bytes()
+    assert main([str(word) for word in words]) == 2
+    assert "also an input" in capsys.readouterr().err
+    assert film.read_bytes() == before
