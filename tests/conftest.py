@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lipstream import MouthModel
 
+from lipstream import MouthModel
 from toys import make_toy_avatar, make_toy_model
 
 
@@ -55,8 +55,8 @@ def bursts():
 def pytest_runtest_makereport(item):
     """Where LIPSTREAM_REQUIRE_BROWSER is set, a browser test that skips has failed."""
     report = yield
-    if report.skipped and item.get_closest_marker("browser"):
-        if os.environ.get("LIPSTREAM_REQUIRE_BROWSER"):
-            report.outcome = "failed"
-            report.longrepr = f"skipped where browsers are required: {report.longrepr}"
+    required = item.get_closest_marker("browser") and os.environ.get("LIPSTREAM_REQUIRE_BROWSER")
+    if report.skipped and required:
+        report.outcome = "failed"
+        report.longrepr = f"skipped where browsers are required: {report.longrepr}"
     return report

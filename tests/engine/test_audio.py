@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from lipstream.audio import Resampler, check_pcm, check_rate
 from lipstream.errors import InputError
 

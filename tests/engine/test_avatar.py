@@ -2,6 +2,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from lipstream import Avatar
 from lipstream.errors import AvatarError, InputError
 

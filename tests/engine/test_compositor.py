@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from lipstream.compositor import Compositor, MouthArea
 from lipstream.faces import CropSmoother, cut_crop, fit_crop
 

@@ -3,6 +3,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from lipstream.mel import SILENCE, mel_columns, mel_spectrogram
 from lipstream.ring import RingBuffer
 from lipstream.timing import Timing

@@ -2,6 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from lipstream import MouthModel
 from lipstream.backends import available_backends, open_backend
 from lipstream.errors import BackendUnavailable, ModelError

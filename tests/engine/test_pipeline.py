@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lipstream import LipSync, Options
 from lipstream.errors import InputError
 from lipstream.lips import make_timing

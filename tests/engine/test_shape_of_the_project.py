@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lipstream
 import pytest
+
+import lipstream
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "engine" / "lipstream"

@@ -1,4 +1,5 @@
 import numpy as np
+
 from lipstream.silence import SilenceGate, level_dbfs
 
 

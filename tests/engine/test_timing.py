@@ -1,6 +1,7 @@
 from fractions import Fraction
 
 import pytest
+
 from lipstream.timing import Span, Timing
 
 TRAINED = Timing(16_000, Fraction(25))

@@ -2,6 +2,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from lipstream import LipSync, MouthModel, Options, Worker
 from lipstream.errors import InputError, ServerError
 from toys import make_toy_avatar
