@@ -3,16 +3,19 @@
 import argparse
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipstream.errors import BackendUnavailable, InputError
 from rich.console import Console
 from rich.table import Table
+
+from lipstream.errors import BackendUnavailable, InputError
 
 if TYPE_CHECKING:
     from lipstream_export.parity import Parity
 
+WORDS = ("name", "version", "licence", "source")
 FACES = "faces"
 """Given in place of a checkpoint: the face networks that come with lipstream."""
 
@@ -39,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(-40, 0),
         help="start of the mel window: -40 as Wav2Lip was trained, 0 as its scripts run it",
     )
+    for word in WORDS:
+        parser.add_argument(f"--{word}", metavar="TEXT", help=f"{word} to write into model.toml")
     parser.add_argument(
         "--wheel-data",
         type=Path,
@@ -85,6 +90,8 @@ def _export_checkpoint(arguments: argparse.Namespace) -> int:
 
     loaded = networks.load_network(Path(arguments.checkpoint))
     if isinstance(loaded, networks.LoadedMouth):
+        said = {word: getattr(arguments, word) for word in WORDS}
+        loaded = replace(loaded, **{word: text for word, text in said.items() if text is not None})
         model_folder.export_mouth(
             loaded,
             arguments.output,

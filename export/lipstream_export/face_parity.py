@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import openvino
-from lipstream.backends import available_backends, open_backend
 
+from lipstream.backends import available_backends, open_backend
 from lipstream_export.faces import NETWORKS, FaceNetwork
 from lipstream_export.parity import FLOAT_RELATIVE, Parity
 

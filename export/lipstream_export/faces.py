@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+
 from lipstream.errors import InputError, ModelError
 from lipstream.model import sha256_of
-
 from lipstream_export.folder import folder_written_whole
 from lipstream_export.tflite import Conversion, Port, convert
 

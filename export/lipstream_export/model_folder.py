@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import torch
+
 from lipstream.errors import InputError
 from lipstream.mel import BANDS
 from lipstream.model import FORMAT, sha256_of
-from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
-
 from lipstream_export.folder import folder_written_whole
 from lipstream_export.graphs import Signature, save_graph
 from lipstream_export.networks import LoadedMouth
+from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
 
 FACE, MOUTH, WHOLE, MANIFEST = "face.onnx", "mouth.onnx", "whole.onnx", "model.toml"
 _WINDOW_STARTS_MS = (-40, 0)

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lipstream.errors import ModelError
+from lipstream_export.s3fd import is_s3fd
+from lipstream_export.s3fd_network import S3fd
 from lipstream_models.checkpoints import load_weights, read_checkpoint, read_state_dict
 from lipstream_models.networks.mouth_unet import MouthUNet
 from lipstream_models.networks.split import SplitNetwork
 from lipstream_models.networks.wav2lip import Wav2Lip
-
-from lipstream_export.s3fd import is_s3fd
-from lipstream_export.s3fd_network import S3fd
 
 OWN_NETWORKS: dict[str, type[SplitNetwork]] = {"mouth_unet": MouthUNet}
 """Networks of this project, by the name under ``network`` in their checkpoints."""
@@ -36,32 +37,37 @@ def load_network(path: Path) -> LoadedMouth | S3fd:
     Raises ModelError when the file is missing, damaged, unsafe or of another network.
     """
     checkpoint = read_checkpoint(path)
-    kind = checkpoint.get("network") if isinstance(checkpoint, dict) else None
-    if isinstance(kind, str):
-        return _own(checkpoint, kind, path)
     state = read_state_dict(path)
     if is_s3fd(state):
         detector = S3fd()
         load_weights(detector, state, path)
         return detector.eval()
+    header = checkpoint if isinstance(checkpoint, dict) else {}
+    kind = _own_kind(header, state, path)
+    if kind is not None:
+        return _own(header, kind, state, path)
     network = Wav2Lip()
     load_weights(network, state, path)
     return LoadedMouth(network.eval(), "wav2lip", "1", _WAV2LIP_LICENCE, _WAV2LIP_SOURCE)
 
 
-def _own(checkpoint: dict[str, Any], kind: str, path: Path) -> LoadedMouth:
-    if kind not in OWN_NETWORKS:
-        known = ", ".join(OWN_NETWORKS)
-        raise ModelError(f"checkpoint {path} is of the network {kind!r}; known here: {known}")
+def _own_kind(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> str | None:
+    """Return which of this project's networks it is: by its header, or else by its names."""
+    kind = header.get("network")
+    if isinstance(kind, str):
+        if kind not in OWN_NETWORKS:
+            known = ", ".join(OWN_NETWORKS)
+            raise ModelError(f"checkpoint {path} is of the network {kind!r}; known here: {known}")
+        return kind
+    for name, network in OWN_NETWORKS.items():
+        if network().state_dict().keys() == state.keys():
+            return name
+    return None
+
+
+def _own(header: dict[str, Any], kind: str, state: dict[str, Tensor], path: Path) -> LoadedMouth:
     network = OWN_NETWORKS[kind]()
-    load_weights(network, read_state_dict(path), path)
-    words = {
-        key: str(checkpoint.get(key, default))
-        for key, default in (
-            ("name", kind),
-            ("version", "1"),
-            ("licence", "unknown"),
-            ("source", "lipstream train"),
-        )
-    }
-    return LoadedMouth(network.eval(), **words)
+    load_weights(network, state, path)
+    words = {"name": kind, "version": "1", "licence": "unknown", "source": "lipstream train"}
+    said = {key: str(header.get(key, default)) for key, default in words.items()}
+    return LoadedMouth(network.eval(), **said)

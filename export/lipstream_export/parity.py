@@ -6,10 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from lipstream.backends import Backend, available_backends, open_backend
 from lipstream.errors import BackendUnavailable
 from lipstream.mel import BANDS
 from lipstream.types import Array
+from lipstream_export.model_folder import FACE, MOUTH, WHOLE
+from lipstream_export.s3fd import FILE, STRIDES, S3fdGraph
+from lipstream_export.s3fd_network import S3fd
 from lipstream_models.networks.split import (
     FaceGraph,
     MouthGraph,
@@ -17,11 +22,6 @@ from lipstream_models.networks.split import (
     mask_and_join,
     to_pixels,
 )
-from torch import Tensor
-
-from lipstream_export.model_folder import FACE, MOUTH, WHOLE
-from lipstream_export.s3fd import FILE, STRIDES, S3fdGraph
-from lipstream_export.s3fd_network import S3fd
 
 MOUTH_LEVELS = 1.0
 """One of 256: a float that lies on the edge of two levels may round either way."""
@@ -120,15 +120,17 @@ def _compare(
         found = _run(graph, feeds)
     finally:
         graph.close()
+    # By place, not by name: OpenVINO may move an output's last operator and call it otherwise.
+    pairs = zip(wanted.items(), found, strict=True)
     return [
-        _parity(path.stem, name, backend, (tensor.numpy(), found[name]))
-        for name, tensor in wanted.items()
+        _parity(path.stem, name, backend, (tensor.numpy(), output))
+        for (name, tensor), output in pairs
     ]
 
 
-def _run(graph: Backend, feeds: Mapping[str, Tensor]) -> dict[str, Array]:
+def _run(graph: Backend, feeds: Mapping[str, Tensor]) -> list[Array]:
     arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in feeds.items()}
-    return {name: output.copy() for name, output in graph.run(arrays).items()}
+    return [output.copy() for output in graph.run(arrays).values()]
 
 
 def _parity(graph: str, output: str, backend: str, pair: tuple[Array, Array]) -> Parity:

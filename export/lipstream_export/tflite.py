@@ -12,10 +12,10 @@ from typing import Any
 
 import onnx
 import tflite
-from lipstream.errors import ModelError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from lipstream.errors import ModelError
 from lipstream_export.tflite_graph import Graph, Step, open_graph
 
 OPSET = 17

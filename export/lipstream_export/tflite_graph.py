@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import onnx
 import tflite
-from lipstream.errors import ModelError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from lipstream.errors import ModelError
 
 _DTYPES = {
     tflite.TensorType.FLOAT32: np.float32,
