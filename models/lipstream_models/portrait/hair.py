@@ -172,7 +172,7 @@ class Brows:
         side = np.sign(place[:, 0])
         # upright at the inner end, then outward; upper hairs lean down to the middle of the brow
         angle = 1.25 * (1 - t) ** 1.5 + 0.10 - 0.55 * np.clip(off, -1, 1) * ramp(0.1, 0.5, t)
-        angle = np.clip(angle + self._random[:, 0] * 0.13, -0.7, 1.5)
+        angle = np.clip(angle + self._random[:, 0] * 0.09, -0.7, 1.5)
         lean = np.stack([side * np.cos(angle), np.sin(angle), -0.25 * t], 1)
         lean = unit(lean - normal * (lean * normal).sum(1, keepdims=True))
         inner = 0.7 + 0.3 * ramp(0.0, 0.3, t)

@@ -14,7 +14,7 @@ from .skin import Complexion, paint, read_mask
 from .source import Float, HeadSource, Identity
 from .visemes import NEUTRAL
 
-TONGUE = (0.44, 0.15, 0.145)
+TONGUE = (0.60, 0.21, 0.20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ ADA = Look(
         muscle=0.5,
         weight=0.45,
         details={
-            "head/head-oval": 0.55,
-            "chin/chin-width-decr": 0.35,
+            "head/head-oval": 0.6,
+            "head/head-scale-horiz-decr": 0.2,
+            "chin/chin-width-decr": 0.6,
             "chin/chin-jaw-drop-decr": 0.2,
             "cheek/l-cheek-bones-incr": 0.25,
             "eyes/l-eye-scale-incr": 0.30,
@@ -122,7 +123,7 @@ class Person:
         for name, garment in (("jumper", jumper(skin)), ("collar", collar(skin))):
             extra = {"places": garment.vertices, "levels": 1}
             stage.add_mesh(name, garment.vertices, garment.quads, wool, **extra)
-        dark = hairs("brow", look.melanin * 0.95, look.redness * 0.6, 0.5)
+        dark = hairs("brow", look.melanin * 0.95, look.redness * 0.3, 0.5)
         stage.add_strands("hair", bob(skin, look.cut), hairs("hair", look.melanin, look.redness, 0.34))
         stage.add_strands("brows", self._brows.strands(skin), dark)
         stage.add_strands("lashes", self._lashes.strands(posed), plain("lash", (0.01,) * 3, 0.6))
@@ -133,8 +134,8 @@ def _lowered(tongue: Part, posed: Float) -> Float:
     points = tongue.place(posed)
     floor = points[:, 1].min()
     middle = points[:, 0].mean()
-    points[:, 1] = floor + (points[:, 1] - floor) * 0.62 - 0.03
-    points[:, 2] -= 0.10
+    points[:, 1] = floor + (points[:, 1] - floor) * 0.76 - 0.01
+    points[:, 2] -= 0.06
     points[:, 0] = middle + (points[:, 0] - middle) * 1.05
     return points
 

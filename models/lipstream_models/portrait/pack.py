@@ -1,0 +1,32 @@
+"""Make the avatar pack of an idle loop; its crops come from the plate's landmarks, moved along."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lipstream.avatar import Avatar
+from lipstream.errors import FaceNotFound
+from lipstream.faces import fit_crop
+from lipstream.landmarks import FaceTracker
+from lipstream.types import Image
+
+from .loop import Figure, Idle, move_points, pose_at
+
+LICENCE = "CC0-1.0"
+
+
+def pack(plate: Image, frames: Sequence[Image], idle: Idle, path: Path) -> None:
+    """Write the pack of frames (512, 512, 3) that were made from ``plate`` (512, 512, 3)."""
+    tracker = FaceTracker.open()
+    try:
+        face = tracker.step(plate)
+    finally:
+        tracker.close()
+    if face is None:
+        raise FaceNotFound("there is no face in the plate")
+    figure = Figure()
+    crops = [
+        fit_crop(move_points(face.points, figure, pose_at(idle, index)))
+        for index in range(len(frames))
+    ]
+    avatar = Avatar.from_frames(frames, crops, fps=idle.fps, name=path.stem, licence=LICENCE)
+    avatar.save(path, codec="jpeg")

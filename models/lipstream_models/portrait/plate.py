@@ -1,0 +1,54 @@
+"""Lay a rendered part of a picture onto a still plate, with a feathered edge."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.types import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A rectangle of a picture in pixels, right and bottom exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def scaled(self, scale: float) -> "Frame":
+        """Return the same rectangle of the picture drawn ``scale`` as large."""
+        sides = (self.left, self.top, self.right, self.bottom)
+        return Frame(*(round(side * scale) for side in sides))
+
+
+MOUTH = Frame(152, 214, 360, 408)
+"""What a speaking mouth moves, in a picture 512 wide: nose base to neck."""
+EYES = Frame(172, 184, 340, 242)
+"""What a blink moves."""
+
+
+def feather(height: int, width: int, border: int) -> NDArray[np.float64]:
+    """Return weights (height, width, 1): 0 at the edge, 1 from ``border`` pixels inward."""
+    y = np.minimum(np.arange(height), np.arange(height)[::-1]) / border
+    x = np.minimum(np.arange(width), np.arange(width)[::-1]) / border
+    t = np.clip(np.minimum(y[:, None], x[None]), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))[..., None]
+
+
+def lay(plate: Image, patch: Image, at: Frame, *, border: int) -> Image:
+    """Return a copy of the plate with the patch blended onto a rectangle of its size."""
+    height, width = patch.shape[:2]
+    weight = feather(height, width, border)
+    out = plate.copy()
+    area = out[at.top : at.top + height, at.left : at.left + width]
+    area[:] = np.rint(area * (1 - weight) + patch * weight)
+    return out
+
+
+def halve(image: Image) -> Image:
+    """Return the image at half its size, averaged."""
+    size = (image.shape[1] // 2, image.shape[0] // 2)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
