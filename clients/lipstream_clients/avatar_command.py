@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from lipstream.errors import InputError
-
 from lipstream_clients.arguments import frames_a_second
 from lipstream_clients.avatar_making import AvatarSettings, make_avatar
 

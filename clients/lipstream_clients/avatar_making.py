@@ -10,7 +10,6 @@ from lipstream.errors import FaceNotFound
 from lipstream.faces import CropSmoother, fit_crop
 from lipstream.landmarks import FaceTracker
 from lipstream.types import Float32, Image
-
 from lipstream_clients.faces_of import avatar_of_picture, shrunk
 from lipstream_clients.media import Film, is_picture
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from lipstream.avatar import Avatar
 from lipstream.errors import FaceNotFound
 from lipstream.faces import CropSmoother, cut_crop, fit_crop
@@ -15,7 +16,6 @@ from lipstream.landmarks import FaceTracker
 from lipstream.model import MouthModel
 from lipstream.pipeline import Picture, PreparedAvatar, Scene, make_compositor
 from lipstream.types import Image
-
 from lipstream_clients.media import Film, is_picture, read_picture
 
 log = logging.getLogger(__name__)

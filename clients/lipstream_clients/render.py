@@ -9,7 +9,6 @@ from lipstream.errors import MediaError
 from lipstream.lips import LipSync, make_timing
 from lipstream.model import MouthModel
 from lipstream.types import AvFrame
-
 from lipstream_clients.faces_of import FilmScene, Stage, open_stage
 from lipstream_clients.media import (
     FilmFormat,

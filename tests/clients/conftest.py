@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from clients.making import write_picture
 from lipstream import Avatar
 from lipstream.model import embedded_folder

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from clients.making import numbered, write_film, write_picture
 from lipstream import Avatar
 from lipstream.cli import main

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+
 from clients.making import numbered, tone, write_film, write_picture, write_wav
 from lipstream.errors import MediaError
 from lipstream_clients.media import Film, is_picture, read_picture

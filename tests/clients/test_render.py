@@ -3,6 +3,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+
 from clients.making import film_contents, numbered, tone, write_film, write_picture, write_wav
 from lipstream import LipSync, MouthModel, Options
 from lipstream.cli import main

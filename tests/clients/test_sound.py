@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from clients.making import numbered, tone, write_film, write_riff, write_sound, write_wav
 from lipstream.errors import MediaError
 from lipstream_clients.media import SoundFile

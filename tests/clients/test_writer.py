@@ -4,6 +4,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+
 from clients.making import film_contents, numbered, tone
 from lipstream.errors import MediaError
 from lipstream_clients.media import FilmFormat, FilmWriter, playable_rate

@@ -1,0 +1,97 @@
+"""``lipstream window``: speak, and a face in a window says it."""
+
+import argparse
+import contextlib
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+
+from lipstream.avatar import Avatar
+from lipstream.errors import InputError
+from lipstream.model import MouthModel
+from lipstream.worker import Worker
+from lipstream_clients.arguments import add_engine_arguments
+from lipstream_clients.media import SoundFile
+from lipstream_clients.window import Rims, Show, ShowStats
+from lipstream_clients.window_screen import PygameScreen
+from lipstream_clients.window_sound import (
+    FileSource,
+    Loudspeaker,
+    Microphone,
+    NoSpeaker,
+    open_portaudio,
+)
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``lipstream window`` takes."""
+    parser.add_argument(
+        "--avatar", type=Path, metavar="FILE", help="avatar pack (default: the embedded one)"
+    )
+    add_engine_arguments(parser)
+    parser.add_argument(
+        "--input", type=Path, metavar="FILE", help="speak a sound file instead of the microphone"
+    )
+    parser.add_argument("--device", metavar="NAME", help="microphone: its number or part of name")
+    parser.add_argument("--output-device", metavar="NAME", help="loudspeaker: the same")
+    parser.add_argument("--no-sound", action="store_true", help="do not play the sound")
+    parser.add_argument(
+        "--delay-ms",
+        type=float,
+        metavar="MS",
+        help="from sound in to sound out (default: the model's look-ahead and 80)",
+    )
+    parser.add_argument("--list-devices", action="store_true", help="list sound devices and leave")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Open the window and stay until it closes or the file ends; returns the exit code."""
+    if arguments.list_devices:
+        print(str(open_portaudio().query_devices()) or "no sound devices found")
+        return 0
+    with contextlib.suppress(KeyboardInterrupt):
+        stats = _show(arguments)
+        print(
+            f"{stats.shown} pictures shown, {stats.skipped} came too late,"
+            f" delay {stats.delay_ms:.0f} ms"
+        )
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> ShowStats:
+    delay_ms: float | None = arguments.delay_ms
+    if delay_ms is not None and not 0 <= delay_ms <= 4000:
+        raise InputError(f"--delay-ms {delay_ms:g}: give 0 to 4000")
+    with ExitStack() as stack:
+        source: FileSource | Microphone
+        if arguments.input is not None:
+            source = FileSource(SoundFile.open(arguments.input))
+        else:
+            source = Microphone(arguments.device)
+        speaker = _speaker(arguments, source.rate)
+        avatar = Avatar.open(arguments.avatar)
+        model = MouthModel.open(arguments.model, backend=arguments.backend)
+        worker = stack.enter_context(Worker(model, capacity=1))
+        worker.prepare(avatar)
+        screen = stack.enter_context(PygameScreen(avatar.width, avatar.height))
+        screen.show(avatar.frames[0])
+        show = Show(Rims(source, speaker, screen))
+        session = worker.open_session(avatar, rate=source.rate, on_frame=show.arrive)
+        stack.callback(session.close)
+        stack.enter_context(speaker)
+        stack.enter_context(source)
+        return show.run(session, delay_ms)
+
+
+def _speaker(arguments: argparse.Namespace, rate: int) -> Loudspeaker | NoSpeaker:
+    if arguments.no_sound:
+        return NoSpeaker(rate)
+    try:
+        return Loudspeaker(rate, arguments.output_device)
+    except InputError as error:
+        if arguments.output_device is not None:
+            raise
+        log.warning("%s; going on without sound", error)
+        return NoSpeaker(rate)

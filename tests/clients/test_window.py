@@ -1,0 +1,166 @@
+"""The window's loop in virtual time: no screen, no sound card, a clock that moves when told."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from clients.making import tone, write_wav
+from lipstream import LipSync, Options
+from lipstream.errors import BackendUnavailable, InputError, MediaError
+from lipstream_clients import window_sound
+from lipstream_clients.media import SoundFile
+from lipstream_clients.window import Rims, Show
+from lipstream_clients.window_screen import PygameScreen
+from lipstream_clients.window_sound import FileSource, NoSpeaker, open_portaudio
+
+RATE = 16_000
+
+
+class InlineSession:
+    """The engine on the caller's thread; frames come ``late_s`` after they could."""
+
+    def __init__(self, lips, show, clock, late_s=0.0):
+        self._lips, self._show, self._clock, self._late = lips, show, clock, late_s
+        self._made = []
+        self.look_ahead_ms = lips.timing.look_ahead_ms
+
+    def feed(self, pcm):
+        self._made += [(self._clock() + self._late, frame) for frame in self._lips.feed(pcm)]
+        return True
+
+    def flush(self):
+        self._made += [(self._clock() + self._late, frame) for frame in self._lips.flush()]
+
+    def deliver(self):
+        while self._made and self._made[0][0] <= self._clock():
+            self._show.arrive(self._made.pop(0)[1])
+
+
+class Recorder:
+    """A screen and a loudspeaker that write down what they get and when."""
+
+    def __init__(self, clock):
+        self._clock = clock
+        self.pictures, self.played, self.titles = [], [], []
+        self.leave = False
+        self._speaker = NoSpeaker(RATE)
+
+    def show(self, image):
+        self.pictures.append((self._clock(), image))
+
+    def entitle(self, title):
+        self.titles.append(title)
+
+    def closed(self):
+        return self.leave
+
+    def wanted(self, now):
+        return self._speaker.wanted(now)
+
+    def play(self, pcm):
+        self.played.append(pcm)
+        self._speaker.play(pcm)
+
+    def heard(self, now):
+        return self._speaker.heard(now)
+
+
+class Rig:
+    def __init__(self, tmp_path, toy_folder, toy_pack, late_s=0.0):
+        self.now = 100.0
+        clock = lambda: self.now  # noqa: E731
+        self.pcm = tone(RATE, 2 * RATE + 55)
+        source = FileSource(SoundFile.open(write_wav(tmp_path / "a.wav", self.pcm, RATE)))
+        self.out = Recorder(clock)
+        self.show = Show(Rims(source, self.out, self.out), clock=clock)
+        self.lips = LipSync.open(Options(toy_folder, toy_pack, RATE))
+        self.session = InlineSession(self.lips, self.show, clock, late_s)
+        self.pacer = self.show.begin(self.session)
+
+    def run(self, tick_s=0.005, most_s=10.0):
+        while self.show.step(self.session, self.pacer) and self.now < 100 + most_s:
+            self.now += tick_s
+            self.session.deliver()
+
+
+@pytest.fixture
+def rig(tmp_path, toy_folder, toy_pack):
+    rig = Rig(tmp_path, toy_folder, toy_pack)
+    yield rig
+    rig.lips.close()
+
+
+def test_every_picture_is_shown_and_every_sample_played(rig):
+    rig.run()
+    assert np.array_equal(np.concatenate(rig.out.played), rig.pcm)
+    assert len(rig.out.pictures) == 51
+    assert rig.pacer.stats().skipped_pictures == 0
+
+
+def test_pictures_come_with_their_own_sound(rig):
+    rig.run()
+    begin = rig.pacer.due(0)
+    shown = [at - begin for at, _ in rig.out.pictures]
+    assert max(abs(at - k / 25) for k, at in enumerate(shown)) <= 0.0101  # two ticks
+
+
+def test_the_delay_is_the_look_ahead_and_a_little(rig):
+    rig.run()
+    delay_s = rig.out.pictures[0][0] - 100
+    assert delay_s == pytest.approx((rig.lips.timing.look_ahead_ms + 80) / 1000, abs=0.03)
+    assert "fps · delay 252 ms" in rig.out.titles[-1]
+
+
+def test_a_slow_engine_costs_pictures_but_no_sound(tmp_path, toy_folder, toy_pack):
+    rig = Rig(tmp_path, toy_folder, toy_pack, late_s=0.3)
+    rig.run()
+    rig.lips.close()
+    assert np.array_equal(np.concatenate(rig.out.played), rig.pcm)
+    assert 0 < len(rig.out.pictures) < 51
+
+
+def test_the_user_can_leave(rig):
+    rig.out.leave = True
+    rig.run()
+    assert rig.now == 100.0
+
+
+def test_a_missing_portaudio_names_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(BackendUnavailable, match=r"lipstream\[mic\]"):
+        open_portaudio()
+
+
+def test_a_missing_pygame_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    with pytest.raises(BackendUnavailable, match=r"lipstream\[mic\]"):
+        PygameScreen(64, 64)
+
+
+def test_an_unknown_microphone_is_named(monkeypatch):
+    pytest.importorskip("pygame", reason="the extra mic is not installed")
+    try:
+        open_portaudio()
+    except BackendUnavailable:
+        pytest.skip("PortAudio is not installed")
+    with pytest.raises(InputError, match="no microphone 'nothing-like-it' found"):
+        window_sound.choose_device("input", "nothing-like-it")
+
+
+def test_a_bad_sound_file_is_refused_before_a_window_opens(tmp_path):
+    with pytest.raises(MediaError):
+        SoundFile.open(tmp_path / "none.wav")
+
+
+def test_a_window_shows_the_picture_and_closes_on_escape(monkeypatch):
+    pygame = pytest.importorskip("pygame", reason="the extra mic is not installed")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:] = (10, 20, 200)
+    with PygameScreen(64, 48) as screen:
+        screen.show(picture)
+        assert pygame.display.get_surface().get_at((5, 5))[:3] == (200, 20, 10)
+        assert not screen.closed()
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_ESCAPE))
+        assert screen.closed()
