@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
 
-from lipstream.errors import InputError, ServerError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from lipstream.errors import InputError, ServerError
 from lipstream_server import metrics
 from lipstream_server.offer import Role, read_offer
 from lipstream_server.sessions import Sessions

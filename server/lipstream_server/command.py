@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
+
 from lipstream import Avatar, MouthModel, Worker
 from lipstream.errors import ServerError
-
 from lipstream_server import rtc
 from lipstream_server.app import Routes
 from lipstream_server.config import ServerConfig, is_loopback
@@ -77,12 +77,37 @@ def open_sessions(config: ServerConfig) -> Iterator[Sessions]:
 
 async def serve(config: ServerConfig, sessions: Sessions, listener: socket.socket) -> None:
     """Answer requests on ``listener`` until SIGINT or SIGTERM; then end every session."""
+    server = make_server(config, sessions)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+    await server.serve(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """uvicorn, stopped by ``stop`` alone.
+
+    Its own handlers raise the signal anew once it has stopped, which would leave the engine open.
+    """
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to whoever runs the server."""
+        yield
+
+    def stop(self) -> None:
+        """End the server; a second call does not wait for requests under way."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def make_server(config: ServerConfig, sessions: Sessions) -> Server:
+    """Return a server for ``sessions``, and set up WebRTC for where it listens."""
     loopback = is_loopback(config.host)
-    rtc.listen_on(listener.getsockname()[0], loopback)
-    rtc.set_bitrates()
+    rtc.listen_on(config.host, loopback)
     rtc.notice_vanished_peers()
+    rtc.set_bitrates()
     app = Routes(sessions, token=config.token, loopback=loopback).app()
-    server = _Server(
+    return Server(
         uvicorn.Config(
             app,
             log_config=None,
@@ -91,22 +116,6 @@ async def serve(config: ServerConfig, sessions: Sessions, listener: socket.socke
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    await server.serve(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """uvicorn raises the signal anew after it has stopped, which would leave the engine open."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def stop(self) -> None:
-        """End the server; a second signal does not wait for what is under way."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
 
 
 def url_of(config: ServerConfig, listener: socket.socket) -> str:

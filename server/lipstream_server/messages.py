@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 
 import numpy as np
+
 from lipstream.audio import check_rate
 from lipstream.errors import InputError
 from lipstream.types import Pcm

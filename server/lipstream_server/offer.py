@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from aiortc.sdp import SessionDescription
+
 from lipstream.errors import InputError
 
 log = logging.getLogger(__name__)

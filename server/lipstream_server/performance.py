@@ -9,7 +9,6 @@ from fractions import Fraction
 
 from lipstream import Avatar, AvFrame, Pacer, Worker
 from lipstream.types import Pcm
-
 from lipstream_server import rtc
 from lipstream_server.intake import Intake, IntakePolicy
 from lipstream_server.messages import Stats

@@ -1,4 +1,4 @@
-"""What is heard and seen, and when: blocks of sound and pictures in the order they are due.
+"""What is sent, and when: blocks of sound and pictures, in the order they leave.
 
 The engine's `Pacer` holds the frames and owns the schedule; here it is cut into what the two tracks
 carry. Pure but for the pacer's clock: the caller says what time it is.
@@ -9,20 +9,19 @@ from fractions import Fraction
 
 from lipstream import AvFrame, Pacer
 from lipstream.types import Pcm
-
 from lipstream_server.timeline import RATE, samples
 
 BLOCK = 960
 """Samples of one block of sound: 20 ms, one Opus packet."""
-SOUND_LEAD = samples(35)
-"""By how much sound is sent ahead of its picture. A receiver holds sound longer than pictures: a
-browser's jitter buffer and output take 40 to 60 ms of sound, while a picture is shown 10 to 20 ms
-after it has come. Its own synchronization acts only on differences above 30 ms."""
+SOUND_LEAD = samples(50)
+"""By how much sound is sent ahead of its picture. Receivers take longer over sound: a browser holds
+it 40 to 60 ms for jitter and puts it out 10 to 40 ms later, and shows a picture 10 to 20 ms after
+it has come. It evens out only differences above 30 ms by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A block to be heard."""
+    """A block to send."""
 
     pcm: Pcm
     """(BLOCK,) int16."""
@@ -32,7 +31,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture to be seen."""
+    """A picture to send."""
 
     frame: AvFrame
     """The frame it shows."""

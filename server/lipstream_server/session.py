@@ -14,8 +14,8 @@ from aiortc import (
 )
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
-from lipstream.errors import InputError
 
+from lipstream.errors import InputError
 from lipstream_server import rtc
 from lipstream_server.messages import (
     Speak,

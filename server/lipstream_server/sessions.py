@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from lipstream import Avatar, Worker
 from lipstream.errors import ServerError
-
 from lipstream_server.offer import Offer
 from lipstream_server.performance import Performance
 from lipstream_server.session import Session

@@ -2,8 +2,8 @@
 
 import numpy as np
 from av import AudioFrame, AudioResampler
-from lipstream.types import Pcm
 
+from lipstream.types import Pcm
 from lipstream_server.timeline import RATE, samples
 
 LONGEST_GAP = samples(200)

@@ -12,8 +12,27 @@ import pytest
 from browser.driving import serving
 from toys import make_toy_avatar
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SENTENCES = "The quick brown fox jumps over the lazy dog. We were away a year ago. Open the map, Mama."
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+SENTENCES = (
+    "The quick brown fox jumps over the lazy dog. We were away a year ago. Open the map, Mama."
+)
+MEASURED = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config):
+    config.stash[MEASURED] = []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Show what was measured, also when all is well."""
+    for line in config.stash[MEASURED]:
+        terminalreporter.write_line(f"measured in a browser: {line}")
+
+
+@pytest.fixture(scope="session")
+def measured(pytestconfig):
+    """Lines to be shown at the end of the run."""
+    return pytestconfig.stash[MEASURED]
 
 
 def pytest_collection_modifyitems(items):
@@ -27,10 +46,11 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def chromium():
     """Path of a Chromium, and playwright to drive it."""
-    pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-    if CHROMIUM is None:
+    pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[dev]'")
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    return CHROMIUM
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,12 @@ from typing import Any
 
 from browser.measuring import Box, Recording
 
-SERVE = [sys.executable, "-c", "import sys; from lipstream.cli import main; sys.exit(main())", "serve"]
+SERVE = [
+    sys.executable,
+    "-c",
+    "import sys; from lipstream.cli import main; sys.exit(main())",
+    "serve",
+]
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -44,7 +49,7 @@ def serving(*arguments: object) -> Iterator[str]:
 @contextmanager
 def browsing(chromium: str, microphone: Path | None = None, **context: Any) -> Iterator[Any]:
     """Open a browser whose microphone speaks a file; gives its context."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  may be missing
 
     heard = [] if microphone is None else [f"--use-file-for-fake-audio-capture={microphone}"]
     with sync_playwright() as playwright:

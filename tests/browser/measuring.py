@@ -9,8 +9,9 @@ import base64
 from dataclasses import dataclass
 
 import numpy as np
-from lipstream import LipSync
 from numpy.typing import NDArray
+
+from lipstream import LipSync
 
 FINE = 8
 """Renderings of the sound, each a fraction of a frame later: 5 ms apart at 25 fps."""

@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 import pytest
-from lipstream import LipSync, Options
 
 from browser.driving import browsing, open_page, record
 from browser.measuring import Box, expected_levels, fit, speaking_parts
+from lipstream import LipSync, Options
 
 SECONDS = float(os.environ.get("LIPSTREAM_BROWSER_SECONDS", "12"))
 TOY_MOUTH = Box(180, 340, 150, 90)
@@ -31,29 +31,31 @@ def toy_lips(toy_server):
         yield lips
 
 
-def test_pictures_come_at_their_rate(seen_and_heard):
+def test_pictures_come_at_their_rate(seen_and_heard, measured):
+    measured.append(f"{seen_and_heard.rate:.2f} pictures a second over {SECONDS:.0f} s")
     assert seen_and_heard.rate >= 24.5
 
 
-def test_lips_are_in_step_with_the_voice(seen_and_heard, toy_lips):
+def test_lips_are_in_step_with_the_voice(seen_and_heard, toy_lips, measured):
     expected = expected_levels(toy_lips, seen_and_heard.pcm, TOY_MOUTH)
     found = fit(seen_and_heard, expected)
-    print(f"picture behind sound: {found.offset_ms:+.0f} ms, correlation {found.correlation:.3f}")
+    measured.append(f"picture behind sound {found.offset_ms:+.0f} ms, r = {found.correlation:.3f}")
     assert found.correlation > 0.9
     assert abs(found.offset_ms) <= 40
 
 
-def test_the_mouth_moves_in_speech_and_rests_in_silence(seen_and_heard):
+def test_the_mouth_moves_in_speech_and_rests_in_silence(seen_and_heard, measured):
     moments = seen_and_heard.seen_at - seen_and_heard.heard_at
     speech, silence = speaking_parts(seen_and_heard.pcm, moments)
     assert speech.sum() > 10
     assert silence.sum() > 10
     moving = np.std(seen_and_heard.levels[speech])
     resting = np.std(seen_and_heard.levels[silence])
+    measured.append(f"mouth moves {moving:.1f} in speech, {resting:.1f} in silence")
     assert moving > 5 * resting
 
 
-def test_two_viewers_at_once_both_get_every_picture(chromium, speech, toy_server):
+def test_two_viewers_at_once_both_get_every_picture(chromium, speech, toy_server, measured):
     with browsing(chromium, speech, permissions=["microphone"]) as context:
         pages = [open_page(context, toy_server.url) for _ in range(2)]
         for page in pages:
@@ -64,4 +66,5 @@ def test_two_viewers_at_once_both_get_every_picture(chromium, speech, toy_server
         pages[0].wait_for_timeout(SECONDS * 1000)
         for page, (pictures, at) in zip(pages, begun, strict=True):
             rate = (page.evaluate(count) - pictures) / (page.evaluate(clock) - at)
+            measured.append(f"{rate:.2f} pictures a second with two viewers")
             assert rate >= 24.5

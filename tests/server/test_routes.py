@@ -1,0 +1,134 @@
+"""Requests, good and bad."""
+
+import asyncio
+import json
+
+import pytest
+
+from server.peers import SDP, peer, running
+
+
+def ask(worker, avatar, method, path, body=None, headers=None, **settings):
+    async def once():
+        async with running(worker, avatar, **settings) as server:
+            return await server.ask(method, path, body, headers)
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize("path", ["/", "/client.js", "/style.css", "/healthz", "/metrics"])
+def test_what_can_be_got(worker, toy_avatar, path):
+    assert ask(worker, toy_avatar, "GET", path).status == 200
+
+
+def test_health_says_what_runs(worker, toy_avatar):
+    health = json.loads(ask(worker, toy_avatar, "GET", "/healthz").body)
+    assert health["status"] == "ok"
+    assert (health["sessions"], health["capacity"]) == (0, 2)
+    assert (health["model"], health["avatar"]) == ("toy", "toy")
+
+
+def test_metrics_are_prometheus_text(worker, toy_avatar):
+    answer = ask(worker, toy_avatar, "GET", "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = answer.body.splitlines()
+    assert "lipstream_session_capacity 2" in lines
+    names = {line.split()[0] for line in lines if not line.startswith("#")}
+    assert all(f"# TYPE {name} " in answer.body for name in names)
+
+
+def test_the_page_loads_nothing_from_elsewhere(worker, toy_avatar):
+    answer = ask(worker, toy_avatar, "GET", "/")
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert "https://" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "says"),
+    [
+        ({}, b"v=0", 415, "application/sdp"),
+        ({"Content-Type": "application/json"}, b"{}", 415, "application/sdp"),
+        (SDP, b"", 422, "v=0"),
+        (SDP, b"hello", 422, "v=0"),
+        (SDP, b"\xff\xfe\x00", 422, "not text"),
+        (SDP, b"v=0\r\nm=nonsense\r\n", 422, "not valid SDP"),
+        (SDP, b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n", 422, "no audio and no video"),
+        (SDP, b"v=0\r\n" + b"a=x\r\n" * 20_000, 413, "too large"),
+    ],
+)
+def test_an_offer_that_makes_no_sense_is_refused_in_one_line(
+    worker, toy_avatar, headers, body, status, says
+):
+    answer = ask(worker, toy_avatar, "POST", "/session", body, headers)
+    assert answer.status == status
+    assert says in answer.error
+    assert "\n" not in answer.error
+
+
+@pytest.mark.parametrize(
+    ("path", "audio", "video", "says"),
+    [
+        ("/session", "recvonly", "recvonly", "sends no sound"),
+        ("/whip", "recvonly", "recvonly", "sends no sound"),
+        ("/whep", "sendonly", "sendonly", "receives nothing"),
+    ],
+)
+def test_an_offer_must_fit_what_it_is_for(worker, toy_avatar, path, audio, video, says):
+    async def once():
+        async with running(worker, toy_avatar) as server, peer() as client:
+            return await server.offer(path, await client.offer(audio, video))
+
+    answer = asyncio.run(once())
+    assert answer.status == 422
+    assert says in answer.error
+
+
+def test_an_offer_cut_anywhere_never_fails_the_server(worker, toy_avatar):
+    async def cut():
+        async with running(worker, toy_avatar) as server, peer() as client:
+            sdp = await client.offer()
+            lines = sdp.splitlines(keepends=True)
+            statuses = set()
+            for end in range(0, len(lines), 9):
+                statuses.add((await server.offer("/whip", "".join(lines[:end]))).status)
+            for session in server.sessions:
+                await session.end()
+            return statuses, (await server.ask("GET", "/healthz")).status, worker.session_count()
+
+    statuses, health, left = asyncio.run(cut())
+    assert statuses <= {201, 422, 503}
+    assert (health, left) == (200, 0)
+
+
+def test_trickle_is_declined_clearly(worker, toy_avatar):
+    answer = ask(worker, toy_avatar, "PATCH", "/session/x", b"a=candidate", SDP)
+    assert answer.status == 405
+    assert "not needed" in answer.error
+
+
+def test_an_unknown_session_cannot_be_ended(worker, toy_avatar):
+    assert ask(worker, toy_avatar, "DELETE", "/whep/nobody").status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/session"), ("POST", "/healthz"), ("PUT", "/")]
+)
+def test_a_wrong_method_is_refused(worker, toy_avatar, method, path):
+    assert ask(worker, toy_avatar, method, path).status in (404, 405)
+
+
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/%2e%2e/__init__.py", "/nothing"])
+def test_only_the_page_is_served(worker, toy_avatar, path):
+    assert ask(worker, toy_avatar, "GET", path).status == 404
+
+
+def test_a_token_is_asked_for_when_there_is_one(worker, toy_avatar):
+    token = {"token": "correct horse"}
+    right = {"Authorization": "Bearer correct horse"}
+    wrong = {"Authorization": "Bearer battery staple"}
+    refused = ask(worker, toy_avatar, "POST", "/session", b"v=0", SDP, **token)
+    assert refused.status == 401
+    assert "Bearer" in refused.error
+    assert ask(worker, toy_avatar, "GET", "/metrics", headers=wrong, **token).status == 401
+    assert ask(worker, toy_avatar, "GET", "/metrics", headers=right, **token).status == 200
+    assert ask(worker, toy_avatar, "GET", "/", **token).status == 200
