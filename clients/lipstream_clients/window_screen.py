@@ -8,6 +8,9 @@ import numpy as np
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.types import Image
 
+_UNSEEN = {"offscreen", "dummy", "evdev"}
+"""SDL's drivers that show nothing to anybody: it falls back to them where there is no screen."""
+
 
 class PygameScreen:
     """A window of the avatar's size that can be resized. Main thread only."""
@@ -18,10 +21,11 @@ class PygameScreen:
             self._pygame.display.init()
             self._window = self._pygame.display.set_mode((width, height), self._pygame.RESIZABLE)
         except self._pygame.error as error:
-            raise InputError(
-                f"no window can be opened ({error}): run it on a desktop, or write a film with"
-                " 'lipstream render'"
-            ) from error
+            raise _no_window(str(error)) from error
+        driver = self._pygame.display.get_driver()
+        if driver in _UNSEEN and "SDL_VIDEODRIVER" not in os.environ:
+            self.close()
+            raise _no_window(f"SDL found only its '{driver}' driver")
         self.entitle("lipstream")
 
     def show(self, image: Image) -> None:
@@ -60,6 +64,13 @@ class PygameScreen:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _no_window(reason: str) -> InputError:
+    return InputError(
+        f"no window can be opened ({reason}): run it on a desktop, or write a film with"
+        " 'lipstream render'"
+    )
 
 
 def _open_pygame() -> Any:

@@ -9,9 +9,9 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+
 from lipstream.errors import MediaError
 from lipstream.types import Image
-
 from lipstream_clients.media.opening import open_media, reason
 
 MOST_MEGAPIXELS = 36

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+
 from lipstream.errors import MediaError
 
 _ONLY_FILES = {"protocol_whitelist": "file"}

@@ -6,9 +6,9 @@ import av
 import cv2
 import numpy as np
 from av.container import InputContainer
+
 from lipstream.errors import MediaError
 from lipstream.types import Image
-
 from lipstream_clients.media.opening import check_readable, open_media, reason
 
 MOST_MEGAPIXELS = 64

@@ -11,9 +11,9 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer
+
 from lipstream.errors import MediaError
 from lipstream.types import Pcm
-
 from lipstream_clients.media.opening import open_media, reason
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000

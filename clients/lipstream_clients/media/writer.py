@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
+
 from lipstream.errors import MediaError
 from lipstream.types import Image, Pcm
-
 from lipstream_clients.media.opening import reason
 
 SUFFIXES = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}

@@ -1,0 +1,43 @@
+import sys
+from pathlib import Path
+
+from lipstream import doctor
+from lipstream.cli import main
+
+
+def test_the_doctor_names_versions_backends_and_what_is_embedded(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for word in ("lipstream", "python", "processor", "onnxruntime", "codecs", "embedded model"):
+        assert word in out
+    assert "broken" not in out
+
+
+def test_nothing_personal_is_shown(capsys):
+    main(["doctor"])
+    assert str(Path.home()) not in capsys.readouterr().out
+
+
+def test_what_is_missing_comes_with_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "lipstream[mic]" in out
+    assert "lipstream[cpu]" in out
+
+
+def test_a_broken_part_does_not_stop_the_doctor(monkeypatch, capsys):
+    def _codecs():
+        raise RuntimeError("no library")
+
+    monkeypatch.setattr(doctor, "_codecs", _codecs)
+    assert main(["doctor"]) == 0
+    assert "broken: RuntimeError: no library" in capsys.readouterr().out
+
+
+def test_the_machine_is_described():
+    machine = doctor.describe_machine()
+    assert machine.cores >= 1
+    assert machine.cpu
+    assert "numpy" in machine.versions
