@@ -24,7 +24,7 @@ from lipstream.types import Image
 
 from .loop import LIDS, Idle, idle_frames
 from .pack import pack
-from .plate import EYES, MOUTH, Frame, halve, lay
+from .plate import EYES, MOUTH, halve, lay
 from .visemes import blink, library
 
 if TYPE_CHECKING:

@@ -54,7 +54,11 @@ def collar(skin: Surface, rows: int = 360, columns: int = 20) -> Garment:
     c, d = np.cos(angle)[None, :, None], np.sin(angle)[None, :, None]
     flat = np.sign(d) * np.abs(d) ** 0.7
     rib = 1 + 0.10 * np.sin(np.arange(rows) * 2 * np.pi * 90 / rows)[:, None, None]
-    points = ring[:, None] + normal[:, None] * (0.052 + 0.038 * c * rib) + upward[:, None] * (0.085 * flat)
+    points = (
+        ring[:, None]
+        + normal[:, None] * (0.052 + 0.038 * c * rib)
+        + upward[:, None] * (0.085 * flat)
+    )
     quads = grid_quads(rows + 1, columns, wrap=True) % (rows * columns)
     return Garment(points.reshape(-1, 3), quads)
 
@@ -62,7 +66,9 @@ def collar(skin: Surface, rows: int = 360, columns: int = 20) -> Garment:
 def _collar_line(skin: Surface, count: int) -> tuple[Float, Float]:
     """Return the closed collar line on the skin and the normals there, (count, 3) each."""
     height = below_collar(skin.places)
-    edges = np.concatenate([np.stack([skin.quads[:, k], skin.quads[:, k - 1]], 1) for k in range(4)])
+    edges = np.concatenate(
+        [np.stack([skin.quads[:, k], skin.quads[:, k - 1]], 1) for k in range(4)]
+    )
     a, b = edges.T
     near = np.hypot(skin.places[a, 0], skin.places[a, 2] - _NECK_AXIS[1]) < 1.4
     crossing = (height[a] <= 0) & (height[b] > 0) & near

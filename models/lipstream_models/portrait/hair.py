@@ -97,9 +97,7 @@ def _grow(skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator) -> Fl
     clump *= 0.16
     layer = rng.random(len(x))
     solid = (skin.places[:, 1] > 5.0) & ~(
-        (np.abs(skin.places[:, 0]) > 0.76)
-        & (skin.places[:, 1] > 6.75)
-        & (skin.places[:, 1] < 7.45)
+        (np.abs(skin.places[:, 0]) > 0.76) & (skin.places[:, 1] > 6.75) & (skin.places[:, 1] < 7.45)
     )  # hair passes over the ears' place as if they were flat
     tree = cKDTree(skin.points[solid])
     points, normals = skin.points[solid], skin.normals[solid]
@@ -187,17 +185,19 @@ class Brows:
         return Strands(points, radii)
 
 
+_LASHES = {"1": (26, 0.5), "2": (80, 0.9)}
+"""Number and length (of the card's) on the lower and the upper lid."""
+
+
 class Lashes:
     """Eyelashes, run along the columns of the base mesh's lash cards."""
-
-    _CARDS = {"1": (26, 0.5), "2": (80, 0.9)}  # lower and upper lid: count, length
 
     def __init__(self, base: BaseMesh, seed: int = 6) -> None:
         rng = np.random.default_rng(seed)
         matrices = [
             _card_matrix(base, f"helper-{side}-eyelashes-{card}", count, length, rng)
             for side in "lr"
-            for card, (count, length) in self._CARDS.items()
+            for card, (count, length) in _LASHES.items()
         ]
         self._matrix = sp.vstack(matrices).tocsr()
 
@@ -225,7 +225,12 @@ def _card_matrix(
     up = reach - low
     rows = np.repeat(np.arange(count * 5).reshape(count, 5)[..., None], 4, -1)
     row = index[:, None]
-    where = [columns[row, low], columns[row, low + 1], columns[row + 1, low], columns[row + 1, low + 1]]
+    where = [
+        columns[row, low],
+        columns[row, low + 1],
+        columns[row + 1, low],
+        columns[row + 1, low + 1],
+    ]
     weight = [(1 - part) * (1 - up), (1 - part) * up, part * (1 - up), part * up]
     entries = (np.stack(weight, -1).ravel(), (rows.ravel(), np.stack(where, -1).ravel()))
     return sp.csr_matrix(entries, (count * 5, len(base.vertices)))

@@ -37,6 +37,9 @@ class Idle:
     breath_px: float = 1.6
 
 
+_FIELD = 128
+"""Side of the grid on which a displacement field is worked out; it is smooth."""
+
 LIDS = (0.55, 1.0, 0.70, 0.35, 0.10)
 """How far the lids are shut in each frame of a blink at 25 fps: 80 ms shutting, 40 ms shut, 120 ms
 opening. A frame that is not in a blink has them open."""
@@ -122,18 +125,17 @@ def displacement(figure: Figure, pose: Pose, x: Float, y: Float) -> tuple[Float,
 def move_picture(picture: Image, figure: Figure, pose: Pose) -> Image:
     """Return the picture (S, S, 3) moved by a pose; S is a multiple of 512."""
     size = picture.shape[0]
-    scale = size / 512
-    at = (np.arange(size) + 0.5) / scale
-    x, y = np.meshgrid(at, at)
-    from_x, from_y = x.copy(), y.copy()
+    coarse = (np.arange(_FIELD) + 0.5) * (512 / _FIELD)
+    x, y = np.meshgrid(coarse, coarse)
+    from_x, from_y = x, y
     for _ in range(3):  # the field says where a point goes; look back along it
         move_x, move_y = displacement(figure, pose, from_x, from_y)
         from_x, from_y = x - move_x, y - move_y
-    map_x = (from_x * scale - 0.5).astype(np.float32)
-    map_y = (from_y * scale - 0.5).astype(np.float32)
-    moved = cv2.remap(
-        picture, map_x, map_y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101
-    )
+    back = np.stack([x - from_x, y - from_y], -1) * (size / 512)
+    back = cv2.resize(back.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    at = np.arange(size, dtype=np.float32)
+    map_x, map_y = at[None] - back[..., 0], at[:, None] - back[..., 1]
+    moved = cv2.remap(picture, map_x, map_y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(moved, np.uint8)
 
 

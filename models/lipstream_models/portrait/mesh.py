@@ -50,7 +50,12 @@ def divide(quads: Index, vertex_count: int) -> Division:
     centre = vertex_count + len(edges) + np.arange(len(quads))
     split = [
         np.stack(
-            [quads[:, k], vertex_count + quad_edges[:, k], centre, vertex_count + quad_edges[:, k - 1]],
+            [
+                quads[:, k],
+                vertex_count + quad_edges[:, k],
+                centre,
+                vertex_count + quad_edges[:, k - 1],
+            ],
             1,
         )
         for k in range(4)
@@ -135,7 +140,7 @@ def normals(points: Float, quads: Index) -> Float:
     total = np.stack(
         [np.bincount(quads.ravel(), np.repeat(face[:, k], 4), len(points)) for k in range(3)], 1
     )
-    return unit(total)
+    return unit(total.astype(np.float64))
 
 
 def unit(vectors: Float) -> Float:

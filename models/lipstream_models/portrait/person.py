@@ -117,14 +117,19 @@ class Person:
             points = prop.place(self._source.base.vertices, posed)
             stage.add_mesh(prop.name, points, prop.quads, materials[kind], colours=prop.colours)
         stage.add_mesh(
-            "tongue", _lowered(self._tongue, posed), self._tongue.quads, plain("tongue", TONGUE, 0.38)
+            "tongue",
+            _lowered(self._tongue, posed),
+            self._tongue.quads,
+            plain("tongue", TONGUE, 0.38),
         )
         wool = cloth("wool", look.jumper)
         for name, garment in (("jumper", jumper(skin)), ("collar", collar(skin))):
             extra = {"places": garment.vertices, "levels": 1}
             stage.add_mesh(name, garment.vertices, garment.quads, wool, **extra)
         dark = hairs("brow", look.melanin * 0.95, look.redness * 0.3, 0.5)
-        stage.add_strands("hair", bob(skin, look.cut), hairs("hair", look.melanin, look.redness, 0.34))
+        stage.add_strands(
+            "hair", bob(skin, look.cut), hairs("hair", look.melanin, look.redness, 0.34)
+        )
         stage.add_strands("brows", self._brows.strands(skin), dark)
         stage.add_strands("lashes", self._lashes.strands(posed), plain("lash", (0.01,) * 3, 0.6))
 
@@ -141,7 +146,7 @@ def _lowered(tongue: Part, posed: Float) -> Float:
 
 
 def _camera(base: Float, posed: Float, size: int) -> Camera:
-    """Frame the face: eyes at 0.42 of the height, outer eye corners a quarter of the width apart."""
+    """Frame the face: eyes at 0.42 of the height, their outer corners a quarter of it apart."""
     marks = [(0.31, 7.28, 1.39), (-0.31, 7.28, 1.39)]
     eyes_at = posed[[int(((base - m) ** 2).sum(1).argmin()) for m in marks]].mean(0)
     height = 3.62

@@ -30,7 +30,8 @@ class Prop:
         """Return its (N, 3) vertices when the base mesh moves to ``posed``."""
         rest = np.column_stack([base[self.anchor], np.ones(len(self.anchor))])
         motion = np.linalg.lstsq(rest, posed[self.anchor], rcond=None)[0]
-        return np.column_stack([self.vertices, np.ones(len(self.vertices))]) @ motion
+        moved = np.column_stack([self.vertices, np.ones(len(self.vertices))]) @ motion
+        return np.asarray(moved, np.float64)
 
 
 def grid_quads(rows: int, columns: int, wrap: bool) -> Index:
@@ -111,7 +112,9 @@ def _tooth_row(name: str, arch: _Arch, anchor: Index) -> Prop:
         quads.append(mesh_quads + count)
         colours.append(mesh_colours)
         count += len(mesh_vertices)
-    return Prop(name, np.concatenate(vertices), np.concatenate(quads), np.concatenate(colours), anchor)
+    return Prop(
+        name, np.concatenate(vertices), np.concatenate(quads), np.concatenate(colours), anchor
+    )
 
 
 def _frame(arch: _Arch, s: float) -> tuple[Float, Float, Float]:
@@ -132,7 +135,9 @@ def _tooth(arch: _Arch, s: float, width: float, crown: float) -> tuple[Float, In
     neck = 1 - 0.20 * ramp(0.45, 1.0, v)
     power = 0.62  # superellipse: flat faces, rounded corners
     c, d = np.cos(angle), np.sin(angle)
-    across = np.sign(c) * np.abs(c) ** power * (width / 2 * 0.985) * neck * (0.86 + 0.14 * round_edge)
+    across = (
+        np.sign(c) * np.abs(c) ** power * (width / 2 * 0.985) * neck * (0.86 + 0.14 * round_edge)
+    )
     depth = np.sign(d) * np.abs(d) ** power * (0.018 + 0.030 * ramp(0.0, 0.8, v)) * round_edge
     rise = arch.up * height * v + 0 * angle
     bulge = 0.010 * np.sin(np.pi * np.clip(v * 1.1, 0, 1)) + 0 * angle
@@ -140,7 +145,9 @@ def _tooth(arch: _Arch, s: float, width: float, crown: float) -> tuple[Float, In
     vertices = (here + offset + rise[..., None] * np.array([0.0, 1.0, 0.0])).reshape(-1, 3)
     sides = np.abs(across / (width / 2))[..., None]
     shade = (1 - 0.14 * ramp(0.85, 1.0, sides)) * (1 - 0.16 * ramp(0.3, 1.0, v[..., None]))
-    tone = np.array([1.0, 1.0, 1.04]) * (1 - v[..., None]) + np.array([1.0, 0.97, 0.90]) * v[..., None]
+    tone = (
+        np.array([1.0, 1.0, 1.04]) * (1 - v[..., None]) + np.array([1.0, 0.97, 0.90]) * v[..., None]
+    )
     colours = (ENAMEL[arch.up] * shade * tone).reshape(-1, 3)
     return (
         vertices,

@@ -40,11 +40,13 @@ class Stage:
         self._set_up_cycles(threads)
         self._set_up_camera(camera)
         self._set_up_lights(camera.target)
-        x, y, z = camera.target
-        wall = np.array([[-40, -40, -9], [40, -40, -9], [40, 40, -9], [-40, 40, -9]]) + [x, y, 0]
+        corners = np.array([[-40, -40], [40, -40], [40, 40], [-40, 40]]) + camera.target[:2]
+        wall = np.column_stack([corners, np.full(4, -9.0)])
         self.add_mesh("wall", wall, np.array([[0, 1, 2, 3]]), plain("wall", background, 1.0, 0.0))
 
-    def add_mesh(self, name: str, vertices: Float, quads: Index, material: Any, **extra: Any) -> None:
+    def add_mesh(
+        self, name: str, vertices: Float, quads: Index, material: Any, **extra: Any
+    ) -> None:
         """Add a smooth mesh; ``colours`` (N, 4) become the attribute ``paint``, ``places`` (N, 3)
         the attribute ``place``, ``levels`` subdivides at render time."""
         mesh = bpy.data.meshes.new(name)
@@ -89,7 +91,9 @@ class Stage:
         curves.position_data.foreach_set("vector", strands.points.ravel().astype(np.float32))
         curves.update_tag()
 
-    def render(self, path: Path, samples: int, part: Frame | None = None, scale: float = 1.0) -> None:
+    def render(
+        self, path: Path, samples: int, part: Frame | None = None, scale: float = 1.0
+    ) -> None:
         """Render the picture, or ``part`` of it alone, to a PNG; ``scale`` shrinks it."""
         settings = self._scene.render
         self._scene.cycles.samples = samples
@@ -151,7 +155,12 @@ class Stage:
         mouth.visible_glossy = False
 
     def _area(
-        self, name: str, face: Float, offset: Colour, size_power: tuple[float, float], colour: Colour
+        self,
+        name: str,
+        face: Float,
+        offset: Colour,
+        size_power: tuple[float, float],
+        colour: Colour,
     ) -> Any:
         light = bpy.data.lights.new(name, "AREA")
         light.size, light.energy = size_power

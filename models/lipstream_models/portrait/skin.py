@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from lipstream.errors import InputError
+
 from .source import Float
 
 
@@ -57,14 +59,17 @@ def waves(places: Float, frequency: float, seed: int, octaves: int = 6) -> Float
 
 def read_mask(path: Path, texture: Float, blur_px: float) -> Float:
     """Sample a mask image at (N, 2) texture coordinates, (N,) 0 to 1."""
-    image = cv2.GaussianBlur(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), (0, 0), blur_px)
+    sharp = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if sharp is None:
+        raise InputError(f"no skin mask {path}")
+    image = cv2.GaussianBlur(sharp, (0, 0), blur_px)
     height, width = image.shape
     at = np.stack([(1 - texture[:, 1]) * height, texture[:, 0] * width]) - 0.5
     return np.asarray(map_coordinates(image / 255.0, at, order=1, mode="nearest"))
 
 
 def brow_shape(places: Float) -> tuple[Float, Float]:
-    """Return how far along the brow (0 inner end, 1 tail) and how far off its line, in half widths."""
+    """Return how far along the brow (0 inner end, 1 tail) and off its line, in half widths."""
     along = (np.abs(places[:, 0]) - 0.115) / 0.45
     inside = np.clip(along, 0, 1)
     line = 7.458 + 0.075 * np.sin(inside * 2.35) - 0.034 * inside
@@ -123,9 +128,7 @@ def paint(places: Float, lips: Float, inside: Float, look: Complexion) -> Float:
     return _lips(places, colour, lips, inside, look)
 
 
-def _lips(
-    places: Float, colour: Float, lips: Float, inside: Float, look: Complexion
-) -> Float:
+def _lips(places: Float, colour: Float, lips: Float, inside: Float, look: Complexion) -> Float:
     creases = 1 + 0.07 * np.sin(places[:, 0] * 150 + 3 * waves(places, 20.0, 11))[:, None]
     lip = np.array(look.lips) * creases
     edge = ramp(0.15, 0.85, lips)[:, None] * 0.92

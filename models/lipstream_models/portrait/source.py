@@ -105,10 +105,10 @@ class HeadSource:
         path = self.root / name
         if not path.is_file():
             raise InputError(f"no shape target {name} in {self.root}")
-        opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open("rt")
-        with opened as lines:
-            fields = [line.split()[:4] for line in lines if line.strip() and line[0] != "#"]
-        rows = np.array(fields, np.float64).reshape(-1, 4)
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+        lines = [line for line in text.splitlines() if line.strip() and line[0] != "#"]
+        rows = np.array([line.split()[:4] for line in lines], np.float64).reshape(-1, 4)
         return rows[:, 0].astype(np.int64), rows[:, 1:]
 
 
@@ -154,7 +154,10 @@ def _macro_weights(identity: Identity) -> dict[str, float]:
 
 
 def _read_obj(path: Path) -> BaseMesh:
-    vertices, texture, quads, texture_quads = [], [], [], []
+    vertices: list[list[float]] = []
+    texture: list[list[float]] = []
+    quads: list[list[int]] = []
+    texture_quads: list[list[int]] = []
     groups: dict[str, list[int]] = {}
     current: list[int] = []
     for line in path.read_text().splitlines():
