@@ -16,10 +16,12 @@ import numpy as np
 
 from lipstream.backends import Backend, open_backend
 from lipstream.errors import ModelError
-from lipstream.model import embedded_folder
+from lipstream.model import embedded_folder, sha256_of
 from lipstream.region import Region, cut_region
 from lipstream.types import Array, Float32, Image
 
+DIGESTS = "sha256sums.txt"
+"""List of checksums that may lie beside a network."""
 _SIDE = 128
 """Side of BlazeFace's input, pixels."""
 _SCORE, _OVERLAP = 0.5, 0.3
@@ -87,9 +89,14 @@ def main_face(boxes: Sequence[FaceBox], image: Image) -> FaceBox | None:
 def open_face_network(
     path: Path, wanted: dict[str, tuple[int | None, ...]], threads: int
 ) -> Backend:
-    """Open a face network and check its outputs' shapes (without the batch axis)."""
+    """Open a face network and check its outputs' shapes (without the batch axis).
+
+    Raises ModelError when it is missing, corrupt, another network, or not what the list of
+    checksums beside it says.
+    """
     if not path.is_file():
         raise ModelError(f"{path} is missing: install lipstream again, or run 'lipstream export'")
+    _check_digest(path)
     network = open_backend(path, threads=threads)
     for name, shape in wanted.items():
         found = network.outputs.get(name)
@@ -98,6 +105,19 @@ def open_face_network(
         if any(a not in (None, b) for a, b in zip(found.shape[1:], shape, strict=True)):
             raise ModelError(f"{path}: output {name} should be {shape}, found {found.shape[1:]}")
     return network
+
+
+def _check_digest(path: Path) -> None:
+    listed = path.with_name(DIGESTS)
+    if not listed.is_file():
+        return
+    for line in listed.read_text("utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        if name == path.name and digest != (found := sha256_of(path)):
+            raise ModelError(
+                f"{path} is damaged: sha256 {found[:12]}…, {DIGESTS} says {digest[:12]}…;"
+                " install lipstream again, or run 'lipstream export faces'"
+            )
 
 
 class FaceDetector:

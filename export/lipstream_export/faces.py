@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 
+from lipstream.detection import DIGESTS
 from lipstream.errors import InputError, ModelError
 from lipstream.model import sha256_of
 from lipstream_export.folder import folder_written_whole
@@ -113,7 +114,7 @@ def export_faces(wheel_files: Path, target: Path) -> None:
         table = "".join(f"| `{name}` | `{digest}` |\n" for name, digest in sums)
         (folder / "NOTICE.md").write_text(_NOTICE + table, "utf-8")
         lines = "".join(f"{digest}  {name}\n" for name, digest in sums)
-        (folder / "sha256sums.txt").write_text(lines, "utf-8")
+        (folder / DIGESTS).write_text(lines, "utf-8")
 
 
 def _convert(network: FaceNetwork, path: Path) -> onnx.ModelProto:
