@@ -1,0 +1,105 @@
+"""``lipstream bench``: measure this machine."""
+
+import argparse
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from lipstream.backends import AUTO_ORDER, BACKENDS, available_backends
+from lipstream.errors import InputError
+from lipstream_bench.latency import measure_latency
+from lipstream_bench.plot import check_plot, plot_report
+from lipstream_bench.report import print_report
+from lipstream_bench.sessions import measure_sessions
+from lipstream_bench.stages import measure_stages
+from lipstream_bench.subject import Settings
+
+_BENCHMARKS = {
+    "stages": measure_stages,
+    "latency": measure_latency,
+    "sessions": measure_sessions,
+}
+_SECONDS = {"stages": 1.0, "latency": 10.0, "sessions": 5.0}
+"""How long each figure is measured unless told."""
+_BUSY = 0.7
+"""Load (programs that want to run, over a minute) above which a figure is doubtful."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``lipstream bench`` takes."""
+    parser.add_argument(
+        "benchmark",
+        choices=list(_BENCHMARKS),
+        help="stages: ms of each step of a frame; latency: sound in to picture out; sessions: how"
+        " many at 25 fps",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it: .png, .svg or .pdf")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="default: the embedded model")
+    parser.add_argument("--avatar", type=Path, metavar="FILE", help="default: the embedded avatar")
+    parser.add_argument(
+        "--backends",
+        default="auto",
+        metavar="A,B",
+        help=f"auto, all, or some of {','.join(BACKENDS)} (default: auto)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="measure each figure this long (0.5 to 3600)"
+    )
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the backend")
+    parser.add_argument(
+        "--deadline-ms", type=float, default=80.0, metavar="MS", help="for sessions (default: 80)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, show, and write what was asked for; returns the exit code."""
+    _check_files(arguments)
+    settings, console = _settings(arguments), Console()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    report = _BENCHMARKS[arguments.benchmark](settings)
+    print_report(report, console)
+    if load > _BUSY:
+        console.print(
+            f"note: other programs kept this machine busy (load {load:.1f} before measuring):"
+            " an idle one gives better figures",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if arguments.json is not None:
+        report.save(arguments.json)
+    if arguments.plot is not None:
+        plot_report(report, arguments.plot)
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    seconds = arguments.seconds
+    if seconds is None:
+        seconds = _SECONDS[arguments.benchmark]
+    if not 0.5 <= seconds <= 3600:
+        raise InputError(f"--seconds {seconds:g}: give 0.5 to 3600")
+    return Settings(
+        model=arguments.model,
+        avatar=arguments.avatar,
+        backends=_backends(arguments.backends),
+        seconds=seconds,
+        threads=arguments.threads,
+        deadline_ms=arguments.deadline_ms,
+    )
+
+
+def _backends(words: str) -> tuple[str, ...]:
+    if words == "all":
+        installed = available_backends()
+        return tuple(name for name in AUTO_ORDER if name in installed)
+    return tuple(word.strip() for word in words.split(","))
+
+
+def _check_files(arguments: argparse.Namespace) -> None:
+    for path in (arguments.json, arguments.plot):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"there is no folder {path.parent}: make it first")
+    if arguments.plot is not None:
+        check_plot(arguments.plot)

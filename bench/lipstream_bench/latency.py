@@ -1,0 +1,42 @@
+"""Sound in to picture out, through the live engine in real time."""
+
+from lipstream.avatar import Avatar
+from lipstream.worker import Worker
+from lipstream_bench.live import run_live
+from lipstream_bench.report import Report, Row
+from lipstream_bench.subject import BLOCK_MS, Settings, describe, open_model, timing_of
+
+METHOD = (
+    f"one session of the engine thread is fed {BLOCK_MS} ms blocks at 48 kHz on the real clock,"
+    " each handed over when its last sample would have been spoken. 'look-ahead': from a frame's"
+    " own first sample to the last sample its mel window needs. 'beyond look-ahead': from that last"
+    " sample to the finished picture leaving the engine; it holds the wait for the rest of the"
+    f" block (0 to {BLOCK_MS} ms), resampling, queueing, mel, network and paste. 'total': both"
+)
+
+
+def measure_latency(settings: Settings) -> Report:
+    """Measure the delay in every backend asked for."""
+    avatar = Avatar.open(settings.avatar)
+    rows: list[Row] = []
+    summary: dict[str, float] = {}
+    subject = None
+    for backend in settings.backends:
+        model = open_model(settings, backend)
+        timing, subject, name = timing_of(model), describe(model, avatar), model.backend
+        with Worker(model, capacity=1) as worker:
+            worker.prepare(avatar)
+            times = run_live(worker, avatar, 1, settings.seconds, timing)[0].times()
+        rows += [
+            Row.of(name, "look-ahead", [one.look_ahead_ms for one in times]),
+            Row.of(name, "beyond look-ahead", [one.beyond_look_ahead_ms for one in times]),
+            Row.of(name, "total", [one.total_ms for one in times]),
+        ]
+        summary[f"{name}: frames a second"] = round(_rate([one.out_s for one in times]), 2)
+    assert subject is not None, "there is at least one backend"
+    return Report("latency", METHOD, subject, tuple(rows), summary)
+
+
+def _rate(times_s: list[float]) -> float:
+    span = times_s[-1] - times_s[0] if len(times_s) > 1 else 0.0
+    return (len(times_s) - 1) / span if span > 0 else 0.0

@@ -1,0 +1,111 @@
+"""Sessions of the live engine, fed in real time as microphones would feed them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lipstream.avatar import Avatar
+from lipstream.session import SessionHandle
+from lipstream.timing import MODEL_RATE, Timing
+from lipstream.types import AvFrame
+from lipstream.worker import Worker
+from lipstream_bench.subject import BLOCK_MS, RATE, speech_like
+
+_WARM_UP_FRAMES = 10
+_BLOCK = RATE * BLOCK_MS // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTimes:
+    """When one frame could be made and when it was, seconds since its session's sound began."""
+
+    index: int
+    start_s: float
+    """When the frame's own first sample was spoken."""
+    needed_s: float
+    """When the last sample that its mel window is a function of was spoken."""
+    out_s: float
+    """When the finished picture left the engine."""
+
+    @property
+    def beyond_look_ahead_ms(self) -> float:
+        """From the last sample needed to the picture: what the engine adds."""
+        return (self.out_s - self.needed_s) * 1000
+
+    @property
+    def total_ms(self) -> float:
+        """From the frame's own first sample to the picture."""
+        return (self.out_s - self.start_s) * 1000
+
+    @property
+    def look_ahead_ms(self) -> float:
+        """Sound waited for because the model looks ahead."""
+        return (self.needed_s - self.start_s) * 1000
+
+
+@dataclass(slots=True)
+class LiveSession:
+    """One session under measurement. ``out`` is filled by the engine thread."""
+
+    timing: Timing
+    begin: float
+    """The clock's time at which its first sample is spoken."""
+    out: list[tuple[int, float]] = field(default_factory=list)
+    handle: SessionHandle | None = None
+    fed: int = 0
+
+    def times(self) -> list[FrameTimes]:
+        """Return the times of its frames after the first ones."""
+        return [self._times(index, at - self.begin) for index, at in self.out][_WARM_UP_FRAMES:]
+
+    def _times(self, index: int, out_s: float) -> FrameTimes:
+        needed_s = self.timing.mel_span(index).stop / MODEL_RATE
+        return FrameTimes(index, self.timing.frame_start(index) / RATE, needed_s, out_s)
+
+
+def run_live(
+    worker: Worker, avatar: Avatar, count: int, seconds: float, timing: Timing
+) -> list[LiveSession]:
+    """Feed ``count`` sessions in blocks of 20 ms for ``seconds`` and return when frames came out.
+
+    A block is handed over when its last sample would have been spoken. The sessions start evenly
+    spread over one frame. The last frames, whose sound is not all fed, are not waited for.
+    """
+    pcm = speech_like(seconds + 1)
+    begin = worker.clock() + 0.05
+    spread_s = 1 / float(timing.fps) / count
+    sessions = [LiveSession(timing, begin + spread_s * k) for k in range(count)]
+    for session in sessions:
+        session.handle = worker.open_session(
+            avatar, rate=RATE, fps=timing.fps, on_frame=_stamp(session, worker.clock)
+        )
+    blocks = int(seconds * 1000 / BLOCK_MS)
+    for block in range(blocks):
+        for session in sessions:
+            _sleep_until(session.begin + (block + 1) * BLOCK_MS / 1000, worker.clock)
+            assert session.handle is not None, "opened above"
+            session.handle.feed(pcm[block * _BLOCK : (block + 1) * _BLOCK])
+    _sleep_until(worker.clock() + 0.2, worker.clock)
+    for session in sessions:
+        if session.handle is not None:
+            session.handle.close()
+    return sessions
+
+
+def expected_frames(timing: Timing, seconds: float) -> int:
+    """Return how many frames of one session are complete when ``seconds`` have been fed."""
+    fed = int(seconds * 1000 / BLOCK_MS) * _BLOCK
+    count = 0
+    while timing.mel_span(count).stop * RATE // MODEL_RATE + RATE // 100 <= fed:
+        count += 1
+    return count
+
+
+def _stamp(session: LiveSession, clock: Callable[[], float]) -> Callable[[AvFrame], None]:
+    return lambda frame: session.out.append((frame.index, clock()))
+
+
+def _sleep_until(when: float, clock: Callable[[], float]) -> None:
+    left = when - clock()
+    if left > 0:
+        time.sleep(left)

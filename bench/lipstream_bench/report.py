@@ -1,0 +1,128 @@
+"""What a measurement is, for people and for programs: one JSON schema for all benchmarks.
+
+``{"schema": 1, "benchmark", "method", "machine", "subject", "rows": [...], "summary": {...}}``;
+a row is ``{"backend", "name", "unit", "count", "mean", "p50", "p95", "p99", "worst"}``.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lipstream.doctor import Machine, describe_machine
+from lipstream.errors import InputError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one quantity was spread."""
+
+    backend: str
+    name: str
+    unit: str
+    count: int
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    worst: float
+
+    @classmethod
+    def of(cls, backend: str, name: str, values: Sequence[float], unit: str = "ms") -> Self:
+        """Summarise values; percentiles by linear interpolation (numpy's default)."""
+        taken = np.asarray(values, np.float64)
+        if len(taken) == 0:
+            raise InputError(f"nothing was measured for '{name}': measure longer (--seconds)")
+        p50, p95, p99 = (float(p) for p in np.percentile(taken, [50, 95, 99]))
+        mean, worst = float(taken.mean()), float(taken.max())
+        return cls(backend, name, unit, len(taken), mean, p50, p95, p99, worst)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was measured."""
+
+    model: str
+    """Name and version."""
+    avatar: str
+    """Name and size."""
+    fps: float
+    look_ahead_ms: float
+    """Sound the model needs past the start of a frame, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run of one benchmark."""
+
+    benchmark: str
+    method: str
+    """How it was measured and what the words in it mean."""
+    subject: Subject
+    rows: tuple[Row, ...]
+    summary: dict[str, float] = field(default_factory=dict)
+    """Single figures, by name with unit."""
+    machine: Machine = field(default_factory=describe_machine)
+    schema: int = SCHEMA
+
+    def save(self, path: Path) -> None:
+        """Write the report as JSON, under a temporary name first."""
+        temporary = path.with_name(path.name + ".part")
+        try:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"cannot write {path}: {error.strerror}; choose another") from error
+
+
+def load_report(path: Path) -> dict[str, Any]:
+    """Read a report back as plain JSON values; raises InputError for another schema."""
+    try:
+        written: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        schema = written["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a benchmark report: {error}") from error
+    if schema != SCHEMA:
+        raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: measure again")
+    return written
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Show a report as a table with its method and machine."""
+    title = f"lipstream bench {report.benchmark}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for heading in ("backend", "what", "unit"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("n", "mean", "p50", "p95", "p99", "worst"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in report.rows:
+        figures = (row.mean, row.p50, row.p95, row.p99, row.worst)
+        table.add_row(
+            row.backend, row.name, row.unit, str(row.count), *(f"{value:.2f}" for value in figures)
+        )
+    console.print(table)
+    for name, value in report.summary.items():
+        console.print(f"{name}: {value:g}", highlight=False)
+    console.print(_small_print(report), highlight=False, soft_wrap=True)
+
+
+def _small_print(report: Report) -> str:
+    machine, subject = report.machine, report.subject
+    names = ("lipstream", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
+    versions = ", ".join(f"{n} {machine.versions[n]}" for n in names if n in machine.versions)
+    return (
+        f"method: {report.method}\n"
+        f"model {subject.model}; avatar {subject.avatar}; {subject.fps:g} fps;"
+        f" look-ahead {subject.look_ahead_ms:.1f} ms\n"
+        f"machine: {machine.cpu}, {machine.cores} cores, {machine.system}, python {machine.python};"
+        f" {versions}"
+    )

@@ -1,0 +1,94 @@
+"""How many sessions one engine serves at 25 frames a second before a deadline is missed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lipstream.avatar import Avatar
+from lipstream.timing import Timing
+from lipstream.worker import Worker
+from lipstream_bench.live import expected_frames, run_live
+from lipstream_bench.report import Report, Row
+from lipstream_bench.subject import BLOCK_MS, Settings, describe, open_model, timing_of
+
+METHOD = (
+    f"n sessions, evenly spread in time, are fed {BLOCK_MS} ms blocks at 48 kHz on the real clock"
+    " by one thread of the same process; n doubles until a picture leaves the engine later than"
+    " {deadline:g} ms after the last sample it needs, then the limit is searched by halving."
+    " A level holds when no deadline is missed in {seconds:g} s (one second try: other programs run too)."
+    " Rows give the delay beyond the look-ahead over all sessions of a level. Encoding and"
+    " sending are not included"
+)
+MOST_SESSIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What came of one number of sessions."""
+
+    count: int
+    delays_ms: list[float]
+    """Beyond the look-ahead, of every frame."""
+    lost: int
+    """Frames that never came out."""
+
+    def holds(self, deadline_ms: float) -> bool:
+        """Return whether every frame was in time."""
+        return self.lost == 0 and max(self.delays_ms, default=0.0) <= deadline_ms
+
+
+def measure_sessions(settings: Settings) -> Report:
+    """Search the number of sessions in every backend asked for."""
+    avatar = Avatar.open(settings.avatar)
+    rows: list[Row] = []
+    summary: dict[str, float] = {}
+    subject = None
+    for backend in settings.backends:
+        model = open_model(settings, backend)
+        timing, subject, name = timing_of(model), describe(model, avatar), model.backend
+        with Worker(model, capacity=MOST_SESSIONS) as worker:
+            worker.prepare(avatar)
+            levels: dict[int, Level] = {}
+
+            def holds(
+                count: int,
+                worker: Worker = worker,
+                levels: dict[int, Level] = levels,
+                timing: Timing = timing,
+            ) -> bool:
+                for _ in range(2):
+                    levels[count] = _measure_level(worker, avatar, count, settings.seconds, timing)
+                    if levels[count].holds(settings.deadline_ms):
+                        return True
+                return False
+
+            summary[f"{name}: sessions at {float(timing.fps):g} fps"] = search_limit(holds)
+        rows += [
+            Row.of(name, f"{count} sessions", levels[count].delays_ms)
+            for count in sorted(levels)
+            if levels[count].delays_ms
+        ]
+    assert subject is not None, "there is at least one backend"
+    method = METHOD.format(deadline=settings.deadline_ms, seconds=settings.seconds)
+    return Report("sessions", method, subject, tuple(rows), summary)
+
+
+def search_limit(holds: Callable[[int], bool], most: int = MOST_SESSIONS) -> int:
+    """Return the largest number that holds, 0 to ``most``: doubling, then halving the gap."""
+    good, bad = 0, 1
+    while bad <= most and holds(bad):
+        good, bad = bad, bad * 2
+    bad = min(bad, most + 1)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
+    return good
+
+
+def _measure_level(
+    worker: Worker, avatar: Avatar, count: int, seconds: float, timing: Timing
+) -> Level:
+    sessions = run_live(worker, avatar, count, seconds, timing)
+    delays = [one.beyond_look_ahead_ms for session in sessions for one in session.times()]
+    expected = expected_frames(timing, seconds)
+    lost = sum(max(0, expected - len(session.out)) for session in sessions)
+    return Level(count, delays, lost)

@@ -1,0 +1,112 @@
+"""How long each stage of one frame takes, alone and on one thread."""
+
+import time
+from collections.abc import Callable
+from fractions import Fraction
+
+import cv2
+import numpy as np
+
+from lipstream.audio import Resampler
+from lipstream.avatar import Avatar
+from lipstream.lips import LipSync
+from lipstream.mel import mel_columns
+from lipstream.model import MouthModel
+from lipstream.pipeline import PreparedAvatar, make_compositor
+from lipstream.timing import MODEL_RATE
+from lipstream_bench.report import Report, Row
+from lipstream_bench.subject import (
+    FPS,
+    RATE,
+    Settings,
+    describe,
+    open_model,
+    speech_like,
+    timing_of,
+)
+
+METHOD = (
+    "each stage is called again and again on one thread with the shapes of the live path, warmed up"
+    " first; 'whole frame' is 40 ms of sound through the live pipeline in one go (resampling, mel,"
+    " network, paste); conversion (BGR to I420, what a video encoder takes) comes on top"
+)
+_WARM_UP = 10
+_LEAST, _MOST = 20, 5000
+"""Times a stage is measured."""
+
+
+def measure_stages(settings: Settings) -> Report:
+    """Measure every stage in every backend asked for."""
+    avatar = Avatar.open(settings.avatar)
+    rows: list[Row] = []
+    subject = None
+    for backend in settings.backends:
+        with open_model(settings, backend) as model:
+            subject = describe(model, avatar)
+            rows += [
+                Row.of(model.backend, name, _timed(stage, settings.seconds))
+                for name, stage in _stages(model, avatar).items()
+            ]
+    assert subject is not None, "there is at least one backend"
+    return Report("stages", METHOD, subject, tuple(rows))
+
+
+def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], object]]:
+    """Return name -> a function that does the stage for frame k."""
+    timing = timing_of(model)
+    prepared = PreparedAvatar.prepare(avatar, model)
+    compositor = make_compositor(model)
+    sound = speech_like(4.0)
+    resampler = Resampler(RATE)
+    model_sound = Resampler(RATE).feed(sound)
+    first = timing.mel_span(3)
+    step = int(MODEL_RATE / FPS)
+    frame_samples = int(RATE / FPS)
+    pictures = [prepared.picture(k, Fraction(FPS)) for k in range(min(len(avatar), 50))]
+    mel = mel_columns(model_sound[first.start : first.stop])[None, None]
+    features = [picture.features or {} for picture in pictures]
+    mouth = model.mouth(mel, features[0])[0].copy()
+    image = np.ascontiguousarray(_even(avatar.frames[0]))
+    lips = LipSync(model, prepared, timing)
+    lips.feed(sound[:RATE])
+
+    def cut(k: int) -> slice:
+        at = frame_samples * (k % 90)
+        return slice(at, at + frame_samples)
+
+    def one_mel(k: int) -> object:
+        at = first.start + step * (k % 80)
+        return mel_columns(model_sound[at : at + len(first)])
+
+    def one_paste(k: int) -> object:
+        target = pictures[k % len(pictures)].target
+        assert target is not None, "every avatar frame has a face"
+        return compositor.paste(target, mouth, 1.0)
+
+    return {
+        "resampling": lambda k: resampler.feed(sound[cut(k)]),
+        "mel": one_mel,
+        "network": lambda k: model.mouth(mel, features[k % len(features)]),
+        "paste": one_paste,
+        "whole frame": lambda k: lips.feed(sound[cut(k)]),
+        "conversion": lambda _: cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420),
+    }
+
+
+def _even(
+    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
+
+
+def _timed(stage: Callable[[int], object], seconds: float) -> list[float]:
+    """Return the milliseconds of each call, until ``seconds`` have passed."""
+    for k in range(_WARM_UP):
+        stage(k)
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(taken) < _LEAST or (len(taken) < _MOST and time.perf_counter() < end):
+        begun = time.perf_counter()
+        stage(len(taken))
+        taken.append((time.perf_counter() - begun) * 1000)
+    return taken

@@ -1,0 +1,65 @@
+"""What a benchmark measures, opened; and the sound it is fed."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from lipstream.avatar import Avatar
+from lipstream.lips import make_timing
+from lipstream.model import MouthModel
+from lipstream.timing import Timing
+from lipstream.types import Pcm
+from lipstream_bench.report import Subject
+
+RATE = 48_000
+"""Rate of the sound fed: what browsers and sound cards give, so resampling is included."""
+FPS = Fraction(25)
+BLOCK_MS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to measure, and for how long."""
+
+    model: Path | None = None
+    """Model folder; None for the embedded one."""
+    avatar: Path | None = None
+    """Avatar pack; None for the embedded one."""
+    backends: tuple[str, ...] = ("auto",)
+    seconds: float = 10.0
+    """How long each figure is measured."""
+    threads: int = 0
+    """CPU threads of the backend, 0 for its own choice."""
+    deadline_ms: float = 80.0
+    """How late a picture may be after its look-ahead before its deadline counts as missed."""
+
+
+def open_model(settings: Settings, backend: str) -> MouthModel:
+    """Open the model to measure in one backend."""
+    return MouthModel.open(settings.model, backend=backend, threads=settings.threads)
+
+
+def timing_of(model: MouthModel) -> Timing:
+    """Return the schedule of the sessions measured."""
+    return make_timing(model, RATE, FPS)
+
+
+def describe(model: MouthModel, avatar: Avatar) -> Subject:
+    """Return what a report says about the thing measured."""
+    manifest = model.manifest
+    return Subject(
+        model=f"{manifest.name} {manifest.version}",
+        avatar=f"{avatar.name}, {len(avatar)} frames of {avatar.width}x{avatar.height}",
+        fps=float(FPS),
+        look_ahead_ms=timing_of(model).look_ahead_ms,
+    )
+
+
+def speech_like(seconds: float) -> Pcm:
+    """Return int16 noise at RATE that swells four times a second and never falls silent."""
+    count = max(1, int(seconds * RATE))
+    swell = 1.2 + np.sin(2 * np.pi * 4 * np.arange(count) / RATE)
+    noise = np.random.default_rng(1).standard_normal(count)
+    return np.clip(noise * swell * 3000, -32768, 32767).astype(np.int16)

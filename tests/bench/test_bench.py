@@ -1,0 +1,138 @@
+"""The benchmarks run and say what they mean. No figure is a condition: machines differ."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from lipstream.cli import main
+from lipstream.errors import InputError
+from lipstream.timing import MODEL_RATE
+from lipstream_bench.latency import measure_latency
+from lipstream_bench.live import FrameTimes, expected_frames
+from lipstream_bench.report import SCHEMA, Row, load_report
+from lipstream_bench.sessions import Level, measure_sessions, search_limit
+from lipstream_bench.stages import measure_stages
+from lipstream_bench.subject import RATE, Settings, timing_of
+
+ROW_KEYS = {"backend", "name", "unit", "count", "mean", "p50", "p95", "p99", "worst"}
+
+
+@pytest.fixture(scope="module")
+def tiny(toy_folder, toy_pack):
+    return Settings(toy_folder, toy_pack, ("cpu",), seconds=0.1, threads=1)
+
+
+def test_percentiles_are_those_of_the_values():
+    row = Row.of("cpu", "x", list(range(101)))
+    assert (row.count, row.mean, row.p50, row.p95, row.p99, row.worst) == (101, 50, 50, 95, 99, 100)
+
+
+def test_percentiles_lie_between_values_where_there_are_few():
+    assert Row.of("cpu", "x", [10.0, 20.0]).p50 == 15.0
+    assert Row.of("cpu", "x", [10.0, 20.0]).p95 == pytest.approx(19.5)
+
+
+def test_nothing_measured_is_said():
+    with pytest.raises(InputError, match="--seconds"):
+        Row.of("cpu", "x", [])
+
+
+def test_stages_name_every_step_of_a_frame(tiny):
+    report = measure_stages(tiny)
+    names = [row.name for row in report.rows]
+    assert names == ["resampling", "mel", "network", "paste", "whole frame", "conversion"]
+    assert all(row.count >= 20 and 0 < row.p50 <= row.p95 <= row.worst for row in report.rows)
+    assert report.subject.model == "toy 1"
+
+
+def test_latency_parts_add_up(toy_folder, toy_pack):
+    report = measure_latency(Settings(toy_folder, toy_pack, ("cpu",), seconds=1.0, threads=1))
+    rows = {row.name: row for row in report.rows}
+    parts = rows["look-ahead"].mean + rows["beyond look-ahead"].mean
+    assert rows["total"].mean == pytest.approx(parts)
+    assert rows["look-ahead"].worst <= report.subject.look_ahead_ms + 0.001
+    assert rows["beyond look-ahead"].p50 > 0
+
+
+def test_a_frame_is_never_out_before_its_sound_was_spoken(toy_folder, toy_pack):
+    report = measure_latency(Settings(toy_folder, toy_pack, ("cpu",), seconds=1.0, threads=1))
+    beyond = next(row for row in report.rows if row.name == "beyond look-ahead")
+    assert beyond.mean > 0
+    assert FrameTimes(0, 0.0, 0.17, 0.19).beyond_look_ahead_ms == pytest.approx(20)
+
+
+def test_frames_expected_of_a_second_are_those_whose_sound_is_there(toy_model):
+    timing = timing_of(toy_model)
+    count = expected_frames(timing, 1.0)
+    assert timing.mel_span(count - 1).stop / MODEL_RATE <= 1.0
+    assert timing.mel_span(count + 1).stop / MODEL_RATE > 1.0
+    assert timing.frame_start(count) < RATE
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 5, 8, 13, 63, 64, 100])
+def test_the_search_finds_the_limit(limit):
+    asked = []
+
+    def holds(count):
+        asked.append(count)
+        return count <= limit
+
+    assert search_limit(holds) == min(limit, 64)
+    assert len(asked) <= 13
+
+
+def test_a_lost_or_late_frame_breaks_a_level():
+    assert Level(1, [10.0, 20.0], lost=0).holds(80)
+    assert not Level(1, [10.0, 90.0], lost=0).holds(80)
+    assert not Level(1, [10.0], lost=1).holds(80)
+
+
+def test_a_report_is_written_read_and_drawn(toy_folder, toy_pack, tmp_path, capsys):
+    out, plot = tmp_path / "out.json", tmp_path / "out.png"
+    words = ["bench", "stages", "--seconds", "0.5", "--model", toy_folder, "--avatar", toy_pack]
+    words += ["--backends", "cpu", "--json", out]
+    if importlib.util.find_spec("matplotlib"):
+        words += ["--plot", plot]
+    assert main([str(word) for word in words]) == 0
+    written = load_report(out)
+    assert written["schema"] == SCHEMA
+    assert written["benchmark"] == "stages"
+    assert {"cpu", "cores", "system", "python", "versions"} <= written["machine"].keys()
+    assert all(row.keys() == ROW_KEYS for row in written["rows"])
+    assert "--plot" not in words or plot.stat().st_size > 5000
+    shown = capsys.readouterr().out
+    assert "method:" in shown
+    assert "machine:" in shown
+    assert "resampling" in shown
+
+
+def test_another_schema_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"schema": SCHEMA + 1}))
+    with pytest.raises(InputError, match="measure again"):
+        load_report(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--seconds", "0"], "--seconds"),
+        (["--json", "no/out.json"], "no folder"),
+        (["--plot", "out.txt"], "end its name"),
+        (["--backends", "abacus"], "no backend 'abacus'"),
+    ],
+)
+def test_unfit_words_are_named_before_measuring(toy_folder, toy_pack, capsys, words, says):
+    given = ["bench", "stages", "--model", str(toy_folder), "--avatar", str(toy_pack), *words]
+    assert main(given) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_sessions_are_counted(toy_folder, toy_pack):
+    settings = Settings(toy_folder, toy_pack, ("cpu",), seconds=0.6, threads=1, deadline_ms=0.001)
+    report = measure_sessions(settings)
+    assert report.summary == {"cpu: sessions at 25 fps": 0}
+    assert report.rows[0].name == "1 sessions"
+    assert np.isfinite(report.rows[0].p95)
