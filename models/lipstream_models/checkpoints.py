@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lipstream.errors import ModelError
 from torch import Tensor, nn
 
+from lipstream.errors import ModelError
 from lipstream_models.networks.wav2lip import Wav2Lip
 
 _PREFIX = "module."

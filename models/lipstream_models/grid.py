@@ -23,14 +23,15 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
 from lipstream.errors import FaceNotFound, InputError, MediaError
 from lipstream.faces import cut_crop, fit_crop
 from lipstream.landmarks import POINTS, FaceTracker
 from lipstream.mel import BANDS, mel_spectrogram
 from lipstream.timing import HOP, MODEL_RATE
 from lipstream.types import Array, Float32, Image
-from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 
 FACE_SIZE = 96
 FRAMES, FPS = 75, 25

@@ -4,11 +4,12 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+
 from lipstream.avatar import Avatar
 from lipstream.errors import LipstreamError, ModelError
 from lipstream.model import MouthModel, embedded_folder, read_manifest, sha256_of
-from rich.console import Console
-from rich.table import Table
 
 CHECKSUMS = "sha256sums.txt"
 

@@ -1,0 +1,149 @@
+"""Vary examples so that the network does not cling to one camera, one room and one voice."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from lipstream.mel import SILENCE
+from lipstream_models.dataset import Examples
+
+_UNITS_A_DECIBEL = 0.08
+"""The mel is scaled 100 dB to 8 units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """How far examples are varied: standard deviations, or ranges where it says so."""
+
+    gain_db: float = 12.0
+    """Range of loudness, both ways."""
+    noise_share: float = 0.4
+    """Share of examples with added noise."""
+    band_share: float = 0.1
+    """Share of examples without high bands, as over a telephone."""
+    voice_scale: float = 0.09
+    """Stretch of the mel axis, as of longer and shorter vocal tracts (natural logarithm)."""
+    voice_shift: float = 0.04
+    """Shift of the mel axis, half axes."""
+    colour: float = 0.06
+    """Mixing of the colour channels."""
+    light: float = 0.18
+    """Contrast and gamma (natural logarithm)."""
+    offset: float = 0.04
+    """Brightness of each channel, 0 to 1."""
+    turn: float = 0.05
+    """Roll, radians, and stretch (natural logarithm)."""
+    shift: float = 0.03
+    """Shift, half pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one training step takes."""
+
+    mel: Tensor
+    """(n, 1, 80, 16) float32."""
+    face: Tensor
+    """(n, 6, 96, 96) float32 in 0..1: masked target, then reference."""
+    target: Tensor
+    """(n, 3, 48, 96) float32 in 0..1."""
+
+
+def plain_batch(examples: Examples) -> Batch:
+    """Make a batch of examples as they are."""
+    return _join(torch.from_numpy(examples.mel)[:, None], _pictures(examples))
+
+
+def varied_batch(examples: Examples, variation: Variation, random: Generator) -> Batch:
+    """Make a batch with sound, colour and place varied; pictures of one example alike."""
+    pictures = vary_place(_pictures(examples), variation, random)
+    mel = vary_sound(torch.from_numpy(examples.mel)[:, None], variation, random)
+    return _join(mel, vary_colour(pictures, variation, random))
+
+
+def _pictures(examples: Examples) -> Tensor:
+    """Stack the target (its upper half as the network sees it) and the reference."""
+    half = examples.target.shape[1] // 2
+    target = np.concatenate([examples.upper[:, :half], examples.target[:, half:]], 1)
+    both = torch.from_numpy(np.stack([target, examples.reference], 1))
+    return both.permute(0, 1, 4, 2, 3).float() / 255.0
+
+
+def _join(mel: Tensor, pictures: Tensor) -> Batch:
+    target, reference = pictures[:, 0], pictures[:, 1]
+    half = target.shape[2] // 2
+    masked = target.clone()
+    masked[:, :, half:] = 0.0
+    return Batch(mel, torch.cat([masked, reference], 1), target[:, :, half:].contiguous())
+
+
+def vary_sound(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
+    """Vary voice, loudness, noise and band of (n, 1, 80, 16) windows; a new tensor."""
+    mel = _vary_voice(mel, variation, random)
+    gain = (
+        variation.gain_db
+        * _UNITS_A_DECIBEL
+        * (2 * torch.rand(len(mel), 1, 1, 1, generator=random) - 1)
+    )
+    mel = torch.where(mel > SILENCE, mel + gain, mel)
+    mel = _add_noise(mel, variation, random)
+    bands = torch.arange(mel.shape[2]).view(1, 1, -1, 1)
+    cut = 45 + 35 * torch.rand(len(mel), 1, 1, 1, generator=random)
+    narrow = torch.rand(len(mel), 1, 1, 1, generator=random) < variation.band_share
+    mel = torch.where(narrow & (bands > cut), torch.full_like(mel, SILENCE), mel)
+    return mel.clamp(SILENCE, -SILENCE)
+
+
+def _vary_voice(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
+    count = len(mel)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = 1.0
+    theta[:, 1, 1] = torch.exp(variation.voice_scale * torch.randn(count, generator=random))
+    shift = variation.voice_shift * torch.randn(count, generator=random)
+    theta[:, 1, 2] = shift + theta[:, 1, 1] - 1.0  # the lowest band stays the lowest
+    grid = functional.affine_grid(theta, list(mel.shape), align_corners=False)
+    return functional.grid_sample(mel, grid, padding_mode="border", align_corners=False)
+
+
+def _add_noise(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
+    """Add the power of a noise of random level and slope, rough from cell to cell."""
+    count, bands = len(mel), mel.shape[2]
+    level = -4.0 + 3.0 * torch.rand(count, 1, 1, 1, generator=random)
+    slope = -1.5 + 2.0 * torch.rand(count, 1, 1, 1, generator=random)
+    noise = level + slope * torch.linspace(0, 1, bands).view(1, 1, -1, 1)
+    noise = noise + 0.35 * torch.randn(mel.shape, generator=random)
+    to_power = math.log(10.0) / (10.0 * _UNITS_A_DECIBEL)
+    both = torch.logaddexp(mel * to_power, noise * to_power) / to_power
+    noisy = torch.rand(count, 1, 1, 1, generator=random) < variation.noise_share
+    return torch.where(noisy, both, mel)
+
+
+def vary_colour(pictures: Tensor, variation: Variation, random: Generator) -> Tensor:
+    """Vary the colours of (n, k, 3, S, S) pictures, alike within an example."""
+    count = len(pictures)
+    mixing = torch.eye(3) + variation.colour * torch.randn(count, 3, 3, generator=random)
+    contrast, gamma = torch.exp(variation.light * torch.randn(2, count, 1, 1, generator=random))
+    offset = variation.offset * torch.randn(count, 3, 1, generator=random)
+    flat = pictures.transpose(1, 2).reshape(count, 3, -1)
+    varied = torch.baddbmm(offset, mixing * contrast, flat).clamp_(1e-3, 1.0).pow_(gamma)
+    return varied.view(count, 3, pictures.shape[1], *pictures.shape[3:]).transpose(1, 2)
+
+
+def vary_place(pictures: Tensor, variation: Variation, random: Generator) -> Tensor:
+    """Turn, stretch, shift and mirror (n, k, 3, S, S) pictures, alike within an example."""
+    count, each, _, size, _ = pictures.shape
+    turn = variation.turn * torch.randn(count, generator=random)
+    stretch = torch.exp(variation.turn * torch.randn(count, 2, generator=random))
+    mirror = torch.where(torch.rand(count, generator=random) < 0.5, -1.0, 1.0)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 1] = turn.cos() * stretch[:, 0] * mirror, -turn.sin()
+    theta[:, 1, 0], theta[:, 1, 1] = turn.sin() * mirror, turn.cos() * stretch[:, 1]
+    theta[:, :, 2] = variation.shift * torch.randn(count, 2, generator=random)
+    grid = functional.affine_grid(theta, [count, 3, size, size], align_corners=False)
+    flat = pictures.reshape(count, each * 3, size, size)
+    placed = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False)
+    return placed.view_as(pictures)
