@@ -10,7 +10,7 @@ from lipstream.errors import FaceNotFound
 from lipstream.faces import CropSmoother, fit_crop
 from lipstream.landmarks import FaceTracker
 from lipstream.types import Float32, Image
-from lipstream_clients.faces_of import avatar_of_picture, shrunk
+from lipstream_clients.faces_of import AVATAR_SUFFIX, avatar_of_picture, shrunk
 from lipstream_clients.media import Film, is_picture
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,13 @@ def make_avatar(face: Path, settings: AvatarSettings) -> Avatar:
         seen += seen[-2:0:-1]
     images, crops = [one.image for one in seen], [one.crop for one in seen]
     return Avatar.from_frames(images, crops, fps=fps, name=settings.name, licence=settings.licence)
+
+
+def open_avatar(face: Path | None) -> Avatar:
+    """Open an avatar pack, or make an avatar of a picture or film; None for the embedded one."""
+    if face is None or face.suffix.lower() == AVATAR_SUFFIX:
+        return Avatar.open(face)
+    return make_avatar(face, AvatarSettings(face.stem))
 
 
 def _longest_sight(film: Film, fps: Fraction, settings: AvatarSettings) -> list[_Seen]:

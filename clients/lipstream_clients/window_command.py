@@ -6,11 +6,11 @@ import logging
 from contextlib import ExitStack
 from pathlib import Path
 
-from lipstream.avatar import Avatar
 from lipstream.errors import InputError
 from lipstream.model import MouthModel
 from lipstream.worker import Worker
 from lipstream_clients.arguments import add_engine_arguments
+from lipstream_clients.avatar_making import open_avatar
 from lipstream_clients.media import SoundFile
 from lipstream_clients.window import Rims, Show, ShowStats
 from lipstream_clients.window_screen import PygameScreen
@@ -28,7 +28,10 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``lipstream window`` takes."""
     parser.add_argument(
-        "--avatar", type=Path, metavar="FILE", help="avatar pack (default: the embedded one)"
+        "--avatar",
+        type=Path,
+        metavar="FACE",
+        help="avatar pack, picture or short film (default: the embedded avatar)",
     )
     add_engine_arguments(parser)
     parser.add_argument(
@@ -71,7 +74,7 @@ def _show(arguments: argparse.Namespace) -> ShowStats:
         else:
             source = Microphone(arguments.device)
         speaker = _speaker(arguments, source.rate)
-        avatar = Avatar.open(arguments.avatar)
+        avatar = open_avatar(arguments.avatar)
         model = MouthModel.open(arguments.model, backend=arguments.backend)
         worker = stack.enter_context(Worker(model, capacity=1))
         worker.prepare(avatar)

@@ -1,5 +1,8 @@
 """The window's loop in virtual time: no screen, no sound card, a clock that moves when told."""
 
+import os
+import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -164,3 +167,37 @@ def test_a_window_shows_the_picture_and_closes_on_escape(monkeypatch):
         assert not screen.closed()
         pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_ESCAPE))
         assert screen.closed()
+
+
+@pytest.fixture
+def screen_number():
+    """Start a screen that nobody sees and return its DISPLAY."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is not installed (Debian: xvfb)")
+    read, write = os.pipe()
+    words = ["Xvfb", "-displayfd", str(write), "-screen", "0", "640x480x24", "-nolisten", "tcp"]
+    with subprocess.Popen(words, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
+        os.close(write)
+        with os.fdopen(read) as opened:
+            number = opened.readline().strip()
+        yield f":{number}"
+        server.terminate()
+
+
+def test_the_command_opens_a_real_window_and_ends_with_the_sound(
+    tmp_path, toy_folder, toy_pack, screen_number
+):
+    pytest.importorskip("pygame", reason="the extra mic is not installed")
+    sound = write_wav(tmp_path / "a.wav", tone(RATE, RATE), RATE)
+    words = ["--input", sound, "--no-sound", "--model", toy_folder, "--avatar", toy_pack]
+    done = subprocess.run(
+        [sys.executable, "-m", "lipstream.cli", "window", *map(str, words)],
+        env=os.environ | {"DISPLAY": screen_number},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pictures shown" in done.stdout
+    assert int(done.stdout.split()[0]) > 0
