@@ -15,8 +15,8 @@ METHOD = (
     " by one thread of the same process; n doubles until a picture leaves the engine later than"
     " {deadline:g} ms after the last sample it needs, then the limit is searched by halving."
     " A level holds when no deadline is missed in {seconds:g} s (one second try: other programs"
-    " run too). Rows give the delay beyond the look-ahead over all sessions of a level. Encoding and"
-    " sending are not included"
+    " run too). Rows give the delay beyond the look-ahead over all sessions of a level. Encoding"
+    " and sending are not included"
 )
 MOST_SESSIONS = 64
 
