@@ -45,7 +45,8 @@ def cut_region(image: Image, region: Region, side: int, *, border: int) -> Image
     corner = (back[:, 2] + back[:, :2] @ np.full(2, 0.5) - [left, top]) * ratio - 0.5
     into = np.column_stack([back[:, :2] * ratio[:, None], corner])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(small, into, (side, side), flags=flags, borderMode=border))
+    cut = cv2.warpAffine(small, into, (side, side), flags=flags, borderMode=border)
+    return np.asarray(cut, np.uint8)
 
 
 def _part(image: Image, region: Region) -> tuple[Image, int, int]:

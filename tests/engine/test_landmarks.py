@@ -110,6 +110,13 @@ def test_a_face_is_found_where_it_is_and_followed(tracker, face):
     assert spread(again.points - np.array([6, 0]), found.points) < 0.02
 
 
+def test_after_a_cut_the_face_is_found_anew(detector, mesh, face):
+    tracker, shifted = FaceTracker(detector, mesh), np.roll(face, face.shape[1] // 8, axis=1)
+    tracker.step(face)
+    found, fresh = tracker.step(shifted), FaceTracker(detector, mesh).step(shifted)
+    np.testing.assert_array_equal(found.points, fresh.points)
+
+
 def test_the_mesh_settles_the_same_from_the_box_and_from_its_own_points(detector, mesh, face):
     found = FaceTracker(detector, mesh).step(face)
     box = detector.detect(face)[0]
