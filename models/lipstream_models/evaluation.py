@@ -47,7 +47,7 @@ class SilenceFigures:
     movement: float
     """Standard deviation of the lip gap in noise and silence over that in speech."""
     gap: float
-    """Mean lip gap in silence, from 0 (the reference's closed mouth) to 1 (the median in speech)."""
+    """Mean lip gap in silence: 0 is the reference's closed mouth, 1 the median in speech."""
     change_levels: float
     """Mean difference of consecutive frames round the lips, levels of 255."""
 
@@ -190,10 +190,11 @@ class Evaluation:
             windows = windows_of(self._folder.mel[row], frames)
             painted = self._painter.paint(crops, self._reference(row), windows)
             strips += [np.concatenate(list(crops), 1), np.concatenate(list(painted), 1)]
-        return np.concatenate(strips, 0)
+        return np.asarray(np.concatenate(strips, 0), np.uint8)
 
     def _reference(self, row: int) -> Image:
-        return self._folder.crops[row][resting_frame(self._folder.points[row])].copy()
+        rest = resting_frame(self._folder.points[row])
+        return np.array(self._folder.crops[row][rest], np.uint8)
 
 
 def summarise(clips: Sequence[ClipFigures], silence: Sequence[SilenceFigures]) -> Figures:

@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -76,7 +77,7 @@ def read_film(path: Path) -> Film:
     try:
         with av.open(str(path)) as container:
             pictures = container.decode(video=0)
-            frames = [frame.to_ndarray(format="bgr24") for frame, _ in zip(pictures, range(FRAMES))]
+            frames = [p.to_ndarray(format="bgr24") for p in islice(pictures, FRAMES)]
         with av.open(str(path)) as container:
             to_model = av.AudioResampler("s16", "mono", MODEL_RATE)
             blocks = [
@@ -115,14 +116,14 @@ def steady_crops(points: Float32) -> Float32:
     smooth = cv2.GaussianBlur(
         crops, (1, 0x11), sigmaX=_STEADY_FRAMES, borderType=cv2.BORDER_REPLICATE
     )
-    return smooth.reshape(-1, 2, 3)
+    return np.asarray(smooth, np.float32).reshape(-1, 2, 3)
 
 
 def to_crop_units(points: Float32, crops: Float32) -> Float32:
     """Map (T, 468, 2) pixels into the units (0 to 1) of (T, 2, 3) crops."""
     inverse = np.linalg.inv(crops[:, :, :2].astype(np.float64))
     offset = points - crops[:, None, :, 2]
-    return np.einsum("tij,tpj->tpi", inverse, offset).astype(np.float32)
+    return np.asarray(np.einsum("tij,tpj->tpi", inverse, offset), np.float32)
 
 
 def prepare_clip(path: Path, tracker: FaceTracker) -> Clip:
@@ -170,11 +171,13 @@ class PreparedFolder:
             self.done: NDArray[np.uint8] = self._open("done", mode)
         except (OSError, KeyError, ValueError) as error:
             raise InputError(
-                f"{folder} is not a prepared folder ({error}): make one with 'lipstream train prepare'"
+                f"{folder} is not a prepared folder ({error}):"
+                " make one with 'lipstream train prepare'"
             ) from error
 
     def _open(self, name: str, mode: str) -> Array:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r" if mode == "r" else "r+")
+        opened: Array = np.load(self.folder / f"{name}.npy", mmap_mode="r" if mode == "r" else "r+")
+        return opened
 
     @classmethod
     def create(cls, folder: Path, names: list[str], quiet: NDArray[np.bool_]) -> "PreparedFolder":

@@ -129,5 +129,8 @@ def _source(arguments: argparse.Namespace) -> "Source":
     driven = library.filmed_performances(folder, rows, face, arguments.gain)
     spoken = library.spoken_performances(face, arguments.utterances, arguments.seed)
     print(f"library of {len(face.crops)} shapes, {len(spoken)} utterances", flush=True)
-    sources = [clips, *(LibrarySource(face.crops, face.rests, p) for p in (driven, spoken))]
+    sources: list[Source] = [
+        clips,
+        *(LibrarySource(face.crops, face.rests, p) for p in (driven, spoken)),
+    ]
     return MixedSource(sources, arguments.shares)

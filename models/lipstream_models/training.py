@@ -83,7 +83,8 @@ class Trainer:
         torch.manual_seed(options.seed)
         self.options, self.step = options, 0
         device = torch.device(options.device)
-        self.network = MouthUNet().to(device, memory_format=torch.channels_last)
+        self.network = MouthUNet().to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), options.learning_rate, weight_decay=options.weight_decay
         )
@@ -123,7 +124,7 @@ class Trainer:
             painted = self.network(mel, face)
         loss = mouth_loss(painted.float(), target, options)
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         return float(loss.detach())
 
