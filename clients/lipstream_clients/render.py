@@ -1,6 +1,7 @@
 """A face and a sound to a film: the live engine, fed from files as fast as it goes."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -57,8 +58,11 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
     _check_output(job)
     sound = SoundFile.open(job.sound)
     rate = playable_rate(sound.rate)
-    with MouthModel.open(job.model, backend=job.backend) as model:
+    with ExitStack() as stack:
+        model = stack.enter_context(MouthModel.open(job.model, backend=job.backend))
         stage = open_stage(job.face, model, job.fps)
+        if isinstance(stage.scene, FilmScene):
+            stack.callback(stage.scene.close)
         fps = job.fps or stage.fps
         frames_in_all = make_timing(model, rate, fps).frame_count(_samples_at(sound, rate))
         shape = FilmFormat(stage.width, stage.height, fps, rate, stage.pixel_aspect)
@@ -68,10 +72,7 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
                 writer.write(frame.image, frame.pcm)
                 done += 1
                 on_progress(done, frames_in_all)
-        faceless = 0
-        if isinstance(stage.scene, FilmScene):
-            faceless = stage.scene.faceless
-            stage.scene.close()
+    faceless = stage.scene.faceless if isinstance(stage.scene, FilmScene) else 0
     return Rendered(done, fps, float(sound.seconds), faceless)
 
 

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ def test_a_film_goes_forth_and_back_over_the_longest_sight_of_the_face(
     portrait,
     tmp_path,
 ):
-    source = np.array(Avatar.open().frames[0])
+    source = cv2.imread(str(portrait))
     shades = [np.clip(source.astype(int) + 3 * k, 0, 255).astype(np.uint8) for k in range(4)]
     blank = np.zeros_like(source)
     film = write_film(tmp_path / "film.mkv", [shades[0], blank, *shades, blank])

@@ -1,3 +1,5 @@
+import resource
+import signal
 from fractions import Fraction
 
 import av
@@ -76,3 +78,21 @@ def test_sound_rates_that_players_lack_become_48_kilohertz():
         48_000,
         48_000,
     ]
+
+
+@pytest.fixture
+def small_disk():
+    """Let files grow to 30 kB and no further, as on a disk that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path, small_disk):
+    noise = np.random.default_rng(0).integers(0, 255, (30, 64, 96, 3), np.uint8)
+    with pytest.raises(MediaError, match="cannot write"):
+        write(tmp_path / "a.mp4", list(noise), tone(16_000, 20_000))
+    assert list(tmp_path.iterdir()) == []
