@@ -89,7 +89,7 @@ def vary_sound(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
         * _UNITS_A_DECIBEL
         * (2 * torch.rand(len(mel), 1, 1, 1, generator=random) - 1)
     )
-    mel = torch.where(mel > SILENCE, mel + gain, mel)
+    mel = torch.where(mel > SILENCE + 1e-3, mel + gain, mel)  # silence stays silent
     mel = _add_noise(mel, variation, random)
     bands = torch.arange(mel.shape[2]).view(1, 1, -1, 1)
     cut = 45 + 35 * torch.rand(len(mel), 1, 1, 1, generator=random)

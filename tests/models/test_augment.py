@@ -1,0 +1,69 @@
+"""Variation of examples: pictures of one example alike, the mouth never shown."""
+
+import numpy as np
+import pytest
+import torch
+from lipstream_models.augment import Variation, plain_batch, varied_batch, vary_sound
+from lipstream_models.dataset import Examples
+
+STILL = Variation(
+    gain_db=0.0,
+    noise_share=0.0,
+    band_share=0.0,
+    voice_scale=0.0,
+    voice_shift=0.0,
+    colour=0.0,
+    light=0.0,
+    offset=0.0,
+    turn=0.0,
+    shift=0.0,
+)
+
+
+@pytest.fixture
+def examples():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(20, 230, (4, 96, 96, 3)).astype(np.uint8)
+    mel = rng.uniform(-4, 4, (4, 80, 16)).astype(np.float32)
+    return Examples(mel, pictures, pictures, pictures)
+
+
+def generator():
+    return torch.Generator().manual_seed(1)
+
+
+def test_a_plain_batch_hides_the_mouth_and_asks_for_it(examples):
+    batch = plain_batch(examples)
+    assert batch.mel.shape == (4, 1, 80, 16)
+    assert batch.face.shape == (4, 6, 96, 96)
+    assert batch.face[:, :3, 48:].abs().max() == 0
+    assert torch.equal(batch.target, batch.face[:, 3:, 48:])
+
+
+def test_pictures_of_an_example_are_varied_alike(examples):
+    batch = varied_batch(examples, Variation(), generator())
+    assert torch.allclose(batch.target, batch.face[:, 3:, 48:], atol=1e-5)
+    assert torch.allclose(batch.face[:, :3, :48], batch.face[:, 3:, :48], atol=1e-5)
+    assert batch.face[:, :3, 48:].abs().max() == 0
+
+
+def test_no_variation_changes_nothing_but_the_side(examples):
+    batch, plain = varied_batch(examples, STILL, generator()), plain_batch(examples)
+    for varied, picture in zip(batch.target, plain.target, strict=True):
+        mirrored = picture.flip(2)
+        assert min((varied - picture).abs().max(), (varied - mirrored).abs().max()) < 1e-3
+    assert torch.allclose(batch.mel, plain.mel, atol=1e-4)
+
+
+def test_digital_silence_stays_silent_however_loud():
+    silence = torch.full((8, 1, 80, 16), -4.0)
+    louder = vary_sound(silence, Variation(noise_share=0.0), generator())
+    assert torch.equal(louder, silence)
+
+
+def test_noise_only_adds():
+    mel = torch.rand(8, 1, 80, 16) * 8 - 4
+    always = Variation(0.0, 1.0, 0.0, 0.0, 0.0)
+    noisy = vary_sound(mel, always, generator())
+    assert (noisy >= mel - 1e-4).all()
+    assert noisy.max() <= 4.0
