@@ -33,11 +33,19 @@ async function connect() {
   mine.addEventListener("state", ({ detail }) => view.showSpeaking(detail.state === "speaking"));
   mine.addEventListener("stats", ({ detail }) => (serverDelayMs = detail.delay_ms));
   parts.video.srcObject = mine.stream;
+  view.showPicture(false);
+  onFirstPicture(() => connection === mine && view.showPicture(true));
   try {
     await mine.open();
   } catch (error) {
     if (connection === mine) refused(error);
   }
+}
+
+function onFirstPicture(listener) {
+  const { video } = parts;
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(listener);
+  else video.addEventListener("loadeddata", listener, { once: true });
 }
 
 function opened(mine) {
@@ -72,7 +80,7 @@ function refused(error) {
     view.showMessage(token ? "The token was not accepted." : null);
     view.askToken(true);
   } else if (error instanceof Refusal && error.status === 503) {
-    retryIn(error.retryAfter, "waiting", "The server is full: everybody's place is taken.");
+    retryIn(error.retryAfter, "waiting", "The server is full: every place is taken.");
   } else if (error instanceof Refusal) {
     view.showConnection("lost");
     view.showMessage(error.message, { retry: true });
@@ -169,7 +177,6 @@ parts.tokenForm.addEventListener("submit", (event) => {
   token = parts.token.value;
   connect();
 });
-parts.video.addEventListener("playing", view.showPicture);
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("button, input, select, a");
   if (event.code !== "Space" || typing || event.repeat || parts.talk.disabled) return;

@@ -45,8 +45,8 @@ export function showSpeaking(speaking) {
   page.dataset.speaking = String(speaking);
 }
 
-export function showPicture() {
-  page.dataset.picture = "true";
+export function showPicture(there) {
+  page.dataset.picture = String(there);
 }
 
 export function showMuted(muted) {
@@ -81,7 +81,7 @@ export function showMicrophones(devices, chosen) {
 
 export function showNumbers(numbers) {
   const offset = numbers?.offsetMs ?? null;
-  element("fps").textContent = numbers === null ? "–" : numbers.fps.toFixed(1);
+  element("fps").textContent = numbers === null ? "–" : `${numbers.fps.toFixed(1)} fps`;
   element("delay").textContent = numbers?.delayMs ? `${Math.round(numbers.delayMs)} ms` : "–";
   element("offset").textContent = offset === null ? "–" : `${signed(Math.round(offset))} ms`;
 }
