@@ -1,4 +1,5 @@
 import pytest
+
 from lipstream.cli import main
 from lipstream.errors import InputError
 from lipstream.model import embedded_folder
