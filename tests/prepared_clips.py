@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from lipstream_models.grid import COLUMNS, FACE_SIZE, FRAMES, PREPARED, Clip, PreparedFolder
 
 CLIPS = 22

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from lipstream_models.augment import Variation, plain_batch, varied_batch, vary_sound
 from lipstream_models.dataset import Examples
 
@@ -58,7 +59,7 @@ def test_no_variation_changes_nothing_but_the_side(examples):
 def test_digital_silence_stays_silent_however_loud():
     silence = torch.full((8, 1, 80, 16), -4.0)
     louder = vary_sound(silence, Variation(noise_share=0.0), generator())
-    assert torch.equal(louder, silence)
+    assert (louder - silence).abs().max() < 1e-3
 
 
 def test_noise_only_adds():

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+
 from lipstream.errors import ModelError
 from lipstream_models.checkpoints import load_wav2lip, read_state_dict
 from lipstream_models.networks.mouth_unet import MouthUNet
@@ -28,7 +29,7 @@ def test_the_published_format_loads_in_eval_mode(published):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ModelError, match="none.pth is missing"):
+    with pytest.raises(ModelError, match=r"none\.pth is missing"):
         load_wav2lip(tmp_path / "none.pth")
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lipstream.mel import SILENCE, mel_columns, mel_spectrogram
 from lipstream.timing import HOP, WINDOW, Timing
 from lipstream_models.dataset import (

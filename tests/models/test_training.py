@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from lipstream.errors import InputError, ModelError
 from lipstream_models.dataset import ClipSource, split_rows
 from lipstream_models.networks.mouth_unet import MouthUNet

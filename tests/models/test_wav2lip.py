@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from lipstream_models.networks.split import FaceGraph, MouthGraph, mask_and_join, to_pixels
 from lipstream_models.networks.wav2lip import Wav2Lip
 

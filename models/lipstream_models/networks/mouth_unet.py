@@ -1,9 +1,13 @@
-"""The embedded mouth network: a U-Net of 1.5 M parameters with Wav2Lip's inputs.
+"""The embedded mouth network: a U-Net of 2 M parameters with Wav2Lip's inputs.
 
 The face encoder's skips go to the decoder, the sound joins at the bottom. Full-size rows are folded
 into channels (96 x 96 x 3 as 48 x 48 x 12), which costs a CPU far less than full-size layers do.
-Everything above the mouth is left out of the decoder, as in ``wav2lip``.
+Everything above the mouth is left out of the decoder, as in ``wav2lip``. The network paints colours
+and how far they cover the reference's own lower half: what does not move with speech stays as sharp
+as it was, and as much the person's own.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +51,8 @@ class SoundEncoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """Encode the windows."""
-        return self.layers(mel).view(-1, _SOUND, 3, 3)
+        encoded: Tensor = self.layers(mel)
+        return encoded.view(-1, _SOUND, 3, 3)
 
 
 class MouthUNet(SplitNetwork):
@@ -57,22 +62,20 @@ class MouthUNet(SplitNetwork):
     mel_columns = 16
     window_start_ms = -40
     mouth_rows = (48, 96)
-    feature_names = ("f0", "f1", "f2", "f3", "f4")
+    feature_names = ("f0", "f1", "f2", "f3", "f4", "own")
 
     def __init__(self) -> None:
         super().__init__()
         widths = _WIDTHS
         self.encoder = nn.ModuleList([_block(24, widths[0])])
-        self.encoder.extend(
-            _block(a, b, stride=2) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.encoder.extend(_block(a, b, stride=2) for a, b in pairwise(widths))
         self.sound = SoundEncoder()
         self.bottom = _block(widths[4] + _SOUND, 128)
         self.up6 = _block(128 + widths[3], 96)
         self.up12 = _block(96 + widths[2], 64)
         self.up24 = _block(64 + widths[1], 48)
         self.up48 = _block(48 + widths[0], 48)
-        self.paint = nn.Sequential(_block(48, 40), nn.Conv2d(40, 12, 3, padding=1))
+        self.paint = nn.Sequential(_block(48, 40), nn.Conv2d(40, 16, 3, padding=1))
 
     def forward(self, mel: Tensor, face: Tensor) -> Tensor:
         """Paint the mouth.
@@ -96,17 +99,19 @@ class MouthUNet(SplitNetwork):
             x = block(x)
             maps.append(x)
         fine = [m[:, :, row:] for m, row in zip(maps[:4], _FIRST_ROWS, strict=True)]
-        return (*fine, maps[4])
+        return (*fine, maps[4], face[:, 3:, self.mouth_rows[0] :])
 
     def _decode(self, mel: Tensor, features: tuple[Tensor, ...]) -> Tensor:
-        f48, f24, f12, f6, f3 = features
+        f48, f24, f12, f6, f3, own = features
         x = self.bottom(torch.cat([f3, self.sound(mel)], 1))
         x = self.up6(torch.cat([_double(x), f6], 1))[:, :, 1:]
         x = self.up12(torch.cat([_double(x), f12], 1))[:, :, 2:]
         x = self.up24(torch.cat([_double(x), f24], 1))[:, :, 2:]
         x = self.up48(torch.cat([_double(x), f48], 1))[:, :, 2:]
         x = self.paint(x)[:, :, 2:]
-        return torch.sigmoid(functional.pixel_shuffle(x, 2))
+        painted = torch.sigmoid(functional.pixel_shuffle(x, 2))
+        cover = painted[:, 3:]
+        return own + cover * (painted[:, :3] - own)
 
 
 def _double(x: Tensor) -> Tensor:

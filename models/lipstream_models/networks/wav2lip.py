@@ -141,7 +141,8 @@ class Wav2Lip(SplitNetwork):
         x = self.audio_encoder(mel)
         for block, feature in zip(self.face_decoder_blocks, reversed(features), strict=True):
             x = torch.cat([block(x), feature], 1)
-        return self.output_block(x)
+        frame: Tensor = self.output_block(x)
+        return frame
 
     def face_features(self, face: Tensor) -> tuple[Tensor, ...]:
         """Encode (N, 96, 96, 3) uint8 crops; of each feature only the rows that reach the mouth."""
