@@ -34,7 +34,7 @@ RECORDER = (Path(__file__).parent / "recorder.js").read_text()
 @contextmanager
 def serving(*arguments: object) -> Iterator[str]:
     """Run `lipstream serve` on a free port; gives its URL."""
-    command = [*SERVE, "--port", "0", *map(str, arguments)]
+    command = [*SERVE, "--port", "0", *map(str, arguments)]  # the last --port counts
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             ready = process.stdout.readline()
@@ -47,13 +47,16 @@ def serving(*arguments: object) -> Iterator[str]:
 
 
 @contextmanager
-def browsing(chromium: str, microphone: Path | None = None, **context: Any) -> Iterator[Any]:
+def browsing(
+    chromium: str, microphone: Path | None = None, without: str = "", **context: Any
+) -> Iterator[Any]:
     """Open a browser whose microphone speaks a file; gives its context."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415  may be missing
 
     heard = [] if microphone is None else [f"--use-file-for-fake-audio-capture={microphone}"]
+    flags = [flag for flag in FLAGS if flag != without] + heard
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS + heard)
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         try:
             yield browser.new_context(bypass_csp=True, **context)
         finally:

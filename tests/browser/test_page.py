@@ -1,0 +1,150 @@
+"""The page, as somebody uses it."""
+
+import re
+
+import pytest
+
+from browser.driving import browsing, open_page, serving
+
+LIVE = "body[data-connection=live][data-picture=true]"
+REFUSING = """() => {
+  navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "%s"));
+}"""
+
+
+@pytest.fixture
+def page(chromium, speech, toy_server):
+    with browsing(chromium, speech, permissions=["microphone"]) as context:
+        opened = open_page(context, toy_server.url)
+        complaints = []
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        yield opened
+        assert complaints == []
+
+
+def test_the_avatar_is_there_before_anything_is_pressed(page):
+    size = page.evaluate("[avatar.videoWidth, avatar.videoHeight]")
+    assert size == [512, 512]
+    page.wait_for_function("/fps/.test(fps.textContent) && /ms/.test(delay.textContent)")
+
+
+def test_talk_and_stop_with_the_keyboard_alone(page):
+    page.keyboard.press("Space")
+    page.wait_for_selector("body[data-source=microphone][data-speaking=true]")
+    assert page.inner_text("#talk") == "Stop"
+    assert page.get_attribute("#talk", "aria-pressed") == "true"
+    assert page.evaluate("avatar.muted") is False
+    assert page.locator("#microphone option").count() > 0
+    assert page.locator("#meter").get_attribute("aria-valuenow") != "0"
+    page.focus("#talk")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body[data-source=none]")
+    assert page.inner_text("#talk") == "Talk"
+    page.wait_for_selector("body[data-speaking=false]")
+
+
+def test_every_control_can_be_reached_by_tab(page):
+    reached = set()
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+    assert {"talk", "file", "mute"} <= reached
+
+
+def test_a_sound_file_is_spoken_to_its_end(page, speech):
+    page.set_input_files("#file-input", speech)
+    page.wait_for_selector("body[data-source=file][data-speaking=true]")
+    page.wait_for_selector("body[data-source=none]")
+    page.wait_for_selector("body[data-speaking=false]")
+
+
+def test_a_file_without_sound_is_explained(page, tmp_path):
+    path = tmp_path / "empty.wav"
+    path.write_bytes(b"RIFF")
+    page.set_input_files("#file-input", path)
+    page.wait_for_selector("#message:not([hidden])")
+    assert "holds no sound" in page.inner_text("#message")
+    assert page.is_enabled("#talk")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("NotAllowedError", "refused"),
+        ("NotFoundError", "No microphone"),
+        ("NotReadableError", "busy"),
+    ],
+)
+def test_a_microphone_that_cannot_be_had_is_explained(page, error, says):
+    page.evaluate(REFUSING % error)
+    page.click("#talk")
+    page.wait_for_selector("#message:not([hidden])")
+    assert says in page.inner_text("#message")
+    assert page.inner_text("#talk") == "Talk"
+
+
+def test_sound_can_be_turned_off_and_stays_off(page):
+    page.click("#mute")
+    page.click("#mute")
+    page.click("#talk")
+    page.wait_for_selector("body[data-source=microphone]")
+    assert page.evaluate("avatar.muted") is True
+    assert page.inner_text("#mute") == "Sound off"
+
+
+def test_a_full_server_is_waited_for(chromium, toy_server):
+    with browsing(chromium) as context:
+        inside = [open_page(context, toy_server.url) for _ in range(2)]
+        outside = context.new_page()
+        outside.goto(toy_server.url, wait_until="commit")
+        outside.wait_for_selector("body[data-connection=waiting]")
+        assert "every place is taken" in outside.inner_text("#message")
+        assert outside.is_disabled("#talk")
+        inside[0].close()
+        outside.click("#retry")
+        outside.wait_for_selector(LIVE)
+        assert outside.is_hidden("#message")
+
+
+def test_a_server_that_stops_and_comes_back_is_found_again(chromium, toy_folder, toy_pack):
+    arguments = ("--model", toy_folder, "--avatar", toy_pack)
+    with browsing(chromium) as context:
+        with serving(*arguments) as url:
+            page = open_page(context, url)
+        page.wait_for_selector("body[data-connection=lost]")
+        assert "lost" in page.inner_text("#message")
+        with serving(*arguments, "--port", re.search(r"\d+$", url).group()):
+            page.wait_for_selector(LIVE)
+
+
+def test_a_token_is_asked_for_and_can_come_with_the_address(chromium, toy_folder, toy_pack):
+    arguments = ("--model", toy_folder, "--avatar", toy_pack, "--token", "open sesame")
+    with serving(*arguments) as url, browsing(chromium) as context:
+        address, _, fragment = url.partition("#")
+        assert fragment.startswith("token=")
+        page = context.new_page()
+        page.goto(address)
+        page.fill("#token", "wrong word")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#message:not([hidden])")
+        page.fill("#token", "open sesame")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(LIVE)
+        open_page(context, address + "#token=open%20sesame")
+
+
+def test_an_ordinary_browser_without_special_permission_connects(chromium, toy_server):
+    """Chromium hides its addresses behind mDNS names then, and offers no loopback candidate."""
+    without = "--allow-loopback-in-peer-connection"
+    with browsing(chromium, without=without) as context:
+        open_page(context, toy_server.url)
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_sticks_out_at_any_width(chromium, toy_server, width):
+    with browsing(chromium, viewport={"width": width, "height": 844}) as context:
+        page = open_page(context, toy_server.url)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        face = page.locator("#avatar").bounding_box()
+        assert face["width"] >= min(width * 0.85, 480)
