@@ -9,7 +9,7 @@ from av.container import InputContainer
 
 from lipstream.errors import MediaError
 from lipstream.types import Image
-from lipstream_clients.media.opening import check_readable, open_media, reason
+from lipstream_clients.media.opening import open_media, reason
 
 MOST_MEGAPIXELS = 64
 """Pictures above this are refused from their header alone, before anything is decoded."""
@@ -40,9 +40,8 @@ def read_picture(path: Path) -> Image:
                 f"{path.name} cannot be read: it is damaged, or larger than {MOST_MEGAPIXELS}"
                 " megapixels; make it smaller first"
             )
-        layered = "a" in (stream.codec_context.pix_fmt or "").replace("gray", "").replace("pal", "")
-        image = None if layered else _decode_upright(path)
-        return image if image is not None else _decode_layered(container, path.name)
+        image = _decode_jpeg(path) if stream.codec_context.name == "mjpeg" else None
+        return image if image is not None else _decode(container, path.name)
 
 
 def _is_still(container: InputContainer, path: Path) -> bool:
@@ -52,20 +51,16 @@ def _is_still(container: InputContainer, path: Path) -> bool:
     )
 
 
-def _decode_upright(path: Path) -> Image | None:
+def _decode_jpeg(path: Path) -> Image | None:
     """Decode with OpenCV, which knows all eight EXIF orientations; None if it cannot."""
-    check_readable(path)
     written = path.read_bytes()
-    jpeg = written[:2] == b"\xff\xd8"
-    if jpeg and written.rfind(b"\xff\xd9") < written.rfind(b"\xff\xda"):
-        raise MediaError(
-            f"{path.name} is cut short: the end of the picture is missing; copy it again"
-        )
+    if written.rfind(b"\xff\xd9") < written.rfind(b"\xff\xda"):
+        raise MediaError(f"{path.name} is cut short: the picture has no end; copy it again")
     decoded = cv2.imdecode(np.frombuffer(written, np.uint8), cv2.IMREAD_COLOR)
     return None if decoded is None else np.asarray(decoded, np.uint8)
 
 
-def _decode_layered(container: InputContainer, name: str) -> Image:
+def _decode(container: InputContainer, name: str) -> Image:
     """Decode with FFmpeg and lay the picture on grey where it is transparent."""
     try:
         frame = next(container.decode(video=0))
