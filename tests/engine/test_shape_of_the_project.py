@@ -17,7 +17,7 @@ LAYERS = [
     {"compositor"},
     {"model"},
     {"avatar", "detection"},
-    {"landmarks"},
+    {"landmarks", "s3fd"},
     {"pipeline", "pacer"},
     {"lips"},
     {"session"},

@@ -15,10 +15,11 @@ class OpenVinoBackend:
 
     name = "openvino"
 
-    def __init__(self, compiled: "ov.CompiledModel") -> None:
+    def __init__(self, model: "ov.Model", compiled: "ov.CompiledModel") -> None:
         self._request: ov.InferRequest | None = compiled.create_infer_request()
-        self.inputs = {port.any_name: _describe(port) for port in compiled.inputs}
-        self.outputs = {port.any_name: _describe(port) for port in compiled.outputs}
+        # Compiling may rename an output whose last operator it folds away; the order stays.
+        self.inputs = {port.any_name: _describe(port) for port in model.inputs}
+        self.outputs = {port.any_name: _describe(port) for port in model.outputs}
 
     @classmethod
     def open(cls, onnx: Path, threads: int) -> Self:
@@ -32,24 +33,25 @@ class OpenVinoBackend:
         }
         try:
             core = ov.Core()
-            compiled = core.compile_model(core.read_model(onnx), "CPU", settings)
+            model = core.read_model(onnx)
+            compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1][:200]
             raise ModelError(f"{onnx.name} is not a graph OpenVINO can load: {line}") from error
-        return cls(compiled)
+        return cls(model, compiled)
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run once; the outputs are views that the next run overwrites."""
         assert self._request is not None, "closed"
         results = self._request.infer(feeds, share_inputs=True, share_outputs=True)
-        return {port.any_name: array for port, array in results.items()}
+        return dict(zip(self.outputs, results.values(), strict=True))
 
     def close(self) -> None:
         """Free the compiled graph."""
         self._request = None
 
 
-def _describe(port: "ov.ConstOutput") -> TensorInfo:
+def _describe(port: "ov.Output") -> TensorInfo:
     shape = tuple(
         axis.get_length() if axis.is_static else None for axis in port.get_partial_shape()
     )
