@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"auto, all, or some of {','.join(BACKENDS)} (default: auto)",
     )
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help="measure each figure this long (0.5 to 3600)"
+        "--seconds", type=float, metavar="S", help="measure each figure this long (0.1 to 3600)"
     )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the backend")
     parser.add_argument(
@@ -78,8 +78,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     seconds = arguments.seconds
     if seconds is None:
         seconds = _SECONDS[arguments.benchmark]
-    if not 0.5 <= seconds <= 3600:
-        raise InputError(f"--seconds {seconds:g}: give 0.5 to 3600")
+    if not 0.1 <= seconds <= 3600:
+        raise InputError(f"--seconds {seconds:g}: give 0.1 to 3600")
     return Settings(
         model=arguments.model,
         avatar=arguments.avatar,

@@ -94,10 +94,11 @@ def examine() -> Iterator[Finding]:
     yield Finding("packages", _listed(machine.versions, (*_PACKAGES, *_OPTIONAL_PACKAGES)))
     checks = (_onnxruntime, _openvino, _codecs, _sound_devices, _window, _model, _avatar, _port)
     for check in checks:
-        yield _guarded(check)
+        yield guarded(check)
 
 
-def _guarded(check: Callable[[], Finding]) -> Finding:
+def guarded(check: Callable[[], Finding]) -> Finding:
+    """Return what a check finds, or that the part it looks at is broken."""
     try:
         return check()
     except Exception as error:  # noqa: BLE001  a broken part is what a doctor is there to report

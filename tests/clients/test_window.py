@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,15 +185,27 @@ def screen_number():
         server.terminate()
 
 
+@pytest.fixture
+def null_sound_card(tmp_path):
+    """Return the setting that gives PortAudio a sound card that swallows everything."""
+    if not Path("/usr/share/alsa/alsa.conf").exists():
+        pytest.skip("ALSA is not installed (Debian: libasound2)")
+    path = tmp_path / "alsa.conf"
+    path.write_text("</usr/share/alsa/alsa.conf>\npcm.!default { type null }\n")
+    return {"ALSA_CONFIG_PATH": str(path)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sound", [["--no-sound"], []], ids=["silent", "sound card"])
 def test_the_command_opens_a_real_window_and_ends_with_the_sound(
-    tmp_path, toy_folder, toy_pack, screen_number
+    tmp_path, toy_folder, toy_pack, screen_number, null_sound_card, sound
 ):
     pytest.importorskip("pygame", reason="the extra mic is not installed")
-    sound = write_wav(tmp_path / "a.wav", tone(RATE, RATE), RATE)
-    words = ["--input", sound, "--no-sound", "--model", toy_folder, "--avatar", toy_pack]
+    source = write_wav(tmp_path / "a.wav", tone(RATE, RATE), RATE)
+    words = ["--input", source, "--model", toy_folder, "--avatar", toy_pack, *sound]
     done = subprocess.run(
         [sys.executable, "-m", "lipstream.cli", "window", *map(str, words)],
-        env=os.environ | {"DISPLAY": screen_number},
+        env=os.environ | {"DISPLAY": screen_number} | null_sound_card,
         capture_output=True,
         text=True,
         timeout=60,
@@ -201,3 +214,4 @@ def test_the_command_opens_a_real_window_and_ends_with_the_sound(
     assert done.returncode == 0, done.stderr
     assert "pictures shown" in done.stdout
     assert int(done.stdout.split()[0]) > 0
+    assert "without sound" not in done.stderr
