@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path) or "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if zipfile.is_zipfile(path) or _is_pickle(path):
             raise ModelError(
                 f"checkpoint {path} was not loaded: it holds code or objects beside weights;"
                 " get it from its authors again"
@@ -41,6 +41,11 @@ def read_checkpoint(path: Path) -> Any:
         raise _damaged(path) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise _damaged(path) from error
+
+
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as opened:
+        return opened.read(1) == pickle.PROTO
 
 
 def _damaged(path: Path) -> ModelError:

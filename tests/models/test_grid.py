@@ -58,7 +58,7 @@ def test_a_file_that_is_no_film_is_named(tmp_path):
 
 
 def test_a_folder_without_films_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no .mkv"):
+    with pytest.raises(InputError, match=r"no \.mkv"):
         find_films(tmp_path)
 
 
