@@ -32,7 +32,7 @@ class Source(Protocol):
 
     rate: int
 
-    def take(self, now: float) -> list[Pcm]:
+    def take(self, now: float, /) -> list[Pcm]:
         """Return the blocks that have come in since the last call, each mono int16."""
         ...
 
@@ -44,15 +44,15 @@ class Source(Protocol):
 class Speaker(Protocol):
     """Where sound goes to."""
 
-    def wanted(self, now: float) -> int:
+    def wanted(self, now: float, /) -> int:
         """Return how many samples it can take now."""
         ...
 
-    def play(self, pcm: Pcm) -> None:
+    def play(self, pcm: Pcm, /) -> None:
         """Take (n,) int16."""
         ...
 
-    def heard(self, now: float) -> int:
+    def heard(self, now: float, /) -> int:
         """Return how many of the samples played have left it."""
         ...
 
@@ -60,11 +60,11 @@ class Speaker(Protocol):
 class Screen(Protocol):
     """Where pictures go to."""
 
-    def show(self, image: Image) -> None:
+    def show(self, image: Image, /) -> None:
         """Show a (H, W, 3) uint8 BGR picture."""
         ...
 
-    def entitle(self, title: str) -> None:
+    def entitle(self, title: str, /) -> None:
         """Set the title."""
         ...
 
@@ -76,7 +76,7 @@ class Screen(Protocol):
 class Session(Protocol):
     """The engine's side: ``lipstream.session.SessionHandle`` is one."""
 
-    def feed(self, pcm: Pcm) -> bool:
+    def feed(self, pcm: Pcm, /) -> bool:
         """Hand over sound."""
         ...
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
@@ -101,9 +102,9 @@ class Film:
                 yield from next(packets).decode()
             except StopIteration:
                 return
-            except av.error.InvalidDataError:
+            except InvalidDataError:
                 continue
-            except av.error.FFmpegError as error:
+            except FFmpegError as error:
                 raise MediaError(f"{self.path.name} cannot be read: {reason(error)}") from error
 
     def _upright(self, frame: VideoFrame) -> Image:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.error import EOFError as EndOfFile
+from av.error import FFmpegError, InvalidDataError
 
 from lipstream.errors import MediaError
 
@@ -16,7 +18,7 @@ def open_media(path: Path, options: dict[str, str] | None = None) -> InputContai
     check_readable(path)
     try:
         container = av.open(f"file:{path}", options=_ONLY_FILES | (options or {}))
-    except (av.error.FFmpegError, ValueError, OSError) as error:
+    except (FFmpegError, ValueError, OSError) as error:
         raise MediaError(f"{path.name} cannot be read: {_cause(path, error)}") from error
     return container
 
@@ -46,6 +48,6 @@ def _cause(path: Path, error: Exception) -> str:
         head = opened.read(28)
     if head[:4] == b"RIFF" and head[12:16] == b"fmt " and head[24:28] == bytes(4):
         return "its header says 0 Hz; write it again with a rate from 8000 to 192000 Hz"
-    if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
+    if isinstance(error, InvalidDataError | EndOfFile):
         return "it is damaged, cut short, or of a kind not known; play it elsewhere to see which"
     return reason(error)

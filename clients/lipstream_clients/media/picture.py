@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 
 from lipstream.errors import MediaError
 from lipstream.types import Image
@@ -65,7 +65,7 @@ def _decode(container: InputContainer, name: str) -> Image:
     try:
         frame = next(container.decode(video=0))
         layers = frame.to_ndarray(format="bgra")
-    except (av.error.FFmpegError, StopIteration, ValueError) as error:
+    except (FFmpegError, StopIteration, ValueError) as error:
         raise MediaError(f"{name} is damaged: {reason(error)}; copy or export it again") from error
     alpha = layers[..., 3:].astype(np.uint16)
     mixed = (layers[..., :3] * alpha + _BACKGROUND * (255 - alpha) + 127) // 255

@@ -11,6 +11,8 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer
+from av.error import EOFError as EndOfFile
+from av.error import FFmpegError, InvalidDataError
 
 from lipstream.errors import MediaError
 from lipstream.types import Pcm
@@ -126,9 +128,9 @@ def _frames(container: InputContainer, stream: av.AudioStream, name: str) -> Ite
                 yield frame
         except StopIteration:
             return
-        except (av.error.InvalidDataError, av.error.EOFError):  # EOF: a packet cut short
+        except (InvalidDataError, EndOfFile):  # EOF: a packet cut short
             continue
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             raise MediaError(f"{name} cannot be read: {reason(error)}") from error
 
 

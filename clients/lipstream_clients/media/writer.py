@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
@@ -75,7 +76,7 @@ class FilmWriter:
             self._audio = self._container.add_stream("aac", rate=shape.rate, layout="mono")
             self._audio.bit_rate = _SOUND_BITS
             self._container.start_encoding()
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             self._temporary.unlink(missing_ok=True)
             raise self._failure(error) from error
         self._open = True
@@ -94,7 +95,7 @@ class FilmWriter:
             self._container.mux(self._video.encode(frame))
             if len(pcm):
                 self._container.mux(self._audio.encode(self._sound(pcm)))
-        except (av.error.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ class FilmWriter:
             self._container.mux(self._audio.encode(None))
             self._container.close()
             self._temporary.replace(self._path)
-        except (av.error.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             self._remove()
             raise self._failure(error) from error
 
@@ -153,7 +154,7 @@ class FilmWriter:
 
     def _remove(self) -> None:
         # the file is thrown away: that it cannot be finished is no news
-        with contextlib.suppress(av.error.FFmpegError, OSError):
+        with contextlib.suppress(FFmpegError, OSError):
             self._container.close()
         self._temporary.unlink(missing_ok=True)
 
