@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -123,7 +124,7 @@ def url_of(config: ServerConfig, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in rtc.ANY_ADDRESS else host
     where = f"[{shown}]" if ":" in shown else shown
-    return f"http://{where}:{port}" + (f"/#token={config.token}" if config.token else "")
+    return f"http://{where}:{port}" + (f"/#token={quote(config.token)}" if config.token else "")
 
 
 def bind(host: str, port: int) -> socket.socket:

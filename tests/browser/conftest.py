@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from browser.driving import serving
+from browser.driving import find_chromium, launch, leave, serving
 from toys import make_toy_avatar
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog. We were away a year ago. Open the map, Mama."
 )
@@ -44,13 +43,31 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    """Path of a Chromium, and playwright to drive it."""
-    pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[dev]'")
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
+def playwright():
+    """What drives the browser; skips where there is none to drive."""
+    driver = pytest.importorskip(
+        "playwright.sync_api", reason="no playwright: pip install '.[dev]'"
+    )
+    if find_chromium() is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    return found
+    with driver.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright, speech):
+    """A browser whose microphone speaks."""
+    opened = launch(playwright, speech)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def visitor(browser):
+    """Somebody with a microphone, allowed."""
+    context = browser.new_context(permissions=["microphone"], bypass_csp=True)
+    yield context
+    leave(context)
 
 
 @pytest.fixture(scope="session")

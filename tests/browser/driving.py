@@ -1,6 +1,7 @@
 """Start a server process and a browser, and record what comes out."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 from browser.measuring import Box, Recording
 
+NAMES = ("chromium", "chromium-browser", "google-chrome")
 SERVE = [
     sys.executable,
     "-c",
@@ -46,21 +48,16 @@ def serving(*arguments: object) -> Iterator[str]:
             assert process.wait(20) == 0
 
 
-@contextmanager
-def browsing(
-    chromium: str, microphone: Path | None = None, without: str = "", **context: Any
-) -> Iterator[Any]:
-    """Open a browser whose microphone speaks a file; gives its context."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415  may be missing
+def launch(playwright: Any, microphone: Path, without: str = "") -> Any:
+    """Start a browser whose microphone speaks a file over and over."""
+    flags = [flag for flag in FLAGS if flag != without]
+    flags.append(f"--use-file-for-fake-audio-capture={microphone}")
+    return playwright.chromium.launch(executable_path=find_chromium(), args=flags)
 
-    heard = [] if microphone is None else [f"--use-file-for-fake-audio-capture={microphone}"]
-    flags = [flag for flag in FLAGS if flag != without] + heard
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        try:
-            yield browser.new_context(bypass_csp=True, **context)
-        finally:
-            browser.close()
+
+def find_chromium() -> str | None:
+    """Return the path of an installed Chromium."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def record(page: Any, seconds: float, box: Box) -> Recording:
@@ -75,3 +72,10 @@ def open_page(context: Any, url: str) -> Any:
     page.goto(url)
     page.wait_for_selector("body[data-connection=live][data-picture=true]")
     return page
+
+
+def leave(context: Any) -> None:
+    """Go from every page as a visitor does, so that their places are free, and close."""
+    for page in context.pages:
+        page.goto("about:blank")
+    context.close()

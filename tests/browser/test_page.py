@@ -1,10 +1,8 @@
 """The page, as somebody uses it."""
 
-import re
-
 import pytest
 
-from browser.driving import browsing, open_page, serving
+from browser.driving import launch, leave, open_page, serving
 
 LIVE = "body[data-connection=live][data-picture=true]"
 REFUSING = """() => {
@@ -13,14 +11,13 @@ REFUSING = """() => {
 
 
 @pytest.fixture
-def page(chromium, speech, toy_server):
-    with browsing(chromium, speech, permissions=["microphone"]) as context:
-        opened = open_page(context, toy_server.url)
-        complaints = []
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("console", lambda said: said.type == "error" and complaints.append(said.text))
-        yield opened
-        assert complaints == []
+def page(visitor, toy_server):
+    opened = open_page(visitor, toy_server.url)
+    complaints = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    yield opened
+    assert complaints == []
 
 
 def test_the_avatar_is_there_before_anything_is_pressed(page):
@@ -93,58 +90,57 @@ def test_sound_can_be_turned_off_and_stays_off(page):
     assert page.inner_text("#mute") == "Sound off"
 
 
-def test_a_full_server_is_waited_for(chromium, toy_server):
-    with browsing(chromium) as context:
-        inside = [open_page(context, toy_server.url) for _ in range(2)]
-        outside = context.new_page()
-        outside.goto(toy_server.url, wait_until="commit")
-        outside.wait_for_selector("body[data-connection=waiting]")
-        assert "every place is taken" in outside.inner_text("#message")
-        assert outside.is_disabled("#talk")
-        inside[0].close()
-        outside.click("#retry")
-        outside.wait_for_selector(LIVE)
-        assert outside.is_hidden("#message")
+def test_a_full_server_is_waited_for(visitor, toy_server):
+    inside = [open_page(visitor, toy_server.url) for _ in range(2)]
+    outside = visitor.new_page()
+    outside.goto(toy_server.url, wait_until="commit")
+    outside.wait_for_selector("body[data-connection=waiting]")
+    assert "every place is taken" in outside.inner_text("#message")
+    assert outside.is_disabled("#talk")
+    inside[0].goto("about:blank")
+    outside.click("#retry")
+    outside.wait_for_selector(LIVE)
+    assert outside.is_hidden("#message")
 
 
-def test_a_server_that_stops_and_comes_back_is_found_again(chromium, toy_folder, toy_pack):
+def test_a_server_that_stops_and_comes_back_is_found_again(visitor, toy_folder, toy_pack):
     arguments = ("--model", toy_folder, "--avatar", toy_pack)
-    with browsing(chromium) as context:
-        with serving(*arguments) as url:
-            page = open_page(context, url)
-        page.wait_for_selector("body[data-connection=lost]")
-        assert "lost" in page.inner_text("#message")
-        with serving(*arguments, "--port", re.search(r"\d+$", url).group()):
-            page.wait_for_selector(LIVE)
+    with serving(*arguments) as url:
+        page = open_page(visitor, url)
+    page.wait_for_selector("body[data-connection=lost]")
+    assert "lost" in page.inner_text("#message")
+    with serving(*arguments, "--port", url.rpartition(":")[2]):
+        page.wait_for_selector(LIVE)
 
 
-def test_a_token_is_asked_for_and_can_come_with_the_address(chromium, toy_folder, toy_pack):
+def test_a_token_is_asked_for_and_can_come_with_the_address(visitor, toy_folder, toy_pack):
     arguments = ("--model", toy_folder, "--avatar", toy_pack, "--token", "open sesame")
-    with serving(*arguments) as url, browsing(chromium) as context:
-        address, _, fragment = url.partition("#")
-        assert fragment.startswith("token=")
-        page = context.new_page()
-        page.goto(address)
+    with serving(*arguments) as url:
+        page = visitor.new_page()
+        page.goto(url.partition("#")[0])
         page.fill("#token", "wrong word")
         page.keyboard.press("Enter")
         page.wait_for_selector("#message:not([hidden])")
         page.fill("#token", "open sesame")
         page.keyboard.press("Enter")
         page.wait_for_selector(LIVE)
-        open_page(context, address + "#token=open%20sesame")
+        page.close()
+        open_page(visitor, url)
 
 
-def test_an_ordinary_browser_without_special_permission_connects(chromium, toy_server):
+def test_an_ordinary_browser_without_special_permission_connects(playwright, speech, toy_server):
     """Chromium hides its addresses behind mDNS names then, and offers no loopback candidate."""
-    without = "--allow-loopback-in-peer-connection"
-    with browsing(chromium, without=without) as context:
-        open_page(context, toy_server.url)
+    ordinary = launch(playwright, speech, without="--allow-loopback-in-peer-connection")
+    context = ordinary.new_context()
+    open_page(context, toy_server.url)
+    leave(context)
+    ordinary.close()
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
-def test_nothing_sticks_out_at_any_width(chromium, toy_server, width):
-    with browsing(chromium, viewport={"width": width, "height": 844}) as context:
-        page = open_page(context, toy_server.url)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        face = page.locator("#avatar").bounding_box()
-        assert face["width"] >= min(width * 0.85, 480)
+def test_nothing_sticks_out_at_any_width(visitor, toy_server, width):
+    page = open_page(visitor, toy_server.url)
+    page.set_viewport_size({"width": width, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    face = page.locator("#avatar").bounding_box()
+    assert face["width"] >= min(width * 0.85, 480)

@@ -26,6 +26,7 @@ export class Connection extends EventTarget {
     this.stream = new MediaStream([this.#picture.receiver.track, this.#sound.receiver.track]);
     this.#peer.addEventListener("connectionstatechange", () => this.#stateChanged());
     this.#channel.addEventListener("message", ({ data }) => this.#heard(data));
+    this.#channel.addEventListener("close", () => this.#closed || this.#emit("lost")); // a server that stops says so
   }
 
   async open() {
