@@ -2,7 +2,7 @@
 
 from lipstream.avatar import Avatar
 from lipstream.worker import Worker
-from lipstream_bench.live import run_live
+from lipstream_bench.live import expected_frames, run_live
 from lipstream_bench.report import Report, Row
 from lipstream_bench.subject import BLOCK_MS, Settings, describe, open_model, timing_of
 
@@ -26,13 +26,16 @@ def measure_latency(settings: Settings) -> Report:
         timing, subject, name = timing_of(model), describe(model, avatar), model.backend
         with Worker(model, capacity=1) as worker:
             worker.prepare(avatar)
-            times = run_live(worker, avatar, 1, settings.seconds, timing)[0].times()
+            session = run_live(worker, avatar, 1, settings.seconds, timing)[0]
+        times = session.times()
         rows += [
             Row.of(name, "look-ahead", [one.look_ahead_ms for one in times]),
             Row.of(name, "beyond look-ahead", [one.beyond_look_ahead_ms for one in times]),
             Row.of(name, "total", [one.total_ms for one in times]),
         ]
         summary[f"{name}: frames a second"] = round(_rate([one.out_s for one in times]), 2)
+        expected = expected_frames(timing, settings.seconds)
+        summary[f"{name}: frames lost"] = max(0, expected - len(session.out))
     assert subject is not None, "there is at least one backend"
     return Report("latency", METHOD, subject, tuple(rows), summary)
 

@@ -98,21 +98,24 @@ def load_report(path: Path) -> dict[str, Any]:
 
 def print_report(report: Report, console: Console) -> None:
     """Show a report as a table with its method and machine."""
-    title = f"lipstream bench {report.benchmark}"
+    units = "/".join(sorted({row.unit for row in report.rows}))
+    title = f"lipstream bench {report.benchmark}, {units}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
-    for heading in ("backend", "what", "unit"):
+    for heading in ("backend", "what"):
         table.add_column(heading, no_wrap=True)
     for heading in ("n", "mean", "p50", "p95", "p99", "worst"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in report.rows:
         figures = (row.mean, row.p50, row.p95, row.p99, row.worst)
-        table.add_row(
-            row.backend, row.name, row.unit, str(row.count), *(f"{value:.2f}" for value in figures)
-        )
+        table.add_row(row.backend, row.name, str(row.count), *map(_three_digits, figures))
     console.print(table)
     for name, value in report.summary.items():
         console.print(f"{name}: {value:g}", highlight=False)
     console.print(_small_print(report), highlight=False, soft_wrap=True)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def _small_print(report: Report) -> str:
