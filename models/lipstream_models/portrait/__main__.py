@@ -115,7 +115,7 @@ def _loop(arguments: argparse.Namespace) -> int:
 def _pack(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
     frames = [_read(path) for path in sorted((folder / "idle").glob("*.png"))]
-    pack(halve(_read(folder / "plate.png")), frames, Idle(), arguments.output)
+    pack(_read(folder / "plate.png"), frames, Idle(), arguments.output)
     return 0
 
 

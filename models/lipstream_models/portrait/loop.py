@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lipstream.types import Image
 
-from .plate import EYES, halve, lay
+from .plate import EYES, SIZE, fit, lay, shown
 
 Float = NDArray[np.float64]
 
@@ -23,11 +23,12 @@ Float = NDArray[np.float64]
 class Idle:
     """The loop's timing and how much moves, in pixels of a picture 512 wide."""
 
-    frames: int = 150
+    frames: int = 115
+    """4.6 s: as long as five megabytes of JPEG allow."""
     fps: int = 25
-    breaths: int = 2
+    breaths: int = 1
     """Breaths in the loop."""
-    blink_at: tuple[float, ...] = (1.32, 4.52)
+    blink_at: tuple[float, ...] = (0.92, 3.36)
     """When each blink begins, seconds."""
     sway_px: float = 2.4
     nod_px: float = 1.5
@@ -49,13 +50,13 @@ opening. A frame that is not in a blink has them open."""
 class Figure:
     """Where the person is in the picture, in pixels of a picture 512 wide."""
 
-    face: tuple[float, float] = (256.0, 240.0)
+    face: tuple[float, float] = (256.0, 250.0)
     """The nose: what a turn of the head moves most."""
-    pivot: tuple[float, float] = (256.0, 440.0)
+    pivot: tuple[float, float] = (256.0, 470.0)
     """Where the head turns: the base of the neck."""
-    head: tuple[float, float, float, float] = (95.0, 30.0, 417.0, 392.0)
+    head: tuple[float, float, float, float] = (79.0, 20.0, 433.0, 417.0)
     """Left, top, right, bottom of what moves as one with the head."""
-    shoulders: float = 400.0
+    shoulders: float = 426.0
     """Row where the breathing begins to show."""
 
 
@@ -106,32 +107,32 @@ def displacement(figure: Figure, pose: Pose, x: Float, y: Float) -> tuple[Float,
     """Return how far the picture moves at points (x, y), in the units of the figure (512 wide).
 
     The head moves as one: sway, nod and roll about the neck, and a turn that fades from the nose
-    outward. Towards the edges of the picture, where there is only background, and down the neck it
-    fades out; the shoulders rise with the breath and the lower edge stands.
+    outward. It fades out down the neck and towards the edges of the picture, where there is only
+    background; the shoulders rise with the breath.
     """
     left, top, right, bottom = figure.head
-    weight = _ramp(0, left, x) * _ramp(512, right, x) * _ramp(0, top, y)
+    weight = _ramp(0, left, x) * _ramp(SIZE, right, x) * _ramp(0, top, y)
     weight = weight * _ramp(bottom + 75, bottom, y)
     from_x, from_y = x - figure.pivot[0], y - figure.pivot[1]
     near = np.exp(-(((x - figure.face[0]) / 85) ** 2) - ((y - figure.face[1]) / 130) ** 2)
     move_x = weight * (pose.shift_x - pose.roll * from_y + pose.turn * near)
     move_y = weight * (pose.shift_y + pose.roll * from_x)
     chest = _ramp(figure.shoulders, figure.shoulders + 55, y)
-    move_y = move_y - pose.breath * chest * _ramp(512, 470, y)
-    move_x = move_x + 0.5 * pose.breath * chest * (x - figure.pivot[0]) / 256
+    move_y = move_y - pose.breath * chest
+    move_x = move_x + 0.5 * pose.breath * chest * (x - figure.pivot[0]) / (SIZE / 2)
     return move_x, move_y
 
 
 def move_picture(picture: Image, figure: Figure, pose: Pose) -> Image:
-    """Return the picture (S, S, 3) moved by a pose; S is a multiple of 512."""
+    """Return the picture (S, S, 3), of any size, moved by a pose."""
     size = picture.shape[0]
-    coarse = (np.arange(_FIELD) + 0.5) * (512 / _FIELD)
+    coarse = (np.arange(_FIELD) + 0.5) * (SIZE / _FIELD)
     x, y = np.meshgrid(coarse, coarse)
     from_x, from_y = x, y
     for _ in range(3):  # the field says where a point goes; look back along it
         move_x, move_y = displacement(figure, pose, from_x, from_y)
         from_x, from_y = x - move_x, y - move_y
-    back = np.stack([x - from_x, y - from_y], -1) * (size / 512)
+    back = np.stack([x - from_x, y - from_y], -1) * (size / SIZE)
     back = cv2.resize(back.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     at = np.arange(size, dtype=np.float32)
     map_x, map_y = at[None] - back[..., 0], at[:, None] - back[..., 1]
@@ -147,14 +148,14 @@ def move_points(points: NDArray[np.float32], figure: Figure, pose: Pose) -> NDAr
 
 
 def idle_frames(plate: Image, blinks: Sequence[Image], idle: Idle) -> Iterator[Image]:
-    """Yield the (512, 512, 3) frames of the loop from a plate (1024, 1024, 3) twice as large.
+    """Yield the (512, 512, 3) frames of the loop from a plate (1024, 1024, 3).
 
     ``blinks`` are the patches of LIDS over EYES. Moving the large picture and then averaging keeps
     fine hair from shimmering as it crosses pixels.
     """
     figure = Figure()
-    pictures = [lay(plate, patch, EYES.scaled(2), border=16) for patch in blinks]
+    pictures = [shown(lay(plate, patch, EYES.scaled(2), border=16)) for patch in blinks]
     for index in range(idle.frames):
         lid = lid_at(idle, index)
-        picture = plate if lid is None else pictures[lid]
-        yield halve(move_picture(picture, figure, pose_at(idle, index)))
+        picture = shown(plate) if lid is None else pictures[lid]
+        yield fit(move_picture(picture, figure, pose_at(idle, index)))

@@ -10,15 +10,16 @@ from lipstream.landmarks import FaceTracker
 from lipstream.types import Image
 
 from .loop import Figure, Idle, move_points, pose_at
+from .plate import fit, shown
 
 LICENCE = "CC0-1.0"
 
 
 def pack(plate: Image, frames: Sequence[Image], idle: Idle, path: Path) -> None:
-    """Write the pack of frames (512, 512, 3) that were made from ``plate`` (512, 512, 3)."""
+    """Write the pack of frames (512, 512, 3) that were made from ``plate`` (1024, 1024, 3)."""
     tracker = FaceTracker.open()
     try:
-        face = tracker.step(plate)
+        face = tracker.step(fit(shown(plate)))
     finally:
         tracker.close()
     if face is None:

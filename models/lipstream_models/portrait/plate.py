@@ -24,10 +24,16 @@ class Frame:
         return Frame(*(round(side * scale) for side in sides))
 
 
+# Parts of the rendered picture, as if it were 512 wide.
 MOUTH = Frame(152, 214, 360, 408)
-"""What a speaking mouth moves, in a picture 512 wide: nose base to neck."""
+"""What a speaking mouth moves: nose base to neck."""
 EYES = Frame(172, 184, 340, 242)
 """What a blink moves."""
+
+VIEW = Frame(23, 12, 489, 478)
+"""What the avatar shows of the picture: the face large, the edges cut off."""
+SIZE = 512
+"""Side of the avatar's frames."""
 
 
 def feather(height: int, width: int, border: int) -> NDArray[np.float64]:
@@ -52,3 +58,14 @@ def halve(image: Image) -> Image:
     """Return the image at half its size, averaged."""
     size = (image.shape[1] // 2, image.shape[0] // 2)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def shown(picture: Image) -> Image:
+    """Return a view of the part of a (1024, 1024, 3) picture that the avatar shows."""
+    area = VIEW.scaled(2)
+    return picture[area.top : area.bottom, area.left : area.right]
+
+
+def fit(picture: Image) -> Image:
+    """Return the square picture averaged down to the avatar's size."""
+    return np.asarray(cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
