@@ -63,7 +63,9 @@ def measure_sessions(settings: Settings) -> Report:
 
             summary[f"{name}: sessions at {float(timing.fps):g} fps"] = search_limit(holds)
         rows += [
-            Row.of(name, f"{count} sessions", levels[count].delays_ms)
+            Row.of(
+                name, "1 session" if count == 1 else f"{count} sessions", levels[count].delays_ms
+            )
             for count in sorted(levels)
             if levels[count].delays_ms
         ]

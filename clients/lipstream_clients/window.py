@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lipstream.pacer import Pacer
@@ -25,6 +25,10 @@ _RATE_WINDOW = 50
 _TITLE_SECONDS = 0.5
 _MOST_FRAMES = 250
 """Frames kept from the engine, at most; the oldest fall out. Only a stalled screen gets there."""
+
+
+_MOST_GAPS = 10_000
+"""Blocks that the engine may refuse in one run before the picture loses its place."""
 
 
 class Source(Protocol):
@@ -77,7 +81,7 @@ class Session(Protocol):
     """The engine's side: ``lipstream.session.SessionHandle`` is one."""
 
     def feed(self, pcm: Pcm, /) -> bool:
-        """Hand over sound."""
+        """Hand over sound; return False when it was refused."""
         ...
 
     def flush(self) -> None:
@@ -111,6 +115,15 @@ class ShowStats:
     """From sound in to sound and picture out."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """Sound that a busy engine refused: heard, but not spoken by the face."""
+
+    at: int
+    """Samples the engine had taken before."""
+    samples: int
+
+
 class Show:
     """One run of the window. ``arrive`` may be called on any thread, the rest on one."""
 
@@ -120,7 +133,8 @@ class Show:
         self._arrived: deque[AvFrame] = deque(maxlen=_MOST_FRAMES)
         self._times: deque[float] = deque(maxlen=_RATE_WINDOW)
         self._shown, self._shown_count, self._titled = -1, 0, 0.0
-        self._fed = self._given = 0
+        self._fed = self._given = self._taken = 0
+        self._gaps: deque[_Gap] = deque(maxlen=_MOST_GAPS)
         self._flushed = False
 
     def arrive(self, frame: AvFrame) -> None:
@@ -149,7 +163,7 @@ class Show:
         now = self._clock()
         self._listen(session, pacer, now)
         while self._arrived:
-            pacer.push(self._arrived.popleft())
+            pacer.push(self._on_time(self._arrived.popleft()))
         heard = self._play(pacer, now)
         if heard is not None:
             self._look(pacer, heard, now)
@@ -158,12 +172,20 @@ class Show:
 
     def _listen(self, session: Session, pacer: Pacer, now: float) -> None:
         for block in self._rims.source.take(now):
-            session.feed(block)
+            if session.feed(block):
+                self._taken += len(block)
+            else:
+                self._gaps.append(_Gap(self._taken, len(block)))
             pacer.hear(block)
             self._fed += len(block)
         if self._rims.source.ended() and not self._flushed:
             self._flushed = True
             session.flush()
+
+    def _on_time(self, frame: AvFrame) -> AvFrame:
+        """Return the frame at its place in what is heard: sound the engine refused moves it."""
+        missed = sum(gap.samples for gap in self._gaps if gap.at <= frame.start_sample)
+        return replace(frame, start_sample=frame.start_sample + missed) if missed else frame
 
     def _play(self, pacer: Pacer, now: float) -> int | None:
         """Keep the loudspeaker filled; return how much of the session has been heard."""

@@ -136,5 +136,5 @@ def test_sessions_are_counted(toy_folder, toy_pack):
     settings = Settings(toy_folder, toy_pack, ("cpu",), seconds=0.6, threads=1, deadline_ms=0.001)
     report = measure_sessions(settings)
     assert report.summary == {"cpu: sessions at 25 fps": 0}
-    assert report.rows[0].name == "1 sessions"
+    assert report.rows[0].name == "1 session"
     assert np.isfinite(report.rows[0].p95)

@@ -124,6 +124,22 @@ def test_a_slow_engine_costs_pictures_but_no_sound(tmp_path, toy_folder, toy_pac
     assert 0 < len(rig.out.pictures) < 51
 
 
+def test_sound_that_a_busy_engine_refuses_is_heard_and_pictures_keep_their_place(rig):
+    feed, fed = rig.session.feed, []
+
+    def refuse_one_second(pcm):
+        fed.append(pcm)
+        return False if 25 <= len(fed) < 75 else feed(pcm)
+
+    rig.session.feed = refuse_one_second
+    rig.run()
+    assert np.array_equal(np.concatenate(rig.out.played), rig.pcm)
+    begin = rig.pacer.due(0)
+    late = [at - begin for at, _ in rig.out.pictures[13:]]
+    assert late[0] == pytest.approx(1.52, abs=0.03)
+    assert len(rig.out.pictures) == 26
+
+
 def test_the_user_can_leave(rig):
     rig.out.leave = True
     rig.run()
