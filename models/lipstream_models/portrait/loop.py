@@ -41,9 +41,9 @@ class Idle:
 _FIELD = 128
 """Side of the grid on which a displacement field is worked out; it is smooth."""
 
-LIDS = (0.55, 1.0, 0.70, 0.35, 0.10)
-"""How far the lids are shut in each frame of a blink at 25 fps: 80 ms shutting, 40 ms shut, 120 ms
-opening. A frame that is not in a blink has them open."""
+LIDS = (0.55, 0.70, 0.55, 0.35, 0.10)
+"""The unit eyeBlink in each frame of a blink at 25 fps: 80 ms shutting, 40 ms shut, 120 ms opening.
+At 0.7 the lids meet; beyond it they pass through each other. Between blinks it is 0."""
 
 
 @dataclass(frozen=True, slots=True)

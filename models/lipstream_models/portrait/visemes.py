@@ -70,7 +70,7 @@ def blend(shapes: Mapping[str, float]) -> Units:
 
 
 def blink(shut: float) -> Units:
-    """Return a resting face with its lids ``shut``: 0 open, 1 closed."""
+    """Return a resting face with its lids lowered: 0 open, 0.7 closed."""
     units = NEUTRAL | mirrored(eyeBlink=shut, eyeWide=0.10 * (1 - shut))
     return units | {"browInnerUp": NEUTRAL["browInnerUp"] * (1 - 0.3 * shut)}
 
