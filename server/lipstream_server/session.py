@@ -25,7 +25,7 @@ from lipstream_server.messages import (
     state_event,
     stats_event,
 )
-from lipstream_server.offer import Offer, Role
+from lipstream_server.offer import Offer
 from lipstream_server.performance import Performance
 from lipstream_server.sound_in import SpeechSound, TrackSound
 
@@ -61,8 +61,7 @@ class Session:
         self._peer.on("connectionstatechange", self._on_connection)
         try:
             await self._peer.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
-            if offer.role is not Role.SEND:
-                self._add_tracks()
+            self._add_tracks()
             await self._peer.setLocalDescription(await self._peer.createAnswer())
         except Exception as error:  # aiortc meets a stranger's SDP with any exception
             log.info("an offer could not be answered: %r", error)

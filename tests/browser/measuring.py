@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream import LipSync
+from lipstream import Avatar, LipSync
 
-FINE = 8
-"""Renderings of the sound, each a fraction of a frame later: 5 ms apart at 25 fps."""
 FRAME_SECONDS = 0.040
 SEARCHED_MS = 200.0
 
@@ -27,6 +25,14 @@ class Box:
     y: int
     width: int
     height: int
+
+    @classmethod
+    def of_mouth(cls, avatar: Avatar) -> "Box":
+        """Return where the mouth is in the avatar's first frame."""
+        (left, top), (right, bottom) = (
+            avatar.crops[0] @ np.array([u, v, 1.0]) for u, v in ((0.30, 0.60), (0.70, 0.85))
+        )
+        return cls(int(left), int(top), int(right - left), int(bottom - top))
 
     def level(self, image: NDArray[np.uint8]) -> float:
         """Return its mean brightness."""
@@ -67,22 +73,25 @@ class Fit:
     """At that shift, of picture and expected picture."""
 
 
-def expected_levels(lips: LipSync, pcm: NDArray[np.int16], box: Box) -> NDArray[np.float64]:
-    """Return (frames * FINE,) brightness of the box, every FRAME_SECONDS / FINE of the sound."""
+def expected_levels(
+    lips: LipSync, pcm: NDArray[np.int16], box: Box, fine: int
+) -> tuple[NDArray[np.float64], float]:
+    """Return the brightness of the box over the sound, and the seconds from one value to the next.
+
+    The sound is rendered ``fine`` times, each a fraction of a frame later.
+    """
     rate = lips.timing.rate
     curves = []
-    for part in range(FINE):
+    for part in range(fine):
         lips.reset()
-        later = pcm[round(part * FRAME_SECONDS / FINE * rate) :]
-        frames = lips.feed(later) + lips.flush()
-        curves.append([box.level(frame.image) for frame in frames])
+        later = pcm[round(part * FRAME_SECONDS / fine * rate) :]
+        curves.append([box.level(f.image) for f in (*lips.stream(later), *lips.flush())])
     count = min(map(len, curves))
-    return np.array([curve[:count] for curve in curves]).T.ravel()
+    return np.array([curve[:count] for curve in curves]).T.ravel(), FRAME_SECONDS / fine
 
 
-def fit(recording: Recording, expected: NDArray[np.float64]) -> Fit:
-    """Lay the pictures over the expected curve."""
-    step = FRAME_SECONDS / FINE
+def fit(recording: Recording, expected: NDArray[np.float64], step: float) -> Fit:
+    """Lay the pictures over the expected curve, whose values are ``step`` seconds apart."""
     at = np.arange(len(expected)) * step
     # Only pictures whose moment lies inside the sound for every shift that is tried.
     moments = recording.seen_at - recording.heard_at
