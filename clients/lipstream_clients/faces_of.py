@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from lipstream.avatar import Avatar
-from lipstream.errors import FaceNotFound
+from lipstream.errors import FaceNotFound, MediaError
 from lipstream.faces import CropSmoother, cut_crop, fit_crop
 from lipstream.landmarks import FaceTracker
-from lipstream.model import MouthModel
+from lipstream.model import MouthModel, embedded_folder
 from lipstream.pipeline import Picture, PreparedAvatar, Scene, make_compositor
 from lipstream.types import Image
 from lipstream_clients.media import Film, is_picture, read_picture
@@ -24,6 +25,13 @@ AVATAR_SUFFIX = ".avatar"
 DEFAULT_FPS = Fraction(25)
 LONGEST_SIDE = 1920
 """Still pictures are shrunk to this longest side, pixels: a film of a photograph needs no more."""
+
+
+_MOST_BOUNCE_BYTES = 400_000_000
+"""Pictures kept to be played backwards: 20 s of 512 x 512."""
+
+Ends = Literal["repeat", "bounce", "hold"]
+"""After the last picture of a film: from the first again, backwards and forth, or no change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +46,23 @@ class Stage:
     pixel_aspect: Fraction = Fraction(1)
 
 
-def open_stage(face: Path, model: MouthModel, fps: Fraction | None = None) -> Stage:
-    """Open an avatar pack, picture or film as a scene.
+def open_stage(face: Path, model: MouthModel, ends: Ends = "repeat") -> Stage:
+    """Open an avatar pack, the name of an embedded avatar, a picture or a film as a scene.
 
-    Raises MediaError or AvatarError when it cannot be read, FaceNotFound for a picture without a
-    face. A film need not show a face in every picture.
+    ``ends`` says what follows a film that is shorter than the sound. Raises MediaError or
+    AvatarError when it cannot be read, FaceNotFound for a picture without a face. A film need not
+    show a face in every picture.
     """
+    embedded = embedded_folder() / "avatars" / f"{face}{AVATAR_SUFFIX}"
+    if not face.exists() and embedded.is_file():
+        return _avatar_stage(Avatar.open(embedded), model)
     if face.suffix.lower() == AVATAR_SUFFIX:
         return _avatar_stage(Avatar.open(face), model)
     if is_picture(face):
         return _avatar_stage(avatar_of_picture(face, LONGEST_SIDE), model)
     film = Film(face)
-    scene = FilmScene(film, model)
-    return Stage(scene, film.width, film.height, fps or film.fps, film.pixel_aspect)
+    scene = FilmScene(film, model, ends)
+    return Stage(scene, film.width, film.height, film.fps, film.pixel_aspect)
 
 
 def avatar_of_picture(path: Path, longest_side: int) -> Avatar:
@@ -77,7 +89,7 @@ def shrunk(image: Image, longest_side: int) -> Image:
 
 
 class FilmScene:
-    """The pictures of a film, the face in each found and followed; at its end it begins anew.
+    """The pictures of a film, the face in each found and followed.
 
     A picture without a face has no target, so it passes through untouched. Used by one thread.
     """
@@ -85,18 +97,25 @@ class FilmScene:
     rests = False
     """The people in a film speak, so its own mouths are not shown in silence."""
 
-    def __init__(self, film: Film, model: MouthModel) -> None:
-        self._film, self._model = film, model
+    def __init__(self, film: Film, model: MouthModel, ends: Ends = "repeat") -> None:
+        """Open the face networks. Raises MediaError for a film too long to play backwards."""
+        self._film, self._model, self._ends = film, model, ends
+        size = film.width * film.height * 3 * film.seconds * float(film.fps)
+        if ends == "bounce" and size > _MOST_BOUNCE_BYTES:
+            raise MediaError(
+                f"{film.path.name} is too long to play backwards ({film.seconds:.0f} s of"
+                f" {film.width}x{film.height}): use '--ends repeat', or shorten it"
+            )
         self._compositor = make_compositor(model)
         self._tracker = FaceTracker.open()
         self._smoother = CropSmoother(float(film.fps))
-        self._pictures: Iterator[Image] = iter(())
+        self._pictures: Iterator[Image] | None = None
         self.faceless = 0
         """Pictures so far in which no face was found."""
 
     def picture(self, index: int, fps: Fraction) -> Picture:
         """Return the film's next picture at ``fps``, and where the mouth in it is."""
-        image = self._next(index, fps)
+        image = self._next(fps)
         face = self._tracker.step(image)
         if face is None:
             self.faceless += 1
@@ -112,16 +131,31 @@ class FilmScene:
         """Free the face networks."""
         self._tracker.close()
 
-    def _next(self, index: int, fps: Fraction) -> Image:
-        image = next(self._pictures, None)
-        if image is None:
-            if index > 0:
-                log.info("the film is shorter than the sound: it begins anew at frame %d", index)
-            self._pictures = self._film.pictures(fps)
+    def _next(self, fps: Fraction) -> Image:
+        if self._pictures is None:
+            self._pictures = self._endless(fps)
             self._smoother = CropSmoother(float(fps))
+        return next(self._pictures)
+
+    def _endless(self, fps: Fraction) -> Iterator[Image]:
+        """Yield the film's pictures, and then what ``ends`` says, for ever."""
+        kept: list[Image] = []
+        last: Image | None = None
+        for last in self._film.pictures(fps):
+            if self._ends == "bounce":
+                kept.append(last)
+            yield last
+        assert last is not None, "a film has at least one picture"
+        log.info("the film is shorter than the sound: %s", self._ends)
+        while self._ends == "hold":
+            yield last
+        while self._ends == "bounce":
+            yield from kept[-2:0:-1]
+            yield from kept
+        while True:
             self._tracker.reset()
-            image = next(self._pictures)
-        return image
+            self._smoother.reset()
+            yield from self._film.pictures(fps)
 
 
 def _avatar_stage(avatar: Avatar, model: MouthModel) -> Stage:

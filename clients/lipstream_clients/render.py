@@ -10,7 +10,7 @@ from lipstream.errors import MediaError
 from lipstream.lips import LipSync, make_timing
 from lipstream.model import MouthModel
 from lipstream.types import AvFrame
-from lipstream_clients.faces_of import FilmScene, Stage, open_stage
+from lipstream_clients.faces_of import Ends, FilmScene, Stage, open_stage
 from lipstream_clients.media import (
     FilmFormat,
     FilmWriter,
@@ -35,6 +35,8 @@ class RenderJob:
     backend: str = "auto"
     fps: Fraction | None = None
     """Frames a second; None for the film's or avatar's own, 25 for a picture."""
+    ends: Ends = "repeat"
+    """What follows a film that is shorter than the sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Rendered:
 def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: None) -> Rendered:
     """Render a film; ``on_progress`` is told the frames done and the frames in all.
 
-    The film covers the sound to its last sample: a longer film is cut, a shorter one begins anew.
+    The film covers the sound to its last sample: a longer film is cut.
     Raises LipstreamError; the output file is then not touched.
     """
     _check_output(job)
@@ -60,7 +62,7 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
     rate = playable_rate(sound.rate)
     with ExitStack() as stack:
         model = stack.enter_context(MouthModel.open(job.model, backend=job.backend))
-        stage = open_stage(job.face, model, job.fps)
+        stage = open_stage(job.face, model, job.ends)
         if isinstance(stage.scene, FilmScene):
             stack.callback(stage.scene.close)
         fps = job.fps or stage.fps

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.progress import (
@@ -18,13 +19,17 @@ from rich.progress import (
 )
 
 from lipstream_clients.arguments import add_engine_arguments, frames_a_second
+from lipstream_clients.faces_of import Ends
 from lipstream_clients.render import Rendered, RenderJob, render
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``lipstream render`` takes."""
     parser.add_argument(
-        "face", type=Path, metavar="FACE", help="avatar pack, picture, or film with a face"
+        "face",
+        type=Path,
+        metavar="FACE",
+        help="picture, film, avatar pack, or ada, the embedded one",
     )
     parser.add_argument(
         "sound", type=Path, metavar="AUDIO", help="sound file, or a film with the sound to use"
@@ -37,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=frames_a_second,
         metavar="N",
         help="frames a second, such as 30000/1001 (default: the film's own; 25 for a picture)",
+    )
+    parser.add_argument(
+        "--ends",
+        choices=get_args(Ends),
+        default="repeat",
+        help="after the end of a film shorter than the sound: from the start again (default),"
+        " backwards and forth, or hold its last picture",
     )
     add_engine_arguments(parser)
 
@@ -51,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         backend=arguments.backend,
         fps=fps,
+        ends=arguments.ends,
     )
     begun = time.monotonic()
     with _progress_bar() as show:

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from clients.making import film_contents, numbered, tone, write_film, write_picture, write_wav
 from lipstream import LipSync, MouthModel, Options
 from lipstream.cli import main
+from lipstream.errors import MediaError
+from lipstream_clients import faces_of
 from lipstream_clients.faces_of import open_stage
 from lipstream_clients.media import SoundFile
 from lipstream_clients.render import RenderJob, render, render_frames
@@ -100,6 +103,31 @@ def test_frames_without_a_face_pass_untouched_and_a_short_film_begins_anew(
             assert np.array_equal(frame[:60], face[:60])
     assert any(not np.array_equal(frames[k], face) for k in (4, 5, 6, 11, 12, 13))
     assert stage.scene.faceless == 16
+
+
+@pytest.mark.parametrize(
+    ("ends", "order"),
+    [
+        ("repeat", [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]),
+        ("bounce", [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]),
+        ("hold", [0, 1, 2, 3, 3, 3, 3, 3, 3, 3]),
+    ],
+)
+def test_the_end_of_a_short_film_is_a_choice(tmp_path, toy_model, ends, order):
+    stage = open_stage(write_film(tmp_path / "film.mkv", numbered(4)), toy_model, ends)
+    shown = [stage.scene.picture(k, Fraction(25)).image[0, 0, 0] // 5 for k in range(10)]
+    assert shown == order
+
+
+def test_a_film_too_long_to_bounce_is_refused(tmp_path, toy_model, monkeypatch):
+    monkeypatch.setattr(faces_of, "_MOST_BOUNCE_BYTES", 1000)
+    with pytest.raises(MediaError, match="too long to play backwards"):
+        open_stage(write_film(tmp_path / "film.mkv", numbered(4)), toy_model, "bounce")
+
+
+def test_the_embedded_avatar_has_a_name(toy_model, portrait):
+    stage = open_stage(Path("ada"), toy_model)
+    assert (stage.width, stage.height) == (512, 512)
 
 
 def test_the_command_says_what_it_made(job, capsys):
