@@ -113,7 +113,7 @@ class FilmScene:
         self.faceless = 0
         """Pictures so far in which no face was found."""
 
-    def picture(self, index: int, fps: Fraction) -> Picture:
+    def picture(self, index: int, fps: Fraction) -> Picture:  # noqa: ARG002
         """Return the film's next picture at ``fps``, and where the mouth in it is."""
         image = self._next(fps)
         face = self._tracker.step(image)

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "face",
         type=Path,
         metavar="FACE",
-        help="picture, film, avatar pack, or ada, the embedded one",
+        help="picture, film, avatar pack, or 'ada' (embedded)",
     )
     parser.add_argument(
         "sound", type=Path, metavar="AUDIO", help="sound file, or a film with the sound to use"
