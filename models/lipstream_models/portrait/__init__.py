@@ -1,6 +1,7 @@
 """The embedded synthetic person: from a parametric head to a looping avatar, by our own code.
 
-``source`` reads the head, ``mesh`` refines it, ``skin``, ``mouth``, ``eyes``, ``hair`` and
-``clothes`` dress it, ``scene`` lights and renders it (the one module that needs Blender), and
-``loop`` turns a still plate and a few patches into a seamless idle loop.
+``source`` reads the head, ``mesh`` refines it, ``skin``, ``props`` (teeth and eyes), ``hair`` and
+``clothes`` dress it, ``person`` puts it together and poses it, ``materials`` and ``scene`` render
+it (these three need Blender). ``visemes`` says how mouths speak, ``loop`` turns a plate and a few
+patches into a seamless idle loop, ``pack`` makes that an avatar. ``__main__`` is the command.
 """

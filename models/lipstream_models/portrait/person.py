@@ -7,9 +7,10 @@ import numpy as np
 
 from .clothes import collar, jumper
 from .hair import Brows, Cut, Lashes, Surface, bob
+from .materials import Colour, bump, cloth, hairs, painted, plain
 from .mesh import Part, normals, refine
 from .props import Prop, eyes, teeth
-from .scene import Camera, Colour, Stage, bump, cloth, hairs, painted, plain
+from .scene import Camera, Solid, Stage
 from .skin import Complexion, paint, read_mask
 from .source import Float, HeadSource, Identity
 from .visemes import NEUTRAL
@@ -106,8 +107,7 @@ class Person:
         inside = read_mask(self._source.mask("inside-mouth"), body.texture, 3.0)
         colours = paint(self._places, lips, inside, look.complexion)
         leather = bump(painted("skin", (0.52, 0.24), 0.035), 90.0, 0.16, 0.012)
-        extra = {"colours": colours, "places": self._places, "levels": 1}
-        stage.add_mesh("skin", skin.points, skin.quads, leather, **extra)
+        stage.add_mesh("skin", Solid(skin.points, skin.quads, colours, self._places, 1), leather)
         materials = {
             "teeth": painted("enamel", (0.5, 0.16), 0.0),
             "eye": painted("eye", (0.5, 0.25), 0.0, coat=1.0),
@@ -115,17 +115,13 @@ class Person:
         for prop in self._props:
             kind = "eye" if prop.name.endswith("eye") else "teeth"
             points = prop.place(self._source.base.vertices, posed)
-            stage.add_mesh(prop.name, points, prop.quads, materials[kind], colours=prop.colours)
-        stage.add_mesh(
-            "tongue",
-            _lowered(self._tongue, posed),
-            self._tongue.quads,
-            plain("tongue", TONGUE, 0.38),
-        )
+            stage.add_mesh(prop.name, Solid(points, prop.quads, prop.colours), materials[kind])
+        tongue = Solid(_lowered(self._tongue, posed), self._tongue.quads)
+        stage.add_mesh("tongue", tongue, plain("tongue", TONGUE, 0.38))
         wool = cloth("wool", look.jumper)
         for name, garment in (("jumper", jumper(skin)), ("collar", collar(skin))):
-            extra = {"places": garment.vertices, "levels": 1}
-            stage.add_mesh(name, garment.vertices, garment.quads, wool, **extra)
+            solid = Solid(garment.vertices, garment.quads, places=garment.vertices, levels=1)
+            stage.add_mesh(name, solid, wool)
         dark = hairs("brow", look.melanin * 0.95, look.redness * 0.3, 0.5)
         stage.add_strands(
             "hair", bob(skin, look.cut), hairs("hair", look.melanin, look.redness, 0.34)

@@ -1,6 +1,5 @@
 """Light the person and render with Cycles; needs Blender as a module (``pip install bpy``)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from .hair import Strands
+from .materials import Colour, plain
 from .plate import Frame
 from .source import Float, Index
-
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +24,46 @@ class Camera:
     height_dm: float = 3.62
     """Height of the picture at the target."""
     size: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Solid:
+    """A mesh to add to the stage."""
+
+    vertices: Float
+    """(N, 3) dm."""
+    quads: Index
+    colours: Float | None = None
+    """(N, 4) linear RGB and gloss."""
+    places: Float | None = None
+    """(N, 3) what fine relief is fixed to."""
+    levels: int = 0
+    """How often it is subdivided when rendered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """A square lamp that shines at the face."""
+
+    name: str
+    offset: tuple[float, float, float]
+    """From the face, dm."""
+    size: float
+    """Side, dm."""
+    power: float
+    """Watts, on a stage where a decimetre counts as a metre."""
+    colour: Colour
+    mirrored: bool = True
+    """Whether it shows in eyes and on skin as a highlight."""
+
+
+LIGHTS = (
+    Light("key", (5.0, 5.0, 8.5), 3.6, 1750, (1.0, 0.95, 0.88)),
+    Light("fill", (-8.0, 1.0, 6.5), 6.0, 700, (0.88, 0.93, 1.0)),
+    Light("rim left", (-5.0, 5.0, -6.0), 3.0, 330, (1.0, 0.98, 0.96)),
+    Light("rim right", (6.0, 4.0, -6.0), 3.0, 330, (0.9, 0.95, 1.0)),
+    Light("mouth", (0.2, -1.6, 11.0), 2.0, 190, (1.0, 0.97, 0.93), mirrored=False),
+)
 
 
 class Stage:
@@ -42,30 +80,28 @@ class Stage:
         self._set_up_lights(camera.target)
         corners = np.array([[-40, -40], [40, -40], [40, 40], [-40, 40]]) + camera.target[:2]
         wall = np.column_stack([corners, np.full(4, -9.0)])
-        self.add_mesh("wall", wall, np.array([[0, 1, 2, 3]]), plain("wall", background, 1.0, 0.0))
+        square = Solid(wall, np.array([[0, 1, 2, 3]]))
+        self.add_mesh("wall", square, plain("wall", background, 1.0, 0.0))
 
-    def add_mesh(
-        self, name: str, vertices: Float, quads: Index, material: Any, **extra: Any
-    ) -> None:
-        """Add a smooth mesh; ``colours`` (N, 4) become the attribute ``paint``, ``places`` (N, 3)
-        the attribute ``place``, ``levels`` subdivides at render time."""
+    def add_mesh(self, name: str, solid: Solid, material: Any) -> None:
+        """Add a smooth mesh; its colours become the attribute ``paint``, its places ``place``."""
         mesh = bpy.data.meshes.new(name)
-        mesh.from_pydata(vertices.tolist(), [], quads.tolist())
-        mesh.polygons.foreach_set("use_smooth", np.ones(len(quads), bool))
-        if "colours" in extra:
+        mesh.from_pydata(solid.vertices.tolist(), [], solid.quads.tolist())
+        mesh.polygons.foreach_set("use_smooth", np.ones(len(solid.quads), bool))
+        if solid.colours is not None:
             paint = mesh.color_attributes.new("paint", "FLOAT_COLOR", "POINT")
-            paint.data.foreach_set("color", extra["colours"].ravel().astype(np.float32))
-        if "places" in extra:
+            paint.data.foreach_set("color", solid.colours.ravel().astype(np.float32))
+        if solid.places is not None:
             place = mesh.attributes.new("place", "FLOAT_VECTOR", "POINT")
-            place.data.foreach_set("vector", extra["places"].ravel().astype(np.float32))
+            place.data.foreach_set("vector", solid.places.ravel().astype(np.float32))
         mesh.update()
         mesh.materials.append(material)
         thing = bpy.data.objects.new(name, mesh)
         self._scene.collection.objects.link(thing)
-        if extra.get("levels"):
+        if solid.levels:
             modifier = thing.modifiers.new("smooth", "SUBSURF")
             modifier.levels = 0
-            modifier.render_levels = extra["levels"]
+            modifier.render_levels = solid.levels
         self._meshes[name] = mesh
 
     def move_mesh(self, name: str, vertices: Float) -> None:
@@ -147,113 +183,15 @@ class Stage:
         sky = world.node_tree.nodes["Background"]
         sky.inputs[0].default_value = (0.78, 0.84, 0.92, 1)
         sky.inputs[1].default_value = 0.42
-        self._area("key", face, (5.0, 5.0, 8.5), (3.6, 1750), (1.0, 0.95, 0.88))
-        self._area("fill", face, (-8.0, 1.0, 6.5), (6.0, 700), (0.88, 0.93, 1.0))
-        self._area("rim left", face, (-5.0, 5.0, -6.0), (3.0, 330), (1.0, 0.98, 0.96))
-        self._area("rim right", face, (6.0, 4.0, -6.0), (3.0, 330), (0.9, 0.95, 1.0))
-        mouth = self._area("mouth", face, (0.2, -1.6, 11.0), (2.0, 190), (1.0, 0.97, 0.93))
-        mouth.visible_glossy = False
+        for light in LIGHTS:
+            self._add_light(light, face)
 
-    def _area(
-        self,
-        name: str,
-        face: Float,
-        offset: Colour,
-        size_power: tuple[float, float],
-        colour: Colour,
-    ) -> Any:
-        light = bpy.data.lights.new(name, "AREA")
-        light.size, light.energy = size_power
-        light.color = colour
-        thing = bpy.data.objects.new(name, light)
-        thing.location = (face + np.array(offset)).tolist()
-        towards = Vector((-np.array(offset)).tolist())
-        thing.rotation_euler = towards.to_track_quat("-Z", "Y").to_euler()
+    def _add_light(self, light: Light, face: Float) -> None:
+        lamp = bpy.data.lights.new(light.name, "AREA")
+        lamp.size, lamp.energy, lamp.color = light.size, light.power, light.colour
+        thing = bpy.data.objects.new(light.name, lamp)
+        offset = np.array(light.offset)
+        thing.location = (face + offset).tolist()
+        thing.rotation_euler = Vector((-offset).tolist()).to_track_quat("-Z", "Y").to_euler()
+        thing.visible_glossy = light.mirrored
         self._scene.collection.objects.link(thing)
-        return thing
-
-
-def _principled(name: str, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
-    material = bpy.data.materials.new(name)
-    material.use_nodes = True
-    shader = material.node_tree.nodes["Principled BSDF"]
-    for key, value in inputs.items():
-        shader.inputs[key].default_value = value
-    return material, shader
-
-
-def plain(name: str, colour: Colour, roughness: float, specular: float = 0.4) -> Any:
-    """Return a material of one colour."""
-    inputs = {"Base Color": (*colour, 1), "Roughness": roughness, "Specular IOR Level": specular}
-    return _principled(name, inputs)[0]
-
-
-def painted(name: str, roughness: tuple[float, float], depth_dm: float, coat: float = 0.0) -> Any:
-    """Return a material that takes its colour and gloss from the attribute ``paint``.
-
-    ``roughness`` is that of gloss 0 and of gloss 1; ``depth_dm`` how far red light scatters.
-    """
-    inputs: dict[str, Any] = {
-        "Subsurface Weight": 0.85 if depth_dm else 0.0,
-        "Subsurface Scale": depth_dm,
-        "Subsurface Radius": (1.0, 0.36, 0.20),
-        "Specular IOR Level": 0.1 if coat else 0.42,
-        "Coat Weight": coat,
-        "Coat Roughness": 0.02,
-    }
-    material, shader = _principled(name, inputs)
-    tree = material.node_tree
-    paint = tree.nodes.new("ShaderNodeVertexColor")
-    paint.layer_name = "paint"
-    gloss = tree.nodes.new("ShaderNodeMapRange")
-    gloss.inputs["To Min"].default_value, gloss.inputs["To Max"].default_value = roughness
-    tree.links.new(paint.outputs["Color"], shader.inputs["Base Color"])
-    tree.links.new(paint.outputs["Alpha"], gloss.inputs["Value"])
-    tree.links.new(gloss.outputs[0], shader.inputs["Roughness"])
-    return material
-
-
-def bump(material: Any, scale: float, strength: float, height_dm: float) -> Any:
-    """Add fine relief to a material, fixed to the attribute ``place``; returns the material."""
-    tree = material.node_tree
-    place = tree.nodes.new("ShaderNodeAttribute")
-    place.attribute_name = "place"
-    noise = tree.nodes.new("ShaderNodeTexNoise")
-    noise.inputs["Scale"].default_value = scale
-    noise.inputs["Detail"].default_value = 3
-    relief = tree.nodes.new("ShaderNodeBump")
-    relief.inputs["Strength"].default_value = strength
-    relief.inputs["Distance"].default_value = height_dm
-    tree.links.new(place.outputs["Vector"], noise.inputs["Vector"])
-    tree.links.new(noise.outputs[0], relief.inputs["Height"])
-    shader = tree.nodes["Principled BSDF"]
-    tree.links.new(relief.outputs[0], shader.inputs["Normal"])
-    return material
-
-
-def cloth(name: str, colour: Colour) -> Any:
-    """Return a matt, slightly fuzzy material."""
-    inputs = {"Base Color": (*colour, 1), "Roughness": 0.9, "Sheen Weight": 0.35}
-    return bump(_principled(name, inputs)[0], 55.0, 0.3, 0.02)
-
-
-def hairs(name: str, melanin: float, redness: float, roughness: float) -> Any:
-    """Return a hair material by melanin content."""
-    material = bpy.data.materials.new(name)
-    material.use_nodes = True
-    tree = material.node_tree
-    tree.nodes.clear()
-    output = tree.nodes.new("ShaderNodeOutputMaterial")
-    shader = tree.nodes.new("ShaderNodeBsdfHairPrincipled")
-    shader.parametrization = "MELANIN"
-    for key, value in {
-        "Melanin": melanin,
-        "Melanin Redness": redness,
-        "Roughness": roughness,
-        "Radial Roughness": 0.4,
-        "Random Color": 0.3,
-        "Random Roughness": 0.2,
-    }.items():
-        shader.inputs[key].default_value = value
-    tree.links.new(shader.outputs[0], output.inputs[0])
-    return material
