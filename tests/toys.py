@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from lipstream import Avatar
 from onnx import TensorProto, helper, numpy_helper
+
+from lipstream import Avatar
 
 SIZE, TOP = 96, 48
 WINDOW_START_MS = -40

@@ -23,6 +23,16 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_s3fd_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--s3fd``."""
+    parser.add_argument(
+        "--s3fd",
+        type=Path,
+        metavar="FILE",
+        help="find faces by this s3fd.onnx, from 'lipstream export s3fd.pth', as Wav2Lip does",
+    )
+
+
 def frames_a_second(text: str) -> Fraction:
     """Parse a frame rate such as 25, 29.97 or 30000/1001."""
     try:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from lipstream.errors import InputError
-from lipstream_clients.arguments import frames_a_second
+from lipstream_clients.arguments import add_s3fd_argument, frames_a_second
 from lipstream_clients.avatar_making import AvatarSettings, make_avatar
 
 _CODECS = ("jpeg", "raw")
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument(
         "--codec", choices=_CODECS, default="jpeg", help="jpeg is small, raw opens at once"
     )
+    add_s3fd_argument(make)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         seconds=arguments.seconds,
         bounce=not arguments.no_bounce,
         fps=arguments.fps,
+        s3fd=arguments.s3fd,
     )
     avatar = make_avatar(arguments.face, settings)
     avatar.save(output, arguments.codec)

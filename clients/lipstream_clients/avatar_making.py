@@ -1,5 +1,6 @@
 """An avatar of a picture or a film: the face found and followed once, so that sessions need not."""
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from fractions import Fraction
@@ -7,9 +8,9 @@ from pathlib import Path
 
 from lipstream.avatar import Avatar
 from lipstream.errors import FaceNotFound
-from lipstream.faces import CropSmoother, fit_crop
-from lipstream.landmarks import FaceTracker
+from lipstream.faces import CropSmoother
 from lipstream.types import Float32, Image
+from lipstream_clients.crops import open_crop_finder
 from lipstream_clients.faces_of import AVATAR_SUFFIX, avatar_of_picture, shrunk
 from lipstream_clients.media import Film, is_picture
 
@@ -30,6 +31,8 @@ class AvatarSettings:
     """Play a film forwards, then backwards, so that it repeats without a jump."""
     fps: Fraction | None = None
     """Frames a second; None for the film's own."""
+    s3fd: Path | None = None
+    """``s3fd.onnx`` to find the face with; None for the embedded face finder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def make_avatar(face: Path, settings: AvatarSettings) -> Avatar:
     and MediaError when the file cannot be read.
     """
     if is_picture(face):
-        still = avatar_of_picture(face, settings.longest_side)
+        still = avatar_of_picture(face, settings.longest_side, settings.s3fd)
         return Avatar.from_frames(
             still.frames, still.crops, name=settings.name, licence=settings.licence
         )
@@ -76,16 +79,16 @@ def _longest_sight(film: Film, fps: Fraction, settings: AvatarSettings) -> list[
     limit = max(1, int(settings.seconds * fps))
     sights: list[list[_Seen]] = [[]]
     smoother = CropSmoother(float(fps))
-    with FaceTracker.open() as tracker:
+    with contextlib.closing(open_crop_finder(settings.s3fd)) as finder:
         for count, picture in enumerate(film.pictures(fps)):
             if count == limit:
                 log.warning("only the first %g s of the film are used", settings.seconds)
                 break
             image = shrunk(picture, settings.longest_side)
-            face = tracker.step(image)
-            if face is None:
+            crop = finder.step(image)
+            if crop is None:
                 smoother.reset()
                 sights.append([])
                 continue
-            sights[-1].append(_Seen(image, smoother.step(fit_crop(face.points))))
+            sights[-1].append(_Seen(image, smoother.step(crop)))
     return max(sights, key=len)

@@ -1,5 +1,6 @@
 """The faces that a session can be given: an avatar pack, a picture, or a film."""
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ import numpy as np
 
 from lipstream.avatar import Avatar
 from lipstream.errors import FaceNotFound, MediaError
-from lipstream.faces import CropSmoother, cut_crop, fit_crop
-from lipstream.landmarks import FaceTracker
+from lipstream.faces import CropSmoother, cut_crop
 from lipstream.model import MouthModel, embedded_folder
 from lipstream.pipeline import Picture, PreparedAvatar, Scene, make_compositor
 from lipstream.types import Image
+from lipstream_clients.crops import CropFinder, open_crop_finder
 from lipstream_clients.media import Film, is_picture, read_picture
 
 log = logging.getLogger(__name__)
@@ -46,10 +47,13 @@ class Stage:
     pixel_aspect: Fraction = Fraction(1)
 
 
-def open_stage(face: Path, model: MouthModel, ends: Ends = "repeat") -> Stage:
+def open_stage(
+    face: Path, model: MouthModel, ends: Ends = "repeat", s3fd: Path | None = None
+) -> Stage:
     """Open an avatar pack, the name of an embedded avatar, a picture or a film as a scene.
 
-    ``ends`` says what follows a film that is shorter than the sound. Raises MediaError or
+    ``ends`` says what follows a film that is shorter than the sound; ``s3fd`` is the detector to
+    use in place of the embedded face finder. Raises MediaError or
     AvatarError when it cannot be read, FaceNotFound for a picture without a face. A film need not
     show a face in every picture.
     """
@@ -59,23 +63,23 @@ def open_stage(face: Path, model: MouthModel, ends: Ends = "repeat") -> Stage:
     if face.suffix.lower() == AVATAR_SUFFIX:
         return _avatar_stage(Avatar.open(face), model)
     if is_picture(face):
-        return _avatar_stage(avatar_of_picture(face, LONGEST_SIDE), model)
+        return _avatar_stage(avatar_of_picture(face, LONGEST_SIDE, s3fd), model)
     film = Film(face)
-    scene = FilmScene(film, model, ends)
+    scene = FilmScene(film, model, open_crop_finder(s3fd), ends)
     return Stage(scene, film.width, film.height, film.fps, film.pixel_aspect)
 
 
-def avatar_of_picture(path: Path, longest_side: int) -> Avatar:
+def avatar_of_picture(path: Path, longest_side: int, s3fd: Path | None = None) -> Avatar:
     """Make an avatar of one still picture; raises FaceNotFound when nobody is in it."""
     image = shrunk(read_picture(path), longest_side)
-    with FaceTracker.open() as tracker:
-        face = tracker.step(image)
-    if face is None:
+    with contextlib.closing(open_crop_finder(s3fd)) as finder:
+        crop = finder.step(image)
+    if crop is None:
         raise FaceNotFound(
             f"no face found in {path.name} ({image.shape[1]}x{image.shape[0]}): give a picture"
             " where a face is seen from the front, well lit, and at least 50 pixels wide"
         )
-    return Avatar.from_frames([image], [fit_crop(face.points)], name=path.stem)
+    return Avatar.from_frames([image], [crop], name=path.stem)
 
 
 def shrunk(image: Image, longest_side: int) -> Image:
@@ -97,8 +101,10 @@ class FilmScene:
     rests = False
     """The people in a film speak, so its own mouths are not shown in silence."""
 
-    def __init__(self, film: Film, model: MouthModel, ends: Ends = "repeat") -> None:
-        """Open the face networks. Raises MediaError for a film too long to play backwards."""
+    def __init__(
+        self, film: Film, model: MouthModel, finder: CropFinder, ends: Ends = "repeat"
+    ) -> None:
+        """Take over ``finder``. Raises MediaError for a film too long to play backwards."""
         self._film, self._model, self._ends = film, model, ends
         size = film.width * film.height * 3 * film.seconds * float(film.fps)
         if ends == "bounce" and size > _MOST_BOUNCE_BYTES:
@@ -107,7 +113,7 @@ class FilmScene:
                 f" {film.width}x{film.height}): use '--ends repeat', or shorten it"
             )
         self._compositor = make_compositor(model)
-        self._tracker = FaceTracker.open()
+        self._finder = finder
         self._smoother = CropSmoother(float(film.fps))
         self._pictures: Iterator[Image] | None = None
         self.faceless = 0
@@ -116,12 +122,12 @@ class FilmScene:
     def picture(self, index: int, fps: Fraction) -> Picture:  # noqa: ARG002
         """Return the film's next picture at ``fps``, and where the mouth in it is."""
         image = self._next(fps)
-        face = self._tracker.step(image)
-        if face is None:
+        found = self._finder.step(image)
+        if found is None:
             self.faceless += 1
             self._smoother.reset()
             return Picture(image, None, None)
-        crop = self._smoother.step(fit_crop(face.points))
+        crop = self._smoother.step(found)
         features = self._model.face_features(
             cut_crop(image, crop, self._model.manifest.face_size)[None]
         )
@@ -129,7 +135,7 @@ class FilmScene:
 
     def close(self) -> None:
         """Free the face networks."""
-        self._tracker.close()
+        self._finder.close()
 
     def _next(self, fps: Fraction) -> Image:
         if self._pictures is None:
@@ -153,7 +159,7 @@ class FilmScene:
             yield from kept[-2:0:-1]
             yield from kept
         while True:
-            self._tracker.reset()
+            self._finder.reset()
             self._smoother.reset()
             yield from self._film.pictures(fps)
 

@@ -37,6 +37,8 @@ class RenderJob:
     """Frames a second; None for the film's or avatar's own, 25 for a picture."""
     ends: Ends = "repeat"
     """What follows a film that is shorter than the sound."""
+    s3fd: Path | None = None
+    """``s3fd.onnx`` to find faces with; None for the embedded face finder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
     rate = playable_rate(sound.rate)
     with ExitStack() as stack:
         model = stack.enter_context(MouthModel.open(job.model, backend=job.backend))
-        stage = open_stage(job.face, model, job.ends)
+        stage = open_stage(job.face, model, job.ends, job.s3fd)
         if isinstance(stage.scene, FilmScene):
             stack.callback(stage.scene.close)
         fps = job.fps or stage.fps

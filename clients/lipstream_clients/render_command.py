@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lipstream_clients.arguments import add_engine_arguments, frames_a_second
+from lipstream_clients.arguments import add_engine_arguments, add_s3fd_argument, frames_a_second
 from lipstream_clients.faces_of import Ends
 from lipstream_clients.render import Rendered, RenderJob, render
 
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " backwards and forth, or hold its last picture",
     )
     add_engine_arguments(parser)
+    add_s3fd_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         backend=arguments.backend,
         fps=fps,
         ends=arguments.ends,
+        s3fd=arguments.s3fd,
     )
     begun = time.monotonic()
     with _progress_bar() as show:

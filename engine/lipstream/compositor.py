@@ -1,10 +1,11 @@
 """Put the painted mouth into the picture so that nobody sees where.
 
 A network paints 48 rows of a 96-pixel face; pasted as they are, they blur the skin and show an
-edge. So only the *change* is pasted: the difference between what the network painted and the same
-rows of the avatar's own face, scaled up and added. Where nothing moves the picture stays as it was,
-to the pixel. Where the change is large, the fine detail of the resting mouth is faded out, or its
-closed lips would show through the open ones.
+edge. So only the *change* is pasted, scaled up and added: what the network painted less what it
+paints for silence, or, in a film whose people speak, less the same rows of the picture. Where
+nothing moves the picture stays as it was, to the pixel, and what a network gets wrong about a face
+it never met cancels out. Where the change is large, the fine detail of the resting mouth is faded
+out, or its closed lips would show through the open ones.
 """
 
 from dataclasses import dataclass
@@ -41,13 +42,13 @@ class Target:
     image: Image
     """(H, W, 3) uint8 BGR, never written to."""
     rest: NDArray[np.uint8]
-    """(rows, S, 3) uint8 BGR: the picture's own mouth, as the network sees it."""
+    """(rows, S, 3) uint8 BGR: the mouth that changes nothing."""
     affine: Float32
     """(2, 3) float32: pixels of ``rest`` to pixels of ``image``."""
     region: tuple[slice, slice]
     """Rows and columns of ``image`` that the mouth can touch."""
     detail: NDArray[np.int16]
-    """(h, w, 3) int16: what the region shows over ``rest`` scaled up, in levels."""
+    """(h, w, 3) int16: what the region shows over its own mouth rows scaled up, in levels."""
 
 
 class Compositor:
@@ -61,13 +62,20 @@ class Compositor:
         )
         self._edge = edge.astype(np.float32) / np.float32(edge.sum())
 
-    def target(self, image: Image, crop: Float32) -> Target:
-        """Prepare a picture and its (2, 3) unit crop for pasting."""
+    def target(
+        self, image: Image, crop: Float32, silent_mouth: NDArray[np.uint8] | None = None
+    ) -> Target:
+        """Prepare a picture and its (2, 3) unit crop for pasting.
+
+        ``silent_mouth`` (rows, S, 3) is what the network paints on this face for silence, copied;
+        None takes the picture's own mouth for what changes nothing.
+        """
         area = self._area
-        rest = cut_crop(image, crop, area.face_size)[area.top : area.bottom]
+        own = cut_crop(image, crop, area.face_size)[area.top : area.bottom]
+        rest = own if silent_mouth is None else silent_mouth.copy()
         affine = pixel_affine(crop, area.face_size, area.top)
-        region = _region(image, affine, rest.shape)
-        detail = cv2.subtract(image[region], _warp(rest, affine, region), dtype=cv2.CV_16S)
+        region = _region(image, affine, own.shape)
+        detail = cv2.subtract(image[region], _warp(own, affine, region), dtype=cv2.CV_16S)
         return Target(image, rest, affine, region, np.asarray(detail, np.int16))
 
     def paste(self, target: Target, mouth: NDArray[np.uint8], openness: float = 1.0) -> Image:
@@ -89,7 +97,8 @@ class Compositor:
         change = mouth.astype(np.float32) - target.rest
         change -= np.einsum("ij,ijc->c", self._edge, change)  # colour match along the seam
         weight = self._feather * np.float32(openness)
-        size = cv2.GaussianBlur(np.abs(change).max(2), (0, 0), 1.0)
+        blue, green, red = cv2.split(np.abs(change))
+        size = cv2.GaussianBlur(cv2.max(cv2.max(blue, green), red), (0, 0), 1.0)
         start, full = _DETAIL_FADE
         fade = np.clip((size - start) / (full - start), 0.0, 1.0)
         layers = np.empty((*fade.shape, 4), np.float32)

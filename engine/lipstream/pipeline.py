@@ -20,7 +20,7 @@ from lipstream.audio import Resampler, check_pcm
 from lipstream.avatar import Avatar
 from lipstream.compositor import Compositor, MouthArea, Target
 from lipstream.errors import InputError
-from lipstream.mel import mel_columns
+from lipstream.mel import BANDS, SILENCE, mel_columns
 from lipstream.model import Features, MouthModel
 from lipstream.ring import RingBuffer
 from lipstream.silence import SilenceGate
@@ -72,13 +72,14 @@ class PreparedAvatar:
 
     @classmethod
     def prepare(cls, avatar: Avatar, model: MouthModel) -> "PreparedAvatar":
-        """Run the face graph over every frame, once."""
-        compositor = make_compositor(model)
-        pairs = zip(avatar.frames, avatar.crops, strict=True)
-        targets = tuple(compositor.target(frame, crop) for frame, crop in pairs)
+        """Run the face graph over every frame, and the mouth graph for silence, once."""
         crops = avatar.cut_crops(model.manifest.face_size)
         starts = range(0, len(crops), _PREPARE_BATCH)
         parts = [model.face_features(crops[at : at + _PREPARE_BATCH]) for at in starts]
+        silent = np.concatenate([_silent_mouths(model, part) for part in parts])
+        compositor = make_compositor(model)
+        faces = zip(avatar.frames, avatar.crops, silent, strict=True)
+        targets = tuple(compositor.target(frame, crop, mouth) for frame, crop, mouth in faces)
         names = model.manifest.features
         return cls(avatar, targets, {n: np.concatenate([part[n] for part in parts]) for n in names})
 
@@ -99,6 +100,13 @@ class MouthRequest:
     """(1, 1, 80, columns) float32."""
     picture: Picture
     """What the mouth goes onto."""
+
+
+def _silent_mouths(model: MouthModel, features: Features) -> NDArray[np.uint8]:
+    """Return (N, rows, S, 3): what the model paints on N faces in silence, new."""
+    count = len(next(iter(features.values())))
+    mel = np.full((count, 1, BANDS, model.manifest.mel_columns), SILENCE, np.float32)
+    return model.mouth(mel, features).copy()
 
 
 def make_compositor(model: MouthModel) -> Compositor:

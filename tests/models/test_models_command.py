@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+
 from lipstream.cli import main
 from lipstream.errors import ModelError
 from lipstream.model import embedded_folder
