@@ -3,6 +3,12 @@
 const element = (id) => document.getElementById(id);
 const page = document.body;
 
+const HINTS = {
+  none: "Press Talk and speak: the avatar says it. Headphones keep it from hearing itself.",
+  microphone: "Speak: the avatar says it a moment later.",
+  file: "The avatar speaks the file.",
+};
+
 const LINKS = {
   connecting: "Connecting",
   live: "Live",
@@ -38,6 +44,7 @@ export function showSource(source) {
   parts.talk.setAttribute("aria-pressed", String(talking));
   element("talk-label").textContent = talking ? "Stop" : "Talk";
   element("file-label").textContent = source === "file" ? "Stop the file" : "Speak a sound file";
+  element("hint").textContent = HINTS[source ?? "none"];
   announce(talking ? "The microphone is on." : source === "file" ? "Speaking the file." : "");
 }
 
