@@ -14,8 +14,10 @@ from browser.driving import leave, open_page, record, serving
 from browser.measuring import Box, Recording, expected_levels, fit, speaking_parts
 from lipstream import Avatar, LipSync, Options
 
-SECONDS = float(os.environ.get("LIPSTREAM_BROWSER_SECONDS", "12"))
-"""Length of a measurement; the product's promise is over 30."""
+PROMISED_SECONDS = float(os.environ.get("LIPSTREAM_BROWSER_SECONDS", "30"))
+"""Length of the measurement of what comes with the product."""
+SECONDS = 12.0
+"""Length of the others."""
 TOY_MOUTH = Box(180, 340, 150, 90)
 RATE = 48_000
 
@@ -34,14 +36,14 @@ class Case:
     """Least correlation of the picture with what it should be."""
 
 
-def watch(browser, url, mouth):
+def watch(browser, url, mouth, seconds):
     """Let the microphone speak and record what comes back."""
     context = browser.new_context(permissions=["microphone"], bypass_csp=True)
     page = open_page(context, url)
     page.click("#talk")
     page.wait_for_selector("body[data-speaking=true]")
     page.wait_for_timeout(3000)  # browsers line the tracks up over their first reports
-    recording = record(page, SECONDS, mouth)
+    recording = record(page, seconds, mouth)
     leave(context)
     return recording
 
@@ -49,7 +51,7 @@ def watch(browser, url, mouth):
 @pytest.fixture(scope="module")
 def toy(browser, toy_server):
     options = Options(model=toy_server.model, avatar=toy_server.avatar, rate=RATE)
-    recording = watch(browser, toy_server.url, TOY_MOUTH)
+    recording = watch(browser, toy_server.url, TOY_MOUTH, SECONDS)
     return Case("toy", recording, options, TOY_MOUTH, fine=8, likeness=0.9)
 
 
@@ -57,7 +59,7 @@ def toy(browser, toy_server):
 def embedded(browser):
     mouth = Box.of_mouth(Avatar.open())
     with serving() as url:
-        recording = watch(browser, url, mouth)
+        recording = watch(browser, url, mouth, PROMISED_SECONDS)
     return Case("embedded", recording, Options(rate=RATE), mouth, fine=4, likeness=0.6)
 
 
@@ -68,7 +70,7 @@ def case(request):
 
 def test_pictures_come_at_their_rate(case, measured):
     rate = case.recording.rate
-    measured.append(f"{case.name}: {rate:.2f} pictures a second over {SECONDS:.0f} s")
+    measured.append(f"{case.name}: {rate:.2f} pictures a second")
     assert rate >= 24.5
 
 
