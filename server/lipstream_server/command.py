@@ -81,6 +81,8 @@ async def serve(config: ServerConfig, sessions: Sessions, listener: socket.socke
     server = make_server(config, sessions)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, server.stop)
+    listen(listener)
+    print(f"lipstream: ready at {url_of(config, listener)}", flush=True)  # noqa: T201
     await server.serve(sockets=[listener])
 
 
