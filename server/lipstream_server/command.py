@@ -60,8 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
         contextlib.closing(bind(config.host, config.port)) as listener,
         open_sessions(config) as sessions,
     ):
-        listen(listener)
-        print(f"lipstream: ready at {url_of(config, listener)}", flush=True)
         asyncio.run(serve(config, sessions, listener))
     return 0
 
@@ -82,7 +80,7 @@ async def serve(config: ServerConfig, sessions: Sessions, listener: socket.socke
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, server.stop)
     listen(listener)
-    print(f"lipstream: ready at {url_of(config, listener)}", flush=True)  # noqa: T201
+    print(f"lipstream: ready at {url_of(config, listener)}", flush=True)
     await server.serve(sockets=[listener])
 
 

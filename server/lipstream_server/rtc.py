@@ -15,8 +15,8 @@ from aiortc.rtcrtpsender import RTCEncodedFrame
 
 START_BITRATE = HIGHEST_BITRATE = 1_500_000
 LOWEST_BITRATE = 500_000
-"""Bits a second of a 512 x 512 picture. The receiver's estimate (REMB) can lower it. Start and limit
-are the same, since aiortc makes a new encoder, and a key picture, for each step up."""
+"""Bits a second of a 512 x 512 picture. The receiver's estimate (REMB) can lower it. Start and
+limit are the same, since aiortc makes a new encoder, and a key picture, for each step up."""
 ANY_ADDRESS = ("0.0.0.0", "::", "")
 LOOPBACK = "127.0.0.1"
 
