@@ -85,13 +85,13 @@ def read_film(path: Path) -> Film:
                 for frame in [*container.decode(audio=0), None]
                 for part in to_model.resample(frame)
             ]
-    except (av.FFmpegError, OSError, IndexError) as error:
+    except (av.error.FFmpegError, OSError, IndexError) as error:
         raise MediaError(f"{path} cannot be decoded: {error}") from error
     if not frames or not blocks:
         raise MediaError(f"{path} holds {len(frames)} frames and {len(blocks)} blocks of sound")
     frames += [frames[-1]] * (FRAMES - len(frames))
     pcm = np.concatenate(blocks)[:SAMPLES].astype(np.float32) / np.float32(32768)
-    return Film(np.stack(frames), np.pad(pcm, (0, SAMPLES - len(pcm))))
+    return Film(np.asarray(np.stack(frames), np.uint8), np.pad(pcm, (0, SAMPLES - len(pcm))))
 
 
 def track_points(frames: NDArray[np.uint8], tracker: FaceTracker) -> Float32:
