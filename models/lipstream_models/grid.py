@@ -24,6 +24,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
@@ -85,7 +86,7 @@ def read_film(path: Path) -> Film:
                 for frame in [*container.decode(audio=0), None]
                 for part in to_model.resample(frame)
             ]
-    except (av.error.FFmpegError, OSError, IndexError) as error:
+    except (FFmpegError, OSError, IndexError) as error:
         raise MediaError(f"{path} cannot be decoded: {error}") from error
     if not frames or not blocks:
         raise MediaError(f"{path} holds {len(frames)} frames and {len(blocks)} blocks of sound")
