@@ -156,9 +156,10 @@ class Pipeline:
         return self._sound.stop
 
     @property
-    def next_index(self) -> int:
-        """Number of the next frame."""
-        return self._next
+    def backlog_samples(self) -> int:
+        """Session samples taken past those that the next frame needs; negative while it waits."""
+        needed = self.timing.mel_span(self._next).stop * self.timing.rate // MODEL_RATE
+        return self._sound.stop - needed
 
     def next_request(self) -> MouthRequest | None:
         """Return what the next frame needs, or None when its sound is not all there yet."""
@@ -186,6 +187,12 @@ class Pipeline:
         heard = Span(span.start, min(span.stop, self._sound.stop))
         self._next += 1
         return AvFrame(request.index, image, self._sound.read(heard), span.start, openness)
+
+    def skip(self, request: MouthRequest) -> None:
+        """Go past the next frame without making it."""
+        assert request.index == self._next, "requests are completed in order"
+        self._gate.step(self._around(request.index))
+        self._next += 1
 
     def _compose(self, picture: Picture, mouth: NDArray[np.uint8] | None, openness: float) -> Image:
         if picture.target is None or mouth is None:

@@ -42,17 +42,24 @@ class SessionStats:
     """Samples refused because too much was waiting."""
     making_ms: float
     """Time the engine spends on one frame, smoothed."""
+    skipped_frames: int
+    """Frames not made because they were too late."""
 
 
 class SessionHandle:
     """One session of a worker. Its public methods may be called on any thread."""
 
     def __init__(
-        self, worker: EngineThread, pipeline: Pipeline, on_frame: Callable[[AvFrame], None]
+        self,
+        worker: EngineThread,
+        pipeline: Pipeline,
+        on_frame: Callable[[AvFrame], None],
+        most_late_ms: float | None,
     ) -> None:
         self._worker, self._pipeline, self._on_frame = worker, pipeline, on_frame
+        self._most_late_ms = most_late_ms
         self._lock = threading.Lock()  # guards the counters and _closed
-        self._waiting = self._refused = self._frames = 0
+        self._waiting = self._refused = self._frames = self._skipped = 0
         self._making_seconds = 0.0
         self._closed = False
         self._inbox: deque[Pcm | Callable[[], None]] = deque()  # engine thread only, as is _request
@@ -105,7 +112,7 @@ class SessionHandle:
         with self._lock:
             waiting_ms = self._pipeline.timing.milliseconds(self._waiting)
             making_ms = self._making_seconds * 1000
-            return SessionStats(self._frames, waiting_ms, self._refused, making_ms)
+            return SessionStats(self._frames, waiting_ms, self._refused, making_ms, self._skipped)
 
     def _forget_sound(self) -> None:
         self._inbox.clear()
@@ -117,13 +124,23 @@ class SessionHandle:
     def advance(self, now: float) -> float | None:
         """Take sound until a frame is ready; return since when it is, or None. Engine thread."""
         while self._request is None:
-            self._request = self._pipeline.next_request()
-            self._ready_since = now
-            if self._request is None:
+            request = self._pipeline.next_request()
+            if request is None:
                 if not self._inbox:
                     return None
                 self._take(self._inbox.popleft())
+            elif self._too_late():
+                self._pipeline.skip(request)
+                self._skipped += 1
+            else:
+                self._request, self._ready_since = request, now
         return self._ready_since
+
+    def _too_late(self) -> bool:
+        if self._most_late_ms is None:
+            return False
+        late = self._waiting + self._pipeline.backlog_samples
+        return self._pipeline.timing.milliseconds(late) > self._most_late_ms
 
     def _take(self, item: Pcm | Callable[[], None]) -> None:
         if callable(item):

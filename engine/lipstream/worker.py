@@ -78,8 +78,12 @@ class Worker:
         rate: int,
         fps: Fraction | int = 25,
         on_frame: Callable[[AvFrame], None],
+        most_late_ms: float | None = None,
     ) -> SessionHandle:
         """Open a session for sound at ``rate`` Hz; ``on_frame`` is called on the engine thread.
+
+        A frame that could have been made more than ``most_late_ms`` ago is skipped, so that a mouth
+        the engine has no time for stays in step; None makes every frame.
 
         Raises ServerError when ``capacity`` sessions are open, InputError for an unusable rate.
         """
@@ -91,7 +95,7 @@ class Worker:
                     f"all {self._capacity} places are taken: try again when a session has ended"
                 )
             pipeline = Pipeline(self._prepare(avatar), timing, make_compositor(self._model))
-            self._sessions.append(SessionHandle(self, pipeline, on_frame))
+            self._sessions.append(SessionHandle(self, pipeline, on_frame, most_late_ms))
             return self._sessions[-1]
 
         return self._call(open_on_engine)

@@ -23,6 +23,8 @@ POLICY = IntakePolicy(
     live_queue=samples(200),
     speech_queue=samples(60_000),
 )
+MOST_LATE_MS = 250.0
+"""Frames later than this are left out, or the mouth of a starved engine falls ever further back."""
 UNEVEN_MS = 40.0
 """How much later than while idle sound may come: patience less idle lag."""
 MAKING_MS = 60.0
@@ -65,7 +67,9 @@ class Performance:
         self.delay_ms = 0.0
         """From the newest sound shown coming in to its being shown."""
         self._counted = (clock(), 0)
-        self._session = worker.open_session(avatar, rate=RATE, fps=FPS, on_frame=self._from_engine)
+        self._session = worker.open_session(
+            avatar, rate=RATE, fps=FPS, on_frame=self._from_engine, most_late_ms=MOST_LATE_MS
+        )
         delay_ms = self._session.look_ahead_ms + UNEVEN_MS + MAKING_MS
         self._pacer = Pacer(rate=RATE, delay_ms=delay_ms, clock=clock)
         self._playout = Playout(self._pacer, FPS)

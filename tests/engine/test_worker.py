@@ -85,6 +85,29 @@ def test_too_much_waiting_sound_is_refused_and_counted(worker, toy_avatar):
     assert session.stats().refused_samples == 5 * 16_000
 
 
+def test_frames_too_late_to_be_of_use_are_skipped_and_the_rest_are_as_ever(
+    worker, toy_folder, toy_pack, bursts
+):
+    options = Options(model=toy_folder, avatar=toy_pack, rate=48_000, threads=1)
+    with LipSync.open(options) as lips:
+        offline = lips.feed(bursts) + lips.flush()
+    frames = []
+    session = worker.open_session(
+        make_toy_avatar(), rate=48_000, on_frame=frames.append, most_late_ms=250
+    )
+    engine_busy = threading.Event()
+    worker.post(lambda: engine_busy.wait(PATIENCE_SECONDS))
+    feed(session, bursts)
+    engine_busy.set()
+    while not frames or frames[-1].index < 74:
+        assert worker.session_count() == 1
+    # 3 s came in at once: what is made lies in the last 250 ms and the look-ahead before the end.
+    assert session.stats().skipped_frames == frames[0].index
+    assert 60 <= frames[0].index <= 68
+    for frame in frames:
+        np.testing.assert_array_equal(frame.image, offline[frame.index].image)
+
+
 def test_reset_starts_again_at_frame_zero(worker, toy_avatar, bursts):
     frames = Collected(75 + 25)
     session = worker.open_session(toy_avatar, rate=48_000, on_frame=frames)
