@@ -21,7 +21,7 @@ lint: install-dev           ## ruff, mypy, pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: install-dev
 	$(BIN)/ruff check --fix .
