@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MAKEFLAGS += --no-print-directory
 
-.PHONY: run test test-fast test-browser lint format bench install install-dev clean
+.PHONY: run test test-fast test-browser measure lint format bench install install-dev clean
 
 run: install                ## start the product: http://127.0.0.1:8080
 	$(BIN)/lipstream serve
@@ -16,6 +16,9 @@ test-fast: install-dev      ## everything but the browser and slow tests: under 
 
 test-browser: install-dev   ## real Chromium, real WebRTC, real PortAudio; and the slow tests
 	$(BIN)/python -m pytest -m "browser or slow"
+
+measure: install-dev        ## the promises about speed and step, in a real browser; on a quiet machine
+	LIPSTREAM_MEASURE=1 $(BIN)/python -m pytest -rA tests/browser/test_lips_in_step.py
 
 lint: install-dev           ## ruff, mypy, pyright
 	$(BIN)/ruff check .
