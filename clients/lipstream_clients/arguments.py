@@ -19,7 +19,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         default="auto",
         metavar="NAME",
-        help=f"auto, {' or '.join(BACKENDS)} (default: auto, the fastest installed)",
+        help=f"auto, {' or '.join(BACKENDS)} (default: auto, the first installed of them)",
     )
 
 
