@@ -61,7 +61,7 @@ def describe_machine() -> Machine:
         cores=_usable_cores(),
         cpu_flags=tuple(flag for flag in _CPU_FLAGS if flag in flags),
         memory_gb=_memory_gb(),
-        system=f"{_distribution()}, {platform.system()} {platform.release()} {platform.machine()}",
+        system=f"{_distribution()}, {platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions=_versions(("lipstream", *_PACKAGES, *_OPTIONAL_PACKAGES)),
     )
