@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lipstream.errors import InputError
 from lipstream.model import MouthModel
+from lipstream.session import MOST_LATE_MS
 from lipstream.worker import Worker
 from lipstream_clients.arguments import add_engine_arguments
 from lipstream_clients.avatar_making import open_avatar
@@ -81,7 +82,9 @@ def _show(arguments: argparse.Namespace) -> ShowStats:
         screen = stack.enter_context(PygameScreen(avatar.width, avatar.height))
         screen.show(avatar.frames[0])
         show = Show(Rims(source, speaker, screen))
-        session = worker.open_session(avatar, rate=source.rate, on_frame=show.arrive)
+        session = worker.open_session(
+            avatar, rate=source.rate, on_frame=show.arrive, most_late_ms=MOST_LATE_MS
+        )
         stack.callback(session.close)
         stack.enter_context(speaker)
         stack.enter_context(source)

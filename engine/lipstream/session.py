@@ -13,6 +13,8 @@ from lipstream.types import AvFrame, Pcm
 
 INBOX_SECONDS = 4.0
 """Sound a session may have waiting; beyond it ``feed`` refuses the block and counts it."""
+MOST_LATE_MS = 250.0
+"""For live sessions: later frames are skipped, or a starved mouth falls ever further behind."""
 _SMOOTHING = 0.05
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from lipstream import Avatar, AvFrame, Pacer, Worker
+from lipstream.session import MOST_LATE_MS
 from lipstream.types import Pcm
 from lipstream_server import rtc
 from lipstream_server.intake import Intake, IntakePolicy
@@ -23,8 +24,6 @@ POLICY = IntakePolicy(
     live_queue=samples(200),
     speech_queue=samples(60_000),
 )
-MOST_LATE_MS = 250.0
-"""Frames later than this are left out, or the mouth of a starved engine falls ever further back."""
 UNEVEN_MS = 40.0
 """How much later than while idle sound may come: patience less idle lag."""
 MAKING_MS = 60.0

@@ -31,6 +31,14 @@ def test_a_backend_asked_for_by_name_never_falls_back(toy_folder):
         open_backend(toy_folder / "mouth.onnx", "cuda9")
 
 
+def test_cuda_asked_for_by_name_never_becomes_the_cpu(toy_folder):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(BackendUnavailable, match=r"lipstream\[gpu\]"):
+        open_backend(toy_folder / "mouth.onnx", "cuda")
+
+
 def test_a_missing_runtime_names_the_extra(toy_folder, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendUnavailable, match=r"lipstream\[cpu\]"):

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: runs anywhere."""
+"""ONNX Runtime: on the CPU it runs anywhere; on CUDA when asked for by name."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -9,7 +9,6 @@ from lipstream.backends import TensorInfo
 from lipstream.errors import BackendUnavailable, ModelError
 from lipstream.types import Array
 
-_PROVIDER = "CPUExecutionProvider"
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
 
 
@@ -17,6 +16,8 @@ class OnnxRuntimeCpu:
     """A graph in ONNX Runtime's CPU provider, fp32."""
 
     name = "cpu"
+    _provider = "CPUExecutionProvider"
+    _extra = "cpu"
 
     def __init__(self, session: "ort.InferenceSession") -> None:
         self._session: ort.InferenceSession | None = session
@@ -26,7 +27,13 @@ class OnnxRuntimeCpu:
 
     @classmethod
     def open(cls, onnx: Path, threads: int) -> Self:
-        """Load ``onnx``; raises ModelError when ONNX Runtime cannot read it."""
+        """Load ``onnx``.
+
+        Raises ModelError when ONNX Runtime cannot read it, and BackendUnavailable when it has no
+        such provider or gives another: asked for CUDA without one, it takes the CPU and only warns.
+        """
+        if cls._provider not in ort.get_available_providers():
+            raise cls._unavailable("this build of ONNX Runtime does not have it")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -34,16 +41,22 @@ class OnnxRuntimeCpu:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            session = ort.InferenceSession(str(onnx), options, providers=[_PROVIDER])
+            session = ort.InferenceSession(str(onnx), options, providers=[cls._provider])
         except Exception as error:  # its errors share no base but Exception
             raise ModelError(
                 f"{onnx.name} is not a graph ONNX Runtime can load: {_line(error)}"
             ) from error
-        if session.get_providers()[0] != _PROVIDER:
-            raise BackendUnavailable(
-                f"ONNX Runtime gave {session.get_providers()[0]} for {_PROVIDER}"
-            )
+        given = session.get_providers()[0]
+        if given != cls._provider:
+            raise cls._unavailable(f"ONNX Runtime gave {given} instead: look at its driver")
         return cls(session)
+
+    @classmethod
+    def _unavailable(cls, reason: str) -> BackendUnavailable:
+        return BackendUnavailable(
+            f"backend '{cls.name}' needs {cls._provider}: {reason}; pip uninstall onnxruntime"
+            f" onnxruntime-gpu, then pip install 'lipstream[{cls._extra}]'"
+        )
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run once; the outputs are new arrays."""
@@ -54,6 +67,14 @@ class OnnxRuntimeCpu:
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+class OnnxRuntimeCuda(OnnxRuntimeCpu):
+    """A graph in ONNX Runtime's CUDA provider, fp32."""
+
+    name = "cuda"
+    _provider = "CUDAExecutionProvider"
+    _extra = "gpu"
 
 
 def _describe(node: "ort.NodeArg") -> TensorInfo:
