@@ -77,13 +77,16 @@ class Avatar:
         the file is missing, of another version or damaged.
         """
         path = path or embedded_folder() / "avatars" / f"{EMBEDDED}.avatar"
-        header, body = _read_pack(path)
+        text, body = _read_pack(path)
         try:
+            header = json.loads(text)
             frames = _load_frames(header, body)
             crops = _section(header, body, "crops")
-            if frames.ndim != 4 or crops.shape != (len(frames), 2, 3):
-                raise ValueError("its sections do not fit together")
             fps = Fraction(*header["fps"])
+            if frames.ndim != 4 or crops.shape != (len(frames), 2, 3) or fps <= 0:
+                raise ValueError("its sections do not fit together")
+            if not np.isfinite(crops).all():
+                raise ValueError("a crop is not a number")
             return cls(str(header["name"]), str(header["licence"]), fps, frames, crops)
         except (KeyError, TypeError, ValueError, ZeroDivisionError, cv2.error) as error:
             raise AvatarError(f"{path} is not a usable avatar: {error}; make it again") from error
@@ -141,7 +144,8 @@ def _frozen(array: Any) -> Any:
     return array
 
 
-def _read_pack(path: Path) -> tuple[dict[str, Any], memoryview]:
+def _read_pack(path: Path) -> tuple[bytes, memoryview]:
+    """Return the header's text and what follows it, checked against the checksum."""
     try:
         with path.open("rb") as opened:
             mapped = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
@@ -159,8 +163,8 @@ def _read_pack(path: Path) -> tuple[dict[str, Any], memoryview]:
         )
     if hashlib.sha256(mapped[_PREFIX.size :]).digest() != digest:
         raise AvatarError(f"{path} is damaged (its checksum differs): copy or make it again")
-    header = json.loads(bytes(mapped[_PREFIX.size : _PREFIX.size + length]))
-    return header, mapped[_aligned(_PREFIX.size + length) :]
+    text = bytes(mapped[_PREFIX.size : _PREFIX.size + length])
+    return text, mapped[_aligned(_PREFIX.size + length) :]
 
 
 def _pack(header: dict[str, Any], sections: dict[str, Array]) -> bytes:

@@ -1,3 +1,4 @@
+import hashlib
 from fractions import Fraction
 
 import numpy as np
@@ -48,6 +49,26 @@ def test_a_damaged_pack_is_refused(toy_pack, tmp_path, damage, said):
     path = tmp_path / "bad.avatar"
     path.write_bytes(damage(toy_pack.read_bytes()))
     with pytest.raises(AvatarError, match=said):
+        Avatar.open(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"fps": [25', b'"fps": [-5'),
+        (b'"codec": "raw"', b'"codec": "zip"'),
+        (b'"sections"', b'"sektions"'),
+        (b'"dtype": "<f4"', b'"dtype": "|O8"'),
+        (b'{"name"', b'["name"'),
+    ],
+)
+def test_a_pack_written_wrong_is_refused_though_its_checksum_holds(toy_pack, tmp_path, old, new):
+    content = toy_pack.read_bytes()
+    rest = content[48:].replace(old, new, 1)
+    assert rest != content[48:]
+    path = tmp_path / "wrong.avatar"
+    path.write_bytes(content[:16] + hashlib.sha256(rest).digest() + rest)
+    with pytest.raises(AvatarError, match="not a usable avatar"):
         Avatar.open(path)
 
 
