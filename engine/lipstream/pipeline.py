@@ -3,9 +3,9 @@
     pcm -> ring (session rate) ------------------------------> the frame's own samples
         -> resampler -> ring (16 kHz) -> mel window -> mouth -> compositor -> AvFrame
 
-A frame is ready when the ring holds every sample its mel window is a function of. Who drives the
-pipeline runs the mouth model between ``next_request`` and ``complete``; ``lips.py`` does it in a
-loop, ``worker.py`` for many sessions on one thread.
+A frame is ready when the rings hold every sample that its mel window is a function of, and its own.
+Who drives the pipeline runs the mouth model between ``next_request`` and ``complete``; ``lips.py``
+does it in a loop, ``worker.py`` for many sessions on one thread.
 """
 
 from collections.abc import Iterator
@@ -138,7 +138,7 @@ class Pipeline:
         self._frames: int | None = None
 
     def feed(self, pcm: Pcm) -> None:
-        """Take (n,) int16 at the session's rate, n at most ``largest_piece``. Drain it after."""
+        """Take (n,) int16 at the session's rate, a piece of ``pieces``. Drain the frames after."""
         if self._frames is not None:
             raise InputError("this sound has ended: call reset() before feeding the next one")
         self._sound.append(pcm)
@@ -151,11 +151,6 @@ class Pipeline:
             self._model_sound.append(self._resampler.flush())
 
     @property
-    def fed_samples(self) -> int:
-        """Session samples taken so far."""
-        return self._sound.stop
-
-    @property
     def backlog_samples(self) -> int:
         """Session samples taken past those that the next frame needs; negative while it waits."""
         needed = self.timing.mel_span(self._next).stop * self.timing.rate // MODEL_RATE
@@ -164,7 +159,8 @@ class Pipeline:
     def next_request(self) -> MouthRequest | None:
         """Return what the next frame needs, or None when its sound is not all there yet."""
         span = self.timing.mel_span(self._next)
-        if self._frames is None and span.stop > self._model_sound.stop:
+        heard = self.timing.frame_span(self._next).stop <= self._sound.stop
+        if self._frames is None and (span.stop > self._model_sound.stop or not heard):
             return None
         if self._frames is not None:
             if self._next >= self._frames:

@@ -62,6 +62,15 @@ def test_every_sample_comes_back_once_and_untouched(lips, bursts):
     assert [f.index for f in frames] == list(range(lips.timing.frame_count(len(odd))))
 
 
+@pytest.mark.parametrize("fps", [1, 2, 5, 60])
+def test_every_sample_comes_back_at_any_frame_rate(toy_folder, toy_pack, bursts, fps):
+    options = Options(model=toy_folder, avatar=toy_pack, rate=48_000, fps=fps, threads=1)
+    with LipSync.open(options) as slow:
+        frames = chunked(slow, bursts, seed=fps)
+        assert len(frames) == 3 * fps
+    np.testing.assert_array_equal(np.concatenate([f.pcm for f in frames]), bursts)
+
+
 def test_a_frame_comes_as_soon_as_its_look_ahead_is_in(lips):
     timing = lips.timing
     got, fed = 0, 0
