@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from fractions import Fraction
 from typing import Self, TypeVar
 
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _CLOSE_TIMEOUT_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+"""How often who waits for the engine thread looks whether it still runs."""
 
 
 class Worker:
@@ -140,6 +142,9 @@ class Worker:
         if self._closing:
             raise ServerError("the engine is closed: open a new worker")
         self.post(run)
+        while not wait([future], _LOOK_SECONDS).done:
+            if not self._thread.is_alive():
+                raise ServerError("the engine closed meanwhile: open a new worker")
         return future.result()
 
     def _run(self) -> None:
