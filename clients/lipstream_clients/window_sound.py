@@ -1,5 +1,6 @@
 """Microphone, loudspeaker and their stand-ins. PortAudio's callbacks only copy and count."""
 
+import logging
 import threading
 import time
 from collections import deque
@@ -9,8 +10,11 @@ from typing import Any, Self
 import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
+from lipstream.ring import SoundQueue
 from lipstream.types import Pcm
 from lipstream_clients.media import SoundFile
+
+log = logging.getLogger(__name__)
 
 BLOCK_MS = 20
 _LEAD_MS = 40
@@ -81,6 +85,9 @@ class Microphone:
     def close(self) -> None:
         """Let the microphone go."""
         self._stream.close()
+        if self.overflows:
+            log.warning("the sound card lost sound before %d blocks", self.overflows)
+            self.overflows = 0
 
     def __enter__(self) -> Self:
         self._stream.start()
@@ -137,8 +144,8 @@ class Loudspeaker:
     ) -> None:
         self._rate, self._clock = rate, clock
         self._lock = threading.Lock()  # guards what follows; held for a copy of a few ms of sound
-        self._waiting: deque[Pcm] = deque()
-        self._given = self._played = 0
+        self._waiting = SoundQueue()
+        self._played = 0
         self._last = 0.0
         self._stream = _open_stream(
             "OutputStream",
@@ -151,13 +158,12 @@ class Loudspeaker:
     def wanted(self, _now: float) -> int:
         """Return how many samples are missing from the lead."""
         with self._lock:
-            return max(0, self._rate * _LEAD_MS // 1000 - (self._given - self._played))
+            return max(0, self._rate * _LEAD_MS // 1000 - len(self._waiting))
 
     def play(self, pcm: Pcm) -> None:
         """Take (n,) int16."""
         with self._lock:
-            self._waiting.append(pcm)
-            self._given += len(pcm)
+            self._waiting.put(pcm)
 
     def heard(self, now: float) -> int:
         """Return how many samples have left the card: what it took, less its own latency."""
@@ -176,20 +182,12 @@ class Loudspeaker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _fill(self, out: Any, count: int, _time: Any, _status: Any) -> None:
-        at = 0
+    def _fill(self, out: Any, _count: int, _time: Any, _status: Any) -> None:
         with self._lock:
-            while at < count and self._waiting:
-                block = self._waiting.popleft()
-                used = min(len(block), count - at)
-                out[at : at + used, 0] = block[:used]
-                if used < len(block):
-                    self._waiting.appendleft(block[used:])
-                at += used
-            self._played += at
-            if at > 0:
+            taken = self._waiting.take(out[:, 0])
+            self._played += taken
+            if taken > 0:
                 self._last = self._clock()
-        out[at:] = 0
 
 
 class NoSpeaker:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lipstream.ring import SoundQueue
 from lipstream.types import AvFrame, Pcm
 
 
@@ -50,8 +51,7 @@ class Pacer:
     def reset(self) -> None:
         """Throw away what waits; the next sound is sample 0 and begins a new schedule."""
         self._frames: deque[AvFrame] = deque()
-        self._sound: deque[Pcm] = deque()
-        self._waiting = 0
+        self._sound = SoundQueue()
         self._begin: float | None = None
         self._shown: AvFrame | None = None
 
@@ -59,8 +59,7 @@ class Pacer:
         """Add (n,) int16, the same that the engine is fed, as it comes in. It is not copied."""
         if self._begin is None:
             self._begin = self._clock() + self._delay
-        self._sound.append(pcm)
-        self._waiting += len(pcm)
+        self._sound.put(pcm)
 
     def push(self, frame: AvFrame) -> None:
         """Add the next frame that the engine made."""
@@ -78,17 +77,8 @@ class Pacer:
 
     def sound(self, count: int) -> Pcm:
         """Take the next ``count`` samples: new int16, silence where none is there."""
-        out = np.zeros(count, np.int16)
-        at = 0
-        while at < count and self._sound:
-            block = self._sound.popleft()
-            used = min(len(block), count - at)
-            out[at : at + used] = block[:used]
-            if used < len(block):
-                self._sound.appendleft(block[used:])
-            at += used
-        self._waiting -= at
-        self._silent += count - at
+        out = np.empty(count, np.int16)
+        self._silent += count - self._sound.take(out)
         return out
 
     def picture(self, sample: int) -> AvFrame | None:
@@ -103,5 +93,5 @@ class Pacer:
 
     def stats(self) -> PacerStats:
         """Return the counters."""
-        waiting_ms = self._waiting * 1000 / self._rate
+        waiting_ms = len(self._sound) * 1000 / self._rate
         return PacerStats(self._repeated, self._skipped, self._silent, waiting_ms)

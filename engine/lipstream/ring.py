@@ -1,10 +1,12 @@
-"""The last part of an endless signal, addressed by absolute sample index."""
+"""Sound that waits: the last part of an endless signal, and a queue of blocks to be played."""
+
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.timing import Span
-from lipstream.types import Array
+from lipstream.types import Array, Pcm
 
 
 class RingBuffer:
@@ -60,3 +62,37 @@ class RingBuffer:
     def clear(self) -> None:
         """Forget everything: the next sample is number 0."""
         self._stop = 0
+
+
+class SoundQueue:
+    """Blocks of sound in order, taken out in other lengths than they were put in.
+
+    Not thread-safe. Unbounded: who puts faster than sound is played must pace himself.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: deque[Pcm] = deque()
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """Return the number of samples that wait."""
+        return self._waiting
+
+    def put(self, pcm: Pcm) -> None:
+        """Add (n,) int16 at the end; it is not copied."""
+        self._blocks.append(pcm)
+        self._waiting += len(pcm)
+
+    def take(self, out: Pcm) -> int:
+        """Copy the next samples into ``out``, then silence; return how many there were."""
+        at = 0
+        while at < len(out) and self._blocks:
+            block = self._blocks.popleft()
+            used = min(len(block), len(out) - at)
+            out[at : at + used] = block[:used]
+            if used < len(block):
+                self._blocks.appendleft(block[used:])
+            at += used
+        out[at:] = 0
+        self._waiting -= at
+        return at

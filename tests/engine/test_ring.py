@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipstream.ring import RingBuffer
+from lipstream.ring import RingBuffer, SoundQueue
 from lipstream.timing import Span
 
 
@@ -49,3 +49,24 @@ def test_cleared_equals_fresh():
     ring.append(np.array([5], np.int16))
     assert (ring.start, ring.stop) == (0, 1)
     assert ring.read(Span(-1, 1)).tolist() == [0, 5]
+
+
+def test_a_queue_gives_back_what_was_put_in_whatever_the_lengths():
+    rng = np.random.default_rng(1)
+    sound = rng.integers(-9, 9, 3000).astype(np.int16)
+    queue, parts, put = SoundQueue(), [], 0
+    while put < len(sound) or len(queue):
+        step = int(rng.integers(0, 90))
+        queue.put(sound[put : put + step])
+        put += step
+        out = np.full(int(rng.integers(0, 90)), 7, np.int16)
+        taken = queue.take(out)
+        assert not out[taken:].any()
+        parts.append(out[:taken])
+    np.testing.assert_array_equal(np.concatenate(parts), sound)
+
+
+def test_an_empty_queue_gives_silence():
+    out = np.ones(4, np.int16)
+    assert SoundQueue().take(out) == 0
+    assert out.tolist() == [0] * 4
