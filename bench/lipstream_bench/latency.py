@@ -1,10 +1,8 @@
 """Sound in to picture out, through the live engine in real time."""
 
-from lipstream.avatar import Avatar
-from lipstream.worker import Worker
-from lipstream_bench.live import expected_frames, run_live
+from lipstream_bench.live import expected_frames, live_engines, run_live
 from lipstream_bench.report import Report, Row
-from lipstream_bench.subject import BLOCK_MS, Settings, describe, open_model, timing_of
+from lipstream_bench.subject import BLOCK_MS, Settings
 
 METHOD = (
     f"one session of the engine thread is fed {BLOCK_MS} ms blocks at 48 kHz on the real clock,"
@@ -17,16 +15,12 @@ METHOD = (
 
 def measure_latency(settings: Settings) -> Report:
     """Measure the delay in every backend asked for."""
-    avatar = Avatar.open(settings.avatar)
     rows: list[Row] = []
     summary: dict[str, float] = {}
     subject = None
-    for backend in settings.backends:
-        model = open_model(settings, backend)
-        timing, subject, name = timing_of(model), describe(model, avatar), model.backend
-        with Worker(model, capacity=1) as worker:
-            worker.prepare(avatar)
-            session = run_live(worker, avatar, 1, settings.seconds, timing)[0]
+    for engine in live_engines(settings, capacity=1):
+        subject, name = engine.subject, engine.backend
+        session = run_live(engine, 1, settings.seconds)[0]
         times = session.times()
         rows += [
             Row.of(name, "look-ahead", [one.look_ahead_ms for one in times]),
@@ -34,7 +28,7 @@ def measure_latency(settings: Settings) -> Report:
             Row.of(name, "total", [one.total_ms for one in times]),
         ]
         summary[f"{name}: frames a second"] = round(_rate([one.out_s for one in times]), 2)
-        expected = expected_frames(timing, settings.seconds)
+        expected = expected_frames(engine.timing, settings.seconds)
         summary[f"{name}: frames lost"] = max(0, expected - len(session.out))
     assert subject is not None, "there is at least one backend"
     return Report("latency", METHOD, subject, tuple(rows), summary)

@@ -1,7 +1,7 @@
 """Sessions of the live engine, fed in real time as microphones would feed them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from lipstream.avatar import Avatar
@@ -9,10 +9,42 @@ from lipstream.session import SessionHandle
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import AvFrame
 from lipstream.worker import Worker
-from lipstream_bench.subject import BLOCK_MS, RATE, speech_like
+from lipstream_bench.report import Subject
+from lipstream_bench.subject import (
+    BLOCK_MS,
+    RATE,
+    Settings,
+    describe,
+    open_model,
+    speech_like,
+    timing_of,
+)
 
 _WARM_UP_FRAMES = 10
 _BLOCK = RATE * BLOCK_MS // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEngine:
+    """An engine thread with the model in one backend, its avatar prepared."""
+
+    worker: Worker
+    avatar: Avatar
+    timing: Timing
+    backend: str
+    """Name of the backend."""
+    subject: Subject
+
+
+def live_engines(settings: Settings, capacity: int) -> Iterator[LiveEngine]:
+    """Yield an engine for each backend asked for, closed when the next one is asked for."""
+    avatar = Avatar.open(settings.avatar)
+    for backend in settings.backends:
+        model = open_model(settings, backend)
+        subject = describe(model, avatar)
+        with Worker(model, capacity=capacity) as worker:
+            worker.prepare(avatar)
+            yield LiveEngine(worker, avatar, timing_of(model), model.backend, subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +95,20 @@ class LiveSession:
         return FrameTimes(index, self.timing.frame_start(index) / RATE, needed_s, out_s)
 
 
-def run_live(
-    worker: Worker, avatar: Avatar, count: int, seconds: float, timing: Timing
-) -> list[LiveSession]:
+def run_live(engine: LiveEngine, count: int, seconds: float) -> list[LiveSession]:
     """Feed ``count`` sessions in blocks of 20 ms for ``seconds`` and return when frames came out.
 
     A block is handed over when its last sample would have been spoken. The sessions start evenly
     spread over one frame. The last frames, whose sound is not all fed, are not waited for.
     """
+    worker, timing = engine.worker, engine.timing
     pcm = speech_like(seconds + 1)
     begin = worker.clock() + 0.05
     spread_s = 1 / float(timing.fps) / count
     sessions = [LiveSession(timing, begin + spread_s * k) for k in range(count)]
     for session in sessions:
         session.handle = worker.open_session(
-            avatar, rate=RATE, fps=timing.fps, on_frame=_stamp(session, worker.clock)
+            engine.avatar, rate=RATE, fps=timing.fps, on_frame=_stamp(session, worker.clock)
         )
     blocks = int(seconds * 1000 / BLOCK_MS)
     for block in range(blocks):

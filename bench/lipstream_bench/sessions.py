@@ -3,12 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lipstream.avatar import Avatar
-from lipstream.timing import Timing
-from lipstream.worker import Worker
-from lipstream_bench.live import expected_frames, run_live
+from lipstream_bench.live import LiveEngine, expected_frames, live_engines, run_live
 from lipstream_bench.report import Report, Row
-from lipstream_bench.subject import BLOCK_MS, Settings, describe, open_model, timing_of
+from lipstream_bench.subject import BLOCK_MS, Settings
 
 METHOD = (
     f"n sessions, evenly spread in time, are fed {BLOCK_MS} ms blocks at 48 kHz on the real clock"
@@ -38,30 +35,13 @@ class Level:
 
 def measure_sessions(settings: Settings) -> Report:
     """Search the number of sessions in every backend asked for."""
-    avatar = Avatar.open(settings.avatar)
     rows: list[Row] = []
     summary: dict[str, float] = {}
     subject = None
-    for backend in settings.backends:
-        model = open_model(settings, backend)
-        timing, subject, name = timing_of(model), describe(model, avatar), model.backend
-        with Worker(model, capacity=MOST_SESSIONS) as worker:
-            worker.prepare(avatar)
-            levels: dict[int, Level] = {}
-
-            def holds(
-                count: int,
-                worker: Worker = worker,
-                levels: dict[int, Level] = levels,
-                timing: Timing = timing,
-            ) -> bool:
-                for _ in range(2):
-                    levels[count] = _measure_level(worker, avatar, count, settings.seconds, timing)
-                    if levels[count].holds(settings.deadline_ms):
-                        return True
-                return False
-
-            summary[f"{name}: sessions at {float(timing.fps):g} fps"] = search_limit(holds)
+    for engine in live_engines(settings, capacity=MOST_SESSIONS):
+        subject, name = engine.subject, engine.backend
+        limit, levels = _search(engine, settings)
+        summary[f"{name}: sessions at {float(engine.timing.fps):g} fps"] = limit
         rows += [
             Row.of(
                 name, "1 session" if count == 1 else f"{count} sessions", levels[count].delays_ms
@@ -86,11 +66,23 @@ def search_limit(holds: Callable[[int], bool], most: int = MOST_SESSIONS) -> int
     return good
 
 
-def _measure_level(
-    worker: Worker, avatar: Avatar, count: int, seconds: float, timing: Timing
-) -> Level:
-    sessions = run_live(worker, avatar, count, seconds, timing)
+def _search(engine: LiveEngine, settings: Settings) -> tuple[int, dict[int, Level]]:
+    """Return the limit of one engine, and what came of every number tried."""
+    levels: dict[int, Level] = {}
+
+    def holds(count: int) -> bool:
+        for _ in range(2):
+            levels[count] = _measure_level(engine, count, settings.seconds)
+            if levels[count].holds(settings.deadline_ms):
+                return True
+        return False
+
+    return search_limit(holds), levels
+
+
+def _measure_level(engine: LiveEngine, count: int, seconds: float) -> Level:
+    sessions = run_live(engine, count, seconds)
     delays = [one.beyond_look_ahead_ms for session in sessions for one in session.times()]
-    expected = expected_frames(timing, seconds)
+    expected = expected_frames(engine.timing, seconds)
     lost = sum(max(0, expected - len(session.out)) for session in sessions)
     return Level(count, delays, lost)
