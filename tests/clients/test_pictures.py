@@ -171,3 +171,38 @@ def test_a_turned_film_is_upright(tmp_path):
     picture = next(film.pictures())
     assert picture.shape == (60, 40, 3)
     assert cv2.norm(picture[5, -5].astype(float) - (0, 0, 255)) < 60
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+@pytest.mark.parametrize("first", [1, 30, 77, 78])
+def test_a_film_can_be_entered_anywhere_and_shows_the_same_pictures(tmp_path, name, first):
+    noise = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
+    pictures = [cv2.resize(np.roll(noise, k, 1), (64, 48)) for k in range(79)]
+    film = Film(write_film(tmp_path / name, pictures))
+    whole, entered = list(film.pictures()), list(film.pictures(first=first))
+    assert len(entered) == len(whole) - first
+    assert all(np.array_equal(a, b) for a, b in zip(whole[first:], entered, strict=True))
+
+
+@pytest.mark.parametrize("fps", [Fraction(25), Fraction(12), Fraction(30_000, 1001)])
+def test_a_films_pictures_are_counted_without_decoding_them(tmp_path, fps):
+    film = Film(write_film(tmp_path / "a.mp4", numbered(40), fps))
+    for rate in (fps, Fraction(25), Fraction(50), Fraction(7)):
+        assert film.count(rate) == len(list(film.pictures(rate)))
+
+
+def test_a_film_of_varying_rate_loses_no_picture(tmp_path):
+    path = tmp_path / "a.mp4"
+    stamps = [0, 33, 67, 100, 133, 400, 700, 1000, 1033, 1066, 1100, 1133, 1166, 1200]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for picture, stamp in zip(numbered(14), stamps, strict=True):
+            frame = VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    film = Film(path)
+    assert film.fps == 30
+    assert len({round(grey / 5) for grey in greys(film)}) == 14
