@@ -205,4 +205,4 @@ def test_a_film_of_varying_rate_loses_no_picture(tmp_path):
         container.mux(stream.encode(None))
     film = Film(path)
     assert film.fps == 30
-    assert len({round(grey / 5) for grey in greys(film)}) == 14
+    assert len(set(greys(film))) == 14
