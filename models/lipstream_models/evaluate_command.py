@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,47 +10,62 @@ from typing import TYPE_CHECKING
 from lipstream.errors import InputError
 
 if TYPE_CHECKING:
-    from lipstream_models.evaluation import Figures
+    from lipstream_models.evaluation_figures import Figures
+    from lipstream_models.grid import PreparedFolder
+
+_ON_THE_SHEET = 5
+"""Clips on the picture."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("checkpoint", type=Path, help="made by 'lipstream train mouth'")
+    parser.add_argument(
+        "model", type=Path, help="checkpoint of 'lipstream train mouth', or an exported folder"
+    )
     parser.add_argument("--clips", type=Path, required=True, help="folder made by 'train prepare'")
     parser.add_argument(
         "--all", action="store_true", help="every clip, for speakers never trained on"
     )
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="only N clips")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
-    parser.add_argument(
-        "--sheet", type=Path, metavar="FILE", help="write a picture: truth, network"
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="picture: truth, network")
+    judge = parser.add_mutually_exclusive_group()
+    judge.add_argument("--expert", type=Path, metavar="FILE", help="sync expert, else the embedded")
+    judge.add_argument("--no-expert", action="store_true", help="judge no sync by an expert")
+    judge.add_argument(
+        "--syncnet", type=Path, metavar="FILE", help="judge by the published SyncNet_color instead"
     )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the medians."""
     import cv2  # noqa: PLC0415
+    import torch  # noqa: PLC0415
 
     from lipstream.landmarks import FaceMesh  # noqa: PLC0415
-    from lipstream_models.dataset import split_rows  # noqa: PLC0415
-    from lipstream_models.evaluation import Evaluation, summarise  # noqa: PLC0415
+    from lipstream_models.evaluation import Evaluation  # noqa: PLC0415
+    from lipstream_models.evaluation_figures import summarise  # noqa: PLC0415
+    from lipstream_models.evaluation_painters import open_painter  # noqa: PLC0415
+    from lipstream_models.evaluation_sheet import make_sheet  # noqa: PLC0415
     from lipstream_models.grid import PreparedFolder  # noqa: PLC0415
-    from lipstream_models.training import load_mouth  # noqa: PLC0415
 
+    _check_sheet(arguments.sheet)
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
     folder = PreparedFolder(arguments.clips)
-    trained_on, held_out = split_rows(folder)
-    rows = sorted([*trained_on, *held_out]) if arguments.all else list(held_out)
-    if not rows:
-        raise InputError(f"{arguments.clips} holds out no clips: use --all for other speakers")
-    if arguments.limit:
-        rows = rows[:: -(-len(rows) // arguments.limit)]
-    mesh = FaceMesh.open()
-    evaluation = Evaluation(load_mouth(arguments.checkpoint), folder, mesh)
+    rows = choose_rows(folder, every=arguments.all, limit=arguments.limit)
+    mesh = FaceMesh.open(threads=arguments.threads)
+    evaluation = Evaluation(open_painter(arguments.model), folder, mesh)
     figures = summarise(
-        [evaluation.clip(row) for row in rows], [evaluation.silence(row) for row in rows[:8]]
+        str(arguments.model),
+        str(arguments.clips),
+        [evaluation.clip(row) for row in rows],
+        [evaluation.still(row) for row in rows],
     )
     if arguments.sheet:
-        cv2.imwrite(str(arguments.sheet), evaluation.sheet(rows[:: max(1, len(rows) // 5)][:5]))
+        shown = rows[:: -(-len(rows) // _ON_THE_SHEET)]
+        cv2.imwrite(str(arguments.sheet), make_sheet(evaluation, shown))
     if arguments.json:
         arguments.json.write_text(json.dumps(asdict(figures), indent=1), "utf-8")
     mesh.close()
@@ -57,8 +73,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def choose_rows(folder: "PreparedFolder", *, every: bool, limit: int) -> Sequence[int]:
+    """Return the rows to measure, spread over the folder. Raises InputError when there are none."""
+    from lipstream_models.dataset import split_rows  # noqa: PLC0415
+
+    trained_on, held_out = split_rows(folder)
+    rows = sorted(int(row) for row in ([*trained_on, *held_out] if every else held_out))
+    if not rows:
+        raise InputError(f"{folder.folder} holds out no clips: use --all for other speakers")
+    return rows[:: -(-len(rows) // limit)] if limit else rows
+
+
+def _check_sheet(path: Path | None) -> None:
+    if path and (path.suffix not in (".png", ".jpg") or not path.parent.is_dir()):
+        raise InputError(f"--sheet {path}: name a .png or .jpg in a folder that exists")
+
+
 def _print(figures: "Figures") -> None:
-    for name, value in figures.summary.items():
-        print(f"{name:28} {value:8.3f}")
-    for name, value in asdict(figures.silence).items():
-        print(f"{'silence_' + name:28} {value:8.3f}")
+    print(f"{len(figures.clips)} clips of {figures.clips_from}")
+    print(f"{'':32} {'median':>9} {'lowest':>9} {'highest':>9}")
+    for name, middle in figures.summary.items():
+        print(f"{name:32} {middle.median:9.3f} {middle.lowest:9.3f} {middle.highest:9.3f}")

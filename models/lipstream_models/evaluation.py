@@ -1,122 +1,163 @@
 """Measure a mouth network on clips it was not trained on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lipstream.landmarks import FaceMesh, region_of_points
-from lipstream.mel import SILENCE
 from lipstream.types import Float32, Image
-from lipstream_models.dataset import lip_gap, mel_window, silent_mel
+from lipstream_models import evaluation_sounds as sounds
+from lipstream_models import measures
+from lipstream_models.dataset import lip_gap
+from lipstream_models.evaluation_figures import (
+    ClipFigures,
+    LipFigures,
+    PictureFigures,
+    RestFigures,
+    StillFigures,
+)
+from lipstream_models.evaluation_painters import Painter, windows_of
+from lipstream_models.expert.sync import SyncJudge
 from lipstream_models.grid import FACE_SIZE, FRAMES, PreparedFolder
-from lipstream_models.networks.split import SplitNetwork, mask_and_join, to_pixels
 
-SHIFTS = (-2, -1, 0, 1, 2)
-"""Frames by which the sound is moved against the picture."""
 _HALF = FACE_SIZE // 2
-_BRIGHT = (slice(_HALF + 8, _HALF + 30), slice(30, 66))
-"""Rows and columns of the crop round the lips, for the mean brightness."""
-_FIRST, _LAST = 3, FRAMES - 6
-"""Frames whose windows lie in the clip's sound at every shift."""
+MEASURED = range(3, FRAMES - 4)
+"""Frames of a clip that are painted: at the ends half of the sound is missing."""
+_HEARD = range(12, 60)
+"""Frames of a made-up sound that are painted."""
+_CALM_SHARE = 0.2
+"""The frames of a film that change least."""
 
 
 @dataclass(frozen=True, slots=True)
-class ClipFigures:
-    """What was measured on one clip."""
+class Truth:
+    """What is known of a clip before any network: measured once."""
 
-    name: str
-    psnr_db: float
-    """Peak signal-to-noise ratio of the lower half, mean over frames."""
-    copy_psnr_db: float
-    """The same for the reference's own lower half: no network at all."""
-    gap_correlation: dict[int, float]
-    """Lip gap painted against lip gap in truth, by shift of the sound in frames."""
-    brightness_correlation: dict[int, float]
-    gap_spread: float
-    """Standard deviation of the painted lip gap over that of the truth."""
-
-
-@dataclass(frozen=True, slots=True)
-class SilenceFigures:
-    """What the mouth does when nobody speaks."""
-
-    movement: float
-    """Standard deviation of the lip gap in noise and silence over that in speech."""
-    gap: float
-    """Mean lip gap in silence: 0 is the reference's closed mouth, 1 the median in speech."""
-    change_levels: float
-    """Mean difference of consecutive frames round the lips, levels of 255."""
+    crops: NDArray[np.uint8]
+    """(T, 96, 96, 3) uint8, the frames of ``MEASURED``."""
+    where: Float32
+    """(T, 468, 2) float32 in crop sizes, as prepared: where to look for the face."""
+    points: Float32
+    """(T, 468, 2) float32 in crop sizes, seen in the crops as in painted ones."""
+    reference: Image
+    """(96, 96, 3) uint8: the clip's resting frame."""
+    rest_where: Float32
+    """(1, 468, 2): where its face is."""
+    rest_points: Float32
+    """(1, 468, 2): the mesh seen in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """An evaluation."""
+class Evaluation:
+    """Measure one network, clip by clip."""
 
-    clips: list[ClipFigures]
-    silence: SilenceFigures
-    summary: dict[str, float] = field(default_factory=dict)
-    """Medians, and the lowest and highest clip."""
+    def __init__(
+        self,
+        painter: Painter,
+        folder: PreparedFolder,
+        mesh: FaceMesh,
+        judge: SyncJudge | None = None,
+    ) -> None:
+        self._painter, self._folder, self._mesh, self._judge = painter, folder, mesh, judge
+        self._truths: dict[int, Truth] = {}
 
+    def clip(self, row: int) -> ClipFigures:
+        """Measure one clip painted anew from its own upper halves and one resting frame."""
+        truth, mel = self._truth(row), self._folder.mel[row]
+        painted = self._paint(truth.crops, truth.reference, mel)
+        points = points_of(painted, truth.where, self._mesh)
+        judge, name = self._judge, self._folder.names[row]
+        return ClipFigures(
+            name,
+            compare_pictures(painted, truth.crops, truth.reference),
+            compare_lips(points, truth.points, truth.rest_points),
+            judge.sync(painted, mel, MEASURED[0]) if judge else None,
+            judge.sync(truth.crops, mel, MEASURED[0]) if judge else None,
+        )
 
-class Painter:
-    """Run a network over whole clips."""
+    def still(self, row: int) -> StillFigures:
+        """Measure what the clip's resting frame does in speech and while nobody speaks.
 
-    def __init__(self, network: SplitNetwork) -> None:
-        self._network = network.eval()
-
-    def paint(
-        self, upper: NDArray[np.uint8], reference: NDArray[np.uint8], windows: Float32
-    ) -> NDArray[np.uint8]:
-        """Return (T, 96, 96, 3): crops with the painted lower half.
-
-        ``upper`` is (T, 96, 96, 3) and gives the upper halves, ``reference`` (96, 96, 3),
-        ``windows`` (T, 80, 16).
+        The sounds are made up anew for every clip, the same on every run.
         """
-        face = mask_and_join(torch.from_numpy(np.ascontiguousarray(upper)))
-        face[:, 3:] = mask_and_join(torch.from_numpy(reference[None].copy()))[:, 3:]
-        with torch.no_grad():
-            painted = to_pixels(self._network(torch.from_numpy(windows)[:, None], face))
-        return np.concatenate([upper[:, :_HALF], painted.numpy()], 1)
+        truth, mel = self._truth(row), self._folder.mel[row]
+        rng = np.random.default_rng((7, row))
+        film = np.broadcast_to(truth.reference, truth.crops.shape)
+        points = self._see_still(self._paint(film, truth.reference, mel), truth)
+        spoken = float(lip_gap(points).var())
+        vowel = self._paint_still(truth, sounds.vowel(rng))
+        calm = np.sort(measures.changes(truth.crops))
+        return StillFigures(
+            self._folder.names[row],
+            compare_lips(points, truth.points, truth.rest_points),
+            self._rest(truth, sounds.silence(), spoken),
+            self._rest(truth, sounds.room_noise(rng), spoken),
+            self._rest(truth, sounds.music(rng), spoken),
+            float(measures.changes(vowel).mean()),
+            float(calm[: round(_CALM_SHARE * len(calm))].mean()),
+        )
+
+    def painted(self, row: int) -> NDArray[np.uint8]:
+        """Return the (T, 96, 96, 3) crops of ``MEASURED`` as the network paints them."""
+        truth = self._truth(row)
+        return self._paint(truth.crops, truth.reference, self._folder.mel[row])
+
+    def truth(self, row: int) -> Truth:
+        """Return what is known of a clip."""
+        return self._truth(row)
+
+    def _rest(self, truth: Truth, mel: Float32, spoken: float) -> RestFigures:
+        points = self._see_still(self._paint_still(truth, mel), truth)
+        gap, own = lip_gap(points), float(lip_gap(truth.rest_points)[0])
+        eyes = float(measures.eye_distance(truth.rest_points)[0])
+        return RestFigures(
+            float(gap.var()) / max(spoken, 1e-12), 100.0 * (float(gap.mean()) - own) / eyes
+        )
+
+    def _paint_still(self, truth: Truth, mel: Float32) -> NDArray[np.uint8]:
+        film = np.broadcast_to(truth.reference, (len(_HEARD), *truth.reference.shape))
+        return self._paint(film, truth.reference, mel, _HEARD)
+
+    def _paint(
+        self,
+        upper: NDArray[np.uint8],
+        reference: Image,
+        mel: Float32,
+        frames: Sequence[int] = MEASURED,
+    ) -> NDArray[np.uint8]:
+        windows = windows_of(mel, frames, self._painter.timing)
+        return self._painter.paint(upper, reference, windows)
+
+    def _see_still(self, painted: NDArray[np.uint8], truth: Truth) -> Float32:
+        where = np.broadcast_to(truth.rest_where[0], (len(painted), *truth.rest_where.shape[1:]))
+        return points_of(painted, where, self._mesh)
+
+    def _truth(self, row: int) -> Truth:
+        if row not in self._truths:
+            frames, all_points = list(MEASURED), self._folder.points[row]
+            crops, where = self._folder.crops[row][frames], all_points[frames]
+            rest = resting_frame(all_points)
+            reference = np.array(self._folder.crops[row][rest], np.uint8)
+            rest_where = all_points[[rest]]
+            seen = points_of(crops, where, self._mesh)
+            rested = points_of(reference[None], rest_where, self._mesh)
+            self._truths[row] = Truth(crops, where, seen, reference, rest_where, rested)
+        return self._truths[row]
 
 
-def windows_of(mel: Float32, frames: Sequence[int], shift: int = 0) -> Float32:
-    """Return the (T, 80, 16) windows of frames, the sound ``shift`` frames later."""
-    return np.stack([mel_window(mel, frame + shift) for frame in frames])
+def points_of(crops: NDArray[np.uint8], where: Float32, mesh: FaceMesh) -> Float32:
+    """Find the mesh in (T, 96, 96, 3) crops: (T, 468, 2) in crop sizes.
 
-
-def gap_of(crops: NDArray[np.uint8], points: Float32, mesh: FaceMesh) -> Float32:
-    """Measure the lip gap in (T, 96, 96, 3) crops with the mesh, in crop sizes: (T,).
-
-    ``points`` is (T, 468, 2) in crop units and says where the face is.
+    ``where`` is (T, 468, 2) in crop sizes and says where the face is.
     """
-    gaps = []
-    for crop, where in zip(crops, points, strict=True):
+    found = []
+    for crop, place in zip(crops, where, strict=True):
         large = cv2.resize(crop, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC)
-        region = region_of_points(where * np.float32(2 * FACE_SIZE))
-        gaps.append(lip_gap(mesh.landmarks(np.asarray(large), region).points))
-    return np.array(gaps, np.float32) / np.float32(2 * FACE_SIZE)
-
-
-def psnr(painted: Image, truth: Image) -> float:
-    """Return the peak signal-to-noise ratio in decibels."""
-    error = float(np.mean((painted.astype(np.float32) - truth) ** 2))
-    return 10.0 * float(np.log10(255.0**2 / max(error, 1e-3)))
-
-
-def correlation(a: Float32, b: Float32) -> float:
-    """Return Pearson's correlation; 0 when one of them does not move."""
-    if min(float(a.std()), float(b.std())) < 1e-9:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def brightness(crops: NDArray[np.uint8]) -> Float32:
-    """Return the mean level round the lips of (T, 96, 96, 3) crops: (T,)."""
-    return np.asarray(crops[:, _BRIGHT[0], _BRIGHT[1]].mean((1, 2, 3)), np.float32)
+        region = region_of_points(place * np.float32(2 * FACE_SIZE))
+        found.append(mesh.landmarks(np.asarray(large, np.uint8), region).points)
+    return np.stack(found) / np.float32(2 * FACE_SIZE)
 
 
 def resting_frame(points: Float32) -> int:
@@ -125,94 +166,34 @@ def resting_frame(points: Float32) -> int:
     return int(order[len(order) // 10])
 
 
-class Evaluation:
-    """Measure one network, clip by clip."""
-
-    def __init__(self, network: SplitNetwork, folder: PreparedFolder, mesh: FaceMesh) -> None:
-        self._painter, self._folder, self._mesh = Painter(network), folder, mesh
-
-    def clip(self, row: int, shifts: Sequence[int] = SHIFTS) -> ClipFigures:
-        """Measure one clip: its upper halves, one resting frame as the reference."""
-        frames = list(range(_FIRST, _LAST + 1))
-        crops, points = self._folder.crops[row][frames], self._folder.points[row][frames]
-        reference = self._reference(row)
-        truth_gap = gap_of(crops, points, self._mesh)
-        gaps, bright, painted = {}, {}, {}
-        for shift in shifts:
-            windows = windows_of(self._folder.mel[row], frames, shift)
-            painted[shift] = self._painter.paint(crops, reference, windows)
-            gap = gap_of(painted[shift], points, self._mesh)
-            gaps[shift] = correlation(gap, truth_gap)
-            bright[shift] = correlation(brightness(painted[shift]), brightness(crops))
-            if shift == 0:
-                spread = float(gap.std() / max(float(truth_gap.std()), 1e-6))
-        lower = crops[:, _HALF:]
-        pairs = list(zip(painted[0][:, _HALF:], lower, strict=True))
-        return ClipFigures(
-            self._folder.names[row],
-            float(np.mean([psnr(a, b) for a, b in pairs])),
-            float(np.mean([psnr(reference[_HALF:], b) for b in lower])),
-            gaps,
-            bright,
-            spread,
-        )
-
-    def silence(self, row: int, seed: int = 0) -> SilenceFigures:
-        """Measure what the clip's resting face does in digital silence and room noise."""
-        count, rng = 48, np.random.default_rng(seed)
-        rest = resting_frame(self._folder.points[row])
-        reference = self._reference(row)
-        upper, where = (
-            np.stack([reference] * count),
-            np.stack([self._folder.points[row][rest]] * count),
-        )
-        quiet = np.stack([silent_mel(rng) for _ in range(count)])
-        quiet[: count // 4] = SILENCE
-        frames = np.linspace(_FIRST + 12, _LAST - 12, count).astype(int)
-        spoken = windows_of(self._folder.mel[row], [int(frame) for frame in frames])
-        painted = self._painter.paint(upper, reference, quiet)
-        gap = gap_of(painted, where, self._mesh)
-        speech = gap_of(self._painter.paint(upper, reference, spoken), where, self._mesh)
-        closed = float(gap_of(upper[:1], where[:1], self._mesh)[0])
-        opening = max(float(np.median(speech)) - closed, 1e-6)
-        change = np.abs(np.diff(painted[:, _BRIGHT[0], _BRIGHT[1]].astype(np.float32), axis=0))
-        return SilenceFigures(
-            float(gap.std() / max(float(speech.std()), 1e-6)),
-            float((gap.mean() - closed) / opening),
-            float(change.mean()),
-        )
-
-    def sheet(self, rows: Sequence[int], frames: Sequence[int] = range(8, 68, 5)) -> Image:
-        """Return a picture: for each clip the truth above, the network below."""
-        strips = []
-        for row in rows:
-            crops = self._folder.crops[row][list(frames)]
-            windows = windows_of(self._folder.mel[row], frames)
-            painted = self._painter.paint(crops, self._reference(row), windows)
-            strips += [np.concatenate(list(crops), 1), np.concatenate(list(painted), 1)]
-        return np.asarray(np.concatenate(strips, 0), np.uint8)
-
-    def _reference(self, row: int) -> Image:
-        rest = resting_frame(self._folder.points[row])
-        return np.array(self._folder.crops[row][rest], np.uint8)
+def compare_pictures(
+    painted: NDArray[np.uint8], truth: NDArray[np.uint8], reference: Image
+) -> PictureFigures:
+    """Compare the lower halves of (T, 96, 96, 3) crops, and the reference's with the truth's."""
+    pairs = list(zip(painted[:, _HALF:], truth[:, _HALF:], strict=True))
+    own, sharp = reference[_HALF:], max(measures.sharpness(reference[None]), 1e-6)
+    return PictureFigures(
+        psnr_db=float(np.mean([measures.psnr(a, b) for a, b in pairs])),
+        copy_psnr_db=float(np.mean([measures.psnr(own, b) for _, b in pairs])),
+        ssim=float(np.mean([measures.ssim(a, b) for a, b in pairs])),
+        copy_ssim=float(np.mean([measures.ssim(own, b) for _, b in pairs])),
+        brightness_correlation=measures.correlation(
+            measures.brightness(painted), measures.brightness(truth)
+        ),
+        sharpness=measures.sharpness(painted) / sharp,
+        truth_sharpness=measures.sharpness(truth) / sharp,
+    )
 
 
-def summarise(clips: Sequence[ClipFigures], silence: Sequence[SilenceFigures]) -> Figures:
-    """Reduce clips to medians and ranges."""
-    decibels = [clip.psnr_db for clip in clips]
-    summary = {
-        "clips": float(len(clips)),
-        "psnr_db_median": float(np.median(decibels)),
-        "psnr_db_lowest": min(decibels),
-        "psnr_db_highest": max(decibels),
-        "copy_psnr_db_median": float(np.median([clip.copy_psnr_db for clip in clips])),
-        "gap_spread_median": float(np.median([clip.gap_spread for clip in clips])),
-    }
-    for shift in clips[0].gap_correlation:
-        gap = [clip.gap_correlation[shift] for clip in clips]
-        bright = [clip.brightness_correlation[shift] for clip in clips]
-        summary[f"gap_correlation_{shift:+d}"] = float(np.median(gap))
-        summary[f"brightness_correlation_{shift:+d}"] = float(np.median(bright))
-    parts = [(figure.movement, figure.gap, figure.change_levels) for figure in silence]
-    mean = SilenceFigures(*(float(value) for value in np.median(parts, 0)))
-    return Figures(list(clips), mean, summary)
+def compare_lips(painted: Float32, truth: Float32, reference: Float32) -> LipFigures:
+    """Compare the lips of (T, 468, 2) points, and those of the reference (1, 468, 2)."""
+    gap, true_gap = lip_gap(painted), lip_gap(truth)
+    lags = measures.lag_correlations(gap, true_gap)
+    return LipFigures(
+        gap_correlation=measures.correlation(gap, true_gap),
+        gap_spread=float(gap.std()) / max(float(true_gap.std()), 1e-6),
+        gap_offset=measures.peak(lags),
+        gap_peak=max(lags.values()),
+        lmd_percent=measures.landmark_distance(painted, truth),
+        copy_lmd_percent=measures.landmark_distance(np.repeat(reference, len(truth), 0), truth),
+    )

@@ -1,37 +1,28 @@
-"""Figures that mean what they say."""
+"""A whole evaluation: what it finds in clips that are easy to paint, and to spoil."""
+
+import json
 
 import numpy as np
 import pytest
-import torch
 
-from lipstream_models.evaluation import (
+from lipstream.cli import main
+from lipstream_models.evaluate_command import choose_rows
+from lipstream_models.evaluation import MEASURED, compare_lips, compare_pictures, resting_frame
+from lipstream_models.evaluation_figures import (
     ClipFigures,
-    Painter,
-    SilenceFigures,
-    brightness,
-    correlation,
-    psnr,
-    resting_frame,
+    RestFigures,
+    StillFigures,
     summarise,
-    windows_of,
 )
-from lipstream_models.networks.mouth_unet import MouthUNet
-from prepared_clips import make_clip
+from lipstream_models.expert.sync import Sync
+from prepared_clips import make_clip, make_folder
 
 
-def test_noise_of_one_level_is_48_decibels():
-    picture = np.full((8, 8, 3), 100, np.uint8)
-    assert psnr(picture, picture + np.uint8(1)) == pytest.approx(48.13, abs=0.01)
-
-
-def test_a_still_mouth_correlates_with_nothing():
-    assert correlation(np.zeros(5, np.float32), np.arange(5, dtype=np.float32)) == 0.0
-
-
-def test_an_open_mouth_is_darker():
-    clip = make_clip(0)
-    open_by = clip.points[:, 14, 1] - clip.points[:, 13, 1]
-    assert correlation(brightness(clip.crops), open_by) < -0.9
+def frames_of(number):
+    clip = make_clip(number)
+    crops = clip.crops[list(MEASURED)].copy()
+    crops[:, 48:, ::2] += np.uint8(5)  # texture, so that sharpness can be lost
+    return crops, clip.points[list(MEASURED)]
 
 
 def test_the_resting_frame_is_a_closed_one():
@@ -40,26 +31,66 @@ def test_the_resting_frame_is_a_closed_one():
     assert gap[resting_frame(clip.points)] < 0.1 * gap.max() + 1e-6
 
 
-def test_shifted_windows_are_those_of_other_frames():
-    mel = np.random.default_rng(0).normal(size=(80, 241)).astype(np.float32)
-    assert np.array_equal(windows_of(mel, [10, 11], 2), windows_of(mel, [12, 13]))
+def test_the_truth_itself_is_a_perfect_painting():
+    crops, points = frames_of(0)
+    picture = compare_pictures(crops, crops, crops[0])
+    lips = compare_lips(points, points, points[:1])
+    assert picture.psnr_db > 70
+    assert picture.copy_psnr_db < 40
+    assert picture.sharpness == picture.truth_sharpness
+    assert (picture.ssim, picture.brightness_correlation) == pytest.approx((1.0, 1.0), abs=1e-4)
+    assert (lips.gap_correlation, lips.gap_spread) == pytest.approx((1.0, 1.0), abs=1e-4)
+    assert (lips.gap_offset, lips.lmd_percent) == pytest.approx((0.0, 0.0), abs=0.05)
+    assert lips.copy_lmd_percent > 0.5
 
 
-def test_the_painter_leaves_the_upper_half():
-    torch.manual_seed(0)
-    clip = make_clip(3)
-    windows = windows_of(clip.mel, [5, 6])
-    painted = Painter(MouthUNet()).paint(clip.crops[5:7], clip.crops[0], windows)
-    assert painted.shape == (2, 96, 96, 3)
-    assert np.array_equal(painted[:, :48], clip.crops[5:7, :48])
+def test_late_and_small_movements_are_called_so():
+    _, points = frames_of(0)
+    late = points.copy()
+    late[2:] = points[:-2]
+    small = points.copy()
+    small[:, [178, 14, 402], 1] -= 0.5 * (points[:, [178, 14, 402], 1] - 0.66)
+    assert compare_lips(late, points, points[:1]).gap_offset == pytest.approx(2.0, abs=0.2)
+    assert compare_lips(small, points, points[:1]).gap_spread == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_summary_holds_medians_and_the_range():
-    clips = [
-        ClipFigures(str(n), 30.0 + n, 29.0, {0: 0.8 + 0.05 * n}, {0: 0.9}, 1.0) for n in range(3)
-    ]
-    figures = summarise(clips, [SilenceFigures(0.1, 0.0, 0.2)] * 2)
-    assert figures.summary["psnr_db_median"] == 31.0
-    assert figures.summary["psnr_db_lowest"] == 30.0
-    assert figures.summary["gap_correlation_+0"] == pytest.approx(0.85)
-    assert figures.silence == SilenceFigures(0.1, 0.0, 0.2)
+    crops, points = frames_of(0)
+    picture = compare_pictures(crops, crops, crops[0])
+    lips = compare_lips(points, points, points[:1])
+    clips = [ClipFigures("a", picture, lips, Sync(n, 2.0, 1.0)) for n in (0.0, 1.0, 5.0)]
+    rest = RestFigures(0.1, -0.2)
+    figures = summarise("m", "c", clips, [StillFigures("a", lips, rest, rest, rest, 0.3, 0.4)])
+    offset = figures.summary["sync_offset"]
+    assert (offset.median, offset.lowest, offset.highest) == (1.0, 0.0, 5.0)
+    assert figures.summary["still_music_variance"].median == 0.1
+    assert figures.summary["still_flicker_levels"].median == 0.3
+    assert figures.summary["psnr_db"].median == picture.psnr_db
+    assert "truth_sync_offset" not in figures.summary
+
+
+def test_rows_are_spread_over_those_held_out(tmp_path):
+    folder = make_folder(tmp_path / "clips", clips=22)
+    assert choose_rows(folder, every=False, limit=0) == [0, 20]
+    assert len(choose_rows(folder, every=True, limit=5)) == 5
+
+
+def test_the_command_writes_figures_and_a_picture(tmp_path, toy_folder, capsys):
+    make_folder(tmp_path / "clips", clips=1)
+    found, sheet = tmp_path / "found.json", tmp_path / "sheet.png"
+    words = ["evaluate", str(toy_folder), "--clips", str(tmp_path / "clips"), "--no-expert"]
+    assert main([*words, "--json", str(found), "--sheet", str(sheet)]) == 0
+    told = json.loads(found.read_text())
+    assert told["clips"][0]["name"] == "clip00"
+    # the toy paints its reference brighter in loud sound: in silence nothing moves
+    assert told["still"][0]["silence"]["variance"] == 0.0
+    assert told["summary"]["still_flicker_levels"]["median"] < 5
+    assert sheet.stat().st_size > 1000
+    assert "psnr_db" in capsys.readouterr().out
+
+
+def test_a_sheet_that_cannot_be_written_is_told_in_one_line(tmp_path, toy_folder, capsys):
+    make_folder(tmp_path / "clips", clips=1)
+    words = ["evaluate", str(toy_folder), "--clips", str(tmp_path / "clips"), "--no-expert"]
+    assert main([*words, "--sheet", str(tmp_path / "nowhere" / "s.png")]) == 2
+    assert "--sheet" in capsys.readouterr().err

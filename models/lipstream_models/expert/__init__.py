@@ -1,0 +1,1 @@
+"""Sync experts: networks that hear whether a mouth belongs to a sound."""
