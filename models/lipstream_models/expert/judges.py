@@ -1,0 +1,92 @@
+"""Judge clips by an expert: our own, or the published one."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lipstream.errors import ModelError
+from lipstream.mel import SILENCE
+from lipstream.timing import MODEL_RATE, Timing
+from lipstream.types import Float32
+from lipstream_models.checkpoints import load_weights, read_checkpoint
+from lipstream_models.expert.network import COLUMNS, FRAMES, SyncExpert
+from lipstream_models.expert.sync import Sync, read_sync, shifted_distances
+from lipstream_models.expert.syncnet import SyncNetColor
+from lipstream_models.grid import FPS
+
+TIMING = Timing(MODEL_RATE, Fraction(FPS), COLUMNS, 0)
+"""The sound of five frames begins with the first: ``crop_audio_window`` of Wav2Lip's
+``color_syncnet_train.py``."""
+NETWORK = "sync_expert"
+"""What a checkpoint of our own says it is."""
+EMBEDDED = Path(__file__).parents[1] / "embedded" / "expert" / "expert.pt"
+
+
+class ExpertJudge:
+    """Judge by our own expert. Used by one thread."""
+
+    def __init__(self, expert: SyncExpert) -> None:
+        self._expert = expert.eval()
+
+    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> Sync:
+        """Judge (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
+        with torch.no_grad():
+            views = self._expert.views(lower_halves(crops))
+            faces = self._expert.face_points(views.unfold(0, FRAMES, 1).transpose(1, 2))
+            sounds = self._expert.sound_points(sound_windows(mel, first, len(faces)))
+        return read_sync(shifted_distances(faces.numpy(), sounds.numpy()))
+
+
+class SyncNetJudge:
+    """Judge by the published expert. Used by one thread.
+
+    LSE-D and LSE-C of the literature come from another network (Chung and Zisserman's own SyncNet),
+    whose vectors are not of length 1: these figures compare among themselves alone.
+    """
+
+    def __init__(self, network: SyncNetColor) -> None:
+        self._network = network.eval()
+
+    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> Sync:
+        """Judge (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
+        halves = lower_halves(crops)
+        count = len(halves) - FRAMES + 1
+        stacks = torch.stack([halves[at : at + FRAMES].flatten(0, 1) for at in range(count)])
+        with torch.no_grad():
+            faces = torch.cat([self._network.face_points(part) for part in stacks.split(16)])
+            sounds = self._network.sound_points(sound_windows(mel, first, count))
+        return read_sync(shifted_distances(faces.numpy(), sounds.numpy()))
+
+
+def lower_halves(crops: NDArray[np.uint8]) -> Tensor:
+    """Return (T, 3, 48, 96) float32 in 0..1 of (T, 96, 96, 3) crops."""
+    lower = np.ascontiguousarray(crops[:, crops.shape[1] // 2 :])
+    return torch.from_numpy(lower).permute(0, 3, 1, 2).float() / 255.0
+
+
+def sound_windows(mel: Float32, first: int, count: int) -> Tensor:
+    """Return the (count, 1, 80, 16) windows that begin with frames ``first`` on of a clip."""
+    starts = [TIMING.first_column(first + at) for at in range(count)]
+    missing = max(0, starts[-1] + COLUMNS - mel.shape[1])
+    padded = np.pad(mel, ((0, 0), (0, missing)), constant_values=SILENCE)
+    windows = np.stack([padded[:, start : start + COLUMNS] for start in starts])
+    return torch.from_numpy(windows)[:, None]
+
+
+def load_expert(path: Path = EMBEDDED) -> SyncExpert:
+    """Load our own expert, by default the embedded one, in eval mode. Raises ModelError."""
+    checkpoint = read_checkpoint(path)
+    if not isinstance(checkpoint, dict) or checkpoint.get("network") != NETWORK:
+        raise ModelError(
+            f"{path} is no sync expert of this project: train one with 'lipstream train"
+            " sync-expert'; the published SyncNet_color goes with --syncnet"
+        )
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor
+             for name, tensor in checkpoint["state_dict"].items()}  # fmt: skip
+    expert = SyncExpert()
+    load_weights(expert, state, path)
+    return expert.eval().requires_grad_(False)
