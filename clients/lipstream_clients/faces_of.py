@@ -1,26 +1,23 @@
 """The faces that a session can be given: an avatar pack, a picture, or a film."""
 
 import contextlib
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from lipstream.avatar import Avatar
-from lipstream.errors import FaceNotFound, MediaError
-from lipstream.faces import CropSmoother, cut_crop
+from lipstream.errors import FaceNotFound, InputError
 from lipstream.model import MouthModel, embedded_folder
-from lipstream.pipeline import Picture, PreparedAvatar, Scene, make_compositor
-from lipstream.types import Image
-from lipstream_clients.crops import CropFinder, open_crop_finder
+from lipstream.pipeline import PreparedAvatar, Scene
+from lipstream.types import Float32, Image
+from lipstream_clients.crops import open_crop_finder
+from lipstream_clients.dubbing.footage import AS_IT_IS, Footage, View
+from lipstream_clients.dubbing.living import LivingPicture
+from lipstream_clients.dubbing.programme import WHOLE, Cut
 from lipstream_clients.media import Film, is_picture, read_picture
-
-log = logging.getLogger(__name__)
 
 AVATAR_SUFFIX = ".avatar"
 DEFAULT_FPS = Fraction(25)
@@ -28,58 +25,58 @@ LONGEST_SIDE = 1920
 """Still pictures are shrunk to this longest side, pixels: a film of a photograph needs no more."""
 
 
-_MOST_BOUNCE_BYTES = 400_000_000
-"""Pictures kept to be played backwards: 20 s of 512 x 512."""
+@dataclass(frozen=True, slots=True)
+class FaceOptions:
+    """How a face is to be taken from its file."""
 
-Ends = Literal["repeat", "bounce", "hold"]
-"""After the last picture of a film: from the first again, backwards and forth, or no change."""
+    fps: Fraction | None = None
+    """Frames a second; None for the film's or avatar's own, 25 for a picture."""
+    cut: Cut = WHOLE
+    """The part of a film that is used."""
+    view: View = AS_IT_IS
+    s3fd: Path | None = None
+    """``s3fd.onnx`` to find faces with; None for the embedded face finder."""
+    box: tuple[int, int, int, int] | None = None
+    """Top, bottom, left and right of the face in pixels, in place of finding it."""
+    still: bool = False
+    """Whether a picture stays still where it would breathe, blink and move a little."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A scene and the shape of the film that it makes."""
+class Posed:
+    """A scene without an end, and the shape of its pictures."""
 
     scene: Scene
     width: int
     height: int
     fps: Fraction
-    """The scene's own rate."""
-    pixel_aspect: Fraction = Fraction(1)
 
 
-def open_stage(
-    face: Path, model: MouthModel, ends: Ends = "repeat", s3fd: Path | None = None
-) -> Stage:
-    """Open an avatar pack, the name of an embedded avatar, a picture or a film as a scene.
+def open_face(face: Path, model: MouthModel, options: FaceOptions) -> Footage | Posed:
+    """Open an avatar pack, the name of an embedded avatar, a picture or a film.
 
-    ``ends`` says what follows a film that is shorter than the sound; ``s3fd`` is the detector to
-    use in place of the embedded face finder. Raises MediaError or
-    AvatarError when it cannot be read, FaceNotFound for a picture without a face. A film need not
-    show a face in every picture.
+    Raises MediaError or AvatarError when it cannot be read, InputError for options that do not fit
+    it, FaceNotFound for a picture without a face. A film need not show a face.
     """
     embedded = embedded_folder() / "avatars" / f"{face}{AVATAR_SUFFIX}"
-    if not face.exists() and embedded.is_file():
-        return _avatar_stage(Avatar.open(embedded), model)
-    if face.suffix.lower() == AVATAR_SUFFIX:
-        return _avatar_stage(Avatar.open(face), model)
+    is_embedded = not face.exists() and embedded.is_file()
+    if is_embedded or face.suffix.lower() == AVATAR_SUFFIX:
+        _refuse_film_options(options, "an avatar", views=True)
+        avatar = Avatar.open(embedded if is_embedded else face)
+        scene = PreparedAvatar.prepare(avatar, model)
+        own = DEFAULT_FPS if len(avatar) == 1 else avatar.fps
+        return Posed(scene, avatar.width, avatar.height, options.fps or own)
     if is_picture(face):
-        return _avatar_stage(avatar_of_picture(face, LONGEST_SIDE, s3fd), model)
+        _refuse_film_options(options, "a picture", views=False)
+        return _pose(_portrait(face, options), model, options)
     film = Film(face)
-    scene = FilmScene(film, model, open_crop_finder(s3fd), ends)
-    return Stage(scene, film.width, film.height, film.fps, film.pixel_aspect)
+    return Footage(film, options.fps or film.fps, options.cut, options.view)
 
 
 def avatar_of_picture(path: Path, longest_side: int, s3fd: Path | None = None) -> Avatar:
     """Make an avatar of one still picture; raises FaceNotFound when nobody is in it."""
     image = shrunk(read_picture(path), longest_side)
-    with contextlib.closing(open_crop_finder(s3fd)) as finder:
-        crop = finder.step(image)
-    if crop is None:
-        raise FaceNotFound(
-            f"no face found in {path.name} ({image.shape[1]}x{image.shape[0]}): give a picture"
-            " where a face is seen from the front, well lit, and at least 50 pixels wide"
-        )
-    return Avatar.from_frames([image], [crop], name=path.stem)
+    return Avatar.from_frames([image], [_face_in(image, path.name, s3fd)], name=path.stem)
 
 
 def shrunk(image: Image, longest_side: int) -> Image:
@@ -92,79 +89,45 @@ def shrunk(image: Image, longest_side: int) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-class FilmScene:
-    """The pictures of a film, the face in each found and followed.
-
-    A picture without a face has no target, so it passes through untouched. Used by one thread.
-    """
-
-    rests = False
-    """The people in a film speak, so its own mouths are not shown in silence."""
-
-    def __init__(
-        self, film: Film, model: MouthModel, finder: CropFinder, ends: Ends = "repeat"
-    ) -> None:
-        """Take over ``finder``. Raises MediaError for a film too long to play backwards."""
-        self._film, self._model, self._ends = film, model, ends
-        size = film.width * film.height * 3 * film.seconds * float(film.fps)
-        if ends == "bounce" and size > _MOST_BOUNCE_BYTES:
-            raise MediaError(
-                f"{film.path.name} is too long to play backwards ({film.seconds:.0f} s of"
-                f" {film.width}x{film.height}): use '--ends repeat', or shorten it"
+def _portrait(path: Path, options: FaceOptions) -> Avatar:
+    image = options.view.of(shrunk(read_picture(path), LONGEST_SIDE))
+    if options.box is None:
+        crop = _face_in(image, path.name, options.s3fd)
+    else:
+        top, bottom, left, right = options.box
+        if not (0 <= top < bottom <= image.shape[0] and 0 <= left < right <= image.shape[1]):
+            raise InputError(
+                f"--box {top} {bottom} {left} {right} does not lie in the picture, which is"
+                f" {image.shape[1]}x{image.shape[0]}: give top, bottom, left and right in pixels"
             )
-        self._compositor = make_compositor(model)
-        self._finder = finder
-        self._smoother = CropSmoother(float(film.fps))
-        self._pictures: Iterator[Image] | None = None
-        self.faceless = 0
-        """Pictures so far in which no face was found."""
+        crop = np.array([[right - left, 0, left], [0, bottom - top, top]], np.float32)
+    return Avatar.from_frames([image], [crop], name=path.stem)
 
-    def picture(self, index: int, fps: Fraction) -> Picture:  # noqa: ARG002
-        """Return the film's next picture at ``fps``, and where the mouth in it is."""
-        image = self._next(fps)
-        found = self._finder.step(image)
-        if found is None:
-            self.faceless += 1
-            self._smoother.reset()
-            return Picture(image, None, None)
-        crop = self._smoother.step(found)
-        features = self._model.face_features(
-            cut_crop(image, crop, self._model.manifest.face_size)[None]
+
+def _pose(avatar: Avatar, model: MouthModel, options: FaceOptions) -> Posed:
+    still = PreparedAvatar.prepare(avatar, model)
+    scene: Scene = still if options.still else LivingPicture.of(still, model)
+    return Posed(scene, avatar.width, avatar.height, options.fps or DEFAULT_FPS)
+
+
+def _face_in(image: Image, name: str, s3fd: Path | None) -> Float32:
+    with contextlib.closing(open_crop_finder(s3fd)) as finder:
+        crop = finder.step(image)
+    if crop is None:
+        raise FaceNotFound(
+            f"no face found in {name} ({image.shape[1]}x{image.shape[0]}): give a picture"
+            " where a face is seen from the front, well lit, and at least 50 pixels wide"
         )
-        return Picture(image, self._compositor.target(image, crop), features)
-
-    def close(self) -> None:
-        """Free the face networks."""
-        self._finder.close()
-
-    def _next(self, fps: Fraction) -> Image:
-        if self._pictures is None:
-            self._pictures = self._endless(fps)
-            self._smoother = CropSmoother(float(fps))
-        return next(self._pictures)
-
-    def _endless(self, fps: Fraction) -> Iterator[Image]:
-        """Yield the film's pictures, and then what ``ends`` says, for ever."""
-        kept: list[Image] = []
-        last: Image | None = None
-        for last in self._film.pictures(fps):
-            if self._ends == "bounce":
-                kept.append(last)
-            yield last
-        assert last is not None, "a film has at least one picture"
-        log.info("the film is shorter than the sound: %s", self._ends)
-        while self._ends == "hold":
-            yield last
-        while self._ends == "bounce":
-            yield from kept[-2:0:-1]
-            yield from kept
-        while True:
-            self._finder.reset()
-            self._smoother.reset()
-            yield from self._film.pictures(fps)
+    return crop
 
 
-def _avatar_stage(avatar: Avatar, model: MouthModel) -> Stage:
-    scene = PreparedAvatar.prepare(avatar, model)
-    fps = DEFAULT_FPS if len(avatar) == 1 else avatar.fps
-    return Stage(scene, avatar.width, avatar.height, fps)
+def _refuse_film_options(options: FaceOptions, what: str, *, views: bool) -> None:
+    asked = []
+    if options.cut != WHOLE:
+        asked.append("--from and --to")
+    if views and options.view != AS_IT_IS:
+        asked.append("--crop and --resize")
+    if views and options.box is not None:
+        asked.append("--box")
+    if asked:
+        raise InputError(f"{' and '.join(asked)} are for films, and the face is {what}: leave out")

@@ -1,5 +1,6 @@
 """A face and a sound to a film: the live engine, fed from files as fast as it goes."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -7,38 +8,23 @@ from fractions import Fraction
 from pathlib import Path
 
 from lipstream.errors import MediaError
-from lipstream.lips import LipSync, make_timing
 from lipstream.model import MouthModel
-from lipstream.types import AvFrame
-from lipstream_clients.faces_of import Ends, FilmScene, Stage, open_stage
-from lipstream_clients.media import (
-    FilmFormat,
-    FilmWriter,
-    SoundFile,
-    check_film_name,
-    playable_rate,
-)
+from lipstream.types import Image
+from lipstream_clients.dubbing.contact_sheet import check_sheet_name, write_sheet
+from lipstream_clients.dubbing.footage import Footage, Projector
+from lipstream_clients.dubbing.journal import PART_FRAMES, Journal, fingerprint
+from lipstream_clients.dubbing.label import check_label, labelled
+from lipstream_clients.dubbing.part_encoder import open_part
+from lipstream_clients.dubbing.production import Production, make_production, open_stage
+from lipstream_clients.dubbing.signing import check_signing, sign
+from lipstream_clients.dubbing.stages import Stage, rendered
+from lipstream_clients.media import check_film_name, join_parts
+from lipstream_clients.render_job import RenderJob
 
-_BLOCKS_A_SECOND = 10
+__all__ = ["RenderJob", "Rendered", "render", "render_frames"]
 
-
-@dataclass(frozen=True, slots=True)
-class RenderJob:
-    """What to render."""
-
-    face: Path
-    """Avatar pack, picture or film."""
-    sound: Path
-    output: Path
-    model: Path | None = None
-    """Model folder; None for the embedded one."""
-    backend: str = "auto"
-    fps: Fraction | None = None
-    """Frames a second; None for the film's or avatar's own, 25 for a picture."""
-    ends: Ends = "repeat"
-    """What follows a film that is shorter than the sound."""
-    s3fd: Path | None = None
-    """``s3fd.onnx`` to find faces with; None for the embedded face finder."""
+_NOT_SHOWN = {"output", "sheet", "certificate"}
+"""What a job names that its frames do not depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,53 +36,120 @@ class Rendered:
     seconds: float
     """Length of the sound."""
     faceless: int
-    """Frames in which no face was found, which passed through untouched."""
+    """Spoken frames in which no face was driven, which passed through untouched."""
+    resumed: int = 0
+    """Frames that an earlier run had made."""
 
 
 def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: None) -> Rendered:
-    """Render a film; ``on_progress`` is told the frames done and the frames in all.
+    """Render a film.
 
-    The film covers the sound to its last sample: a longer film is cut.
-    Raises LipstreamError; the output file is then not touched.
+    ``on_progress`` is told the steps done and the steps in all: one for each frame in which faces
+    are looked for, and one for each frame rendered. After Ctrl-C or a crash the same call goes on
+    where it was. Raises LipstreamError; the output file is then not touched and nothing is left.
     """
-    _check_output(job)
-    sound = SoundFile.open(job.sound)
-    rate = playable_rate(sound.rate)
+    _check(job)
     with ExitStack() as stack:
         model = stack.enter_context(MouthModel.open(job.model, backend=job.backend))
-        stage = open_stage(job.face, model, job.ends, job.s3fd)
-        if isinstance(stage.scene, FilmScene):
-            stack.callback(stage.scene.close)
-        fps = job.fps or stage.fps
-        frames_in_all = make_timing(model, rate, fps).frame_count(_samples_at(sound, rate))
-        shape = FilmFormat(stage.width, stage.height, fps, rate, stage.pixel_aspect)
-        done = 0
-        with FilmWriter(job.output, shape) as writer:
-            for frame in render_frames(stage, model, sound, fps):
-                writer.write(frame.image, frame.pcm)
-                done += 1
-                on_progress(done, frames_in_all)
-    faceless = stage.scene.faceless if isinstance(stage.scene, FilmScene) else 0
-    return Rendered(done, fps, float(sound.seconds), faceless)
+        production = make_production(job, model)
+        journal = stack.enter_context(_open_journal(production, model))
+        steps = _Steps(sum(map(len, production.spans)) + production.programme.frames, on_progress)
+        stage, faceless = open_stage(production, model, journal, steps.step)
+        resumed = _write_parts(production, stage, model, journal, steps)
+        _finish(production, journal)
+    programme = production.programme
+    seconds = programme.samples / programme.rate
+    return Rendered(programme.frames, programme.fps, seconds, faceless, resumed)
 
 
-def render_frames(
-    stage: Stage, model: MouthModel, sound: SoundFile, fps: Fraction
-) -> Iterator[AvFrame]:
-    """Yield every frame that the live engine makes of a whole sound, one at a time."""
-    rate = playable_rate(sound.rate)
-    lips = LipSync(model, stage.scene, make_timing(model, rate, fps))
-    for block in sound.blocks(rate, rate // _BLOCKS_A_SECOND):
-        yield from lips.stream(block)
-    yield from lips.flush()
+def render_frames(job: RenderJob, model: MouthModel, folder: Path) -> Iterator[Image]:
+    """Yield every frame of a job as it is before it is encoded; ``folder`` is for work files."""
+    production = make_production(job, model)
+    with Journal(folder / job.output.name, "frames", production.shape.part_suffix) as journal:
+        stage, _ = open_stage(production, model, journal, lambda: None)
+        yield from _frames(production, stage, model, 0)
 
 
-def _samples_at(sound: SoundFile, rate: int) -> int:
-    return -(-sound.samples * rate // sound.rate)
+class _Steps:
+    """Counts steps and tells them."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
+        self._done, self._total, self._tell = 0, total, tell
+
+    def step(self, count: int = 1) -> None:
+        self._done += count
+        self._tell(self._done, self._total)
 
 
-def _check_output(job: RenderJob) -> None:
+def _write_parts(
+    production: Production, stage: Stage, model: MouthModel, journal: Journal, steps: _Steps
+) -> int:
+    """Render the parts that are not there yet; return how many frames were."""
+    frames = production.programme.frames
+    first = min(frames, journal.parts_done() * PART_FRAMES)
+    if first:
+        steps.step(first)
+    images = _frames(production, stage, model, first)
+    for at in range(first, frames, PART_FRAMES):
+        with open_part(journal.part(at // PART_FRAMES), production.shape) as part:
+            for image in itertools.islice(images, PART_FRAMES):
+                part.write(image)
+                steps.step()
+    return first
+
+
+def _frames(production: Production, stage: Stage, model: MouthModel, first: int) -> Iterator[Image]:
+    text = production.job.label
+    images = rendered(stage, model, production.programme, first)
+    if text is None:
+        return images
+    spoken = [
+        stretch.passage is not None
+        for stretch in production.programme.stretches()
+        for _ in range(stretch.start, stretch.stop)
+    ]
+    return (
+        labelled(image, text) if spoken[frame] else image
+        for frame, image in enumerate(images, first)
+    )
+
+
+def _finish(production: Production, journal: Journal) -> None:
+    job, programme = production.job, production.programme
+    parts = [journal.part(k) for k in range(-(-programme.frames // PART_FRAMES))]
+    film = job.output
+    if job.certificate is not None:
+        film = journal.joined.with_suffix(job.output.suffix)
+    join_parts(parts, programme.fps, production.sound_track(), film)
+    if job.sheet is not None:
+        write_sheet(job.sheet, film, programme.frames, _before(production))
+    if job.certificate is not None:
+        sign(film, job.certificate, job.output)
+
+
+def _before(production: Production) -> Callable[[int], Image]:
+    face = production.face
+    if isinstance(face, Footage):
+        return Projector(face, production.job.ends).show
+    return lambda frame: face.scene.picture(frame, face.fps).image
+
+
+def _open_journal(production: Production, model: MouthModel) -> Journal:
+    job = production.job
+    settings = {name: getattr(job, name) for name in RenderJob.__slots__ if name not in _NOT_SHOWN}
+    files = [file for file in (*job.sources, job.s3fd, job.restore) if file and file.is_file()]
+    key = fingerprint([settings, model.manifest, production.shape, production.programme], files)
+    return Journal(job.output, key, production.shape.part_suffix)
+
+
+def _check(job: RenderJob) -> None:
     check_film_name(job.output)
-    for source in (job.face, job.sound):
+    for source in job.sources:
         if source.exists() and job.output.exists() and source.samefile(job.output):
             raise MediaError(f"{job.output} is also an input: choose another name with -o")
+    if job.label is not None:
+        check_label(job.label)
+    if job.sheet is not None:
+        check_sheet_name(job.sheet)
+    if job.certificate is not None:
+        check_signing(job.certificate, job.output)

@@ -13,6 +13,7 @@ from av.audio.resampler import AudioResampler
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError, InvalidDataError
+from numpy.typing import NDArray
 
 from lipstream.errors import MediaError
 from lipstream.types import Pcm
@@ -80,7 +81,8 @@ class SoundFile:
         """
         held = np.zeros(0, np.int16)
         left = -(-self.samples * rate // self.rate)
-        for piece in self._resampled(rate):
+        for mixed in self.resampled(rate, 1):
+            piece = mixed[:, 0]
             held = np.concatenate([held, piece[:left]])
             left -= min(left, len(piece))
             whole = len(held) - len(held) % samples
@@ -90,16 +92,27 @@ class SoundFile:
         if len(held):
             yield held.copy()
 
-    def _resampled(self, rate: int) -> Iterator[Pcm]:
-        resampler = AudioResampler(format="s16", layout="mono", rate=rate)
+    def resampled(self, rate: int, channels: int) -> Iterator[NDArray[np.int16]]:
+        """Yield the whole sound as (n, channels) int16 at ``rate``; ``channels`` is 1 or 2.
+
+        Beyond ``seconds`` there may be a few samples that an encoder added.
+        """
+        layout = "mono" if channels == 1 else "stereo"
+        resampler = AudioResampler(format="s16", layout=layout, rate=rate)
         with open_media(self.path) as container:
             stream = _checked_stream(container, self.path.name)
             for frame in _frames(container, stream, self.path.name):
                 frame.pts = None  # else a gap in the time stamps confuses the resampler
                 for out in resampler.resample(frame):
-                    yield np.asarray(out.to_ndarray()[0], np.int16)
+                    yield np.asarray(out.to_ndarray().reshape(-1, channels), np.int16)
         for out in resampler.resample(None):
-            yield np.asarray(out.to_ndarray()[0], np.int16)
+            yield np.asarray(out.to_ndarray().reshape(-1, channels), np.int16)
+
+
+def has_sound(path: Path) -> bool:
+    """Return whether a file has a sound track; raises MediaError when it cannot be opened."""
+    with open_media(path) as container:
+        return container.streams.best("audio") is not None
 
 
 def _checked_stream(container: InputContainer, name: str) -> av.AudioStream:

@@ -1,0 +1,190 @@
+"""From a job to all that is needed to render it: checked, before anything is written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from lipstream.errors import InputError
+from lipstream.lips import make_timing
+from lipstream.model import MouthModel
+from lipstream.timing import Timing
+from lipstream_clients.dubbing.casting import CastSettings, cast
+from lipstream_clients.dubbing.crowd import open_crowd
+from lipstream_clients.dubbing.footage import Footage
+from lipstream_clients.dubbing.journal import Journal
+from lipstream_clients.dubbing.programme import (
+    Clip,
+    Passage,
+    Programme,
+    SpokenClip,
+    ended_at,
+    plan,
+    spoken_spans,
+)
+from lipstream_clients.dubbing.restoring import Restorer
+from lipstream_clients.dubbing.sightings import Sightings, fixed_box, watch
+from lipstream_clients.dubbing.sound_track import OwnSound, sound_of
+from lipstream_clients.dubbing.stages import AvatarStage, FilmSet, FilmStage, Stage
+from lipstream_clients.faces_of import FaceOptions, Posed, open_face
+from lipstream_clients.media import (
+    Encoding,
+    FilmFormat,
+    SoundFile,
+    SoundTrack,
+    has_sound,
+    playable_rate,
+    settled,
+)
+from lipstream_clients.render_job import RenderJob
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """A job, looked through."""
+
+    job: RenderJob
+    face: Footage | Posed
+    programme: Programme
+    own: OwnSound
+    encoding: Encoding
+
+    @property
+    def shape(self) -> FilmFormat:
+        """Shape of the film to write."""
+        face, encoding = self.face, self.encoding
+        aspect = face.film.pixel_aspect if isinstance(face, Footage) else Fraction(1)
+        assert encoding.video is not None
+        return FilmFormat(
+            face.width, face.height, face.fps, aspect, encoding.video, encoding.quality
+        )
+
+    def sound_track(self) -> SoundTrack:
+        """Return the film's sound, to be walked through once."""
+        assert self.encoding.audio is not None
+        programme = self.programme
+        blocks = sound_of(programme, self.own)
+        copied = self.job.sound
+        return SoundTrack(programme.rate, programme.channels, self.encoding.audio, blocks, copied)
+
+    @property
+    def spans(self) -> list[range]:
+        """Frames of the footage in which faces have to be found."""
+        if not isinstance(self.face, Footage) or self.job.box is not None:
+            return []
+        if self.job.ends == "cut" or self.programme.frames <= self.face.count:
+            return spoken_spans(self.programme, self.face.count)
+        return [range(self.face.count)]
+
+
+def make_production(job: RenderJob, model: MouthModel) -> Production:
+    """Open and check all that a job names. Raises LipstreamError."""
+    encoding = settled(job.encoding, job.output)
+    assert encoding.audio is not None
+    spoken = _spoken(job)
+    options = FaceOptions(job.fps, job.face_cut, job.view, job.s3fd, job.box, job.still)
+    face = open_face(job.face, model, options)
+    own = _own_sound(job, face)
+    heard = [own.sound] if own.sound is not None else [one.clip.sound for one in spoken]
+    rate = playable_rate(heard[0].rate, encoding.audio)
+    sounds = heard + [one.clip.sound for one in spoken]
+    channels = min(2, max(sound.channels for sound in sounds))
+    timing = make_timing(model, rate, face.fps)
+    film_frames = face.count if isinstance(face, Footage) else None
+    passages, frames = _laid_out(job, spoken, timing, film_frames)
+    programme = Programme(face.fps, rate, channels, frames, tuple(passages))
+    _check_copy(job, encoding, programme)
+    return Production(job, face, programme, own, encoding)
+
+
+def open_stage(
+    production: Production,
+    model: MouthModel,
+    journal: Journal,
+    on_frame: Callable[[], None],
+) -> tuple[Stage, int]:
+    """Find the faces, and return the stage and the spoken frames in which nobody was found."""
+    job, face, programme = production.job, production.face, production.programme
+    restorer = None if job.restore is None else Restorer.open(job.restore, model.manifest)
+    if isinstance(face, Posed):
+        return AvatarStage(face.scene, model, face.fps, restorer), 0
+    sightings = _sightings(production, journal, on_frame)
+    settings = CastSettings(job.smooth, job.pads, faded=job.box is None)
+    rules = {passage.who for passage in programme.passages}
+    film = FilmSet(face, job.ends, {who: cast(sightings, who, face.fps, settings) for who in rules})
+    faceless = sum(
+        film.castings[passage.who].strength[face.at(frame, job.ends)] <= 0
+        for passage in programme.passages
+        for frame in range(passage.start, passage.stop)
+    )
+    return FilmStage(film, model, programme, restorer), int(faceless)
+
+
+def _sightings(production: Production, journal: Journal, on_frame: Callable[[], None]) -> Sightings:
+    job, face = production.job, production.face
+    assert isinstance(face, Footage)
+    if job.box is not None:
+        return fixed_box(job.box, face)
+    kept = journal.sightings()
+    if kept is not None:
+        for _ in range(sum(map(len, production.spans))):
+            on_frame()
+        return kept
+    crowd = open_crowd(job.s3fd)
+    try:
+        sightings = watch(face, crowd, production.spans, on_frame)
+    finally:
+        crowd.close()
+    journal.keep_sightings(sightings)
+    return sightings
+
+
+def _spoken(job: RenderJob) -> list[SpokenClip]:
+    if (job.sound is None) == (not job.segments):
+        raise InputError("give one sound for all of the film, or segments: not both, not neither")
+    if job.sound is not None:
+        return [SpokenClip(Clip.open(job.sound, job.sound_cut), who=job.who)]
+    return [
+        SpokenClip(Clip.open(one.sound, one.cut), one.at_s, one.until_s, one.who or job.who)
+        for one in job.segments
+    ]
+
+
+def _own_sound(job: RenderJob, face: Footage | Posed) -> OwnSound:
+    """Return what is heard between the clips: nothing where the film ends with its one clip."""
+    wanted = bool(job.segments) or job.keep
+    if not wanted or isinstance(face, Posed) or not has_sound(face.film.path):
+        return OwnSound(None)
+    skipped = Fraction(face.first) / face.fps - face.film.sound_start
+    return OwnSound(SoundFile.open(face.film.path), skipped)
+
+
+def _laid_out(
+    job: RenderJob, spoken: list[SpokenClip], timing: Timing, film_frames: int | None
+) -> tuple[list[Passage], int]:
+    """Return the passages and the frames of the whole film."""
+    passages = plan(spoken, timing, film_frames)
+    last = passages[-1].stop
+    if film_frames is None:
+        return passages, last
+    if job.segments:
+        if last > film_frames:
+            late = passages[-1].clip.sound.path.name
+            raise InputError(
+                f"{late} would be spoken until {float(last / timing.fps):.2f} s, but the film ends"
+                f" at {float(film_frames / timing.fps):.2f} s: begin earlier, or give 'until'"
+            )
+        return passages, film_frames
+    if last > film_frames and job.ends == "cut":
+        return ended_at(passages, film_frames, timing), film_frames
+    return passages, max(last, film_frames) if job.keep else last
+
+
+def _check_copy(job: RenderJob, encoding: Encoding, programme: Programme) -> None:
+    if encoding.audio != "copy":
+        return
+    whole = len(programme.passages) == 1 and programme.passages[0].clip.is_whole
+    if not whole or job.segments or job.keep or job.ends == "cut":
+        raise InputError(
+            "sound can be copied only when one whole file is the film's sound: leave out"
+            " '--audio copy', or the segments, cuts and kept parts"
+        )

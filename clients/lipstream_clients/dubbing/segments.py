@@ -1,0 +1,96 @@
+"""Segments as people write them: words on the command line, or a TOML file.
+
+``sound=a.wav,at=3,until=8`` and, in a file::
+
+    [[segment]]
+    sound = "a.wav"      # beside the TOML file, unless the path is absolute
+    at = 3               # seconds, or "1:03.5": when in the film
+    until = 8            # optional: when in the film the sound is cut off
+    from = 0.5           # optional: the part of the sound that is used
+    to = 4
+    who = "2"            # optional: largest, a number from the left, or a point "x,y"
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from lipstream.errors import InputError
+from lipstream_clients.dubbing.programme import Cut, Segment
+from lipstream_clients.dubbing.who import parse_who
+
+_KEYS = ("sound", "at", "until", "from", "to", "who")
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
+_WORD = re.compile(r",\s*(?=(?:" + "|".join(_KEYS) + r")\s*=)")
+"""A comma that begins another key: other commas belong to file names and points."""
+
+
+def parse_time(text: str) -> Fraction:
+    """Parse seconds, such as 63.5, or 1:03.5, or 1:00:03.5; raises InputError."""
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        raise InputError(f"'{text}' is no time: give seconds, such as 63.5, or 1:03.5")
+    hours, minutes, seconds = (Fraction(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def parse_segment(text: str) -> Segment:
+    """Parse ``sound=a.wav,at=3``; raises InputError."""
+    entry: dict[str, Any] = {}
+    for word in _WORD.split(text):
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(
+                f"segment '{text}': '{word}' is not key=value; write sound=a.wav,at=3 (keys:"
+                f" {', '.join(_KEYS)})"
+            )
+        entry[key.strip()] = value.strip()
+    return _segment(entry, Path(), f"segment '{text}'")
+
+
+def read_segments(path: Path) -> list[Segment]:
+    """Read a TOML file of segments; raises InputError that says which entry is wrong."""
+    try:
+        written = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read as TOML: {error}") from error
+    entries = written.get("segment")
+    unknown = set(written) - {"segment"}
+    if unknown or not isinstance(entries, list) or not entries:
+        raise InputError(
+            f"{path} should hold [[segment]] tables with the keys {', '.join(_KEYS)}; found"
+            f" {', '.join(sorted(written)) or 'nothing'}"
+        )
+    return [
+        _segment(entry, path.parent, f"{path}, segment {number}")
+        for number, entry in enumerate(entries, 1)
+    ]
+
+
+def _segment(entry: Mapping[str, Any], folder: Path, where: str) -> Segment:
+    unknown = ", ".join(sorted(set(entry) - set(_KEYS)))
+    if unknown:
+        raise InputError(f"{where}: unknown {unknown}; the keys are {', '.join(_KEYS)}")
+    if not entry.get("sound"):
+        raise InputError(f"{where}: it names no sound; write sound=a.wav")
+
+    def time(key: str) -> Fraction | None:
+        value = entry.get(key)
+        try:
+            return None if value is None else parse_time(str(value))
+        except InputError as error:
+            raise InputError(f"{where}, {key}: {error}") from None
+
+    who = entry.get("who")
+    return Segment(
+        folder / str(entry["sound"]),
+        time("at") or Fraction(0),
+        time("until"),
+        Cut(time("from") or Fraction(0), time("to")),
+        None if who is None else parse_who(str(who)),
+    )

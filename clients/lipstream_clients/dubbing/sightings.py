@@ -1,0 +1,114 @@
+"""Where faces were seen in a whole film: one row for each face in each frame."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.errors import InputError
+from lipstream.faces import cut_crop
+from lipstream.types import Array, Float32, Image
+from lipstream_clients.dubbing.crowd import Crowd, CutWatch, Seen
+from lipstream_clients.dubbing.footage import Footage
+
+_SIDE = 48
+UPPER, LOWER = (8, 8), (6, 4)
+"""Width and height of the two looks kept of a face, in tiles: upper half and lower half."""
+_ROW = np.dtype(
+    [
+        ("frame", np.int32),
+        ("track", np.int32),
+        ("crop", np.float32, (2, 3)),
+        ("size", np.float32),
+        ("turn", np.float32),
+        ("score", np.float32),
+        ("upper", np.uint8, (UPPER[1], UPPER[0], 3)),
+        ("lower", np.uint8, (LOWER[1], LOWER[0], 3)),
+    ]
+)
+
+
+class Sightings:
+    """Rows of what was seen, in order of frames. About 300 bytes a face and frame."""
+
+    def __init__(self, rows: Array, frames: int, cuts: frozenset[int] = frozenset({0})) -> None:
+        self.rows = rows
+        self.frames = frames
+        """Frames of the footage."""
+        self.cuts = cuts
+        """Frames that begin a shot."""
+
+    @property
+    def crops(self) -> Float32:
+        """(n, 2, 3) float32, a view."""
+        return np.asarray(self.rows["crop"], np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write the rows under a temporary name, then rename it. Raises OSError."""
+        temporary = path.with_name(f".{path.name}.part")
+        with temporary.open("wb") as opened:
+            np.savez(opened, rows=self.rows, cuts=np.array(sorted(self.cuts)), frames=self.frames)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote. Raises OSError, KeyError or ValueError."""
+        with np.load(path, allow_pickle=False) as stored:
+            cuts = frozenset(int(cut) for cut in stored["cuts"])
+            return cls(stored["rows"], int(stored["frames"]), cuts)
+
+
+def watch(
+    footage: Footage,
+    crowd: Crowd,
+    spans: Sequence[range],
+    on_frame: Callable[[], None] = lambda: None,
+) -> Sightings:
+    """Look for faces in some spans of the footage, in order of time."""
+    rows = np.zeros(1024, _ROW)
+    count = 0
+    cuts: set[int] = set()
+    for span in spans:
+        watch_cuts = CutWatch()
+        for frame, image in zip(span, footage.pictures(span.start), strict=False):
+            cut = watch_cuts.step(image)
+            cuts |= {frame} if cut else set()
+            for seen in crowd.step(image, cut=cut):
+                if count == len(rows):
+                    rows = np.concatenate([rows, np.zeros(len(rows), _ROW)])
+                rows[count] = _row(frame, image, seen)
+                count += 1
+            on_frame()
+    return Sightings(rows[:count].copy(), footage.count, frozenset(cuts))
+
+
+def fixed_box(box: tuple[int, int, int, int], footage: Footage) -> Sightings:
+    """Return the same face in every frame: a box of top, bottom, left and right in pixels."""
+    top, bottom, left, right = box
+    if not (0 <= top < bottom <= footage.height and 0 <= left < right <= footage.width):
+        raise InputError(
+            f"--box {top} {bottom} {left} {right} does not lie in the picture, which is"
+            f" {footage.width}x{footage.height}: give top, bottom, left and right in pixels"
+        )
+    rows = np.zeros(footage.count, _ROW)
+    rows["frame"] = np.arange(footage.count)
+    rows["crop"] = np.array([[right - left, 0, left], [0, bottom - top, top]], np.float32)
+    rows["size"], rows["score"] = bottom - top, 1.0
+    return Sightings(rows, footage.count)
+
+
+def _row(frame: int, image: Image, seen: Seen) -> Array:
+    look = cut_crop(image, seen.crop, _SIDE)
+    row = np.zeros((), _ROW)
+    row["frame"], row["track"], row["crop"] = frame, seen.track, seen.crop
+    row["size"], row["turn"], row["score"] = seen.size, seen.turn, seen.score
+    row["upper"] = _tiles(look[: _SIDE // 2], UPPER)
+    row["lower"] = _tiles(look[_SIDE // 2 :], LOWER)
+    return row
+
+
+def _tiles(image: Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,0 +1,210 @@
+"""What stands in front of the camera: a film with a cast, or an avatar. One picture a frame."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.faces import cut_crop
+from lipstream.lips import make_timing
+from lipstream.model import MouthModel
+from lipstream.pipeline import (
+    MouthRequest,
+    Picture,
+    Pipeline,
+    Scene,
+    make_compositor,
+    paint,
+    pieces,
+)
+from lipstream.types import Image
+from lipstream_clients.dubbing.casting import Casting
+from lipstream_clients.dubbing.footage import Ends, Footage, Projector
+from lipstream_clients.dubbing.paste import FilmPaste
+from lipstream_clients.dubbing.programme import Passage, Programme
+from lipstream_clients.dubbing.restoring import Restorer
+from lipstream_clients.dubbing.who import Who
+from lipstream_clients.media import SoundReader
+
+_BLOCKS_A_SECOND = 10
+_EDGE_FRAMES = 4
+"""Frames in which a mouth fades over from the film's own, and back, at the ends of a passage."""
+_NOTHING = Picture(np.zeros((0, 0, 3), np.uint8), None, None)
+
+
+class Stage(Protocol):
+    """Gives the pictures of a film, in rising order. Used by one thread."""
+
+    def plain(self, frame: int) -> Image:
+        """Return a frame that nobody speaks in, untouched."""
+        ...
+
+    def under(self, frame: int, passage: Passage) -> Picture:
+        """Return what a mouth is to be put into."""
+        ...
+
+    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Image:
+        """Return the picture with its mouth, and bring the pipeline past it."""
+        ...
+
+
+def rendered(
+    stage: Stage, model: MouthModel, programme: Programme, first: int = 0
+) -> Iterator[Image]:
+    """Yield the frames of a whole programme from ``first`` on."""
+    for stretch in programme.stretches():
+        if stretch.stop <= first:
+            continue
+        if stretch.passage is None:
+            for frame in range(max(first, stretch.start), stretch.stop):
+                yield stage.plain(frame)
+        else:
+            yield from _spoken(stage, model, programme, stretch.passage, first)
+
+
+def _spoken(
+    stage: Stage, model: MouthModel, programme: Programme, passage: Passage, first: int
+) -> Iterator[Image]:
+    """Yield the frames of one passage; what comes before ``first`` is heard, but not painted."""
+    skipped = max(0, first - passage.start)
+    scene = _PassageScene(stage, passage, skipped)
+    timing = make_timing(model, programme.rate, programme.fps)
+    pipeline = Pipeline(scene, timing, make_compositor(model))
+    requests = _requests(pipeline, passage, programme.rate)
+    for request in islice(requests, passage.stop - passage.start):
+        if request.index < skipped:
+            pipeline.skip(request)
+        else:
+            yield stage.finish(pipeline, request, passage)
+
+
+def _requests(pipeline: Pipeline, passage: Passage, rate: int) -> Iterator[MouthRequest]:
+    """Yield the requests of all frames that cover a passage's sound; each is to be completed."""
+    reader = SoundReader(passage.clip.sound, rate, 1)
+    reader.skip(int(passage.clip.start_s * rate)).wait(passage.wait)
+    for block in reader.blocks(passage.wait + passage.samples, rate // _BLOCKS_A_SECOND):
+        for piece in pieces(block[:, 0], rate):
+            pipeline.feed(piece)
+            while (request := pipeline.next_request()) is not None:
+                yield request
+    pipeline.flush()
+    while (request := pipeline.next_request()) is not None:
+        yield request
+
+
+@dataclass(frozen=True, slots=True)
+class _PassageScene:
+    """A stage as the pipeline of one passage sees it."""
+
+    stage: Stage
+    passage: Passage
+    skipped: int
+    """Frames at the start whose pictures nobody needs."""
+    rests: bool = True
+
+    def picture(self, index: int, fps: Fraction) -> Picture:  # noqa: ARG002
+        if index < self.skipped:
+            return _NOTHING
+        return self.stage.under(self.passage.start + index, self.passage)
+
+
+class AvatarStage:
+    """An avatar, or a picture that lives: its own mouth rests, and silence shows it."""
+
+    def __init__(
+        self, scene: Scene, model: MouthModel, fps: Fraction, restorer: Restorer | None = None
+    ) -> None:
+        self._scene, self._model, self._fps = scene, model, fps
+        self._restorer = restorer
+
+    def plain(self, frame: int) -> Image:
+        """Return the avatar in silence, new."""
+        return self._scene.picture(frame, self._fps).image.copy()
+
+    def under(self, frame: int, passage: Passage) -> Picture:  # noqa: ARG002
+        """Return the avatar's picture."""
+        return self._scene.picture(frame, self._fps)
+
+    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Image:  # noqa: ARG002
+        """Return the picture as the live engine makes it."""
+        frame = pipeline.complete(request, paint(self._model, request))
+        target = request.picture.target
+        if self._restorer is None or target is None or frame.openness <= 0:
+            return frame.image
+        return self._restorer.restored(frame.image, target, frame.openness)
+
+
+@dataclass(frozen=True, slots=True)
+class FilmSet:
+    """A film, and whom its passages are given to."""
+
+    footage: Footage
+    ends: Ends
+    castings: Mapping[Who, Casting]
+
+
+class FilmStage:
+    """A film in which people's own mouths move: they are driven where they are seen.
+
+    A frame without a face is the film's own, to the pixel.
+    """
+
+    def __init__(
+        self,
+        film: FilmSet,
+        model: MouthModel,
+        programme: Programme,
+        restorer: Restorer | None = None,
+    ) -> None:
+        self._film, self._model, self._programme = film, model, programme
+        self._projector = Projector(film.footage, film.ends)
+        self._paste = FilmPaste(model.manifest)
+        self._restorer = restorer
+
+    def plain(self, frame: int) -> Image:
+        """Return the film's picture, new."""
+        return self._projector.show(frame)
+
+    def under(self, frame: int, passage: Passage) -> Picture:
+        """Return the film's picture, and its mouth where one is to be driven."""
+        image = self._projector.show(frame)
+        if self._strength(frame, passage) <= 0.0:
+            return Picture(image, None, None)
+        crop = self._casting(passage).crops[self._film.footage.at(frame, self._film.ends)]
+        face = cut_crop(image, crop, self._model.manifest.face_size)
+        features = self._model.face_features(face[None])
+        return Picture(image, self._paste.target(image, crop), features)
+
+    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Image:
+        """Return the film's picture with the mouth pasted as far as it may be seen."""
+        image = self._finished(request, self._strength(passage.start + request.index, passage))
+        pipeline.skip(request)
+        return image
+
+    def _finished(self, request: MouthRequest, strength: float) -> Image:
+        picture = request.picture
+        mouth: NDArray[np.uint8] | None = paint(self._model, request)
+        if picture.target is None or mouth is None:
+            return picture.image
+        image = self._paste.paste(picture.target, mouth, strength)
+        if self._restorer is None:
+            return image
+        return self._restorer.restored(image, picture.target, strength)
+
+    def _casting(self, passage: Passage) -> Casting:
+        return self._film.castings[passage.who]
+
+    def _strength(self, frame: int, passage: Passage) -> float:
+        """Return how much of the mouth is seen in a frame."""
+        at = self._film.footage.at(frame, self._film.ends)
+        strength = float(self._casting(passage).strength[at])
+        inside = [strength]
+        if passage.start > 0:
+            inside.append((frame - passage.start + 1) / _EDGE_FRAMES)
+        if passage.stop < self._programme.frames:
+            inside.append((passage.stop - frame) / _EDGE_FRAMES)
+        return min(inside)

@@ -1,0 +1,135 @@
+"""Which codecs a film can be written with, and how well."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import av
+
+from lipstream.errors import MediaError
+
+VideoCodec = Literal["h264", "vp9", "av1", "prores"]
+Quality = Literal["low", "medium", "high"]
+AudioCodec = Literal["aac", "opus", "flac", "pcm", "copy"]
+"""``copy`` takes the packets of the sound file as they are."""
+
+SUFFIXES = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+}
+"""File endings that can be written -> FFmpeg's name of the format."""
+_HOLDS: dict[str, tuple[set[str], set[str]]] = {
+    "mp4": ({"h264", "vp9", "av1"}, {"aac", "opus", "flac", "copy"}),
+    "mov": ({"h264", "prores"}, {"aac", "pcm", "copy"}),
+    "matroska": (set(get_args(VideoCodec)), set(get_args(AudioCodec))),
+    "webm": ({"vp9", "av1"}, {"opus", "copy"}),
+}
+"""Format -> what of picture and sound players take in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One of FFmpeg's encoders and its settings."""
+
+    name: str
+    pixels: str
+    """FFmpeg's name of the pixel format."""
+    options: dict[str, str]
+    qualities: tuple[dict[str, str], dict[str, str], dict[str, str]]
+    """Settings for low, medium and high quality."""
+
+
+def _crf(*values: int) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    low, medium, high = ({"crf": str(value)} for value in values)
+    return low, medium, high
+
+
+_ENCODERS: dict[VideoCodec, tuple[Encoder, ...]] = {
+    "h264": (
+        Encoder("libx264", "yuv420p", {"preset": "veryfast"}, _crf(26, 18, 13)),
+        Encoder("mpeg4", "yuv420p", {}, ({"qscale": "8"}, {"qscale": "3"}, {"qscale": "1"})),
+    ),
+    "vp9": (
+        Encoder(
+            "libvpx-vp9",
+            "yuv420p",
+            {"b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"},
+            _crf(38, 28, 18),
+        ),
+    ),
+    "av1": (
+        Encoder("libsvtav1", "yuv420p", {"preset": "9"}, _crf(42, 30, 20)),
+        Encoder("libaom-av1", "yuv420p", {"cpu-used": "8", "b": "0"}, _crf(42, 30, 20)),
+    ),
+    "prores": (
+        Encoder(
+            "prores_ks",
+            "yuv422p10le",
+            {"vendor": "apl0"},
+            ({"profile": "1"}, {"profile": "2"}, {"profile": "3"}),
+        ),
+    ),
+}
+"""The first that FFmpeg was built with is taken."""
+_FOR_SOUND = {"aac": "aac", "opus": "libopus", "flac": "flac", "pcm": "pcm_s16le"}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a film is written; None leaves the choice to the file's ending."""
+
+    video: VideoCodec | None = None
+    audio: AudioCodec | None = None
+    quality: Quality = "medium"
+
+
+BY_NAME = Encoding()
+"""All as the file's ending says."""
+
+
+def check_film_name(path: Path) -> str:
+    """Return FFmpeg's name of the format to write; raises MediaError for a place or name unfit."""
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        endings = ", ".join(SUFFIXES)
+        raise MediaError(f"cannot write {path.name}: its name must end in one of {endings}")
+    if not path.parent.is_dir():
+        raise MediaError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    return kind
+
+
+def settled(encoding: Encoding, path: Path) -> Encoding:
+    """Fill in what the file's ending decides; raises MediaError for what it cannot hold."""
+    kind = check_film_name(path)
+    web = kind == "webm"
+    video = encoding.video or ("vp9" if web else "h264")
+    pcm = video == "prores" and kind == "mov"
+    audio = encoding.audio or ("opus" if web else "pcm" if pcm else "aac")
+    holds_video, holds_audio = _HOLDS[kind]
+    for what, wanted, fits in (("codec", video, holds_video), ("audio", audio, holds_audio)):
+        if wanted not in fits:
+            others = " or ".join(sorted(fits))
+            raise MediaError(
+                f"players do not take {wanted} in {path.suffix} files: give --{what} {others},"
+                " or another ending, such as .mkv, which holds them all"
+            )
+    return Encoding(video, audio, encoding.quality)
+
+
+def video_encoder(codec: VideoCodec) -> Encoder:
+    """Return the encoder to use; raises MediaError when FFmpeg was built without any."""
+    for encoder in _ENCODERS[codec]:
+        if encoder.name in av.codecs_available:
+            return encoder
+    raise MediaError(f"this FFmpeg has no encoder for {codec}: choose another --codec, as h264")
+
+
+def audio_encoder(codec: AudioCodec) -> str:
+    """Return FFmpeg's name of the encoder for sound; raises MediaError when it is not there."""
+    name = _FOR_SOUND[codec]
+    if name not in av.codecs_available:
+        raise MediaError(f"this FFmpeg has no encoder for {codec}: choose another --audio, as aac")
+    return name

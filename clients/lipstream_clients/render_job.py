@@ -1,0 +1,64 @@
+"""What ``lipstream render`` is asked to do."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from lipstream_clients.dubbing.footage import AS_IT_IS, Ends, View
+from lipstream_clients.dubbing.programme import WHOLE, Cut, Segment
+from lipstream_clients.dubbing.signing import Certificate
+from lipstream_clients.dubbing.who import LARGEST, Who
+from lipstream_clients.media import BY_NAME, Encoding
+
+
+@dataclass(frozen=True, slots=True)
+class RenderJob:
+    """What to render. A sound for all of the film, or segments; the rest has defaults."""
+
+    face: Path
+    """Avatar pack, picture or film."""
+    sound: Path | None
+    """What is said; None when ``segments`` say it."""
+    output: Path
+    model: Path | None = None
+    """Model folder; None for the embedded one."""
+    backend: str = "auto"
+    fps: Fraction | None = None
+    """Frames a second; None for the film's or avatar's own, 25 for a picture."""
+    ends: Ends = "repeat"
+    """What follows a film that is shorter than the sound."""
+    s3fd: Path | None = None
+    """``s3fd.onnx`` to find faces with; None for the embedded face finder."""
+    segments: tuple[Segment, ...] = ()
+    """Pieces of sound and when they are spoken; the rest of the film is kept as it is."""
+    keep: bool = False
+    """Whether a film longer than the sound goes on to its end, as it is; else it is cut."""
+    face_cut: Cut = WHOLE
+    """The part of the film that is used."""
+    sound_cut: Cut = WHOLE
+    """The part of the sound that is used."""
+    view: View = AS_IT_IS
+    who: Who = LARGEST
+    box: tuple[int, int, int, int] | None = None
+    """Top, bottom, left and right of the face in pixels, in place of finding it."""
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Pixels added to the face above, below, left and right."""
+    smooth: bool = True
+    """Whether the place of the face is smoothed over time."""
+    still: bool = False
+    """Whether a picture stays still where it would breathe, blink and move a little."""
+    encoding: Encoding = BY_NAME
+    restore: Path | None = None
+    """ONNX of a face restoration network of GFPGAN's kind."""
+    label: str | None = None
+    """Text shown in the pictures; None for none."""
+    sheet: Path | None = None
+    """Picture to write with frames before and after, side by side."""
+    certificate: Certificate | None = None
+    """What to sign the film with."""
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """All files that are read as media."""
+        sounds = [self.sound] if self.sound is not None else []
+        return tuple(dict.fromkeys([self.face, *sounds, *(one.sound for one in self.segments)]))
