@@ -1,0 +1,184 @@
+"""The head that all synthetic people share: one mesh of skin, eyes, teeth, tongue and lashes.
+
+A person is a shape of the base mesh; one sparse product poses the fine mesh. Vertices are in
+decimetres, x to the person's left, y up, z forward.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from lipstream.types import Float32
+from lipstream_models.portrait.mesh import Part, refine
+from lipstream_models.portrait.props import Prop, grid_quads, teeth
+from lipstream_models.portrait.skin import ramp, read_mask
+from lipstream_models.portrait.source import UNITS, Float, HeadSource, Index
+
+SKIN, EYE, TOOTH, TONGUE, LASH, HAIR, CLOTH = range(7)
+"""Materials of vertices."""
+
+UPPER_LIP, LOWER_LIP = 474, 493
+"""Base vertices of the inner lips on the middle plane: their distance is the opening."""
+_RIMA = (0.0, 6.60, 1.50)
+"""Where the lips meet, on the base head."""
+_LEVELS = {"skin": 2, "tongue": 1, "lash": 1}
+_POLAR = np.array(
+    [0.01, 0.09, 0.15, 0.18, 0.24, 0.30, 0.36, 0.41, 0.45, 0.49, 0.53, 0.6, 0.75, 0.95, 1.2, 1.5]
+)
+"""Rings of an eyeball, radians from its front; the iris ends at 0.47."""
+_RING = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Eyeball:
+    """One eye's mesh, carried along by the helper vertices that it replaces."""
+
+    prop: Prop
+    polar: Float
+    """(n,) radians from the front of each vertex."""
+    angle: Float
+    """(n,) radians round the iris."""
+
+
+class Anatomy:
+    """The fine mesh of a head and how it follows the base mesh. Shared, never written to."""
+
+    def __init__(self, source: HeadSource) -> None:
+        self.source, base = source, source.base
+        self.unit_names = unit_names(source)
+        self.skin = refine(base, _visible_faces(source), _LEVELS["skin"])
+        self.places = self.skin.place(base.vertices)
+        self.lips = read_mask(source.mask("lips"), self.skin.texture, 2.0)
+        self.inside = read_mask(source.mask("inside-mouth"), self.skin.texture, 3.0)
+        tongue = refine(base, base.groups["helper-tongue"], _LEVELS["tongue"])
+        lashes = [f for name, f in base.groups.items() if "eyelashes" in name]
+        lash = refine(base, np.concatenate(lashes), _LEVELS["lash"])
+        self._tongue_count = tongue.matrix.shape[0]
+        self.eyes = [_eyeball(source, name) for name in ("helper-l-eye", "helper-r-eye")]
+        self.teeth = teeth(base)
+        self._assemble([self.skin, tongue, lash])
+
+    def _assemble(self, parts: list[Part]) -> None:
+        props = [eye.prop for eye in self.eyes] + self.teeth
+        self._matrix = sp.vstack([part.matrix for part in parts]).tocsr().astype(np.float32)
+        counts = [part.matrix.shape[0] for part in parts] + [len(p.vertices) for p in props]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        quads = [part.quads for part in parts] + [prop.quads for prop in props]
+        self.triangles = triangulate(
+            np.concatenate([q + s for q, s in zip(quads, starts, strict=False)])
+        )
+        kinds = [SKIN, TONGUE, LASH, EYE, EYE, TOOTH, TOOTH]
+        self.materials = np.repeat(np.array(kinds, np.uint8), counts)
+        self.starts = starts
+        rest = self.source.base.vertices
+        self._carried = [_Carried.of(prop, rest) for prop in props]
+
+    @property
+    def count(self) -> int:
+        """The number of vertices."""
+        return int(self.starts[-1])
+
+    @cached_property
+    def body_vertices(self) -> Index:
+        """Base vertices of the visible skin."""
+        return np.unique(self.source.base.quads[_visible_faces(self.source)])
+
+    def part(self, number: int) -> slice:
+        """Return where a part's vertices are: skin, tongue, lashes, two eyes, two rows of teeth."""
+        return slice(int(self.starts[number]), int(self.starts[number + 1]))
+
+    def pose(self, shape: Float, units: Mapping[str, float]) -> "Posed":
+        """Return the fine mesh of a person (V, 3) with face units applied."""
+        moved = self.source.pose(shape, units)
+        points = np.empty((self.count, 3), np.float32)
+        fine = self._matrix @ moved.astype(np.float32)
+        points[: len(fine)] = fine
+        tongue = points[self.part(1)]
+        _flatten(tongue)
+        for number, carried in enumerate(self._carried):
+            points[self.part(3 + number)] = carried.place(moved)
+        gap = float(moved[UPPER_LIP, 1] - moved[LOWER_LIP, 1])
+        front = float(max(moved[UPPER_LIP, 2], moved[LOWER_LIP, 2]))
+        return Posed(points, max(gap, 0.0), front)
+
+
+@dataclass(frozen=True, slots=True)
+class Posed:
+    """A head in one pose."""
+
+    points: Float32
+    """(N, 3) dm."""
+    gap: float
+    """Opening between the inner lips, dm."""
+    lip_front: float
+    """z of the inner lips, dm."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """A rigid-ish prop that follows the affine motion of helper vertices."""
+
+    anchor: Index
+    solve: Float
+    """(4, A): affine motion from the anchors' places."""
+    vertices: Float
+    """(n, 4) homogeneous."""
+
+    @classmethod
+    def of(cls, prop: Prop, rest: Float) -> "_Carried":
+        anchors = np.column_stack([rest[prop.anchor], np.ones(len(prop.anchor))])
+        vertices = np.column_stack([prop.vertices, np.ones(len(prop.vertices))])
+        return cls(prop.anchor, np.linalg.pinv(anchors), vertices)
+
+    def place(self, moved: Float) -> Float:
+        return np.asarray(self.vertices @ (self.solve @ moved[self.anchor]))
+
+
+def unit_names(source: HeadSource) -> tuple[str, ...]:
+    """Return the names of all face units, in the order of unit vectors."""
+    return tuple(sorted(path.stem for path in (source.root / UNITS).glob("*.target")))
+
+
+def triangulate(quads: Index) -> NDArray[np.int32]:
+    """Return the (T, 3) triangles of (F, 4) quads."""
+    both = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    proper = (both[:, 0] != both[:, 1]) & (both[:, 1] != both[:, 2]) & (both[:, 0] != both[:, 2])
+    return np.ascontiguousarray(both[proper], np.int32)
+
+
+def _visible_faces(source: HeadSource) -> Index:
+    """Return the faces of head and neck that a camera in front can see, the mouth included."""
+    base = source.base
+    faces = base.groups["body"]
+    corners = base.vertices[base.quads[faces]]
+    above = corners[..., 1].min(1) > 5.0
+    seen = (corners[..., 2].max(1) > -0.25) & (np.abs(corners[..., 0]).max(1) < 2.0)
+    return cast(Index, faces[above & seen])
+
+
+def _flatten(tongue: Float32) -> None:
+    """Lower the tongue in place and set it back: as shipped it fills the mouth."""
+    floor, middle = tongue[:, 1].min(), tongue[:, 0].mean()
+    tongue[:, 1] = floor + (tongue[:, 1] - floor) * 0.72 - 0.015
+    tongue[:, 2] -= 0.07
+    tongue[:, 0] = middle + (tongue[:, 0] - middle) * 1.05
+
+
+def _eyeball(source: HeadSource, name: str) -> Eyeball:
+    anchor = source.base.group_vertices(name)
+    points = source.base.vertices[anchor]
+    centre = (points.max(0) + points.min(0)) / 2
+    radius = float(np.linalg.norm(points - centre, axis=1).mean())
+    turn = np.linspace(0, 2 * np.pi, _RING, endpoint=False)
+    p, a = (grid.ravel() for grid in np.meshgrid(_POLAR, turn, indexing="ij"))
+    ball = np.stack([np.sin(p) * np.cos(a), np.sin(p) * np.sin(a), np.cos(p)], -1)
+    bulge = radius * (1 + 0.035 * ramp(0.62, 0.1, p))
+    vertices = centre + ball * bulge[:, None]
+    quads = grid_quads(len(_POLAR), _RING, wrap=True)
+    prop = Prop(name, vertices, quads[:, ::-1], np.zeros((len(vertices), 4)), anchor)
+    return Eyeball(prop, p, a)
