@@ -33,10 +33,9 @@ class SyncExpert(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.see = nn.Sequential(
-            _block(4, 32),  # 24 x 48
-            _block(32, 48, 2),  # 12 x 24
-            _block(48, 64),
-            _block(64, 96, 2),  # 6 x 12
+            _block(4, 32, 2),  # 12 x 24
+            _block(32, 48),
+            _block(48, 96, 2),  # 6 x 12
             _block(96, 96, 2),  # 3 x 6
             nn.Flatten(),
             nn.Linear(96 * 18, 128),
