@@ -12,9 +12,10 @@ from typing import cast
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from lipstream.types import Float32
-from lipstream_models.portrait.mesh import Part, refine
+from lipstream_models.portrait.mesh import Part, refine, select
 from lipstream_models.portrait.props import Prop, grid_quads, teeth
 from lipstream_models.portrait.skin import ramp, read_mask
 from lipstream_models.portrait.source import UNITS, Float, HeadSource, Index
@@ -26,7 +27,6 @@ UPPER_LIP, LOWER_LIP = 474, 493
 """Base vertices of the inner lips on the middle plane: their distance is the opening."""
 _RIMA = (0.0, 6.60, 1.50)
 """Where the lips meet, on the base head."""
-_LEVELS = {"skin": 2, "tongue": 1, "lash": 1}
 _POLAR = np.array(
     [0.01, 0.09, 0.15, 0.18, 0.24, 0.30, 0.36, 0.41, 0.45, 0.49, 0.53, 0.6, 0.75, 0.95, 1.2, 1.5]
 )
@@ -51,13 +51,16 @@ class Anatomy:
     def __init__(self, source: HeadSource) -> None:
         self.source, base = source, source.base
         self.unit_names = unit_names(source)
-        self.skin = refine(base, _visible_faces(source), _LEVELS["skin"])
+        self.skin = _skin(source)
+        self.whole = refine(base, _visible_faces(source), 1)
         self.places = self.skin.place(base.vertices)
+        whole = cKDTree(self.whole.place(base.vertices))
+        self.nearest: Index = np.asarray(whole.query(self.places)[1], np.int64)
         self.lips = read_mask(source.mask("lips"), self.skin.texture, 2.0)
         self.inside = read_mask(source.mask("inside-mouth"), self.skin.texture, 3.0)
-        tongue = refine(base, base.groups["helper-tongue"], _LEVELS["tongue"])
-        lashes = [f for name, f in base.groups.items() if "eyelashes" in name]
-        lash = refine(base, np.concatenate(lashes), _LEVELS["lash"])
+        tongue = refine(base, base.groups["helper-tongue"], 1)
+        lashes = [f for name, f in base.groups.items() if "eyelashes-2" in name]  # the upper ones
+        lash = refine(base, np.concatenate(lashes), 1)
         self._tongue_count = tongue.matrix.shape[0]
         self.eyes = [_eyeball(source, name) for name in ("helper-l-eye", "helper-r-eye")]
         self.teeth = teeth(base)
@@ -68,7 +71,7 @@ class Anatomy:
         self._matrix = sp.vstack([part.matrix for part in parts]).tocsr().astype(np.float32)
         counts = [part.matrix.shape[0] for part in parts] + [len(p.vertices) for p in props]
         starts = np.concatenate([[0], np.cumsum(counts)])
-        quads = [part.quads for part in parts] + [prop.quads for prop in props]
+        quads = [part.quads for part in parts] + [_front(prop) for prop in props]
         self.triangles = triangulate(
             np.concatenate([q + s for q, s in zip(quads, starts, strict=False)])
         )
@@ -156,9 +159,54 @@ def _visible_faces(source: HeadSource) -> Index:
     base = source.base
     faces = base.groups["body"]
     corners = base.vertices[base.quads[faces]]
-    above = corners[..., 1].min(1) > 5.0
-    seen = (corners[..., 2].max(1) > -0.25) & (np.abs(corners[..., 0]).max(1) < 2.0)
+    above = corners[..., 1].min(1) > 5.2
+    seen = (corners[..., 2].max(1) > -0.15) & (np.abs(corners[..., 0]).max(1) < 1.9)
     return cast(Index, faces[above & seen])
+
+
+def _skin(source: HeadSource) -> Part:
+    """Refine the skin twice where it is painted in detail, elsewhere once.
+
+    Both parts overlap by a ring of faces, so no crack opens between them.
+    """
+    base, faces = source.base, _visible_faces(source)
+    finer = _detailed(base.vertices[base.quads[faces]].mean(1))
+    rim = np.isin(base.quads[faces], base.quads[faces[~finer]]).any(1)
+    chosen = []
+    for levels, kept in ((2, finer), (1, ~finer | rim)):
+        part = refine(base, faces, levels)
+        used, quads = select(part.quads, np.flatnonzero(np.repeat(kept, 4**levels)))
+        chosen.append(Part(part.matrix[used], quads, part.texture[used]))
+    fine, coarse = chosen
+    return Part(
+        sp.vstack([fine.matrix, coarse.matrix]).tocsr(),
+        np.concatenate([fine.quads, coarse.quads + fine.matrix.shape[0]]),
+        np.concatenate([fine.texture, coarse.texture]),
+    )
+
+
+def _detailed(middles: Float) -> NDArray[np.bool_]:
+    """Tell which faces lie on the front of the face, and not where the mesh is dense anyway."""
+    x, y, z = np.abs(middles[:, 0]), middles[:, 1], middles[:, 2]
+    front = (z > 0.7) & (x < 0.75) & (y > 6.05) & (y < 7.75)
+    eyes = np.hypot(x - 0.308, y - 7.284) < 0.19
+    mouth = (z < 1.45) & (np.hypot(x / 0.33, (y - 6.6) / 0.25) < 1)
+    return np.asarray(front & ~eyes & ~mouth)
+
+
+def _front(prop: Prop) -> Index:
+    """Return the quads of a prop that can face the camera."""
+    a, b, c, d = (prop.vertices[prop.quads[:, k]] for k in range(4))
+    middle = (a + b + c + d) / 4
+    ahead = np.abs(np.cross(c - a, d - b)[:, 2]) > 0  # flat ones never show
+    half = len(prop.vertices) > 1000  # rows of teeth: their backs are hidden
+    return cast(Index, prop.quads[ahead & ((middle[:, 2] > _tooth_back(middle)) | (not half))])
+
+
+def _tooth_back(middle: Float) -> Float:
+    """Return z of the middle of the arch of teeth at (n, 3) places, less a little."""
+    across = np.clip(np.abs(middle[:, 0]) / 0.285, 0, 1)
+    return np.asarray(0.98 + 0.46 * np.sqrt(1 - across**2) ** 0.9 - 0.035)
 
 
 def _flatten(tongue: Float32) -> None:

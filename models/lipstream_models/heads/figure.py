@@ -47,7 +47,8 @@ class Figure:
         self.shape = anatomy.source.shape(person.identity)
         self.rest_units = dict(person.habits) | {"mouthClose": self._seal()}
         rest = anatomy.pose(self.shape, self.rest_units)
-        self._coat = coat(anatomy, person, rest.points)
+        resting = anatomy.source.pose(self.shape, self.rest_units)
+        self._coat = coat(anatomy, person, resting)
         skin = anatomy.part(0)
         outward = vertex_normals(rest.points, anatomy.triangles)[skin]
         self._lift = outward * self._coat.stand_off[:, None]

@@ -120,6 +120,8 @@ class Wear:
     """How far the hair comes down over the brow, dm."""
     colour: Colour
     """Of the cloth."""
+    neckline: float
+    """How far the shirt leaves the neck free in front, dm."""
     glasses: bool
 
 
@@ -263,6 +265,7 @@ def _wear(rng: np.random.Generator, identity: Identity) -> Wear:
         thickness=float(rng.uniform(0.03, 0.25)),
         fringe=float(max(0.0, rng.normal(0.0, 0.18))),
         colour=_colour(np.clip(cloth, 0.01, 0.85)),
+        neckline=float(rng.uniform(0.05, 0.75)),
         glasses=bool(rng.random() < 0.15),
     )
 

@@ -28,13 +28,13 @@ class Coat:
     """(N skin,) how far hair lifts the surface along its normal, dm."""
 
 
-def coat(anatomy: Anatomy, person: Person, rest: Float32) -> Coat:
-    """Paint a person; ``rest`` is the (N, 3) fine mesh of the resting face."""
+def coat(anatomy: Anatomy, person: Person, rest: Float) -> Coat:
+    """Paint a person; ``rest`` is the (V, 3) base mesh of the resting face."""
     colours = np.zeros((anatomy.count, 5), np.float32)
     colours[:, 4] = 1.0
-    skin_points = rest[anatomy.part(0)].astype(np.float64)
     colours[anatomy.part(0), :4] = _skin(anatomy, person)
-    colours[anatomy.part(0), 4] = open_sky(skin_points, anatomy.skin.quads)
+    whole = anatomy.whole
+    colours[anatomy.part(0), 4] = open_sky(whole.place(rest), whole.quads)[anatomy.nearest]
     colours[anatomy.part(1), :4] = (*TONGUE_COLOUR, 0.7)
     colours[anatomy.part(2), :4] = (*LASH_COLOUR, 0.1)
     for number, eye in enumerate(anatomy.eyes):
@@ -54,11 +54,11 @@ def open_sky(points: Float, quads: np.ndarray) -> Float:
     """Return (N,) 0 to 1: less in hollows, by how far a vertex lies below its surroundings."""
     matrix, around = smoothing(quads, len(points)), points
     outward, hollow = normals(points, quads), np.zeros(len(points))
-    for reach in (3, 9, 24):
+    for reach in (2, 5, 12):
         for _ in range(reach):
             around = matrix @ around
         below = ((around - points) * outward).sum(1)
-        hollow = np.maximum(hollow, below / (0.012 + 0.0022 * reach))
+        hollow = np.maximum(hollow, below / (0.012 + 0.0044 * reach))
     return np.asarray(np.clip(1.04 - 0.65 * np.clip(hollow, 0, 1.3), 0.18, 1.0))
 
 
@@ -79,6 +79,9 @@ def _skin(anatomy: Anatomy, person: Person) -> Float:
     _lay(colours, _brows(places, face, rng), face.brow)
     liner = _lid_rim(places) * face.eye_liner
     _lay(colours, np.clip(liner, 0, 1), (0.02, 0.016, 0.015))
+    front = (1 + np.cos(np.arctan2(places[:, 0], places[:, 2] - 0.2))) / 2
+    _lay(colours, ramp(0.0, -0.02, places[:, 1] - 5.98 + person.wear.neckline * front**1.2),
+         person.wear.colour)  # fmt: skip
     _lay(colours, beard_cover(places, person.beard, rng) * outside, face.hair)
     if person.wear.style != "bald":
         cover = scalp_cover(places, person)
@@ -162,11 +165,12 @@ def beard_cover(places: Float, beard: Beard, rng: np.random.Generator) -> Float:
     grown = np.maximum.reduce(
         [moustache * beard.moustache, chin * beard.chin, cheeks * beard.cheeks]
     )
-    clumps = 0.5 + 0.5 * waves(places * [1, 0.6, 1], 55.0, 23, 4)
-    hairs = ramp(0.15, 0.75, 0.55 * clumps + 0.6 * rng.random(len(places)))
+    clumps = 0.5 + 0.5 * waves(places * [1, 0.45, 1], 80.0, 23, 4)
+    hairs = ramp(0.0, 0.8, 0.4 * clumps + 0.6 * rng.random(len(places)))
     shadow = np.maximum.reduce([moustache, chin, cheeks]) * beard.stubble
     speckle = 0.5 + 0.9 * rng.random(len(places))
-    return np.asarray(np.clip(np.maximum(grown * (0.45 + 0.55 * hairs), 0.62 * shadow * speckle), 0, 0.97))
+    full = grown * (0.62 + 0.38 * hairs)
+    return np.asarray(np.clip(np.maximum(full, 0.62 * shadow * speckle), 0, 0.97))
 
 
 def beard_regions(places: Float) -> tuple[Float, Float, Float]:
@@ -180,8 +184,8 @@ def beard_regions(places: Float) -> tuple[Float, Float, Float]:
     goatee = ramp(6.60, 6.53, y + ragged) * ramp(0.36, 0.26, x + ragged) * ramp(0.6, 1.0, z)
     goatee *= 1 - 0.8 * blob(places, (0.22, 6.50, 1.45), (0.10, 0.05, 0.3))
     edge = np.interp(x, [0.28, 0.42, 0.62, 0.74, 0.9], [6.50, 6.60, 6.78, 7.15, 7.3])
-    cheeks = ramp(0.06, -0.03, y - edge + ragged) * ramp(0.15, 0.4, z) * ramp(0.2, 0.3, x)
-    under = ramp(5.75, 6.05, y)
+    cheeks = ramp(0.06, -0.03, y - edge + ragged) * ramp(0.42, 0.55, z) * ramp(0.2, 0.3, x)
+    under = ramp(5.92, 6.14, y + 0.12 * (z - 1.2))
     jaw = np.maximum(cheeks, ramp(6.36, 6.28, y + ragged) * ramp(0.3, 0.5, z))
     return moustache, goatee * under, jaw * under
 

@@ -108,16 +108,17 @@ def vertex_normals(points, triangles):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True)
-def _lit(points, soft, light, shadow, shadow_map, size):  # type: ignore[no-untyped-def]
-    """Share of the key light that reaches a point: 3 x 3 look-ups in its depth map."""
-    u, v, w = points[0], points[1], points[2]
-    x, y = int(np.floor(u)), int(np.floor(v))
+def _lit(point, bias, dark, shadow_map, size):  # type: ignore[no-untyped-def]
+    """Share of the key light that reaches a point: softened look-ups in its depth map."""
+    x, y = int(np.floor(point[0] - 0.5)), int(np.floor(point[1] - 0.5))
+    fx, fy = point[0] - 0.5 - x, point[1] - 0.5 - y
     seen = 0.0
-    for dy in range(-1, 2):
-        for dx in range(-1, 2):
+    for dy in range(2):
+        for dx in range(2):
             xx, yy = min(max(x + dx, 0), size - 1), min(max(y + dy, 0), size - 1)
-            seen += 1.0 if shadow_map[yy, xx] > w - soft else 0.0
-    return 1.0 - shadow * (1.0 - seen / 9.0)
+            weight = (fx if dx else 1.0 - fx) * (fy if dy else 1.0 - fy)
+            seen += weight * min(1.0, max(0.0, (shadow_map[yy, xx] - point[2] + bias) / bias))
+    return 1.0 - dark * (1.0 - seen)
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -158,18 +159,24 @@ def shade(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             key = normal[0] * lights[0, 0] + normal[1] * lights[0, 1] + normal[2] * lights[0, 2]
             fill = normal[0] * lights[2, 0] + normal[1] * lights[2, 1] + normal[2] * lights[2, 2]
-            fill = (0.5 + 0.5 * fill) ** 2
+            fill = (0.5 + 0.5 * fill) * (0.5 + 0.5 * fill)
             up = 0.5 + 0.5 * normal[1]
             open_sky = colour[4]
-            reach = _lit(place, lights[6, 1], lights, lights[6, 0], shadow_map, size)
+            reach = _lit(place, lights[6, 1], lights[6, 0], shadow_map, size)
             hx, hy, hz = lights[0, 0], lights[0, 1], lights[0, 2] + 1.0
             half = 1.0 / np.sqrt(hx * hx + hy * hy + hz * hz)
             facing = max(0.0, (normal[0] * hx + normal[1] * hy + normal[2] * hz) * half)
-            shine = facing**power * colour[3] * gloss_share * open_sky * reach
-            rim = (0.03 + 0.97 * (1.0 - max(0.0, normal[2])) ** 5) * colour[3] * gloss_share * 0.5
+            gloss = colour[3] * gloss_share
+            shine = 0.0
+            if facing > 0.6 and gloss > 0.01:
+                shine = np.exp(power * np.log(facing)) * gloss * open_sky * reach
+            turned = 1.0 - max(0.0, normal[2])
+            turned2 = turned * turned
+            rim = (0.03 + 0.97 * turned2 * turned2 * turned) * gloss * 0.5
             for n in range(3):
                 wrap = bleed * (1.0, 0.45, 0.3)[n]
-                diffuse = max(0.0, (key + wrap) / (1.0 + wrap)) * (reach * (1 - wrap) + wrap * 0.6 * (1 + reach) * 0.5)
+                diffuse = max(0.0, (key + wrap) / (1.0 + wrap))
+                diffuse *= reach + wrap * (0.3 - 0.7 * reach)  # some light enters shaded skin
                 around = lights[4, n] * up + lights[5, n] * (1.0 - up)
                 light = diffuse * lights[1, n] * (0.25 + 0.75 * open_sky)
                 light += (fill * lights[3, n] + around) * open_sky

@@ -59,9 +59,12 @@ def _drape(anatomy: Anatomy, person: Person) -> Garment:
     """Hang cloth or hair over the head: a sheet round its axis, open at the face."""
     wear, seed = person.wear, person.face.seed
     outline = _outline(anatomy.places)
+    hung = outline.copy()
     for row in range(1, len(_HEIGHTS)):  # what hangs falls straight from the widest part
-        outline[row] = np.maximum(outline[row], outline[row - 1] * (0.985 if row > 18 else 0.93))
-    radius = outline + _thickness(wear)
+        hung[row] = np.maximum(hung[row], hung[row - 1] * (0.985 if row > 18 else 0.93))
+    aside = np.abs(np.linspace(-np.pi, np.pi, _TURNS, endpoint=False))
+    loose = ramp(0.75, 1.5, aside)  # before the face it lies close
+    radius = outline + (hung - outline) * loose + _thickness(wear)
     opening = _opening(wear)
     turn = np.linspace(0.0, 1.0, _TURNS)[None] * (2 * np.pi - 2 * opening[:, None])
     angle = opening[:, None] + turn  # from the face's left edge round the back to its right edge
@@ -95,8 +98,9 @@ def _opening(wear: Wear) -> Float:
     if wear.style == "cap":
         return np.zeros(len(_HEIGHTS))
     if wear.style == "scarf":
-        places, angles = [5.6, 6.0, 6.15, 6.6, 7.2, 7.7, 7.95, 8.05], [0, 0, 0.42, 0.86, 0.92, 0.72, 0.3, 0]
-        return np.interp(_HEIGHTS, places, angles)
+        low = 6.16 - 0.5 * wear.thickness
+        places = [low - 0.15, low, low + 0.12, 6.6, 7.2, 7.6, 7.85, 7.98]
+        return np.interp(_HEIGHTS, places, [0, 0.22, 0.42, 0.68, 0.80, 0.66, 0.35, 0])
     lowest = 7.95 - wear.fringe
     places = [5.0, 6.2, 7.2, lowest - 0.15, lowest, lowest + 0.12]
     wide = 1.0 + 0.9 * wear.thickness
