@@ -15,6 +15,10 @@ from lipstream_clients.dubbing.crowd import Crowd, CutWatch, Seen
 from lipstream_clients.dubbing.footage import Footage
 
 _SIDE = 48
+_CALM_LOOKS_A_SECOND = 12.5
+"""How often a face is looked at that hardly moves."""
+_CALM = 0.008
+"""Movement in heights of the crop a frame, below which a face is calm."""
 UPPER, LOWER = (8, 8), (6, 4)
 """Width and height of the two looks kept of a face, in tiles: upper half and lower half."""
 _ROW = np.dtype(
@@ -68,21 +72,78 @@ def watch(
     on_frame: Callable[[], None] = lambda: None,
 ) -> Sightings:
     """Look for faces in some spans of the footage, in order of time."""
-    rows = np.zeros(1024, _ROW)
-    count = 0
-    cuts: set[int] = set()
+    watcher = _Watcher(crowd, max(1, round(footage.fps / _CALM_LOOKS_A_SECOND)))
     for span in spans:
-        watch_cuts = CutWatch()
+        watcher.begin()
         for frame, image in zip(span, footage.pictures(span.start), strict=False):
-            cut = watch_cuts.step(image)
-            cuts |= {frame} if cut else set()
-            for seen in crowd.step(image, cut=cut):
-                if count == len(rows):
-                    rows = np.concatenate([rows, np.zeros(len(rows), _ROW)])
-                rows[count] = _row(frame, image, seen)
-                count += 1
+            watcher.step(frame, image)
             on_frame()
-    return Sightings(rows[:count].copy(), footage.count, frozenset(cuts))
+        watcher.catch_up()
+    return Sightings(watcher.rows, footage.count, frozenset(watcher.cuts))
+
+
+class _Watcher:
+    """Looks at every picture while faces move, and at some of them while they are calm.
+
+    What lies between two looks is interpolated later. The pictures on both sides of a cut, and the
+    last of a span, are always looked at.
+    """
+
+    def __init__(self, crowd: Crowd, stride: int) -> None:
+        self._crowd, self._stride = crowd, stride
+        self._rows = np.zeros(1024, _ROW)
+        self._count = 0
+        self.cuts: set[int] = set()
+        self.begin()
+
+    @property
+    def rows(self) -> Array:
+        """All rows so far, new."""
+        return self._rows[: self._count].copy()
+
+    def begin(self) -> None:
+        """Begin a span."""
+        self._watch_cuts = CutWatch()
+        self._places: dict[int, Float32] = {}
+        self._looked: int | None = None
+        self._calm = False
+        self._passed: tuple[int, Image] | None = None
+
+    def step(self, frame: int, image: Image) -> None:
+        """Take the next picture."""
+        cut = self._watch_cuts.step(image)
+        if cut:
+            self.catch_up()
+            self.cuts.add(frame)
+        due = self._looked is None or frame - self._looked >= self._stride
+        if cut or due or not self._calm:
+            self._look(frame, image, cut=cut)
+        else:
+            self._passed = (frame, image)
+
+    def catch_up(self) -> None:
+        """Look at the picture before, if it was passed over."""
+        if self._passed is not None:
+            self._look(*self._passed, cut=False)
+
+    def _look(self, frame: int, image: Image, *, cut: bool) -> None:
+        passed = 1 if self._looked is None else frame - self._looked
+        self._passed, self._looked = None, frame
+        faces = self._crowd.step(image, cut=cut)
+        places = {seen.track: seen.crop for seen in faces}
+        self._calm = not cut and places.keys() == self._places.keys()
+        for seen in faces:
+            before = self._places.get(seen.track, seen.crop)
+            moved = float(np.abs(seen.crop - before).max()) / (seen.size * passed)
+            self._calm = self._calm and moved < _CALM
+            self._add(_row(frame, image, seen))
+        self._places = places
+
+    def _add(self, row: Array) -> None:
+        if self._count == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros(len(self._rows), _ROW)])
+        self._rows[self._count] = row
+        self._count += 1
 
 
 def fixed_box(box: tuple[int, int, int, int], footage: Footage) -> Sightings:
@@ -101,7 +162,8 @@ def fixed_box(box: tuple[int, int, int, int], footage: Footage) -> Sightings:
 
 
 def _row(frame: int, image: Image, seen: Seen) -> Array:
-    look = cut_crop(image, seen.crop, _SIDE)
+    every = max(1, int(seen.size / (2 * _SIDE)))
+    look = cut_crop(image[::every, ::every], seen.crop / np.float32(every), _SIDE)
     row = np.zeros((), _ROW)
     row["frame"], row["track"], row["crop"] = frame, seen.track, seen.crop
     row["size"], row["turn"], row["score"] = seen.size, seen.turn, seen.score

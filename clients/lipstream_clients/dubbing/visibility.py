@@ -10,10 +10,11 @@ _TURNED = (0.42, 0.62)
 and 54 degrees: beyond, the far corner of the mouth is hidden."""
 _UNSURE = (0.9, 0.5)
 """Score of the face from which a mouth fades, and at which it is gone."""
-_COVERED = (0.25, 0.45)
-"""Share of the lower face that looks like something else."""
-_LEVELS, _SPREADS = 26.0, 5.0
-"""A tile looks like something else when it is so many levels and so many spreads off its usual."""
+_OFF = (10.5, 14.5)
+_UNLIKE = (0.88, 0.78)
+"""How far the lower face is off its usual look in levels, and how it correlates with it, from which
+a mouth fades, and at which it is gone. Speech alone stays below 9.5 and above 0.91 (11 clips of 9
+speakers); a hand of the skin's own colour gives 10 to 17, other things 14 to 40, or below 0.8."""
 _WINDOW = 500
 """Rows of one face over which the usual look is taken: light changes slowly."""
 
@@ -22,29 +23,30 @@ def visibility(rows: Array) -> NDArray[np.float64]:
     """Return (n,) float64 from 0 to 1 for rows of ``Sightings``."""
     turned = _ramp(np.abs(rows["turn"].astype(np.float64)), *_TURNED)
     unsure = _ramp(rows["score"].astype(np.float64), *_UNSURE)
-    return turned * unsure * _ramp(_covered(rows), *_COVERED)
+    return turned * unsure * _uncovered(rows)
 
 
 def _ramp(values: NDArray[np.float64], full: float, none: float) -> NDArray[np.float64]:
     return np.clip((values - none) / (full - none), 0.0, 1.0)
 
 
-def _covered(rows: Array) -> NDArray[np.float64]:
-    """Return the share of every lower face that does not look as it usually does."""
-    covered = np.zeros(len(rows))
+def _uncovered(rows: Array) -> NDArray[np.float64]:
+    """Return how much every lower face looks as the same face usually does, 0 to 1."""
+    usual = np.ones(len(rows))
     for track in np.unique(rows["track"]):
         mine = np.flatnonzero(rows["track"] == track)
         for piece in np.array_split(mine, max(1, round(len(mine) / _WINDOW))):
-            covered[piece] = _unusual(rows["lower"][piece])
-    return covered
+            usual[piece] = _usual(rows["lower"][piece])
+    return usual
 
 
-def _unusual(looks: Array) -> NDArray[np.float64]:
-    """Return (n,): the share of tiles of (n, h, w, 3) looks that are off their median."""
-    levels = looks.reshape(len(looks), -1, 3).astype(np.float32)
-    usual = np.median(levels, 0)
-    off = levels - usual
-    off -= np.median(off, 1, keepdims=True)  # the light on all of the face
-    size = np.abs(off).max(2)
-    spread = 1.4826 * np.median(size, 0)
-    return np.asarray((size > np.maximum(_LEVELS, _SPREADS * spread)).mean(1), np.float64)
+def _usual(looks: Array) -> NDArray[np.float64]:
+    """Return (n,) from 0 to 1 for (n, h, w, 3) looks, by their median, light taken out."""
+    levels = looks.astype(np.float64)
+    levels -= levels.mean((1, 2), keepdims=True)
+    median = np.median(levels, 0)
+    off = np.sqrt(np.square(levels - median).mean((1, 2, 3)))
+    size = np.sqrt(np.square(levels).mean((1, 2, 3)) * np.square(median).mean())
+    likeness = (levels * median).mean((1, 2, 3)) / np.maximum(size, 1e-6)
+    likeness[size < 1.0] = 1.0  # nothing is on this face that could be told apart
+    return _ramp(off, *_OFF) * _ramp(likeness, *_UNLIKE)
