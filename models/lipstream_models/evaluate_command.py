@@ -11,6 +11,7 @@ from lipstream.errors import InputError
 
 if TYPE_CHECKING:
     from lipstream_models.evaluation_figures import Figures
+    from lipstream_models.expert.sync import SyncJudge
     from lipstream_models.grid import PreparedFolder
 
 _ON_THE_SHEET = 5
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = PreparedFolder(arguments.clips)
     rows = choose_rows(folder, every=arguments.all, limit=arguments.limit)
     mesh = FaceMesh.open(threads=arguments.threads)
-    evaluation = Evaluation(open_painter(arguments.model), folder, mesh)
+    evaluation = Evaluation(open_painter(arguments.model), folder, mesh, _open_judge(arguments))
     figures = summarise(
         str(arguments.model),
         str(arguments.clips),
@@ -71,6 +72,20 @@ def run(arguments: argparse.Namespace) -> int:
     mesh.close()
     _print(figures)
     return 0
+
+
+def _open_judge(arguments: argparse.Namespace) -> "SyncJudge | None":
+    """Open the expert asked for; the embedded one is left out where there is none."""
+    from lipstream_models.expert import judges  # noqa: PLC0415
+    from lipstream_models.expert.syncnet import load_syncnet  # noqa: PLC0415
+
+    if arguments.syncnet:
+        return judges.SyncNetJudge(load_syncnet(arguments.syncnet))
+    if arguments.expert:
+        return judges.ExpertJudge(judges.load_expert(arguments.expert))
+    if arguments.no_expert or not judges.EMBEDDED.exists():
+        return None
+    return judges.ExpertJudge(judges.load_expert())
 
 
 def choose_rows(folder: "PreparedFolder", *, every: bool, limit: int) -> Sequence[int]:

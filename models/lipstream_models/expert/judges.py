@@ -21,6 +21,8 @@ from lipstream_models.grid import FPS
 TIMING = Timing(MODEL_RATE, Fraction(FPS), COLUMNS, 0)
 """The sound of five frames begins with the first: ``crop_audio_window`` of Wav2Lip's
 ``color_syncnet_train.py``."""
+_AT_ONCE = 16
+"""Moments seen in one batch by the large network."""
 NETWORK = "sync_expert"
 """What a checkpoint of our own says it is."""
 EMBEDDED = Path(__file__).parents[1] / "embedded" / "expert" / "expert.pt"
@@ -56,8 +58,9 @@ class SyncNetJudge:
         halves = lower_halves(crops)
         count = len(halves) - FRAMES + 1
         stacks = torch.stack([halves[at : at + FRAMES].flatten(0, 1) for at in range(count)])
+        parts = [stacks[at : at + _AT_ONCE] for at in range(0, count, _AT_ONCE)]
         with torch.no_grad():
-            faces = torch.cat([self._network.face_points(part) for part in stacks.split(16)])
+            faces = torch.cat([self._network.face_points(part) for part in parts])
             sounds = self._network.sound_points(sound_windows(mel, first, count))
         return read_sync(shifted_distances(faces.numpy(), sounds.numpy()))
 
