@@ -23,6 +23,8 @@ _SHOWN = {
     "gap_offset": "lip gap: frames after the truth",
     "sharpness": "sharpness of the mouth over the reference's",
     "truth_sharpness": "sharpness of the true mouth over the reference's",
+    "detail": "variance of the mouth's Laplacian over the reference's",
+    "truth_detail": "variance of the true mouth's Laplacian over the reference's",
     "sync_offset": "sync expert: frames after the sound",
     "sync_confidence": "sync expert: confidence",
     "truth_sync_offset": "sync expert on the true film: frames after the sound",

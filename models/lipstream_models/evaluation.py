@@ -171,7 +171,8 @@ def compare_pictures(
 ) -> PictureFigures:
     """Compare the lower halves of (T, 96, 96, 3) crops, and the reference's with the truth's."""
     pairs = list(zip(painted[:, _HALF:], truth[:, _HALF:], strict=True))
-    own, sharp = reference[_HALF:], max(measures.sharpness(reference[None]), 1e-6)
+    own, rest = reference[_HALF:], reference[None]
+    sharp, fine = (max(of(rest), 1e-6) for of in (measures.sharpness, measures.detail))
     return PictureFigures(
         psnr_db=float(np.mean([measures.psnr(a, b) for a, b in pairs])),
         copy_psnr_db=float(np.mean([measures.psnr(own, b) for _, b in pairs])),
@@ -182,6 +183,8 @@ def compare_pictures(
         ),
         sharpness=measures.sharpness(painted) / sharp,
         truth_sharpness=measures.sharpness(truth) / sharp,
+        detail=measures.detail(painted) / fine,
+        truth_detail=measures.detail(truth) / fine,
     )
 
 

@@ -26,6 +26,10 @@ class PictureFigures:
     """Mean |Laplacian| of the painted mouth over that of the reference's."""
     truth_sharpness: float
     """The same for the true frames, which differ from a resting frame too."""
+    detail: float
+    """Variance of the Laplacian of the painted mouth over that of the reference's."""
+    truth_detail: float
+    """The same for the true frames."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,15 @@ def test_blur_in_the_mouth_costs_sharpness_and_elsewhere_does_not():
     assert measures.sharpness(mouth) < 0.3 * measures.sharpness(crops)
 
 
+def test_a_blurred_edge_costs_more_detail_than_sharpness():
+    crops = np.full((1, 96, 96, 3), 120, np.uint8) + picture(shape=(1, 96, 96, 3)) // np.uint8(32)
+    crops[:, 72:74, 30:66] = 20
+    blurred = crops.copy()
+    blurred[:, 68:78] = [cv2.GaussianBlur(crop, (0, 0), 1.0)[68:78] for crop in crops]
+    lost = [of(blurred) / of(crops) for of in (measures.sharpness, measures.detail)]
+    assert lost[1] < 0.5 * lost[0]
+
+
 def test_a_still_mouth_correlates_with_nothing():
     assert measures.correlation(np.zeros(5, np.float32), np.arange(5, dtype=np.float32)) == 0.0
 
