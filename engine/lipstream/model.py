@@ -1,7 +1,8 @@
 """A mouth model: two graphs and their manifest, opened and checked.
 
 ``face`` runs once for each avatar frame when the avatar is prepared; ``mouth`` runs for each frame
-shown. A model folder holds ``model.toml`` and the two ONNX files it names.
+shown. A model folder holds ``model.toml`` and the ONNX files it names: ``face`` and ``mouth`` in
+fp32, and for fp16 and int8 a pair of their own (``face_int8``, ``mouth_int8``).
 """
 
 import hashlib
@@ -20,6 +21,8 @@ from lipstream.mel import BANDS
 from lipstream.types import Array, Float32
 
 FORMAT = 1
+_OWN_GRAPHS = ("fp16", "int8")
+"""Precisions that are written into the graphs; the others are ways to compute the fp32 ones."""
 Features = dict[str, Array]
 """Feature name -> array whose first axis counts faces."""
 
@@ -65,17 +68,28 @@ class MouthModel:
         self._face, self._mouth = face, mouth
 
     @classmethod
-    def open(cls, folder: Path | None = None, *, backend: str = "auto", threads: int = 0) -> Self:
+    def open(
+        cls,
+        folder: Path | None = None,
+        *,
+        backend: str = "auto",
+        threads: int = 0,
+        precision: str = "fp32",
+    ) -> Self:
         """Open a model folder, by default the embedded one.
 
-        Raises ModelError when a part is missing, fails its checksum or does not fit the manifest,
-        and BackendUnavailable when the backend asked for cannot run here.
+        ``precision`` is one of ``lipstream.backends.PRECISIONS``; a lower one is faster and changes
+        the picture a little. Raises ModelError when a part is missing, fails its checksum or does
+        not fit the manifest, and BackendUnavailable when the backend asked for cannot run here.
         """
         folder = folder or embedded_folder() / "mouth"
         written = _read_toml(folder)
         manifest = _parse_manifest(written, folder)
-        paths = [_checked_file(folder, written, part) for part in ("face", "mouth")]
-        face, mouth = (open_backend(path, backend, threads) for path in paths)
+        ending = f"_{precision}" if precision in _OWN_GRAPHS else ""
+        _check_precision(manifest, written, precision)
+        paths = [_checked_file(folder, written, part + ending) for part in ("face", "mouth")]
+        mouth = open_backend(paths[1], backend, threads, precision)
+        face = open_backend(paths[0], mouth.name, threads, precision)
         _check_graphs(manifest, face, mouth)
         return cls(manifest, face, mouth)
 
@@ -96,6 +110,11 @@ class MouthModel:
     def backend(self) -> str:
         """Name of the backend in use."""
         return self._mouth.name
+
+    @property
+    def best_batch(self) -> int:
+        """Frames at once beyond which one call of ``mouth`` gains nothing; 1 where none does."""
+        return self._mouth.best_batch
 
     def close(self) -> None:
         """Free both graphs."""
@@ -168,6 +187,14 @@ def _checked_file(folder: Path, written: dict[str, Any], part: str) -> Path:
             f" {str(entry['sha256'])[:12]}; copy or export it again"
         )
     return path
+
+
+def _check_precision(manifest: ModelManifest, written: dict[str, Any], precision: str) -> None:
+    if precision in _OWN_GRAPHS and f"mouth_{precision}" not in written.get("files", {}):
+        raise ModelError(
+            f"model '{manifest.name}' has no {precision} graphs: open it with fp32, or export it"
+            f" with --precision {precision}"
+        )
 
 
 def _check_graphs(manifest: ModelManifest, face: Backend, mouth: Backend) -> None:

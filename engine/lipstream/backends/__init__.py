@@ -7,12 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from lipstream.errors import BackendUnavailable
+from lipstream.errors import BackendUnavailable, LipstreamError, ModelError
 from lipstream.types import Array
 
-__all__ = ["AUTO_ORDER", "BACKENDS", "Backend", "TensorInfo", "available_backends", "open_backend"]
+__all__ = [
+    "AUTO_ORDER",
+    "BACKENDS",
+    "PRECISIONS",
+    "Backend",
+    "TensorInfo",
+    "available_backends",
+    "open_backend",
+]
 
 log = logging.getLogger(__name__)
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+"""fp16 and int8 are graphs of their own; bf16 is how OpenVINO computes an fp32 graph if told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +40,18 @@ class Backend(Protocol):
     """One ONNX graph, ready to run. Not thread-safe: the thread that opened it uses it."""
 
     name: str
+    best_batch: int
+    """Frames at once beyond which one call gains nothing; 1 where it never does."""
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
 
     @classmethod
-    def open(cls, onnx: Path, threads: int) -> Self:
-        """Load the graph. Raises ModelError when the file is corrupt."""
+    def open(cls, onnx: Path, threads: int, precision: str = "fp32") -> Self:
+        """Load the graph.
+
+        Raises ModelError when the file is corrupt, BackendUnavailable when this runtime does not
+        have ``precision``, one of PRECISIONS.
+        """
         ...
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -60,30 +77,42 @@ BACKENDS = {
     "cpu": _Entry("lipstream.backends.ort:OnnxRuntimeCpu", "onnxruntime", "cpu"),
     "cuda": _Entry("lipstream.backends.ort:OnnxRuntimeCuda", "onnxruntime", "gpu"),
     "openvino": _Entry("lipstream.backends.openvino:OpenVinoBackend", "openvino", "cpu"),
+    "tensorrt": _Entry("lipstream.backends.tensorrt:TensorRtBackend", "tensorrt", "tensorrt"),
+    "tensorrt_rtx": _Entry(
+        "lipstream.backends.tensorrt:TensorRtRtxBackend", "tensorrt_rtx", "tensorrt-rtx"
+    ),
 }
-AUTO_ORDER = ("cpu", "openvino")
-"""What ``auto`` tries; CUDA is taken only when asked for by name.
+CPU_ORDER = ("cpu", "openvino")
+"""What ``auto`` tries on a processor, for fp32.
 
 On free cores the two are alike on a small network (2.0 and 2.2 ms for the embedded one on two
 cores); where an encoder or a browser shares the cores, OpenVINO's thread pool waits for them (95th
 percentile of a whole frame 226 ms against 10).
 """
+AUTO_ORDER = ("tensorrt", "tensorrt_rtx", "cuda", *CPU_ORDER)
+"""What ``auto`` tries, by capability: a GPU that works goes first."""
+_LOW_PRECISION_ORDER = ("openvino", "cpu")
+"""bf16 and int8: ONNX Runtime has no bf16, and gains nothing from int8 (see bench/results)."""
 
 
 def available_backends() -> tuple[str, ...]:
     """Return the names of the CPU backends whose runtime is installed."""
-    return tuple(n for n in AUTO_ORDER if importlib.util.find_spec(BACKENDS[n].package))
+    return tuple(n for n in CPU_ORDER if importlib.util.find_spec(BACKENDS[n].package))
 
 
-def open_backend(onnx: Path, name: str = "auto", threads: int = 0) -> Backend:
+def open_backend(
+    onnx: Path, name: str = "auto", threads: int = 0, precision: str = "fp32"
+) -> Backend:
     """Open a graph in the backend asked for.
 
     ``threads`` is the number of CPU threads, 0 for the runtime's own choice. ``auto`` takes the
-    first installed one of AUTO_ORDER and logs which. A backend asked for by name never falls back:
-    BackendUnavailable names the extra to install.
+    first of AUTO_ORDER that is installed and works, and logs why those before it did not. A backend
+    asked for by name never falls back: BackendUnavailable says what is missing.
     """
+    if precision not in PRECISIONS:
+        raise BackendUnavailable(f"no precision '{precision}': choose {', '.join(PRECISIONS)}")
     if name == "auto":
-        name = _choose()
+        return _open_first(onnx, threads, precision)
     if name not in BACKENDS:
         raise BackendUnavailable(f"no backend '{name}': choose auto, {', '.join(BACKENDS)}")
     entry = BACKENDS[name]
@@ -93,15 +122,25 @@ def open_backend(onnx: Path, name: str = "auto", threads: int = 0) -> Backend:
         )
     module, _, cls = entry.target.partition(":")
     backend: type[Backend] = getattr(importlib.import_module(module), cls)
-    return backend.open(onnx, threads)
+    return backend.open(onnx, threads, precision)
 
 
-def _choose() -> str:
-    installed = available_backends()
-    for name in AUTO_ORDER:
-        if name in installed:
-            log.info(
-                "backend auto: took %s, the first installed of %s", name, ", ".join(AUTO_ORDER)
-            )
-            return name
-    raise BackendUnavailable("no ONNX runtime is installed: pip install 'lipstream[cpu]'")
+def _open_first(onnx: Path, threads: int, precision: str) -> Backend:
+    order = _LOW_PRECISION_ORDER if precision in ("bf16", "int8") else AUTO_ORDER
+    if not any(importlib.util.find_spec(BACKENDS[name].package) for name in order):
+        raise BackendUnavailable("no ONNX runtime is installed: pip install 'lipstream[cpu]'")
+    refused: dict[str, LipstreamError] = {}
+    for name in order:
+        try:
+            opened = open_backend(onnx, name, threads, precision)
+        except (BackendUnavailable, ModelError) as error:
+            refused[name] = error
+            continue
+        reason = "".join(f"; not {other}: {error}" for other, error in refused.items())
+        log.info("backend auto: took %s for %s%s", name, onnx.name, reason)
+        return opened
+    for error in refused.values():
+        if isinstance(error, ModelError):
+            raise error
+    reasons = "; ".join(str(error) for error in refused.values())
+    raise BackendUnavailable(f"no backend runs {onnx.name} at {precision} here: {reasons}")

@@ -11,9 +11,10 @@ from lipstream.types import Array
 
 
 class OpenVinoBackend:
-    """A graph compiled by OpenVINO for the CPU, fp32."""
+    """A graph compiled by OpenVINO for the CPU: fp32, bf16 arithmetic, or an int8 graph."""
 
     name = "openvino"
+    best_batch = 1
 
     def __init__(self, model: "ov.Model", compiled: "ov.CompiledModel") -> None:
         self._request: ov.InferRequest | None = compiled.create_infer_request()
@@ -22,12 +23,12 @@ class OpenVinoBackend:
         self.outputs = {port.any_name: _describe(port) for port in model.outputs}
 
     @classmethod
-    def open(cls, onnx: Path, threads: int) -> Self:
+    def open(cls, onnx: Path, threads: int, precision: str = "fp32") -> Self:
         """Load and compile ``onnx``; raises ModelError when OpenVINO cannot read it."""
         # Without the precision hint OpenVINO takes bf16 where the CPU has it, and pictures change
         # with the machine.
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }

@@ -1,21 +1,29 @@
-"""ONNX Runtime: on the CPU it runs anywhere; on CUDA when asked for by name."""
+"""ONNX Runtime: on the CPU it runs anywhere; on CUDA with its buffers kept on the GPU."""
 
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import onnxruntime as ort
 
 from lipstream.backends import TensorInfo
 from lipstream.errors import BackendUnavailable, ModelError
 from lipstream.types import Array
 
-_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+}
 
 
 class OnnxRuntimeCpu:
-    """A graph in ONNX Runtime's CPU provider, fp32."""
+    """A graph in ONNX Runtime's CPU provider, computed as it is written."""
 
     name = "cpu"
+    best_batch = 1
     _provider = "CPUExecutionProvider"
     _extra = "cpu"
 
@@ -26,12 +34,15 @@ class OnnxRuntimeCpu:
         self._wanted = list(self.outputs)
 
     @classmethod
-    def open(cls, onnx: Path, threads: int) -> Self:
+    def open(cls, onnx: Path, threads: int, precision: str = "fp32") -> Self:
         """Load ``onnx``.
 
         Raises ModelError when ONNX Runtime cannot read it, and BackendUnavailable when it has no
-        such provider or gives another: asked for CUDA without one, it takes the CPU and only warns.
+        such provider or gives another (asked for CUDA without one, it takes the CPU and only
+        warns), or is asked for bf16.
         """
+        if precision == "bf16":
+            raise BackendUnavailable(f"backend '{cls.name}' has no bf16: choose openvino or fp32")
         if cls._provider not in ort.get_available_providers():
             raise cls._unavailable("this build of ONNX Runtime does not have it")
         options = ort.SessionOptions()
@@ -70,11 +81,44 @@ class OnnxRuntimeCpu:
 
 
 class OnnxRuntimeCuda(OnnxRuntimeCpu):
-    """A graph in ONNX Runtime's CUDA provider, fp32."""
+    """A graph in ONNX Runtime's CUDA provider, inputs and outputs bound to buffers on the GPU."""
 
     name = "cuda"
+    best_batch = 8
     _provider = "CUDAExecutionProvider"
     _extra = "gpu"
+
+    def __init__(self, session: "ort.InferenceSession") -> None:
+        super().__init__(session)
+        self._binding = session.io_binding()
+        self._on_gpu: dict[str, Any] = {}
+
+    def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run once; the outputs are new arrays, copied from the GPU."""
+        assert self._session is not None, "closed"
+        for name, array in feeds.items():
+            self._binding.bind_ortvalue_input(name, self._uploaded(name, array))
+        for name in self._wanted:
+            self._binding.bind_output(name, "cuda")
+        self._session.run_with_iobinding(self._binding)
+        outputs: list[Any] = self._binding.copy_outputs_to_cpu()
+        return dict(zip(self._wanted, outputs, strict=True))
+
+    def close(self) -> None:
+        """Free the session and its buffers."""
+        self._on_gpu.clear()
+        self._binding = None
+        super().close()
+
+    def _uploaded(self, name: str, array: Array) -> Any:
+        """Copy into the buffer of this input, which is kept while its shape stays."""
+        array = np.ascontiguousarray(array)
+        kept = self._on_gpu.get(name)
+        if kept is None or tuple(kept.shape()) != array.shape:
+            kept = self._on_gpu[name] = ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0)
+        else:
+            kept.update_inplace(array)
+        return kept
 
 
 def _describe(node: "ort.NodeArg") -> TensorInfo:

@@ -45,7 +45,7 @@ def mask_and_join(face: Tensor) -> Tensor:
 
     Channels 0 to 2 are the crop with its lower half blanked, 3 to 5 the crop as the reference.
     """
-    reference = face.permute(0, 3, 1, 2).float() / 255.0
+    reference = face.float().permute(0, 3, 1, 2) / 255.0  # TensorRT moves no uint8
     half = face.shape[1] // 2
     masked = torch.cat([reference[:, :, :half], torch.zeros_like(reference[:, :, half:])], 2)
     return torch.cat([masked, reference], 1)
@@ -54,7 +54,7 @@ def mask_and_join(face: Tensor) -> Tensor:
 def to_pixels(mouth: Tensor) -> Tensor:
     """Turn (N, 3, rows, S) float32 in 0..1 into (N, rows, S, 3) uint8, rounded and clipped."""
     levels = torch.clamp(torch.round(mouth * 255.0), 0.0, 255.0)
-    return levels.to(torch.uint8).permute(0, 2, 3, 1)
+    return levels.permute(0, 2, 3, 1).to(torch.uint8)  # last: TensorRT moves no uint8
 
 
 class FaceGraph(nn.Module):

@@ -6,6 +6,8 @@ Generation In The Wild", ACM Multimedia 2020. 36.3 M parameters.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lipstream_models.networks.split import SplitNetwork, mask_and_join, to_pixels
 
@@ -106,12 +108,18 @@ def _face_decoder() -> nn.ModuleList:
     )
 
 
-_FIRST_ROWS = (1, 4, 10, 22, 46)
-"""First row needed of each decoder block's output, 6 to 96 rows high.
+_FIRST_ROWS = (0, 0, 0, 1, 4, 10, 22, 47)
+"""First row needed of what goes into each decoder block, 1 to 96 rows high, and into the output.
 
-From the last up: row 48 of the picture needs row 47 of what goes into the output block (46 with
-the even start of a doubling); two 3 x 3 convolutions cost two rows, and a doubled row 2 r and those
-below it come from row r and those below it.
+From the last up: row 48 of the picture needs row 47 of what goes into the output block; two 3 x 3
+convolutions cost two rows, and a doubled row 2 r and those below it come from row r and those below
+it. The convolutions begin without padding above, so each leaves out one row more.
+"""
+_SHARES = ("share1", "share2")
+"""What the face gives to the second and third decoder block, 3 and 6 rows high.
+
+A transposed convolution over (sound, face) is the sum of one over the sound and one over the face;
+the face's is computed once. Higher up it would take more memory than it saves time.
 """
 
 
@@ -122,7 +130,7 @@ class Wav2Lip(SplitNetwork):
     mel_columns = 16
     window_start_ms = -40
     mouth_rows = (48, 96)
-    feature_names = ("f0", "f1", "f2", "f3", "f4", "f5", "f6")
+    feature_names = ("f0", "f1", "f2", "f3", "f4", *_SHARES)
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,22 +155,41 @@ class Wav2Lip(SplitNetwork):
     def face_features(self, face: Tensor) -> tuple[Tensor, ...]:
         """Encode (N, 96, 96, 3) uint8 crops; of each feature only the rows that reach the mouth."""
         features = self._encode(mask_and_join(face))
-        fine = [f[:, :, row:] for f, row in zip(features[4::-1], _FIRST_ROWS, strict=True)]
-        return (*fine[::-1], *features[5:])
+        rows = _FIRST_ROWS[:2:-1]
+        fine = [f[:, :, row:] for f, row in zip(features[:5], rows, strict=True)]
+        shares = [self._raise(k, features[7 - k], face_side=True) for k in (1, 2)]
+        return (*fine, *shares)
 
     def mouth_from(self, mel: Tensor, *features: Tensor) -> Tensor:
         """Paint rows 48 to 96: exactly those of ``forward``, at about half the work."""
-        x = self.audio_encoder(mel)
-        coarse, fine = features[:4:-1], features[4::-1]
-        for block, feature in zip(self.face_decoder_blocks[:2], coarse, strict=True):
-            x = torch.cat([block(x), feature], 1)
-        start = 0  # the row of the whole map that x begins with
-        parts = zip(self.face_decoder_blocks[2:], fine, _FIRST_ROWS, strict=True)
-        for block, feature, row in parts:
-            x = torch.cat([block(x)[:, :, row - 2 * start :], feature], 1)
-            start = row
-        painted = self.output_block(x)[:, :, self.mouth_rows[0] - start :]
-        return to_pixels(painted)
+        decoder = self.face_decoder_blocks
+        x = decoder[0](self.audio_encoder(mel))
+        x = decoder[1][1](torch.relu(self._raise(1, x) + features[5]))
+        x = torch.relu(self._raise(2, x) + features[6])
+        x = _lower(decoder[2][2], decoder[2][1](x))
+        for k in (3, 4, 5, 6):
+            up, first, second = decoder[k]
+            x = up(torch.cat([x, features[7 - k]], 1))
+            x = _lower(second, _lower(first, x[:, :, 1:] if k == 6 else x))
+        x = _lower(self.output_block[0], torch.cat([x, features[0]], 1))
+        return to_pixels(self.output_block[1:](x))
+
+    def _raise(self, k: int, x: Tensor, *, face_side: bool = False) -> Tensor:
+        """Apply one side's share of decoder block k's transposed convolution, before its ReLU.
+
+        The batch norm is folded in, and its shift belongs to the face's share. Block 1 makes 3 x 3
+        of one pixel, which is a matrix product; runtimes are slow at it in any other form.
+        """
+        convolution, norm = self.face_decoder_blocks[k][0].conv_block
+        weight, bias = _folded(convolution, norm)
+        half = len(weight) // 2
+        weight = weight[half:] if face_side else weight[:half]
+        shift = bias if face_side else None
+        if k > 1:
+            return functional.conv_transpose2d(x, weight, shift, 2, 1, 1)
+        flat = weight.permute(1, 2, 3, 0).reshape(-1, half, 1, 1)
+        repeated = None if shift is None else shift.repeat_interleave(9)
+        return functional.conv2d(x, flat, repeated).view(-1, len(bias), 3, 3)
 
     def _encode(self, face: Tensor) -> list[Tensor]:
         features, x = [], face
@@ -170,3 +197,23 @@ class Wav2Lip(SplitNetwork):
             x = block(x)
             features.append(x)
         return features
+
+
+def _lower(block: ConvBlock, x: Tensor) -> Tensor:
+    """Apply a block without padding above: one row less, of an input that goes on above."""
+    convolution, norm = block.conv_block
+    y = functional.pad(x, (1, 1, 0, 1))
+    y = norm(functional.conv2d(y, convolution.weight, convolution.bias))
+    return torch.relu(y + x[:, :, 1:] if block.residual else y)
+
+
+def _folded(convolution: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a transposed convolution followed by a batch norm, as numbers.
+
+    They go through numpy, so that an exporter writes them as weights and not as their arithmetic.
+    """
+    fused = fuse_conv_bn_eval(convolution, norm, transpose=True)
+    assert fused.bias is not None
+    pair = (fused.weight, fused.bias)
+    weight, bias = (torch.from_numpy(t.detach().cpu().numpy()).to(t.device) for t in pair)
+    return weight, bias
