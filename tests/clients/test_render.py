@@ -71,8 +71,8 @@ def test_progress_counts_to_the_end(job):
     assert told == [(k, 26) for k in range(1, 27)]
 
 
-def test_a_picture_speaks(job, portrait):
-    render(RenderJob(portrait, job.sound, job.output, job.model))
+def test_a_still_picture_speaks(job, portrait):
+    render(RenderJob(portrait, job.sound, job.output, job.model, still=True))
     pictures, _, _ = film_contents(job.output)
     change = np.max(pictures, 0).astype(int) - np.min(pictures, 0)
     height = change.shape[0]
@@ -117,6 +117,12 @@ def test_the_end_of_a_short_film_is_a_choice(job, tmp_path, toy_model, ends, ord
 def test_the_embedded_avatar_has_a_name(toy_model, portrait):
     face = open_face(Path("ada"), toy_model, FaceOptions())
     assert (face.width, face.height) == (512, 512)
+
+
+def test_an_unknown_name_is_told_the_names_there_are(job, capsys):
+    command = ["render", "nobody", str(job.sound), "-o", str(job.output), "--model", str(job.model)]
+    assert main(command) == 2
+    assert "one of ada" in capsys.readouterr().err
 
 
 def test_the_command_says_what_it_made(job, capsys):
