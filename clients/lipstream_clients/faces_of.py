@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipstream.avatar import Avatar
+from lipstream.avatar import Avatar, embedded_pack
 from lipstream.errors import FaceNotFound, InputError
-from lipstream.model import MouthModel, embedded_folder
+from lipstream.model import MouthModel
 from lipstream.pipeline import PreparedAvatar, Scene
 from lipstream.types import Float32, Image
 from lipstream_clients.crops import open_crop_finder
@@ -58,11 +58,9 @@ def open_face(face: Path, model: MouthModel, options: FaceOptions) -> Footage | 
     Raises MediaError or AvatarError when it cannot be read, InputError for options that do not fit
     it, FaceNotFound for a picture without a face. A film need not show a face.
     """
-    embedded = embedded_folder() / "avatars" / f"{face}{AVATAR_SUFFIX}"
-    is_embedded = not face.exists() and embedded.is_file()
-    if is_embedded or face.suffix.lower() == AVATAR_SUFFIX:
+    if is_avatar(face):
         _refuse_film_options(options, "an avatar", views=True)
-        avatar = Avatar.open(embedded if is_embedded else face)
+        avatar = Avatar.open(face)
         scene = PreparedAvatar.prepare(avatar, model)
         own = DEFAULT_FPS if len(avatar) == 1 else avatar.fps
         return Posed(scene, avatar.width, avatar.height, options.fps or own)
@@ -71,6 +69,14 @@ def open_face(face: Path, model: MouthModel, options: FaceOptions) -> Footage | 
         return _pose(_portrait(face, options), model, options)
     film = Film(face)
     return Footage(film, options.fps or film.fps, options.cut, options.view)
+
+
+def is_avatar(face: Path) -> bool:
+    """Return whether ``face`` is a pack or names an embedded avatar.
+
+    Raises AvatarError for a name that nobody has.
+    """
+    return face.suffix.lower() == AVATAR_SUFFIX or embedded_pack(face) is not None
 
 
 def avatar_of_picture(path: Path, longest_side: int, s3fd: Path | None = None) -> Avatar:

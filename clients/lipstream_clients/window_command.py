@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--avatar",
         type=Path,
         metavar="FACE",
-        help="avatar pack, picture or short film (default: the embedded avatar)",
+        help="ada, mei, omar, or an avatar pack, picture or short film (default: ada)",
     )
     add_engine_arguments(parser)
     parser.add_argument(

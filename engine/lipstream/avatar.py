@@ -71,12 +71,13 @@ class Avatar:
 
     @classmethod
     def open(cls, path: Path | None = None) -> Self:
-        """Open a pack, by default the embedded avatar.
+        """Open a pack, or an embedded avatar by its name; by default EMBEDDED.
 
         Raw frames stay in the file and are mapped; JPEG frames are decoded. Raises AvatarError when
-        the file is missing, of another version or damaged.
+        the file is missing, of another version or damaged, or no avatar has this name.
         """
-        path = path or embedded_folder() / "avatars" / f"{EMBEDDED}.avatar"
+        path = path or Path(EMBEDDED)
+        path = embedded_pack(path) or path
         text, body = _read_pack(path)
         try:
             header = json.loads(text)
@@ -91,13 +92,16 @@ class Avatar:
         except (KeyError, TypeError, ValueError, ZeroDivisionError, cv2.error) as error:
             raise AvatarError(f"{path} is not a usable avatar: {error}; make it again") from error
 
-    def save(self, path: Path, codec: Codec = "raw") -> None:
-        """Write the pack under a temporary name, then rename it."""
+    def save(self, path: Path, codec: Codec = "raw", quality: int = _JPEG_QUALITY) -> None:
+        """Write the pack under a temporary name, then rename it.
+
+        ``quality`` is that of JPEG, 1 to 100; raw frames lose nothing.
+        """
         sections: dict[str, Array] = {"crops": self.crops}
         if codec == "raw":
             sections["frames"] = self.frames
         else:
-            sections["frames"], sections["ends"] = _encode(self.frames)
+            sections["frames"], sections["ends"] = _encode(self.frames, quality)
         content = _pack(self._header(codec), sections)
         temporary = path.with_name(path.name + ".part")
         try:
@@ -137,6 +141,29 @@ class Avatar:
         """Cut the face out of every frame: (F, size, size, 3) uint8 BGR, new."""
         pairs = zip(self.frames, self.crops, strict=True)
         return np.stack([cut_crop(frame, crop, size) for frame, crop in pairs])
+
+
+def embedded_avatars() -> dict[str, Path]:
+    """Return the packs that come with the package, by name."""
+    packs = sorted((embedded_folder() / "avatars").glob("*.avatar"))
+    return {pack.stem: pack for pack in packs}
+
+
+def embedded_pack(name: Path) -> Path | None:
+    """Return the embedded pack of this name, or None when ``name`` is the path of a file.
+
+    A name has neither folder nor suffix, and no file is called so. Raises AvatarError when nobody
+    has it.
+    """
+    if name.suffix or name.parent != Path() or name.exists():
+        return None
+    packs = embedded_avatars()
+    if name.name not in packs:
+        raise AvatarError(
+            f"there is no file and no embedded avatar {name.name!r}:"
+            f" give a file, or one of {', '.join(packs)}"
+        )
+    return packs[name.name]
 
 
 def _frozen(array: Any) -> Any:
@@ -210,8 +237,8 @@ def _decode(jpeg: NDArray[np.uint8]) -> Image:
     return np.asarray(picture, np.uint8)
 
 
-def _encode(frames: NDArray[np.uint8]) -> tuple[Array, Array]:
-    settings = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+def _encode(frames: NDArray[np.uint8], quality: int) -> tuple[Array, Array]:
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     blobs = [cv2.imencode(".jpg", frame, settings)[1].ravel() for frame in frames]
     return np.concatenate(blobs), np.cumsum([len(blob) for blob in blobs])
 

@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default=defaults.host, help="address to listen on")
     parser.add_argument("--port", type=int, default=defaults.port, help="0 takes any free one")
     parser.add_argument("--model", type=Path, metavar="DIR", help="model folder")
-    parser.add_argument("--avatar", type=Path, metavar="FILE", help="avatar pack")
+    parser.add_argument(
+        "--avatar", type=Path, metavar="AVATAR", help="ada, mei, omar, or an avatar pack"
+    )
     parser.add_argument("--backend", default=defaults.backend, help="auto, openvino, cpu, ...")
     parser.add_argument(
         "--sessions", type=int, default=defaults.sessions, help="peers served at once"

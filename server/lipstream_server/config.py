@@ -19,7 +19,7 @@ class ServerConfig:
     model: Path | None = None
     """Model folder; None is the embedded one."""
     avatar: Path | None = None
-    """Avatar pack; None is the embedded one."""
+    """Avatar pack, or the name of an embedded avatar; None is the usual one."""
     backend: str = "auto"
     sessions: int = 4
     """Peers served at once; one more is answered 503."""

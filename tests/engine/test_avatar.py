@@ -1,10 +1,12 @@
 import hashlib
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lipstream import Avatar
+from lipstream.avatar import EMBEDDED, embedded_avatars, embedded_pack
 from lipstream.errors import AvatarError, InputError
 
 
@@ -22,6 +24,39 @@ def test_jpeg_pack_is_small_and_close(toy_avatar, toy_pack, tmp_path):
     assert path.stat().st_size < toy_pack.stat().st_size / 10
     difference = Avatar.open(path).frames.astype(int) - toy_avatar.frames
     assert np.abs(difference).max() <= 2
+
+
+def test_a_lower_quality_makes_a_smaller_jpeg_pack(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    avatar = Avatar.from_frames(frames, [np.eye(2, 3)] * 2)
+    sizes = []
+    for quality in (95, 60):
+        avatar.save(tmp_path / "a.avatar", codec="jpeg", quality=quality)
+        sizes.append((tmp_path / "a.avatar").stat().st_size)
+        assert Avatar.open(tmp_path / "a.avatar").frames.shape == frames.shape
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_every_embedded_avatar_opens_by_its_name():
+    for name in embedded_avatars():
+        assert Avatar.open(Path(name)).name == name
+    assert EMBEDDED in embedded_avatars()
+
+
+def test_an_unknown_name_is_told_the_names_there_are():
+    with pytest.raises(AvatarError, match=r"'nobody'.*ada"):
+        Avatar.open(Path("nobody"))
+
+
+@pytest.mark.parametrize("path", ["ada.avatar", "folder/ada", "./a.png"])
+def test_a_path_is_no_name(path):
+    assert embedded_pack(Path(path)) is None
+
+
+def test_a_file_goes_before_a_name(toy_pack, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ada").write_bytes(toy_pack.read_bytes())
+    assert Avatar.open(Path("ada")).name == "toy"
 
 
 def test_frames_cannot_be_written(toy_pack, toy_avatar):

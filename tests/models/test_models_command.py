@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from lipstream.avatar import embedded_avatars
 from lipstream.cli import main
 from lipstream.errors import ModelError
 from lipstream.model import embedded_folder
@@ -11,7 +12,7 @@ from lipstream_models.models_command import check_sums, embedded_assets
 def test_what_comes_with_the_package_is_listed_and_whole(capsys):
     assert main(["models", "list"]) == 0
     listed = capsys.readouterr().out
-    assert {"mouth", "faces", "avatar"} <= set(listed.split())
+    assert {"mouth", "faces", "avatar", *embedded_avatars()} <= set(listed.split())
     assert main(["models", "check"]) == 0
     assert capsys.readouterr().out.count("ok") == len(embedded_assets())
 

@@ -8,6 +8,7 @@ from lipstream.errors import InputError
 
 pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
+from lipstream_models.portrait.look import Complexion
 from lipstream_models.portrait.mesh import (
     divide,
     normals,
@@ -16,7 +17,7 @@ from lipstream_models.portrait.mesh import (
     smoothing,
 )
 from lipstream_models.portrait.props import eyes, grid_quads, teeth
-from lipstream_models.portrait.skin import Complexion, paint, ramp
+from lipstream_models.portrait.skin import Masks, paint, ramp
 from lipstream_models.portrait.source import HeadSource, Identity, mirrored
 
 CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
@@ -85,7 +86,8 @@ def test_a_ramp_may_fall() -> None:
 
 def test_skin_is_a_colour_everywhere() -> None:
     places = np.random.default_rng(0).uniform((-1, 5, -1), (1, 8.5, 1.7), (500, 3))
-    colours = paint(places, np.zeros(500), np.zeros(500), Complexion())
+    bare = Masks(np.zeros(500), np.zeros(500), np.zeros(500))
+    colours = paint(places, bare, Complexion(moles=5, blotches=2.0))
     assert colours.shape == (500, 4)
     assert colours.min() >= 0
     assert colours.max() <= 1
@@ -121,9 +123,15 @@ def test_lower_teeth_follow_the_jaw_and_upper_ones_stay(source: HeadSource) -> N
     assert drop[:, 1].mean() < -0.05
 
 
+def test_a_narrow_jaw_has_narrow_rows_of_teeth(source: HeadSource) -> None:
+    wide, narrow = teeth(source.base)[1].vertices, teeth(source.base, 0.8)[1].vertices
+    assert np.ptp(narrow[:, 0]) == pytest.approx(0.8 * np.ptp(wide[:, 0]))
+    assert (narrow[:, 1:] == wide[:, 1:]).all()
+
+
 def test_eyes_look_where_the_units_say(source: HeadSource) -> None:
     base = source.base
-    left = eyes(base, (0.1, 0.05, 0.02), 0)[0]
+    left = eyes(base, (0.1, 0.05, 0.02), (0.6, 0.6, 0.6), 0)[0]
     looking = source.pose(base.vertices, mirrored(eyeLookUp=1.0))
     pupil = left.place(base.vertices, looking)[0] - left.place(base.vertices, base.vertices)[0]
     assert pupil[1] > 0.01

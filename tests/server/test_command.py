@@ -62,6 +62,7 @@ def test_a_port_taken_between_binding_and_listening_is_named():
         (["--port", "99999"], "--port"),
         (["--port", "0", "--model", "/nowhere"], "no model"),
         (["--port", "0", "--avatar", "/nowhere.avatar"], "/nowhere.avatar"),
+        (["--port", "0", "--avatar", "nobody"], "one of ada"),
         (["--host", "no.such.host.invalid", "--token", "long enough"], "--host"),
     ],
 )

@@ -1,7 +1,9 @@
-"""The embedded synthetic person: from a parametric head to a looping avatar, by our own code.
+"""The embedded synthetic people: from a parametric head to a looping avatar, by our own code.
 
-``source`` reads the head, ``mesh`` refines it, ``skin``, ``props`` (teeth and eyes), ``hair`` and
-``clothes`` dress it, ``person`` puts it together and poses it, ``materials`` and ``scene`` render
-it (these three need Blender). ``visemes`` says how mouths speak, ``loop`` turns a plate and a few
-patches into a seamless idle loop, ``pack`` makes that an avatar. ``__main__`` is the command.
+``look`` says what a person is made of, ``people`` who they are. ``source`` reads the head, ``mesh``
+refines it, ``skin`` and ``relief``, ``props`` (teeth and eyes), ``hair``, ``short_hair``,
+``face_hair`` and ``clothes`` dress it, ``person`` puts it together and poses it, ``materials`` and
+``scene`` render it (these three need Blender). ``visemes`` says how mouths speak, ``loop`` turns a
+plate and a few patches into a seamless idle loop, ``pack`` makes that an avatar. ``__main__`` is
+the command.
 """

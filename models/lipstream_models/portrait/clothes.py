@@ -1,10 +1,11 @@
-"""Dress the person in a crew-neck jumper made from the body itself."""
+"""Dress the person in a jumper or a shirt made from the body itself."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from .hair import Surface
+from .look import Clothes
 from .mesh import select, smoothing, unit
 from .props import grid_quads
 from .source import Float, Index
@@ -24,15 +25,24 @@ def _turn(places: Float) -> Float:
     return np.arctan2(places[:, 0] - _NECK_AXIS[0], places[:, 2] - _NECK_AXIS[1])
 
 
-def below_collar(places: Float) -> Float:
+def below_collar(places: Float, drop: float) -> Float:
     """Return the height above the collar line, (N,) dm on the base head."""
     front = (1 + np.cos(_turn(places))) / 2
-    return places[:, 1] - (5.98 - 0.42 * front**1.2)
+    return places[:, 1] - (5.98 - drop * front**1.2)
 
 
-def jumper(skin: Surface) -> Garment:
-    """Return the body of the jumper: the skin below the collar, let out and smoothed."""
-    keep = below_collar(skin.places)[skin.quads].max(1) < 0.05
+def garments(skin: Surface, clothes: Clothes) -> dict[str, Garment]:
+    """Return the parts of what a person wears, by name."""
+    parts = {clothes.kind: body(skin, clothes.drop)}
+    if clothes.kind == "jumper":
+        return parts | {"collar": crew_neck(skin, clothes.drop)}
+    parts["placket"] = placket(skin, clothes.drop)
+    return parts | {"collar": shirt_collar(skin, clothes.drop)}
+
+
+def body(skin: Surface, drop: float) -> Garment:
+    """Return the body of a garment: the skin below the collar, let out and smoothed."""
+    keep = below_collar(skin.places, drop)[skin.quads].max(1) < 0.05
     used, quads = select(skin.quads, keep)
     points = (skin.points + 0.05 * skin.normals)[used]
     smooth = smoothing(quads, len(points))
@@ -43,9 +53,9 @@ def jumper(skin: Surface) -> Garment:
     return Garment(points, quads)
 
 
-def collar(skin: Surface, rows: int = 360, columns: int = 20) -> Garment:
-    """Return the collar: a flat band swept along the collar line, which hides the cut edge."""
-    ring, normal = _collar_line(skin, rows)
+def crew_neck(skin: Surface, drop: float, rows: int = 360, columns: int = 20) -> Garment:
+    """Return a jumper's collar: a flat band along the collar line, which hides the cut edge."""
+    ring, normal = _collar_line(skin, drop, rows)
     tangent = unit(np.roll(ring, -1, 0) - np.roll(ring, 1, 0))
     normal = unit(normal - tangent * (normal * tangent).sum(1, keepdims=True))
     upward = np.cross(tangent, normal)
@@ -63,9 +73,65 @@ def collar(skin: Surface, rows: int = 360, columns: int = 20) -> Garment:
     return Garment(points.reshape(-1, 3), quads)
 
 
-def _collar_line(skin: Surface, count: int) -> tuple[Float, Float]:
+def shirt_collar(skin: Surface, drop: float, rows: int = 200) -> Garment:
+    """Return a shirt's collar, open in front: a stand up the neck, and a leaf folded over it."""
+    ring, normal = _collar_line(skin, drop, rows)
+    outward = unit(normal * np.array([1.0, 0.0, 1.0]))
+    turn = np.linspace(-np.pi, np.pi, rows, endpoint=False)
+    front = np.abs(turn)  # 0 in front
+    keep = front > 0.17
+    point = np.exp(-(((front - 0.17) / 0.32) ** 2))  # how near the tip of the leaf
+    # Profile from the foot of the stand over the fold to the edge of the leaf: out, up (dm).
+    out = np.array([0.03, 0.035, 0.04, 0.05, 0.075, 0.10, 0.115, 0.125, 0.135])
+    rise = np.array([-0.06, 0.06, 0.15, 0.20, 0.215, 0.19, 0.10, 0.0, -0.10])
+    leaf = np.clip(np.arange(len(out)) - 4, 0, None) / 4
+    height = rise[None] - 0.16 * point[:, None] * leaf[None]
+    width = out[None] + 0.03 * point[:, None] * leaf[None]
+    spread = np.sign(turn)[:, None] * 0.10 * point[:, None] * leaf[None]
+    along = unit(np.roll(ring, -1, 0) - np.roll(ring, 1, 0))
+    up = np.array([0.0, 1.0, 0.0])
+    sheet = ring[:, None] + width[..., None] * outward[:, None] + height[..., None] * up
+    sheet = (sheet + spread[..., None] * along[:, None])[keep]
+    return _thick(sheet, 0.018)
+
+
+def placket(skin: Surface, drop: float, columns: int = 7) -> Garment:
+    """Return the strip of buttonholes down the front of a shirt."""
+    cloth = body(skin, drop)
+    middle = np.abs(cloth.vertices[:, 0]) < 0.16
+    front = cloth.vertices[middle & (cloth.vertices[:, 2] > 0.5)]
+    y = np.linspace(front[:, 1].max() - 0.01, front[:, 1].min(), 40)
+    order = np.argsort(front[:, 1])
+    z = np.interp(y, front[order, 1], front[order, 2])
+    z = np.convolve(np.pad(z, 6, mode="edge"), np.ones(13) / 13, "valid") + 0.035
+    x = np.linspace(-0.13, 0.13, columns)
+    sheet = np.stack(
+        [
+            np.repeat(x[None], len(y), 0),
+            np.repeat(y[:, None], columns, 1),
+            z[:, None] - 0.4 * x[None] ** 2,
+        ],
+        -1,
+    )
+    return _thick(sheet, 0.012)
+
+
+def _thick(sheet: Float, depth: float) -> Garment:
+    """Return a sheet (rows, columns, 3) with a back, ``depth`` behind it, and an edge."""
+    rows, columns, _ = sheet.shape
+    across = np.gradient(sheet, axis=1)
+    normal = unit(np.cross(np.gradient(sheet, axis=0), across))
+    middle = sheet.reshape(-1, 3).mean(0) - np.array([0.0, 0.0, 0.6])
+    inward = np.sign(((sheet - middle) * normal).sum(-1).mean())
+    back = sheet - inward * depth * normal
+    both = np.concatenate([sheet, back[:, ::-1]], 1)
+    quads = grid_quads(rows, 2 * columns, wrap=True)
+    return Garment(both.reshape(-1, 3), quads)
+
+
+def _collar_line(skin: Surface, drop: float, count: int) -> tuple[Float, Float]:
     """Return the closed collar line on the skin and the normals there, (count, 3) each."""
-    height = below_collar(skin.places)
+    height = below_collar(skin.places, drop)
     edges = np.concatenate(
         [np.stack([skin.quads[:, k], skin.quads[:, k - 1]], 1) for k in range(4)]
     )

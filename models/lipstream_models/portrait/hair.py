@@ -1,14 +1,15 @@
-"""Grow hair, brows and lashes as strands: (n, k, 3) polylines with a radius per point."""
+"""Grow long hair as strands: (n, k, 3) polylines with a radius per point."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
+from .look import Bob, Tied
 from .mesh import Roots, scatter, unit
-from .skin import brow_density, brow_shape, hairline, ramp, waves
-from .source import BaseMesh, Float, Index
+from .skin import hairline, ramp, waves
+from .source import Float, Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +33,20 @@ class Surface:
     """(N, 3) the same vertices on the base head."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The hairstyle: a side-parted bob."""
-
-    count: int = 34000
-    parting: float = 0.20
-    """x of the parting, dm."""
-    length: float = 6.34
-    """y of the tips on the base head, dm."""
-    radius: float = 0.0046
-    seed: int = 9
-
-
 _STEPS = 66
 _STEP = 0.05
 
 
-def bob(skin: Surface, cut: Cut) -> Strands:
+def bob(skin: Surface, cut: Bob) -> Strands:
     """Grow a parted bob by letting each hair run along a flow over the scalp."""
     rng = np.random.default_rng(cut.seed)
     roots = _scalp_roots(skin, cut, rng)
-    path = _grow(skin, roots, cut, rng)
+    path = _grow(skin, roots, _Way(_hanging, cut.parting, _STEPS), rng)
     place = roots.at(skin.places)
     return _trim(path, place, cut, rng)
 
 
-def _scalp_roots(skin: Surface, cut: Cut, rng: np.random.Generator) -> Roots:
+def _scalp_roots(skin: Surface, cut: Bob | Tied, rng: np.random.Generator) -> Roots:
     above = hairline(skin.places)
     density = ramp(-0.08, 0.16, above) * (skin.places[:, 1] > 6.5)
     density = density * ~((np.abs(skin.places[:, 0]) > 0.77) & (skin.places[:, 1] < 7.42))
@@ -69,7 +57,7 @@ def _scalp_roots(skin: Surface, cut: Cut, rng: np.random.Generator) -> Roots:
     return roots.take((edge > 0.0) & ~behind_ear)
 
 
-def _flow(x: Float, side: Float, clump: Float) -> Float:
+def _hanging(x: Float, side: Float, clump: Float) -> Float:
     """Return the direction (n, 3) in which hair at x wants to go: off the parting, then down."""
     outward = np.maximum(ramp(0.30, 0.86, np.abs(x[:, 0])) * 0.9 + 0.1, 0)
     back = ramp(0.55, -0.1, x[:, 2])
@@ -89,33 +77,45 @@ def _flow(x: Float, side: Float, clump: Float) -> Float:
     return unit(flow + clump)
 
 
-def _grow(skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator) -> Float:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where hair goes."""
+
+    flow: Callable[[Float, Float, Float], Float]
+    """Direction (n, 3) at places (n, 3), for the sides of the parting (n,) and clumps (n, 3)."""
+    parting: float
+    steps: int
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """From the base head to this one: flows are written for the base head."""
+
+
+def _grow(skin: Surface, roots: Roots, way: _Way, rng: np.random.Generator) -> Float:
     """Return (n, steps + 1, 3) paths."""
     x, normal, place = roots.at(skin.points), unit(roots.at(skin.normals)), roots.at(skin.places)
-    side = np.where(place[:, 0] > cut.parting + rng.normal(0, 0.008, len(x)), 1.0, -1.0)
+    side = np.where(place[:, 0] > way.parting + rng.normal(0, 0.008, len(x)), 1.0, -1.0)
     clump = np.stack([waves(x, 5.0, k) * 0.5 + waves(x, 14.0, 10 + k) * 0.35 for k in range(3)], 1)
     clump *= 0.16
-    layer = rng.random(len(x))
+    layer, shift = rng.random(len(x)), np.array(way.shift)
     solid = (skin.places[:, 1] > 5.0) & ~(
         (np.abs(skin.places[:, 0]) > 0.76) & (skin.places[:, 1] > 6.75) & (skin.places[:, 1] < 7.45)
     )  # hair passes over the ears' place as if they were flat
     tree = cKDTree(skin.points[solid])
     points, normals = skin.points[solid], skin.normals[solid]
     near = ramp(0.0, 0.10, hairline(place))  # hairs at the edge lie flat
-    heading = unit(normal * (0.25 + 0.75 * near)[:, None] + _flow(x, side, clump))
+    heading = unit(normal * (0.25 + 0.75 * near)[:, None] + way.flow(x - shift, side, clump))
     path = [x]
-    for step in range(_STEPS):
-        _, index = tree.query(x, workers=2)
+    for step in range(way.steps):
+        _, index = tree.query(x, workers=1)
         out = normals[index]
         height = ((x - points[index]) * out).sum(1)
-        lift = 0.012 + (0.10 * layer + 0.03) * ramp(0, 0.35, np.array(step / _STEPS)) * (
+        lift = 0.012 + (0.10 * layer + 0.03) * ramp(0, 0.35, np.array(step / way.steps)) * (
             0.35 + 0.65 * near
         )
-        heading = heading * 0.62 + _flow(x, side, clump) * 0.38
+        heading = heading * 0.62 + way.flow(x - shift, side, clump) * 0.38
         inward = np.minimum((heading * out).sum(1), 0) * (height < lift)
         heading = unit(heading - out * inward[:, None])
         x = x + heading * _STEP
-        distance, index = tree.query(x, workers=2)
+        distance, index = tree.query(x, workers=1)
         out = normals[index]
         height = ((x - points[index]) * out).sum(1)
         push = np.clip(lift - height, 0, 0.03) * (distance < 0.6)
@@ -124,7 +124,7 @@ def _grow(skin: Surface, roots: Roots, cut: Cut, rng: np.random.Generator) -> Fl
     return np.stack(path, 1)
 
 
-def _trim(path: Float, place: Float, cut: Cut, rng: np.random.Generator) -> Strands:
+def _trim(path: Float, place: Float, cut: Bob, rng: np.random.Generator) -> Strands:
     """Cut the paths to length and resample them; wisps and taper come last."""
     count, samples = len(path), 20
     shift = path[:, 0, 1].max() - 8.49  # this head's crown against the base head's
@@ -133,10 +133,7 @@ def _trim(path: Float, place: Float, cut: Cut, rng: np.random.Generator) -> Stra
     below = path[:, :, 1] < tip[:, None]
     end = np.where(below.any(1), below.argmax(1), _STEPS).astype(float)
     at = np.linspace(0, 1, samples)[None] * end[:, None]
-    index = np.clip(at.astype(int), 0, _STEPS - 1)
-    part = (at - index)[..., None]
-    row = np.arange(count)[:, None]
-    hair = path[row, index] * (1 - part) + path[row, index + 1] * part
+    hair = _sampled(path, at)
     along = np.linspace(0, 1, samples)
     flat = hair.reshape(-1, 3)
     wisp = np.stack([waves(flat, 9.0, 20 + k) for k in range(3)], 1).reshape(hair.shape)
@@ -149,88 +146,83 @@ def _trim(path: Float, place: Float, cut: Cut, rng: np.random.Generator) -> Stra
     return Strands(hair[keep], radii[keep])
 
 
-class Brows:
-    """Brow hairs, fixed to the skin."""
-
-    def __init__(self, skin: Surface, count: int = 760, seed: int = 5) -> None:
-        rng = np.random.default_rng(seed)
-        area = (np.abs(skin.places[:, 0]) < 0.75) & (np.abs(skin.places[:, 1] - 7.5) < 0.25)
-        wide = (area & (skin.places[:, 2] > 0.9)).astype(float)
-        roots = scatter(skin.points, skin.quads, wide + 1e-12, count=60000, rng=rng)
-        chosen = rng.random(len(roots)) < brow_density(roots.at(skin.places)) * 0.8
-        self._roots = roots.take(chosen & (np.cumsum(chosen) <= count))
-        self._random = rng.normal(size=(len(self._roots), 3))
-
-    def strands(self, skin: Surface) -> Strands:
-        """Return the hairs on a posed skin."""
-        root, normal = self._roots.at(skin.points), unit(self._roots.at(skin.normals))
-        place = self._roots.at(skin.places)
-        along, off = brow_shape(place)
-        t = np.clip(along, 0, 1)
-        side = np.sign(place[:, 0])
-        # upright at the inner end, then outward; upper hairs lean down to the middle of the brow
-        angle = 1.25 * (1 - t) ** 1.5 + 0.10 - 0.55 * np.clip(off, -1, 1) * ramp(0.1, 0.5, t)
-        angle = np.clip(angle + self._random[:, 0] * 0.09, -0.7, 1.5)
-        lean = np.stack([side * np.cos(angle), np.sin(angle), -0.25 * t], 1)
-        lean = unit(lean - normal * (lean * normal).sum(1, keepdims=True))
-        inner = 0.7 + 0.3 * ramp(0.0, 0.3, t)
-        length = (0.062 + 0.012 * self._random[:, 1]) * (1 - 0.35 * t) * inner
-        k = np.linspace(0, 1, 6)
-        arc = 0.011 * np.sin(k * 2.2)[None] * (1 + 0.3 * self._random[:, 2:3])
-        points = (
-            root[:, None] + (length[:, None] * k)[..., None] * lean[:, None]
-            + arc[..., None] * normal[:, None]
-        )  # fmt: skip
-        radii = np.linspace(0.0025, 0.0007, 6)[None] * inner[:, None]
-        return Strands(points, radii)
+def _sampled(path: Float, at: Float) -> Float:
+    """Return the points (n, k, 3) of paths (n, steps + 1, 3) at fractional steps (n, k)."""
+    index = np.clip(at.astype(int), 0, path.shape[1] - 2)
+    part = (at - index)[..., None]
+    row = np.arange(len(path))[:, None]
+    return np.asarray(path[row, index] * (1 - part) + path[row, index + 1] * part)
 
 
-_LASHES = {"1": (26, 0.5), "2": (80, 0.9)}
-"""Number and length (of the card's) on the lower and the upper lid."""
+def tied(skin: Surface, cut: Tied) -> Strands:
+    """Grow hair that runs from the parting to the back of the head, with loose hairs and locks."""
+    rng = np.random.default_rng(cut.seed)
+    roots = _scalp_roots(skin, cut, rng)
+    head = skin.places[:, 1] > 7.0
+    shift = (skin.points[head] - skin.places[head]).mean(0)
+    way = _Way(_backward, cut.parting, _TIED_STEPS, tuple(shift.tolist()))
+    path = _grow(skin, roots, way, rng)
+    place = roots.at(skin.places)
+    thin = 0.45 + 0.55 * ramp(-0.03, 0.11, hairline(place))
+    hair = shift + _loosened(path - shift, place, cut, rng)
+    end = _TIED_STEPS * rng.uniform(0.7, 1.0, (len(hair), 1))
+    hair = _sampled(hair, np.linspace(0, 1, 20)[None] * end)
+    taper = np.concatenate([np.full(17, 1.0), [0.9, 0.8, 0.6]])
+    radii = cut.radius * taper[None] * thin[:, None] * rng.uniform(0.75, 1.2, (len(hair), 1))
+    return Strands(hair, radii)
 
 
-class Lashes:
-    """Eyelashes, run along the columns of the base mesh's lash cards."""
-
-    def __init__(self, base: BaseMesh, seed: int = 6) -> None:
-        rng = np.random.default_rng(seed)
-        matrices = [
-            _card_matrix(base, f"helper-{side}-eyelashes-{card}", count, length, rng)
-            for side in "lr"
-            for card, (count, length) in _LASHES.items()
-        ]
-        self._matrix = sp.vstack(matrices).tocsr()
-
-    def strands(self, posed: Float) -> Strands:
-        """Return the hairs on a posed base mesh (V, 3)."""
-        points = np.asarray(self._matrix @ posed).reshape(-1, 5, 3)
-        return Strands(points, np.repeat(np.linspace(0.0026, 0.0006, 5)[None], len(points), 0))
+_TIED_STEPS = 40
 
 
-def _card_matrix(
-    base: BaseMesh, name: str, count: int, length: float, rng: np.random.Generator
-) -> sp.csr_matrix:
-    """Return the matrix (5 count, V) of hairs between the card's columns of five vertices."""
-    faces = base.groups[name]
-    used, first = np.unique(base.texture_quads[faces], return_index=True)
-    vertices = base.quads[faces].ravel()[first]
-    columns = vertices[np.argsort(base.texture[used, 0])].reshape(-1, 5)
-    depth = base.vertices[columns][..., 2]
-    columns = np.take_along_axis(columns, np.argsort(depth, 1), 1)  # the root lies deepest
-    at = np.sort(rng.uniform(0.8, len(columns) - 1.6, count))
-    index = at.astype(int)
-    part = (at - index)[:, None]
-    reach = np.linspace(0, 1, 5)[None] * (length * rng.uniform(0.65, 1.0, count))[:, None] * 4
-    low = np.minimum(reach.astype(int), 3)
-    up = reach - low
-    rows = np.repeat(np.arange(count * 5).reshape(count, 5)[..., None], 4, -1)
-    row = index[:, None]
-    where = [
-        columns[row, low],
-        columns[row, low + 1],
-        columns[row + 1, low],
-        columns[row + 1, low + 1],
-    ]
-    weight = [(1 - part) * (1 - up), (1 - part) * up, part * (1 - up), part * up]
-    entries = (np.stack(weight, -1).ravel(), (rows.ravel(), np.stack(where, -1).ravel()))
-    return sp.csr_matrix(entries, (count * 5, len(base.vertices)))
+def _backward(x: Float, side: Float, clump: Float) -> Float:
+    """Return the direction in which tied hair goes: off the parting, above the ear, and back."""
+    aside = ramp(0.25, 0.80, np.abs(x[:, 0]))
+    top = ramp(7.95, 8.35, x[:, 1])
+    ear = ramp(7.62, 7.40, x[:, 1]) * ramp(0.0, 0.4, x[:, 2])
+    flow = np.stack(
+        [
+            side * (0.85 * top + 0.18) * (1 - 0.8 * aside),
+            -0.55 * aside - 0.15 + 0.75 * ear,
+            -0.42 - 0.6 * aside,
+        ],
+        1,
+    )
+    return unit(flow + 0.8 * clump)
+
+
+def _loosened(path: Float, place: Float, cut: Tied, rng: np.random.Generator) -> Float:
+    """Return the paths waved a little; some hairs stand off, and two locks hang before the ears."""
+    count, steps = path.shape[:2]
+    along = np.linspace(0, 1, steps)[None, :, None]
+    flat = path.reshape(-1, 3)
+    wisp = np.stack([waves(flat, 8.0, 20 + k) for k in range(3)], 1).reshape(path.shape)
+    hair = path + (0.010 * wisp + rng.normal(0, 0.006, (count, 1, 3))) * np.minimum(4 * along, 1)
+    stray = rng.choice(count, cut.loose, replace=False)
+    outward = unit(path[stray, 6] - np.array([0.0, 7.4, 0.3]))[:, None]
+    rise = np.minimum(rng.gamma(2.0, 0.018, (cut.loose, 1, 1)), 0.08) * np.sin(
+        np.pi * np.minimum(1.2 * along, 1)
+    )
+    hair[stray] += outward * rise
+    before_ear = (np.abs(place[:, 0]) > 0.60) & (place[:, 2] > 0.62) & (place[:, 1] < 7.62)
+    for way in (-1.0, 1.0):
+        near = np.flatnonzero(before_ear & (np.sign(place[:, 0]) == way))[: cut.locks]
+        if len(near):
+            hair[near] = _lock(path[near, 0], way, steps, rng)
+    return np.asarray(hair)
+
+
+def _lock(root: Float, side: float, steps: int, rng: np.random.Generator) -> Float:
+    """Return hairs (n, steps, 3) that hang from their roots in one soft curve."""
+    t = np.linspace(0, 1, steps)[None]
+    count = len(root)
+    length = rng.uniform(0.45, 1.0, (count, 1))
+    bow = 0.07 * np.sin(np.pi * t * (0.9 + 0.2 * rng.random((count, 1)))) + 0.035
+    curve = 0.03 * np.sin(2 * np.pi * t * length + 0.6)
+    spread = rng.normal(0, 0.022, (count, 1)) * t
+    x = side * (bow * np.minimum(5 * t, 1) + spread)
+    gather = root.mean(0) * 0.75 + root * 0.25
+    start = root[:, None] * (1 - np.minimum(3 * t, 1))[..., None]
+    base = start + gather[:, None] * np.minimum(3 * t, 1)[..., None]
+    offset = np.stack([x, -length * t, curve + rng.normal(0, 0.015, (count, 1)) * t], -1)
+    return np.asarray(base + offset)

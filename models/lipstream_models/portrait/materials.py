@@ -5,8 +5,7 @@ from typing import Any
 
 import bpy
 
-Colour = tuple[float, float, float]
-"""Linear RGB."""
+from .look import Colour, HairTone
 
 
 def _principled(name: str, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -67,14 +66,43 @@ def bump(material: Any, scale: float, strength: float, height_dm: float) -> Any:
     return material
 
 
+def pores(material: Any, depth: float) -> None:
+    """Give painted skin pores and fine lines, and a tone that varies as finely."""
+    tree = material.node_tree
+    shader, place = tree.nodes["Principled BSDF"], tree.nodes["Attribute"]
+    cells = tree.nodes.new("ShaderNodeTexVoronoi")
+    cells.inputs["Scale"].default_value = 42.0
+    relief = tree.nodes.new("ShaderNodeBump")
+    relief.invert = True
+    relief.inputs["Strength"].default_value = 0.22 * depth
+    relief.inputs["Distance"].default_value = 0.012
+    tree.links.new(place.outputs["Vector"], cells.inputs["Vector"])
+    tree.links.new(cells.outputs["Distance"], relief.inputs["Height"])
+    tree.links.new(tree.nodes["Bump"].outputs[0], relief.inputs["Normal"])
+    tree.links.new(relief.outputs[0], shader.inputs["Normal"])
+    speck = tree.nodes.new("ShaderNodeTexNoise")
+    speck.inputs["Scale"].default_value = 26.0
+    speck.inputs["Detail"].default_value = 4
+    tone = tree.nodes.new("ShaderNodeMapRange")
+    tone.inputs["To Min"].default_value = 1 - 0.22 * depth
+    tone.inputs["To Max"].default_value = 1 + 0.22 * depth
+    mix = tree.nodes.new("ShaderNodeVectorMath")
+    mix.operation = "SCALE"
+    tree.links.new(place.outputs["Vector"], speck.inputs["Vector"])
+    tree.links.new(speck.outputs[0], tone.inputs["Value"])
+    tree.links.new(tree.nodes["Color Attribute"].outputs["Color"], mix.inputs[0])
+    tree.links.new(tone.outputs[0], mix.inputs["Scale"])
+    tree.links.new(mix.outputs[0], shader.inputs["Base Color"])
+
+
 def cloth(name: str, colour: Colour) -> Any:
     """Return a matt, slightly fuzzy material."""
     inputs = {"Base Color": (*colour, 1), "Roughness": 0.9, "Sheen Weight": 0.35}
     return bump(_principled(name, inputs)[0], 55.0, 0.3, 0.02)
 
 
-def hairs(name: str, melanin: float, redness: float, roughness: float) -> Any:
-    """Return a hair material by melanin content."""
+def hairs(name: str, tone: HairTone) -> Any:
+    """Return a hair material."""
     material = bpy.data.materials.new(name)
     material.use_nodes = True
     tree = material.node_tree
@@ -83,9 +111,9 @@ def hairs(name: str, melanin: float, redness: float, roughness: float) -> Any:
     shader = tree.nodes.new("ShaderNodeBsdfHairPrincipled")
     shader.parametrization = "MELANIN"
     for key, value in {
-        "Melanin": melanin,
-        "Melanin Redness": redness,
-        "Roughness": roughness,
+        "Melanin": tone.melanin,
+        "Melanin Redness": tone.redness,
+        "Roughness": tone.roughness,
         "Radial Roughness": 0.4,
         "Random Color": 0.3,
         "Random Roughness": 0.2,

@@ -15,8 +15,11 @@ from .plate import fit, shown
 LICENCE = "CC0-1.0"
 
 
-def pack(plate: Image, frames: Sequence[Image], idle: Idle, path: Path) -> None:
-    """Write the pack of frames (512, 512, 3) that were made from ``plate`` (1024, 1024, 3)."""
+def pack(plate: Image, frames: Sequence[Image], idle: Idle, path: Path, quality: int = 95) -> None:
+    """Write the pack of frames (512, 512, 3) that were made from ``plate`` (1024, 1024, 3).
+
+    ``quality`` is that of the frames' JPEG.
+    """
     tracker = FaceTracker.open()
     try:
         face = tracker.step(fit(shown(plate)))
@@ -30,4 +33,4 @@ def pack(plate: Image, frames: Sequence[Image], idle: Idle, path: Path) -> None:
         for index in range(len(frames))
     ]
     avatar = Avatar.from_frames(frames, crops, fps=idle.fps, name=path.stem, licence=LICENCE)
-    avatar.save(path, codec="jpeg")
+    avatar.save(path, codec="jpeg", quality=quality)

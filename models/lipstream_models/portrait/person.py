@@ -1,70 +1,41 @@
 """Put the person together: shape, paint, props, hair and clothes, posed by face units."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from .clothes import collar, jumper
-from .hair import Brows, Cut, Lashes, Surface, bob
-from .materials import Colour, bump, cloth, hairs, painted, plain
+from .clothes import garments
+from .face_hair import Brows, Lashes, Whiskers
+from .hair import Strands, Surface, bob, tied
+from .look import Crop, HairTone, Look, Tied
+from .materials import bump, cloth, hairs, painted, plain, pores
 from .mesh import Part, normals, refine
 from .props import Prop, eyes, teeth
+from .relief import relief
 from .scene import Camera, Solid, Stage
-from .skin import Complexion, paint, read_mask
-from .source import Float, HeadSource, Identity
+from .short_hair import cropped
+from .skin import Masks, beard_density, brow_density, paint, read_mask, scalp_cover
+from .source import Float, HeadSource
 from .visemes import NEUTRAL
 
 TONGUE = (0.60, 0.21, 0.20)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A whole person and what they wear."""
+class _Coat:
+    """Hairs of one kind."""
 
-    identity: Identity
-    complexion: Complexion = field(default_factory=Complexion)
-    cut: Cut = field(default_factory=Cut)
-    iris: Colour = (0.075, 0.043, 0.022)
-    melanin: float = 0.66
-    redness: float = 0.35
-    jumper: Colour = (0.05, 0.10, 0.16)
-    background: Colour = (0.62, 0.68, 0.72)
-
-
-ADA = Look(
-    Identity(
-        gender=0.03,
-        age=0.06,
-        african=0.08,
-        asian=0.17,
-        caucasian=0.75,
-        muscle=0.5,
-        weight=0.45,
-        details={
-            "head/head-oval": 0.6,
-            "head/head-scale-horiz-decr": 0.2,
-            "chin/chin-width-decr": 0.6,
-            "chin/chin-jaw-drop-decr": 0.2,
-            "cheek/l-cheek-bones-incr": 0.25,
-            "eyes/l-eye-scale-incr": 0.30,
-            "eyes/l-eye-height2-incr": 0.20,
-            "nose/nose-scale-horiz-decr": 0.25,
-            "nose/nose-point-up": 0.15,
-            "mouth/mouth-upperlip-volume-incr": 0.25,
-            "mouth/mouth-lowerlip-volume-incr": 0.2,
-            "mouth/mouth-scale-horiz-incr": 0.1,
-            "eyebrows/eyebrows-trans-up": 0.25,
-            "ears/l-ear-scale-decr": 0.8,
-        },
-    )
-)
+    name: str
+    grow: Callable[[Surface], Strands]
+    tone: HairTone
 
 
 class Person:
     """The person on a stage."""
 
-    def __init__(self, source: HeadSource, look: Look, size: int = 512, threads: int = 2) -> None:
+    def __init__(self, source: HeadSource, look: Look, size: int = 512, threads: int = 1) -> None:
         self._source, self._look = source, look
         base = source.base
         faces = base.groups["body"]
@@ -73,24 +44,36 @@ class Person:
         self._body = refine(base, faces[bust], 2)
         self._tongue = refine(base, base.groups["helper-tongue"], 2)
         self._places = self._body.place(base.vertices)
+        self._lips = read_mask(source.mask("lips"), self._body.texture, 2.0)
+        self._relief = relief(self._places, look.relief) if look.relief else None
         self._shape = source.shape(look.identity)
-        posed = source.pose(self._shape, NEUTRAL)
+        posed = source.pose(self._shape, self._units(NEUTRAL))
         skin = self._surface(posed)
-        self._brows, self._lashes = Brows(skin), Lashes(base)
-        self._props: list[Prop] = teeth(base) + eyes(base, look.iris, look.complexion.seed)
-        self._stage = Stage(_camera(base.vertices, posed, size), look.background, threads)
+        self._coats = [*_brow_coats(skin, look), *_beard_coats(skin, self._lips, look)]
+        self._lashes = Lashes(base)
+        self._props: list[Prop] = teeth(base, look.jaw)
+        self._props += eyes(base, look.iris, look.eye_white, look.complexion.seed)
+        self._stage = Stage(_camera(base.vertices, posed, size), look, threads)
         self._build(skin, posed)
 
     def pose(self, units: Mapping[str, float]) -> None:
         """Move the face to the given units (with what they imply: teeth, tongue, lashes, gaze)."""
-        posed = self._source.pose(self._shape, units)
+        posed = self._source.pose(self._shape, self._units(units))
         skin = self._surface(posed)
         self._stage.move_mesh("skin", skin.points)
         self._stage.move_mesh("tongue", _lowered(self._tongue, posed))
         for prop in self._props:
             self._stage.move_mesh(prop.name, prop.place(self._source.base.vertices, posed))
-        self._stage.move_strands("brows", self._brows.strands(skin))
+        for coat in self._coats:
+            self._stage.move_strands(coat.name, coat.grow(skin))
         self._stage.move_strands("lashes", self._lashes.strands(posed))
+
+    def _units(self, units: Mapping[str, float]) -> dict[str, float]:
+        """Return the units with the person's manner added."""
+        total = dict(units)
+        for name, weight in self._look.manner.items():
+            total[name] = max(0.0, total.get(name, 0.0) + weight)
+        return total
 
     @property
     def stage(self) -> Stage:
@@ -98,16 +81,15 @@ class Person:
         return self._stage
 
     def _surface(self, posed: Float) -> Surface:
+        quads = self._body.quads
         points = self._body.place(posed)
-        return Surface(points, normals(points, self._body.quads), self._body.quads, self._places)
+        if self._relief is not None:
+            points = points + self._relief[:, None] * normals(points, quads)
+        return Surface(points, normals(points, quads), quads, self._places)
 
     def _build(self, skin: Surface, posed: Float) -> None:
-        look, stage, body = self._look, self._stage, self._body
-        lips = read_mask(self._source.mask("lips"), body.texture, 2.0)
-        inside = read_mask(self._source.mask("inside-mouth"), body.texture, 3.0)
-        colours = paint(self._places, lips, inside, look.complexion)
-        leather = bump(painted("skin", (0.52, 0.24), 0.035), 90.0, 0.16, 0.012)
-        stage.add_mesh("skin", Solid(skin.points, skin.quads, colours, self._places, 1), leather)
+        self._add_skin(skin)
+        look, stage = self._look, self._stage
         materials = {
             "teeth": painted("enamel", (0.5, 0.16), 0.0),
             "eye": painted("eye", (0.5, 0.25), 0.0, coat=1.0),
@@ -118,16 +100,76 @@ class Person:
             stage.add_mesh(prop.name, Solid(points, prop.quads, prop.colours), materials[kind])
         tongue = Solid(_lowered(self._tongue, posed), self._tongue.quads)
         stage.add_mesh("tongue", tongue, plain("tongue", TONGUE, 0.38))
-        wool = cloth("wool", look.jumper)
-        for name, garment in (("jumper", jumper(skin)), ("collar", collar(skin))):
+        wool = cloth("cloth", look.clothes.colour)
+        for name, garment in garments(skin, look.clothes).items():
             solid = Solid(garment.vertices, garment.quads, places=garment.vertices, levels=1)
             stage.add_mesh(name, solid, wool)
-        dark = hairs("brow", look.melanin * 0.95, look.redness * 0.3, 0.5)
-        stage.add_strands(
-            "hair", bob(skin, look.cut), hairs("hair", look.melanin, look.redness, 0.34)
-        )
-        stage.add_strands("brows", self._brows.strands(skin), dark)
+        for coat in [*_hair_coats(look), *self._coats]:
+            stage.add_strands(coat.name, coat.grow(skin), hairs(coat.name, coat.tone))
         stage.add_strands("lashes", self._lashes.strands(posed), plain("lash", (0.01,) * 3, 0.6))
+
+    def _add_skin(self, skin: Surface) -> None:
+        look = self._look
+        inside = read_mask(self._source.mask("inside-mouth"), self._body.texture, 3.0)
+        masks = Masks(self._lips, inside, _hair_cover(self._places, self._lips, look))
+        colours = paint(self._places, masks, look.complexion)
+        leather = bump(painted("skin", (0.52, 0.24), 0.035), 90.0, 0.16, 0.012)
+        if look.complexion.pores:
+            pores(leather, look.complexion.pores)
+        solid = Solid(skin.points, skin.quads, colours, self._places, 1)
+        self._stage.add_mesh("skin", solid, leather)
+
+
+def _hair_coats(look: Look) -> list[_Coat]:
+    """Return the hair of the head."""
+    hair = look.hair
+    if isinstance(hair, Crop):
+        shares = _shares(hair.count, look.tone, look.tone.grey)
+        return [
+            _Coat(f"hair {k}", partial(cropped, cut=hair, count=n, seed=hair.seed + k), tone)
+            for k, (n, tone) in enumerate(shares)
+        ]
+    if isinstance(hair, Tied):
+        return [_Coat("hair", partial(tied, cut=hair), look.tone)]
+    return [_Coat("hair", partial(bob, cut=hair), look.tone)]
+
+
+def _brow_coats(skin: Surface, look: Look) -> list[_Coat]:
+    style = look.brows
+    dark = HairTone(look.tone.melanin * style.melanin, look.tone.redness * 0.3, 0.5)
+    return [
+        _Coat(f"brows {k}", Brows(skin, style, count, seed=5 + k).strands, tone)
+        for k, (count, tone) in enumerate(_shares(style.count, dark, style.grey))
+    ]
+
+
+def _beard_coats(skin: Surface, lips: Float, look: Look) -> list[_Coat]:
+    if look.beard is None:
+        return []
+    shares = _shares(look.beard.count, look.tone, look.beard.grey)
+    seed = look.beard.seed
+    return [
+        _Coat(f"beard {k}", Whiskers(skin, lips, look.beard, count, seed + k).strands, tone)
+        for k, (count, tone) in enumerate(shares)
+    ]
+
+
+def _shares(count: int, tone: HairTone, grey: float) -> list[tuple[int, HairTone]]:
+    """Return how many hairs have which tone: with pigment, and without."""
+    pale = HairTone(0.06, 0.2, tone.roughness)
+    numbers = (count - round(count * grey), round(count * grey))
+    return [(n, t) for n, t in zip(numbers, (tone, pale), strict=True) if n]
+
+
+def _hair_cover(places: Float, lips: Float, look: Look) -> Float:
+    """Return how far hair tints the skin, (N,) 0 to 1."""
+    recede = look.hair.recede if isinstance(look.hair, Crop) else 0.0
+    cover = np.maximum(
+        scalp_cover(places, recede), look.brows.shade * brow_density(places, look.brows)
+    )
+    if look.beard is not None:
+        cover = np.maximum(cover, look.beard.shade * beard_density(places, lips))
+    return np.asarray(cover)
 
 
 def _lowered(tongue: Part, posed: Float) -> Float:

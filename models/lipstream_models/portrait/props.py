@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .look import Colour
 from .mesh import unit
 from .skin import ramp
 from .source import BaseMesh, Float, Index
@@ -88,22 +89,22 @@ ENAMEL = {1.0: np.array([0.92, 0.87, 0.78]), -1.0: np.array([0.74, 0.69, 0.60])}
 GUM = np.array([0.47, 0.17, 0.155])
 
 
-def teeth(base: BaseMesh) -> list[Prop]:
-    """Return the upper and the lower row."""
+def teeth(base: BaseMesh, width: float = 1.0) -> list[Prop]:
+    """Return the upper and the lower row, drawn in sideways by ``width``."""
     anchors = ("helper-upper-teeth", "helper-lower-teeth")
     return [
-        _tooth_row(name, arch, base.group_vertices(name))
+        _tooth_row(name, arch, base.group_vertices(name), width)
         for name, arch in zip(anchors, (UPPER, LOWER), strict=True)
     ]
 
 
-def _tooth_row(name: str, arch: _Arch, anchor: Index) -> Prop:
+def _tooth_row(name: str, arch: _Arch, anchor: Index, width: float) -> Prop:
     meshes = []
     for side in (-1.0, 1.0):
         at = 0.0
-        for width, crown in zip(arch.widths, arch.crowns, strict=True):
-            meshes.append(_tooth(arch, side * (at + width / 2), width, crown))
-            at += width
+        for tooth, crown in zip(arch.widths, arch.crowns, strict=True):
+            meshes.append(_tooth(arch, side * (at + tooth / 2), tooth, crown))
+            at += tooth
     meshes.append(_gums(arch))
     vertices, quads, colours = [], [], []
     count = 0
@@ -112,9 +113,8 @@ def _tooth_row(name: str, arch: _Arch, anchor: Index) -> Prop:
         quads.append(mesh_quads + count)
         colours.append(mesh_colours)
         count += len(mesh_vertices)
-    return Prop(
-        name, np.concatenate(vertices), np.concatenate(quads), np.concatenate(colours), anchor
-    )
+    place = np.concatenate(vertices) * np.array([width, 1.0, 1.0])
+    return Prop(name, place, np.concatenate(quads), np.concatenate(colours), anchor)
 
 
 def _frame(arch: _Arch, s: float) -> tuple[Float, Float, Float]:
@@ -181,17 +181,18 @@ def _gums(arch: _Arch) -> tuple[Float, Index, Float]:
     )
 
 
-def eyes(base: BaseMesh, iris: tuple[float, float, float], seed: int) -> list[Prop]:
+def eyes(base: BaseMesh, iris: Colour, white: Colour, seed: int) -> list[Prop]:
     """Return both eyeballs; ``iris`` is its mean linear RGB."""
     return [
-        _eye(name, base.vertices, base.group_vertices(name), np.array(iris), seed)
+        _eye(name, base, (np.array(iris), np.array(white)), seed)
         for name in ("helper-l-eye", "helper-r-eye")
     ]
 
 
-def _eye(name: str, vertices: Float, anchor: Index, iris: Float, seed: int) -> Prop:
+def _eye(name: str, base: BaseMesh, colours: tuple[Float, Float], seed: int) -> Prop:
     rows, columns = 150, 180
-    points = vertices[anchor]
+    anchor = base.group_vertices(name)
+    points = base.vertices[anchor]
     centre = (points.max(0) + points.min(0)) / 2
     radius = float(np.linalg.norm(points - centre, axis=1).mean())
     polar = np.concatenate([np.linspace(0.002, 0.6, 110), np.linspace(0.61, np.pi - 0.01, 40)])
@@ -200,12 +201,13 @@ def _eye(name: str, vertices: Float, anchor: Index, iris: Float, seed: int) -> P
     bulge = radius * (1 + 0.035 * ramp(0.62, 0.1, p))
     ball = np.stack([np.sin(p) * np.cos(a), np.sin(p) * np.sin(a), np.cos(p)], -1)
     place = centre + ball * bulge[..., None]
-    colours = _iris_colours(p, a, iris, seed)
-    return Prop(name, place.reshape(-1, 3), grid_quads(rows, columns, wrap=True), colours, anchor)
+    painted = _eye_colours(p, a, colours, seed)
+    return Prop(name, place.reshape(-1, 3), grid_quads(rows, columns, wrap=True), painted, anchor)
 
 
-def _iris_colours(polar: Float, angle: Float, iris: Float, seed: int) -> Float:
+def _eye_colours(polar: Float, angle: Float, colours: tuple[Float, Float], seed: int) -> Float:
     """Return (N, 4) colours over the polar grid; the iris ends at 0.47 rad."""
+    iris, white = colours
     rng = np.random.default_rng(seed)
     fibres = np.zeros_like(polar)
     for count in rng.integers(18, 90, 26):
@@ -216,7 +218,6 @@ def _iris_colours(polar: Float, angle: Float, iris: Float, seed: int) -> Float:
     limbus = 1 - 0.80 * ramp(0.39, 0.475, polar)
     warm = np.where((polar < 0.27)[..., None], np.array([1.25, 1.02, 0.75]), 1.0)
     colour = iris * ((0.45 + 0.9 * fibres) * inner * limbus)[..., None] * warm
-    white = np.array([0.66, 0.63, 0.61])
     veins = np.array([0.66, 0.42, 0.38])
     outer = 0.5 * ramp(0.75, 1.35, polar)[..., None]
     edge = ramp(0.455, 0.525, polar)[..., None]

@@ -1,5 +1,6 @@
 """Light the person and render with Cycles; needs Blender as a module (``pip install bpy``)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from .hair import Strands
-from .materials import Colour, plain
+from .look import Light, Look
+from .materials import plain
 from .plate import Frame
 from .source import Float, Index
 
@@ -41,35 +43,10 @@ class Solid:
     """How often it is subdivided when rendered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Light:
-    """A square lamp that shines at the face."""
-
-    name: str
-    offset: tuple[float, float, float]
-    """From the face, dm."""
-    size: float
-    """Side, dm."""
-    power: float
-    """Watts, on a stage where a decimetre counts as a metre."""
-    colour: Colour
-    mirrored: bool = True
-    """Whether it shows in eyes and on skin as a highlight."""
-
-
-LIGHTS = (
-    Light("key", (5.0, 5.0, 8.5), 3.6, 1750, (1.0, 0.95, 0.88)),
-    Light("fill", (-8.0, 1.0, 6.5), 6.0, 700, (0.88, 0.93, 1.0)),
-    Light("rim left", (-5.0, 5.0, -6.0), 3.0, 330, (1.0, 0.98, 0.96)),
-    Light("rim right", (6.0, 4.0, -6.0), 3.0, 330, (0.9, 0.95, 1.0)),
-    Light("mouth", (0.2, -1.6, 11.0), 2.0, 190, (1.0, 0.97, 0.93), mirrored=False),
-)
-
-
 class Stage:
     """One Blender scene; only one can be alive at a time."""
 
-    def __init__(self, camera: Camera, background: Colour, threads: int = 2) -> None:
+    def __init__(self, camera: Camera, look: Look, threads: int = 1) -> None:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         self._scene: Any = bpy.context.scene
         self._size = camera.size
@@ -77,11 +54,11 @@ class Stage:
         self._strands: dict[str, Any] = {}
         self._set_up_cycles(threads)
         self._set_up_camera(camera)
-        self._set_up_lights(camera.target)
+        self._set_up_lights(camera.target, look.lights)
         corners = np.array([[-40, -40], [40, -40], [40, 40], [-40, 40]]) + camera.target[:2]
         wall = np.column_stack([corners, np.full(4, -9.0)])
         square = Solid(wall, np.array([[0, 1, 2, 3]]))
-        self.add_mesh("wall", square, plain("wall", background, 1.0, 0.0))
+        self.add_mesh("wall", square, plain("wall", look.background, 1.0, 0.0))
 
     def add_mesh(self, name: str, solid: Solid, material: Any) -> None:
         """Add a smooth mesh; its colours become the attribute ``paint``, its places ``place``."""
@@ -176,14 +153,14 @@ class Stage:
         place[:3, 3] = camera.target + np.array([0.0, 0.0, camera.distance])
         thing.matrix_world = Matrix(place.tolist())
 
-    def _set_up_lights(self, face: Float) -> None:
+    def _set_up_lights(self, face: Float, lights: Sequence[Light]) -> None:
         world = bpy.data.worlds.new("world")
         self._scene.world = world
         world.use_nodes = True
         sky = world.node_tree.nodes["Background"]
         sky.inputs[0].default_value = (0.78, 0.84, 0.92, 1)
         sky.inputs[1].default_value = 0.42
-        for light in LIGHTS:
+        for light in lights:
             self._add_light(light, face)
 
     def _add_light(self, light: Light, face: Float) -> None:
