@@ -95,6 +95,11 @@ class Anatomy:
         """Return where a part's vertices are: skin, tongue, lashes, two eyes, two rows of teeth."""
         return slice(int(self.starts[number]), int(self.starts[number + 1]))
 
+    def named(self, units: Float32) -> dict[str, float]:
+        """Return a row of (U,) units by name, without those at rest."""
+        pairs = zip(self.unit_names, units.tolist(), strict=True)
+        return {name: weight for name, weight in pairs if weight > 1e-3}
+
     def pose(self, shape: Float, units: Mapping[str, float]) -> "Posed":
         """Return the fine mesh of a person (V, 3) with face units applied."""
         moved = self.source.pose(shape, units)

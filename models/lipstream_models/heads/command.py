@@ -4,6 +4,10 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lipstream_models.heads.talk import Driver
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,24 +24,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the folder, telling how long it will take."""
-    from lipstream_models.heads.generate import generate  # noqa: PLC0415
+    """Make the folder, telling how long it will take. Raises InputError."""
+    from lipstream_models.heads.generate import generate, open_folder  # noqa: PLC0415
 
-    began, first = time.monotonic(), None
-    for progress in generate(
-        arguments.out,
-        arguments.people,
-        seed=arguments.seed,
-        clips=arguments.clips,
-        jobs=arguments.jobs,
-    ):
-        first = progress.done - 1 if first is None else first
+    folder = open_folder(arguments.out, arguments.people, arguments.seed)
+    if not folder.left:
+        sys.stderr.write(f"{arguments.out} is complete\n")
+        return 0
+    driver = _driver(arguments.clips, arguments.out / "retarget.npz", arguments.seed)
+    began, first = time.monotonic(), folder.progress.done
+    people = generate(folder, seed=arguments.seed, driver=driver, jobs=arguments.jobs)
+    for progress in people:
         pace = (time.monotonic() - began) / (progress.done - first)
-        left = pace * (progress.total - progress.done) / 60
-        line = (
+        _tell(
             f"{progress.done} of {progress.total} people, {progress.faceless} without a face,"
-            f" {left:.0f} min left "
+            f" {pace * (progress.total - progress.done) / 60:.0f} min left"
         )
-        sys.stderr.write(f"\r{line}")
     sys.stderr.write("\n")
     return 0
+
+
+def _driver(clips: Path | None, stored: Path, seed: int) -> "Driver | None":
+    """Return the filmed speaker, learning first how lips make units if that is not stored."""
+    from lipstream_models.grid import PreparedFolder  # noqa: PLC0415
+    from lipstream_models.heads import lessons as school  # noqa: PLC0415
+    from lipstream_models.heads.talk import Driver  # noqa: PLC0415
+
+    if clips is None:
+        return None
+    PreparedFolder(clips)  # complains early
+    if not stored.exists():
+        taught = []
+        for lesson in school.lessons(seed):
+            taught.append(lesson)
+            _tell(f"learning how lips move: person {len(taught)} of {school.PEOPLE}")
+        school.save_retargeter(stored, school.learn(taught))
+    return Driver(clips, school.open_retargeter(stored))
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"\r{line:<78}")
+    sys.stderr.flush()

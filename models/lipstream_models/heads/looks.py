@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lipstream_models.portrait.source import HeadSource, Identity
+from lipstream_models.portrait.source import Identity
 
 Colour = tuple[float, float, float]
 
@@ -140,7 +140,7 @@ class Person:
     """Face units of their resting face, beyond closed lips."""
 
 
-def draw_person(rng: np.random.Generator, source: HeadSource) -> Person:
+def draw_person(rng: np.random.Generator) -> Person:
     """Return a random person."""
     origin = rng.dirichlet([0.45, 0.45, 0.6])
     gender = float(np.clip(rng.beta(0.35, 0.35), 0.02, 0.98))
@@ -186,7 +186,8 @@ def _between(table: np.ndarray, at: float) -> np.ndarray:
 
 def _face(rng: np.random.Generator, identity: Identity) -> Face:
     depth = 4.2 * identity.african + 1.3 * identity.asian + 0.7 * identity.caucasian
-    tone = float(np.clip(depth + rng.normal(0, 0.65), 0, 4.99))
+    depth = rng.uniform(0, 5) if rng.random() < 0.25 else depth + rng.normal(0, 0.65)
+    tone = float(np.clip(depth, 0, 4.99))
     warm = np.array([1.0, 1 + 0.06 * identity.asian, 1 - 0.12 * identity.asian])
     skin = _between(_TONES, tone) * warm * np.exp(rng.normal(0, [0.05, 0.06, 0.09]))
     female = identity.gender < 0.5
@@ -256,7 +257,8 @@ def _wear(rng: np.random.Generator, identity: Identity) -> Wear:
     if identity.gender < 0.5:
         style = rng.choice(["short", "long", "scarf", "cap"], p=[0.3, 0.46, 0.2, 0.04])
     else:
-        style = rng.choice(["bald", "short", "long", "cap", "scarf"], p=[0.18, 0.62, 0.08, 0.1, 0.02])
+        styles = ["bald", "short", "long", "cap", "scarf"]
+        style = rng.choice(styles, p=[0.18, 0.62, 0.08, 0.1, 0.02])
     cloth = rng.dirichlet([0.6, 0.6, 0.6]) * rng.uniform(0.05, 1.6)
     if rng.random() < 0.4:
         cloth = np.full(3, rng.uniform(0.01, 0.8)) * rng.uniform(0.85, 1.15, 3)

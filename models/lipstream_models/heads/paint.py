@@ -9,7 +9,7 @@ import numpy as np
 
 from lipstream.types import Float32
 from lipstream_models.heads.anatomy import Anatomy
-from lipstream_models.heads.looks import Beard, Face, Person
+from lipstream_models.heads.looks import Beard, Dental, Face, Person
 from lipstream_models.portrait.mesh import normals, smoothing
 from lipstream_models.portrait.skin import MOUTH_INSIDE, blob, hairline, ramp, waves
 from lipstream_models.portrait.source import Float
@@ -44,10 +44,19 @@ def coat(anatomy: Anatomy, person: Person, rest: Float) -> Coat:
         colours[part, 4] = 0.45 + 0.5 * ramp(0.09, -0.06, height)  # the lid's shade
     for number, row in enumerate(anatomy.teeth):
         colours[anatomy.part(5 + number), :4] = row.colours
-        enamel = row.colours[:, 1] > 0.3
-        tint = np.array(person.dental.tint)
-        colours[anatomy.part(5 + number), :3][enamel] *= tint
+        colours[anatomy.part(5 + number), :3] *= _enamel(row.colours, person.dental)
     return Coat(colours, stand_off(anatomy.places, person).astype(np.float32))
+
+
+def _enamel(colours: Float, dental: Dental) -> Float:
+    """Return (n, 3) what a row of teeth is multiplied with; gums stay as they are.
+
+    The model darkens enamel by up to a third towards gaps and gums; ``dental.gap`` deepens that.
+    """
+    enamel = colours[:, 1] > 0.3
+    shade = colours[:, 1] / colours[enamel, 1].max()
+    deeper = shade ** (4.0 * dental.gap)
+    return np.where(enamel[:, None], deeper[:, None] * np.array(dental.tint), 1.0)
 
 
 def open_sky(points: Float, quads: np.ndarray) -> Float:
@@ -203,7 +212,9 @@ def stand_off(places: Float, person: Person) -> Float:
     lifted = np.zeros(len(places))
     if person.wear.style in ("short", "long"):
         waviness = 1 + 0.3 * waves(places, 6.0, person.face.seed + 4, 3)
-        cover = ramp(-0.02, 0.22, hairline(places) + person.wear.fringe * ramp(0.9, 1.3, places[:, 2]))
+        cover = ramp(
+            -0.02, 0.22, hairline(places) + person.wear.fringe * ramp(0.9, 1.3, places[:, 2])
+        )
         lifted += person.wear.thickness * cover * waviness
     if person.beard.length:
         moustache, chin, cheeks = beard_regions(places)

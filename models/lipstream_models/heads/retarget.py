@@ -69,9 +69,8 @@ class Retargeter:
         """Return (T, U) units, 0 to 1.1, of a clip's (T, F) shapes less the resting one."""
         steady = cv2.GaussianBlur(relative, (1, 7), sigmaX=0.1, sigmaY=_STEADY_FRAMES)
         found = _terms(steady / self.scale) @ self.weights
-        return np.clip(found - _terms(np.zeros((1, len(self.scale)))) @ self.weights, 0, 1.1).astype(
-            np.float32
-        )
+        at_rest = _terms(np.zeros((1, len(self.scale)))) @ self.weights
+        return np.clip(found - at_rest, 0, 1.1).astype(np.float32)
 
 
 def _terms(x: Float) -> Float:

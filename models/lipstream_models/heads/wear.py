@@ -78,7 +78,8 @@ def _drape(anatomy: Anatomy, person: Person) -> Garment:
     reach = reach + 0.035 * fold
     height = np.repeat(_HEIGHTS[:, None], _TURNS, 1)
     vertices = np.stack([reach * np.sin(angle), height, _AXIS_Z + reach * np.cos(angle)], -1)
-    keep = _HEIGHTS > (7.72 if wear.style == "cap" else 4.9)
+    lowest = 7.72 if wear.style == "cap" else 4.9
+    keep = lowest < _HEIGHTS
     vertices, fold = vertices[keep], fold[keep]
     quads = grid_quads(len(vertices), _TURNS, wrap=False)
     flat = vertices.reshape(-1, 3)
@@ -176,7 +177,6 @@ def fit_skull(anatomy: Anatomy, shape: Float) -> Float:
     base = anatomy.source.base.vertices
     skin = anatomy.body_vertices
     place = base[skin]
-    upper = skin[(place[:, 1] > 6.9) & (ramp(1.5, 1.4, place[:, 2]) > 0)]
-    return np.asarray(
-        np.linalg.lstsq(np.column_stack([base[upper], np.ones(len(upper))]), shape[upper], rcond=None)[0]
-    )
+    upper = skin[(place[:, 1] > 6.9) & (place[:, 2] < 1.5)]  # without the nose
+    places = np.column_stack([base[upper], np.ones(len(upper))])
+    return np.asarray(np.linalg.lstsq(places, shape[upper], rcond=None)[0])
