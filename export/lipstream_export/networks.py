@@ -10,11 +10,11 @@ from lipstream.errors import ModelError
 from lipstream_export.s3fd import is_s3fd
 from lipstream_export.s3fd_network import S3fd
 from lipstream_models.checkpoints import load_weights, read_checkpoint, read_state_dict
-from lipstream_models.networks.mouth_unet import MouthUNet
+from lipstream_models.networks.mouth_flow import MouthFlow
 from lipstream_models.networks.split import SplitNetwork
 from lipstream_models.networks.wav2lip import Wav2Lip
 
-OWN_NETWORKS: dict[str, type[SplitNetwork]] = {"mouth_unet": MouthUNet}
+OWN_NETWORKS: dict[str, type[SplitNetwork]] = {"mouth_flow": MouthFlow}
 """Networks of this project, by the name under ``network`` in their checkpoints."""
 _WAV2LIP_LICENCE = "research and personal use only, as the weights' authors say"
 _WAV2LIP_SOURCE = "Prajwal et al., A Lip Sync Expert Is All You Need, ACM Multimedia 2020"

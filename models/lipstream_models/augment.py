@@ -9,10 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from lipstream.mel import SILENCE
-from lipstream_models.dataset import Examples
-
-_UNITS_A_DECIBEL = 0.08
-"""The mel is scaled 100 dB to 8 units."""
+from lipstream_models.dataset import UNITS_A_DECIBEL, Examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,7 @@ class Variation:
     """Stretch of the mel axis, as of longer and shorter vocal tracts (natural logarithm)."""
     voice_shift: float = 0.04
     """Shift of the mel axis, half axes."""
-    colour: float = 0.06
+    colour: float = 0.09
     """Mixing of the colour channels."""
     light: float = 0.18
     """Contrast and gamma (natural logarithm)."""
@@ -39,6 +36,10 @@ class Variation:
     """Roll, radians, and stretch (natural logarithm)."""
     shift: float = 0.03
     """Shift, half pictures."""
+    bend: float = 0.03
+    """Smooth bending of the face into another one, half pictures."""
+    swap_share: float = 0.1
+    """Share of examples with their colour channels in another order: no skin learned by heart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,13 @@ class Batch:
     """What one training step takes."""
 
     mel: Tensor
-    """(n, 1, 80, 16) float32."""
+    """(n, 1, 80, columns) float32."""
+    lips: Tensor
+    """(n, 17) float32, of the target."""
+    own_lips: Tensor
+    """(n, 17) float32, of the reference."""
+    heard: Tensor
+    """(n,) bool, as in ``Examples``."""
     face: Tensor
     """(n, 6, 96, 96) float32 in 0..1: masked target, then reference."""
     target: Tensor
@@ -55,14 +62,14 @@ class Batch:
 
 def plain_batch(examples: Examples) -> Batch:
     """Make a batch of examples as they are."""
-    return _join(torch.from_numpy(examples.mel)[:, None], _pictures(examples))
+    return _join(examples, torch.from_numpy(examples.mel)[:, None], _pictures(examples))
 
 
 def varied_batch(examples: Examples, variation: Variation, random: Generator) -> Batch:
     """Make a batch with sound, colour and place varied; pictures of one example alike."""
     pictures = vary_place(_pictures(examples), variation, random)
     mel = vary_sound(torch.from_numpy(examples.mel)[:, None], variation, random)
-    return _join(mel, vary_colour(pictures, variation, random))
+    return _join(examples, mel, vary_colour(pictures, variation, random))
 
 
 def _pictures(examples: Examples) -> Tensor:
@@ -73,20 +80,23 @@ def _pictures(examples: Examples) -> Tensor:
     return both.permute(0, 1, 4, 2, 3).float() / 255.0
 
 
-def _join(mel: Tensor, pictures: Tensor) -> Batch:
+def _join(examples: Examples, mel: Tensor, pictures: Tensor) -> Batch:
     target, reference = pictures[:, 0], pictures[:, 1]
     half = target.shape[2] // 2
     masked = target.clone()
     masked[:, :, half:] = 0.0
-    return Batch(mel, torch.cat([masked, reference], 1), target[:, :, half:].contiguous())
+    face = torch.cat([masked, reference], 1)
+    lips, own_lips = torch.from_numpy(examples.lips), torch.from_numpy(examples.own_lips)
+    heard = torch.from_numpy(examples.heard)
+    return Batch(mel, lips, own_lips, heard, face, target[:, :, half:].contiguous())
 
 
 def vary_sound(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
-    """Vary voice, loudness, noise and band of (n, 1, 80, 16) windows; a new tensor."""
+    """Vary voice, loudness, noise and band of (n, 1, 80, columns) windows; a new tensor."""
     mel = _vary_voice(mel, variation, random)
     gain = (
         variation.gain_db
-        * _UNITS_A_DECIBEL
+        * UNITS_A_DECIBEL
         * (2 * torch.rand(len(mel), 1, 1, 1, generator=random) - 1)
     )
     mel = torch.where(mel > SILENCE + 1e-3, mel + gain, mel)  # silence stays silent
@@ -116,7 +126,7 @@ def _add_noise(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
     slope = -1.5 + 2.0 * torch.rand(count, 1, 1, 1, generator=random)
     noise = level + slope * torch.linspace(0, 1, bands).view(1, 1, -1, 1)
     noise = noise + 0.35 * torch.randn(mel.shape, generator=random)
-    to_power = math.log(10.0) / (10.0 * _UNITS_A_DECIBEL)
+    to_power = math.log(10.0) / (10.0 * UNITS_A_DECIBEL)
     both = torch.logaddexp(mel * to_power, noise * to_power) / to_power
     noisy = torch.rand(count, 1, 1, 1, generator=random) < variation.noise_share
     return torch.where(noisy, both, mel)
@@ -129,12 +139,14 @@ def vary_colour(pictures: Tensor, variation: Variation, random: Generator) -> Te
     contrast, gamma = torch.exp(variation.light * torch.randn(2, count, 1, 1, generator=random))
     offset = variation.offset * torch.randn(count, 3, 1, generator=random)
     flat = pictures.transpose(1, 2).reshape(count, 3, -1)
+    swap = torch.rand(count, generator=random) < variation.swap_share
+    mixing[swap] = mixing[swap][:, torch.randperm(3, generator=random)]
     varied = torch.baddbmm(offset, mixing * contrast, flat).clamp_(1e-3, 1.0).pow_(gamma)
     return varied.view(count, 3, pictures.shape[1], *pictures.shape[3:]).transpose(1, 2)
 
 
 def vary_place(pictures: Tensor, variation: Variation, random: Generator) -> Tensor:
-    """Turn, stretch, shift and mirror (n, k, 3, S, S) pictures, alike within an example."""
+    """Turn, stretch, bend, shift and mirror (n, k, 3, S, S) pictures, alike within an example."""
     count, each, _, size, _ = pictures.shape
     turn = variation.turn * torch.randn(count, generator=random)
     stretch = torch.exp(variation.turn * torch.randn(count, 2, generator=random))
@@ -144,6 +156,9 @@ def vary_place(pictures: Tensor, variation: Variation, random: Generator) -> Ten
     theta[:, 1, 0], theta[:, 1, 1] = turn.sin() * mirror, turn.cos() * stretch[:, 1]
     theta[:, :, 2] = variation.shift * torch.randn(count, 2, generator=random)
     grid = functional.affine_grid(theta, [count, 3, size, size], align_corners=False)
+    knots = 2 * variation.bend * torch.randn(count, 2, 5, 5, generator=random)
+    bend = functional.interpolate(knots, (size, size), mode="bicubic", align_corners=True)
+    grid = grid + bend.permute(0, 2, 3, 1)
     flat = pictures.reshape(count, each * 3, size, size)
     placed = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False)
     return placed.view_as(pictures)

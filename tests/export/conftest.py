@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from lipstream_models.networks.mouth_unet import MouthUNet
+from lipstream_models.networks.mouth_flow import MouthFlow
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,7 @@ def small_checkpoint(tmp_path_factory):
     """A checkpoint of the embedded network, as the trainer writes it."""
     path = tmp_path_factory.mktemp("small") / "mouth.pt"
     torch.manual_seed(3)
-    network = MouthUNet()
+    network = MouthFlow()
     for name, buffer in network.named_buffers():
         if name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)

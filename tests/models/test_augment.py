@@ -18,6 +18,8 @@ STILL = Variation(
     offset=0.0,
     turn=0.0,
     shift=0.0,
+    bend=0.0,
+    swap_share=0.0,
 )
 
 
@@ -26,7 +28,8 @@ def examples():
     rng = np.random.default_rng(0)
     pictures = rng.integers(20, 230, (4, 96, 96, 3)).astype(np.uint8)
     mel = rng.uniform(-4, 4, (4, 80, 16)).astype(np.float32)
-    return Examples(mel, pictures, pictures, pictures)
+    lips, heard = np.zeros((len(mel), 17), np.float32), np.ones(len(mel), bool)
+    return Examples(mel, lips, lips, heard, pictures, pictures, pictures)
 
 
 def generator():

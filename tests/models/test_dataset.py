@@ -7,10 +7,11 @@ from lipstream.mel import SILENCE, mel_columns, mel_spectrogram
 from lipstream.timing import HOP, WINDOW, Timing
 from lipstream_models.dataset import (
     ClipSource,
-    LibrarySource,
-    Mix,
     MixedSource,
-    Performance,
+    PictureSource,
+    SoundMix,
+    VoiceSource,
+    Window,
     mel_window,
     silent_mel,
     split_rows,
@@ -25,7 +26,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_window_starts_one_frame_before_its_frame_as_wav2lip_trained():
-    assert [window_column(frame) for frame in (1, 2, 3, 26, 74)] == [
+    assert [window_column(frame, Window()) for frame in (1, 2, 3, 26, 74)] == [
         int(80 * (frame - 1) / 25) for frame in (1, 2, 3, 26, 74)
     ]
 
@@ -62,24 +63,24 @@ def test_clips_without_a_face_are_in_neither_part(tmp_path):
 
 
 def test_the_same_seed_draws_the_same_examples(folder):
-    source = ClipSource(folder, split_rows(folder)[0])
+    source = ClipSource(folder, split_rows(folder)[0], Window())
     one, other = (source.draw(np.random.default_rng(5), 6) for _ in range(2))
     assert np.array_equal(one.mel, other.mel)
     assert np.array_equal(one.target, other.target)
 
 
 def test_references_are_of_the_same_clip(folder):
-    source = ClipSource(folder, split_rows(folder)[0])
+    source = ClipSource(folder, split_rows(folder)[0], Window())
     examples = source.draw(np.random.default_rng(1), 24)
     assert (examples.target[:, 0, 0] == examples.reference[:, 0, 0]).all()
 
 
-def test_silence_comes_with_a_closed_mouth(folder):
-    source = ClipSource(folder, split_rows(folder)[0], Mix(silent=1.0))
-    examples = source.draw(np.random.default_rng(1), 16)
+def test_lip_shapes_follow_the_mouth_of_the_target(folder):
+    source = ClipSource(folder, split_rows(folder)[0], Window())
+    examples = source.draw(np.random.default_rng(1), 40)
     open_rows = (examples.target[:, 64:80, 48, 0] < 60).sum(1)
-    assert open_rows.max() <= 4
-    assert examples.mel.max() < 0.5
+    assert np.corrcoef(open_rows, examples.lips[:, 0])[0, 1] > 0.97
+    assert examples.heard.all()
 
 
 def test_the_noise_of_a_quiet_room_stays_in_the_range_of_a_mel():
@@ -91,25 +92,53 @@ def test_the_noise_of_a_quiet_room_stays_in_the_range_of_a_mel():
         assert window.max() <= 4.0
 
 
-def test_a_library_gives_the_shape_of_the_frame_and_the_resting_reference():
+def pictured():
+    """Five shades of one face whose lower lip hangs ever lower."""
     crops = np.stack([np.full((96, 96, 3), 10 * shape, np.uint8) for shape in range(5)])
-    shapes = np.arange(50) % 5
-    mel = np.zeros((80, 161), np.float32)
-    source = LibrarySource(crops, np.zeros(1, np.intp), [Performance(mel, shapes)], Mix(silent=0.0))
-    examples = source.draw(np.random.default_rng(0), 40)
-    assert set(examples.target[:, 0, 0, 0]) == {0, 10, 20, 30, 40}
+    points = np.tile(np.linspace(0.2, 0.8, 468)[:, None], (5, 1, 2)).astype(np.float32)
+    points[:, 14, 1] += 0.01 * np.arange(5)
+    return crops, points
+
+
+def test_pictures_come_with_their_own_lip_shape_and_mostly_the_resting_reference():
+    source = PictureSource(*pictured(), Window())
+    examples = source.draw(np.random.default_rng(0), 80)
+    shades, gaps = examples.target[:, 0, 0, 0], examples.lips[:, 0]
+    assert set(shades) == {0, 10, 20, 30, 40}
+    assert np.corrcoef(shades, gaps)[0, 1] > 0.999
     assert np.median(examples.reference) == 0
+    assert not examples.heard.any()
 
 
 def test_sources_mix_by_their_shares(folder):
-    clips = ClipSource(folder, split_rows(folder)[0])
-    crops = np.zeros((2, 96, 96, 3), np.uint8)
-    performance = Performance(np.zeros((80, 241), np.float32), np.zeros(75, np.intp))
-    library = LibrarySource(crops, np.zeros(1, np.intp), [performance])
-    mixed = MixedSource([clips, library], [0.25, 0.75])
+    clips = ClipSource(folder, split_rows(folder)[0], Window())
+    mixed = MixedSource([clips, PictureSource(*pictured(), Window())], [0.25, 0.75])
     examples = mixed.draw(np.random.default_rng(0), 400)
-    black = (examples.target.reshape(400, -1).max(1) == 0).mean()
-    assert abs(black - 0.75) < 0.08
+    assert abs((~examples.heard).mean() - 0.75) < 0.08
+
+
+def test_the_sound_of_a_clip_comes_with_its_lips(folder):
+    only_speech = SoundMix(silent=0.0, music=0.0, over_music=0.0)
+    source = VoiceSource([folder], [1.0], np.zeros((1, 80, 60), np.float32), Window(), only_speech)
+    heard = source.draw(np.random.default_rng(0), 60)
+    assert heard.mel.shape == (60, 80, 16)
+    assert np.corrcoef(heard.mel[:, 0, 5], heard.lips[:, 0])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("mix", [SoundMix(silent=1.0), SoundMix(silent=0.0, music=1.0)])
+def test_lips_rest_in_silence_and_in_music(folder, mix):
+    music = np.full((2, 80, 60), 1.5, np.float32)
+    heard = VoiceSource([folder], [1.0], music, Window(), mix).draw(np.random.default_rng(0), 9)
+    assert (heard.lips == 0).all()
+    assert (heard.mel == 1.5).all() == (mix.music == 1.0)
+
+
+def test_softer_music_does_not_hide_speech(folder):
+    mix = SoundMix(silent=0.0, music=0.0, over_music=1.0)
+    music = np.full((1, 80, 60), 2.0, np.float32)
+    heard = VoiceSource([folder], [1.0], music, Window(), mix).draw(np.random.default_rng(0), 40)
+    assert heard.mel.min() >= 2.0 - 0.08 * 26 - 1e-5
+    assert heard.lips.std() > 0
 
 
 def test_the_made_up_clips_hold_what_the_tests_rely_on():

@@ -12,7 +12,7 @@ from lipstream_models.evaluation_painters import (
     open_painter,
     windows_of,
 )
-from lipstream_models.networks.mouth_unet import MouthUNet
+from lipstream_models.networks.mouth_flow import MouthFlow
 from prepared_clips import make_clip
 
 
@@ -38,7 +38,7 @@ def test_windows_beyond_the_clip_are_silent():
 def test_a_network_paints_the_lower_half_alone():
     torch.manual_seed(0)
     clip = make_clip(3)
-    painter = NetworkPainter(MouthUNet())
+    painter = NetworkPainter(MouthFlow())
     windows = windows_of(clip.mel, range(30), painter.timing)
     painted = painter.paint(clip.crops[:30], clip.crops[0], windows)
     assert painted.shape == (30, 96, 96, 3)
@@ -48,7 +48,7 @@ def test_a_network_paints_the_lower_half_alone():
 
 def test_a_network_sees_upper_half_and_reference_apart():
     torch.manual_seed(0)
-    clip, painter = make_clip(3), NetworkPainter(MouthUNet())
+    clip, painter = make_clip(3), NetworkPainter(MouthFlow())
     windows = windows_of(clip.mel, [5], painter.timing)
     other = np.array(clip.crops[0])
     other[:48] = 0
@@ -71,7 +71,7 @@ def test_an_exported_model_paints_over_the_reference_s_lower_half(toy_folder):
 
 
 def test_crops_of_another_size_are_refused(toy_model):
-    class Large(MouthUNet):
+    class Large(MouthFlow):
         face_size = 128
 
     with pytest.raises(Exception, match="128 pixels"):

@@ -139,7 +139,7 @@ def test_no_clips_are_refused():
 
 
 def test_a_checkpoint_of_a_mouth_network_is_refused(tmp_path):
-    torch.save({"state_dict": {}, "network": "mouth_unet"}, tmp_path / "mouth.pt")
+    torch.save({"state_dict": {}, "network": "mouth_flow"}, tmp_path / "mouth.pt")
     with pytest.raises(ModelError, match="no sync expert"):
         load_expert(tmp_path / "mouth.pt")
 

@@ -1,0 +1,178 @@
+"""``lipstream train sound|mouth|join``: the two stages of the mouth network."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lipstream.errors import InputError
+
+if TYPE_CHECKING:
+    from lipstream_models.dataset import Source, Window
+    from lipstream_models.grid import PreparedFolder
+    from lipstream_models.training import Trainer, TrainOptions
+
+
+def add_sound_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``train sound``."""
+    from lipstream_models.settings import SETTINGS  # noqa: PLC0415
+
+    _add_common(parser)
+    parser.add_argument(
+        "--setting",
+        choices=tuple(SETTINGS),
+        default="quality",
+        help="how far the sound stage hears ahead (default quality)",
+    )
+    parser.add_argument(
+        "--pieces", type=int, default=200, help="made-up music to keep still at (default 200)"
+    )
+
+
+def add_mouth_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``train mouth``."""
+    _add_common(parser)
+    parser.add_argument("--sound", type=Path, required=True, help="sound stage to follow")
+    parser.add_argument(
+        "--libraries",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of pictured mouth shapes of one face each, to learn them too",
+    )
+    parser.add_argument("--begin", type=Path, help="checkpoint whose weights to begin with")
+    parser.add_argument("--fp32", action="store_true", help="no bfloat16")
+
+
+def add_join_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``train join``."""
+    parser.add_argument("--mouth", type=Path, required=True, help="checkpoint of 'train mouth'")
+    parser.add_argument("--sound", type=Path, required=True, help="checkpoint of 'train sound'")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    parser.add_argument(
+        "--gain", type=float, default=1.0, help="magnify the lip shapes heard (default 1)"
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clips", type=Path, nargs="+", required=True, help="folders made by 'prepare' or 'heads'"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    parser.add_argument(
+        "--shares", type=float, nargs="+", help="share of every folder, in order (default: alike)"
+    )
+    parser.add_argument("--samples", type=int, default=400_000, help="examples to see in all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--save-every", type=int, default=500, metavar="STEPS")
+    parser.add_argument("--fresh", action="store_true", help="start anew; else --out is continued")
+
+
+def run_sound(arguments: argparse.Namespace) -> int:
+    """Train the sound stage."""
+    from lipstream_models.dataset import VoiceSource  # noqa: PLC0415
+    from lipstream_models.music import piece_mels  # noqa: PLC0415
+    from lipstream_models.settings import SETTINGS  # noqa: PLC0415
+    from lipstream_models.sound_training import SOUND_OPTIONS, SoundTrainer  # noqa: PLC0415
+
+    options, window = _options(arguments, SOUND_OPTIONS), SETTINGS[arguments.setting]
+    folders, shares = _folders(arguments)
+    music = piece_mels(max(1, arguments.pieces), arguments.seed)
+    _train(SoundTrainer(VoiceSource(folders, shares, music, window), window, options), arguments)
+    return 0
+
+
+def run_mouth(arguments: argparse.Namespace) -> int:
+    """Train the mouth network on a sound stage."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from lipstream_models.mouth_training import MouthTrainer, load_mouth  # noqa: PLC0415
+    from lipstream_models.sound_training import load_sound  # noqa: PLC0415
+    from lipstream_models.training import TrainOptions  # noqa: PLC0415
+
+    options = replace(_options(arguments, TrainOptions()), bf16=not arguments.fp32)
+    heard = load_sound(arguments.sound)
+    source = _pictures(arguments, heard.window)
+    trainer = MouthTrainer(source, heard, options)
+    if arguments.begin:
+        trainer.begin_with(load_mouth(arguments.begin))
+    _train(trainer, arguments)
+    return 0
+
+
+def run_join(arguments: argparse.Namespace) -> int:
+    """Put another sound stage before a mouth: the pictures do not depend on how far it hears."""
+    from lipstream_models.mouth_training import join, load_mouth  # noqa: PLC0415
+    from lipstream_models.sound_training import load_sound  # noqa: PLC0415
+
+    if not 0.0 < arguments.gain <= 3.0:
+        raise InputError(f"--gain {arguments.gain}: give a factor above 0 and at most 3")
+    mouth, heard = load_mouth(arguments.mouth), load_sound(arguments.sound)
+    join(mouth, heard, arguments.gain, arguments.out)
+    return 0
+
+
+def _options(arguments: argparse.Namespace, plain: "TrainOptions") -> "TrainOptions":
+    from dataclasses import replace  # noqa: PLC0415
+
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(arguments.threads)
+    given = {"samples": arguments.samples, "seed": arguments.seed, "device": arguments.device}
+    return replace(plain, **given)
+
+
+def _folders(arguments: argparse.Namespace) -> "tuple[list[PreparedFolder], list[float]]":
+    from lipstream_models.grid import PreparedFolder  # noqa: PLC0415
+
+    folders = [PreparedFolder(path) for path in arguments.clips]
+    return folders, _shares(arguments.shares, len(folders))
+
+
+def _shares(given: list[float] | None, count: int) -> list[float]:
+    shares = given or [1.0] * count
+    if len(shares) != count or min(shares) < 0 or sum(shares) <= 0:
+        raise InputError(
+            f"--shares {' '.join(map(str, shares))}: give {count} numbers, one a folder, not"
+            " negative and not all 0"
+        )
+    return shares
+
+
+def _pictures(arguments: argparse.Namespace, window: "Window") -> "Source":
+    from lipstream_models.dataset import (  # noqa: PLC0415
+        ClipSource,
+        MixedSource,
+        PictureSource,
+        split_rows,
+    )
+    from lipstream_models.grid import PreparedFolder  # noqa: PLC0415
+    from lipstream_models.library import open_library  # noqa: PLC0415
+
+    folders = [PreparedFolder(path) for path in arguments.clips]
+    faces = [open_library(path) for path in arguments.libraries]
+    shares = _shares(arguments.shares, len(folders) + len(faces))
+    sources: list[Source] = [ClipSource(f, split_rows(f)[0], window) for f in folders]
+    sources += [PictureSource(face.crops, face.points, window) for face in faces]
+    return MixedSource(sources, shares)
+
+
+def _train(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
+    from lipstream_models.journal import Journal, plot  # noqa: PLC0415
+
+    out, steps = arguments.out, trainer.options.steps
+    if out.exists() and not arguments.fresh:
+        trainer.resume(out)
+        print(f"continuing {out} at step {trainer.step} of {steps}")
+    diary = out.with_suffix(".jsonl")
+    journal = Journal(diary, steps, first=trainer.step)
+    for step in trainer.run():
+        told = journal.note(step.number, trainer.options.batch, step.losses)
+        if told:
+            print(told, flush=True)
+        if step.number % arguments.save_every == 0:
+            trainer.save(out)
+    trainer.save(out)
+    if diary.stat().st_size:
+        plot(diary, out.with_suffix(".png"))

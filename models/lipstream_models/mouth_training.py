@@ -1,0 +1,169 @@
+"""Train the mouth network on a sound stage already trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from lipstream_models.augment import Batch, Variation, varied_batch
+from lipstream_models.checkpoints import load_weights, read_checkpoint
+from lipstream_models.dataset import Source
+from lipstream_models.networks.mouth_flow import MouthFlow
+from lipstream_models.sound_training import HeardLips
+from lipstream_models.training import About, Trainer, TrainOptions
+
+_MOUTH = (slice(4, 40), slice(22, 74))
+"""Rows (of the lower half) and columns of the crop where the lips are."""
+_FURTHEST = 8.0
+"""No lips stand further from rest, in spreads; the mesh errs beyond."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """What the parts of the loss count, beside the picture's own."""
+
+    mouth: float = 3.0
+    """Of the pixels round the lips; the others have 1."""
+    gradient: float = 0.5
+    """Of the differences between neighbouring rows and columns."""
+    moved: float = 0.4
+    """Of the same error of the moved reference alone, before anything is painted on it."""
+    colours: float = 0.15
+    """Of the same error of the painted colours alone: they learn before anything shows them."""
+    cover: float = 0.002
+    """Of painting over the moved reference at all."""
+    own_lips: float = 0.02
+    """Of the lip shape seen in the reference."""
+    flow: float = 0.1
+    """Of a flow that differs between neighbours."""
+    detail: float = 0.1
+    """Of the difference in fine detail, wherever in a small window it lies."""
+    heard_share: float = 0.5
+    """Share of the examples painted from the sound; the others from the true lip shape."""
+    lips_noise: float = 0.15
+    """Noise on the true lip shapes, standard deviation."""
+
+
+def picture_loss(painted: Tensor, target: Tensor, weights: LossWeights) -> Tensor:
+    """Return L1, heavier on the mouth, plus L1 of vertical and horizontal differences."""
+    weight = torch.ones(1, 1, *target.shape[2:], device=target.device)
+    weight[:, :, *_MOUTH] = weights.mouth
+    error = painted - target
+    down = (error[:, :, 1:] - error[:, :, :-1]).abs().mean()
+    across = (error[:, :, :, 1:] - error[:, :, :, :-1]).abs().mean()
+    return (error.abs() * weight).mean() + weights.gradient * (down + 0.5 * across)
+
+
+def detail_loss(painted: Tensor, target: Tensor) -> Tensor:
+    """Return the L1 difference of detail: the local strength of the Laplacian, 5 x 5 windows.
+
+    An average over what might be there is blurred, and L1 alone likes averages; this asks for as
+    much fine detail as the truth has, not for the same lines in the same places.
+    """
+    return (_detail(painted) - _detail(target)).abs().mean()
+
+
+def _detail(picture: Tensor) -> Tensor:
+    grey = picture.mean(1, keepdim=True)
+    beside = grey[:, :, 1:-1, :-2] + grey[:, :, 1:-1, 2:]
+    around = beside + grey[:, :, :-2, 1:-1] + grey[:, :, 2:, 1:-1]
+    laplacian = around - 4 * grey[:, :, 1:-1, 1:-1]
+    return (functional.avg_pool2d(laplacian**2, 5, stride=2) + 1e-5).sqrt()
+
+
+def unevenness(flow: Tensor) -> Tensor:
+    """Return the mean squared difference of a (N, 2, H, W) flow between neighbours."""
+    down, across = flow[:, :, 1:] - flow[:, :, :-1], flow[..., 1:] - flow[..., :-1]
+    return down.square().mean() + across.square().mean()
+
+
+class MouthTrainer(Trainer[Batch]):
+    """Learn to paint mouths; the sound stage stays as it is."""
+
+    about: ClassVar[About] = {
+        "network": "mouth_flow",
+        "name": "lipstream mouth",
+        "version": "2",
+        "licence": "CC-BY-4.0",
+        "source": "trained by 'lipstream train mouth' on GRID (Cooke et al. 2006, CC BY 4.0)",
+    }
+
+    def __init__(
+        self,
+        source: Source,
+        heard: HeardLips,
+        options: TrainOptions,
+        weights: LossWeights | None = None,
+    ) -> None:
+        torch.manual_seed(options.seed)
+        mouth = MouthFlow(heard.window.start_ms)
+        mouth.sound.load_state_dict(heard.sound.state_dict())
+        mouth.sound.requires_grad_(False)
+        mouth.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(mouth, options)
+        self._mouth, self._source, self._weights = mouth, source, weights or LossWeights()
+        self._variation = Variation()
+
+    def begin_with(self, mouth: MouthFlow) -> None:
+        """Begin with a trained network's weights, but for the sound stage."""
+        weights = mouth.state_dict()
+        own = ("sound.", "starts_at", "gain")
+        kept = {k: v for k, v in self._mouth.state_dict().items() if k.startswith(own)}
+        self._mouth.load_state_dict(weights | kept)
+
+    def draw(self, rng: np.random.Generator, random: Generator) -> Batch:
+        """Draw examples and vary them."""
+        return varied_batch(self._source.draw(rng, self.options.batch), self._variation, random)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted parts of the loss."""
+        device, weights = self.options.device, self._weights
+        self._mouth.train()
+        self._mouth.sound.eval()
+        face = batch.face.to(device, memory_format=torch.channels_last)
+        target, lips = batch.target.to(device), self._lips(batch)
+        own = batch.own_lips.clamp(-_FURTHEST, _FURTHEST).to(device)
+        with self.precision():
+            features = self._mouth.encode(face)
+            made = self._mouth.render(lips, (*features[:6], features[6].detach()))
+        return {
+            "picture": picture_loss(made.picture, target, weights),
+            "moved": weights.moved * picture_loss(made.moved, target, weights),
+            "colours": weights.colours * picture_loss(made.colours, target, weights),
+            "detail": weights.detail * detail_loss(made.picture, target),
+            "own_lips": weights.own_lips * functional.smooth_l1_loss(features[6].float(), own),
+            "cover": weights.cover * made.cover.mean(),
+            "flow": weights.flow * unevenness(made.flow),
+        }
+
+    def _lips(self, batch: Batch) -> Tensor:
+        """Return the lip shapes to paint: heard in the sound, or true ones with noise."""
+        device, weights = self.options.device, self._weights
+        true = batch.lips.clamp(-_FURTHEST, _FURTHEST).to(device)
+        noisy = true + weights.lips_noise * torch.randn_like(true)
+        with torch.no_grad():
+            heard = self._mouth.sound(batch.mel.to(device))
+        by_sound = torch.rand(len(true), 1, device=device) < weights.heard_share
+        return torch.where(by_sound & batch.heard.to(device)[:, None], heard, noisy)
+
+
+def load_mouth(path: Path) -> MouthFlow:
+    """Load the network of a training checkpoint, in eval mode. Raises ModelError."""
+    checkpoint = read_checkpoint(path)
+    network = MouthFlow()
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    load_weights(network, state if isinstance(state, dict) else {}, path)
+    return network.eval()
+
+
+def join(mouth: MouthFlow, heard: HeardLips, gain: float, path: Path) -> None:
+    """Write a checkpoint of a mouth that follows another sound stage, its lip shapes magnified."""
+    joined = MouthFlow(heard.window.start_ms)
+    joined.load_state_dict(mouth.state_dict() | {"starts_at": heard.starts_at})
+    joined.sound.load_state_dict(heard.sound.state_dict())
+    joined.gain.fill_(gain)
+    torch.save({"state_dict": joined.state_dict(), **MouthTrainer.about}, path)

@@ -1,0 +1,215 @@
+"""The embedded mouth network: sound to lip shape, lip shape to picture.
+
+Two stages in one graph. ``SoundStage`` hears a mel window and says how the lips stand, in the
+measures of ``lip_shape``: nothing of a face, so it learns from any voice whose mouth was tracked.
+``MouthFlow`` moves the pixels of the reference's own lower half there (a flow), from how it
+sees them stand in the reference, and lays painted colours over them where something new shows
+(teeth, tongue, the dark of the mouth): whatever moves keeps the person's own skin, beard and lips,
+also on a face never seen in training.
+
+After "First Order Motion Model for Image Animation" (Siarohin et al., 2019) in warping with an
+occlusion mask, with lip measures in place of learned key points.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lipstream_models.lip_shape import MEASURES
+from lipstream_models.networks.split import SplitNetwork, mask_and_join, to_pixels
+
+_WIDTHS = (32, 48, 64, 96, 160)
+"""Channels of the encoder's maps, 48, 24, 12, 6 and 3 rows high."""
+_FIRST_ROWS = (22, 10, 4, 0)
+"""First row needed of the encoder's maps of 48, 24, 12 and 6 rows: those that reach row 24 of the
+last through one 3 x 3 convolution a level and one at the end."""
+COLUMNS = 32
+"""Columns of the mel window: 0.4 s."""
+_CODE = 192
+"""Width of the code of a lip shape."""
+_MOVED_ROWS = 32
+"""First row of the crop whose pixels may be moved into the mouth's rows."""
+_REACH = 0.25
+"""Flow of one unit, in half crops: 12 pixels."""
+
+
+def _block(
+    inputs: int, outputs: int, kernel: int = 3, stride: int | tuple[int, int] = 1
+) -> nn.Module:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class Rendered(NamedTuple):
+    """A painted mouth and what it is made of."""
+
+    picture: Tensor
+    """(N, 3, 48, 96) in 0..1: the colours laid over the moved pixels as far as the cover says."""
+    moved: Tensor
+    """(N, 3, 48, 96) in 0..1: the reference's own pixels, moved."""
+    colours: Tensor
+    """(N, 3, 48, 96) in 0..1."""
+    cover: Tensor
+    """(N, 1, 48, 96) in 0..1."""
+    flow: Tensor
+    """(N, 2, 24, 48): where the pixels come from."""
+
+
+class SoundStage(nn.Module):
+    """A mel window (N, 1, 80, 32) to lip shapes (N, 17)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hear = nn.Sequential(
+            _block(1, 24, stride=(2, 1)),  # 40 x 32
+            _block(24, 32, stride=2),
+            _block(32, 48, stride=2),
+            _block(48, 64, stride=2),
+            _block(64, 96),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(96 * 5 * COLUMNS // 8, 192),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.2),
+            nn.Linear(192, MEASURES),
+        )
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Say how the lips stand."""
+        shape: Tensor = self.hear(mel)
+        return shape
+
+
+class MouthFlow(SplitNetwork):
+    """A mel window and a masked face in, the lower half of the spoken face out."""
+
+    face_size = 96
+    mel_columns = COLUMNS
+    mouth_rows = (48, 96)
+    feature_names = ("f0", "f1", "f2", "f3", "f4", "own", "own_lips")
+    starts_at: Tensor
+    gain: Tensor
+    places: Tensor
+
+    def __init__(self, window_start_ms: int = -240) -> None:
+        super().__init__()
+        self.window_start_ms = window_start_ms
+        widths = _WIDTHS
+        self.sound = SoundStage()
+        self.register_buffer("starts_at", torch.tensor(window_start_ms))
+        self.register_buffer("gain", torch.ones(()))
+        self.register_load_state_dict_post_hook(_tell_window)  # type: ignore[no-untyped-call]
+        self.encoder = nn.ModuleList([_block(24, widths[0])])
+        self.encoder.extend(_block(a, b, stride=2) for a, b in pairwise(widths))
+        self.own_lips = nn.Linear(widths[4] * 9, MEASURES)
+        self.code = nn.Sequential(
+            nn.Linear(2 * MEASURES, 128), nn.ReLU(inplace=True), nn.Linear(128, _CODE), nn.ReLU()
+        )
+        self.spread = nn.Linear(_CODE, 64 * 9)
+        self.bottom = _block(widths[4] + 64, 128)
+        self.up6 = _block(128 + widths[3], 96)
+        self.up12 = _block(96 + widths[2], 64)
+        self.up24 = _block(64 + widths[1], 48)
+        self.up48 = _block(48 + widths[0], 40)
+        self.modulate6, self.modulate12 = nn.Linear(_CODE, 2 * 96), nn.Linear(_CODE, 2 * 64)
+        self.flow = nn.Conv2d(40, 2, 3, padding=1)
+        self.moved = _block(24, 24)
+        self.paint = nn.Sequential(_block(40 + 24, 40), nn.Conv2d(40, 16, 3, padding=1))
+        nn.init.zeros_(self.flow.weight)
+        nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
+        self.register_buffer("places", _places(self.mouth_rows, self.face_size), persistent=False)
+
+    def forward(self, mel: Tensor, face: Tensor) -> Tensor:
+        """Paint the mouth.
+
+        ``mel`` is (N, 1, 80, 32), ``face`` (N, 6, 96, 96) in 0..1: BGR with the lower half
+        blanked, then BGR of the reference. Returns (N, 3, 48, 96) in 0..1, rows 48 to 96.
+        """
+        return self.render(self.lips(mel), self.encode(face)).picture
+
+    def face_features(self, face: Tensor) -> tuple[Tensor, ...]:
+        """Encode (N, 96, 96, 3) uint8 crops; of each map only the rows that reach the mouth."""
+        return self.encode(mask_and_join(face))
+
+    def mouth_from(self, mel: Tensor, *features: Tensor) -> Tensor:
+        """Paint rows 48 to 96."""
+        return to_pixels(self.render(self.lips(mel), features).picture)
+
+    def lips(self, mel: Tensor) -> Tensor:
+        """Hear (N, 1, 80, 32) windows: (N, 17) lip shapes, magnified by ``gain``."""
+        shape: Tensor = self.sound(mel) * self.gain
+        return shape
+
+    def encode(self, face: Tensor) -> tuple[Tensor, ...]:
+        """Encode (N, 6, 96, 96) faces: the maps of ``feature_names``."""
+        x, maps = functional.pixel_unshuffle(face, 2), []
+        for block in self.encoder:
+            x = block(x)
+            maps.append(x)
+        fine = [m[:, :, row:] for m, row in zip(maps[:4], _FIRST_ROWS, strict=True)]
+        own_lips = self.own_lips(maps[4].flatten(1))
+        return (*fine, maps[4], face[:, 3:, _MOVED_ROWS:], own_lips)
+
+    def render(self, lips: Tensor, features: tuple[Tensor, ...]) -> Rendered:
+        """Paint (N, 17) lip shapes on encoded faces."""
+        own, own_lips = features[5], features[6]
+        x = self._decode(self.code(torch.cat([lips, lips - own_lips], 1)), features)
+        flow = self.flow(x)[:, :, 2:].float()
+        moved = self._move(own, flow)
+        below = own[:, :, self.mouth_rows[0] - _MOVED_ROWS :]
+        seen = self.moved(functional.pixel_unshuffle(torch.cat([moved, below], 1), 2))
+        painted = self.paint(torch.cat([x[:, :, 2:], seen], 1)).float()
+        painted = functional.pixel_shuffle(painted, 2)
+        colours, cover = torch.sigmoid(painted[:, :3]), torch.sigmoid(painted[:, 3:])
+        return Rendered(moved + cover * (colours - moved), moved, colours, cover, flow)
+
+    def _decode(self, code: Tensor, features: tuple[Tensor, ...]) -> Tensor:
+        f48, f24, f12, f6, f3 = features[:5]
+        x = self.bottom(torch.cat([f3, self.spread(code).view(-1, 64, 3, 3)], 1))
+        x = self.up6(torch.cat([_double(x), f6], 1))
+        x = _modulated(x, self.modulate6(code))[:, :, 2:]
+        x = self.up12(torch.cat([_double(x), f12], 1))
+        x = _modulated(x, self.modulate12(code))[:, :, 1:]
+        x = self.up24(torch.cat([_double(x), f24], 1))[:, :, 1:]
+        decoded: Tensor = self.up48(torch.cat([_double(x), f48], 1))
+        return decoded
+
+    def _move(self, own: Tensor, flow: Tensor) -> Tensor:
+        """Take every pixel of the mouth's rows from where the flow says, between the pixels."""
+        fine = functional.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
+        # crop rows 32 to 96 are one and a half times closer together than columns 0 to 96
+        step = fine * fine.new_tensor([_REACH, _REACH * 96 / (96 - _MOVED_ROWS)]).view(1, 2, 1, 1)
+        places = self.places + step.permute(0, 2, 3, 1)
+        # clamped to the outermost pixels, zero padding is never seen: runtimes do that one fastest
+        edge = places.new_tensor([1 - 1 / own.shape[3], 1 - 1 / own.shape[2]])
+        places = torch.maximum(torch.minimum(places, edge), -edge)
+        moved: Tensor = functional.grid_sample(
+            own.float(), places, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+        return moved
+
+
+def _tell_window(network: nn.Module, _: object) -> None:
+    """Take the start of the mel window from the weights just loaded."""
+    if isinstance(network, MouthFlow):
+        network.window_start_ms = int(network.starts_at)
+
+
+def _places(rows: tuple[int, int], size: int) -> Tensor:
+    """Return where the pixels of the mouth's rows are in the rows that may be moved, -1 to 1."""
+    down = (torch.arange(*rows) + 0.5 - _MOVED_ROWS) * 2 / (size - _MOVED_ROWS) - 1
+    across = (torch.arange(size) + 0.5) * 2 / size - 1
+    y, x = torch.meshgrid(down, across, indexing="ij")
+    return torch.stack([x, y], -1)[None].float()
+
+
+def _modulated(x: Tensor, code: Tensor) -> Tensor:
+    scale, shift = code[..., None, None].chunk(2, 1)
+    return x * (1 + scale) + shift
+
+
+def _double(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
