@@ -60,6 +60,25 @@ def write_film(path: Path, pictures: list[NDArray[np.uint8]], fps: Fraction | in
     return path
 
 
+def add_sound(path: Path, pcm: NDArray[np.int16], rate: int) -> Path:
+    """Give a film sound, (n, channels) int16, without loss; returns a new .mkv beside it."""
+    target = path.with_name(f"{path.stem}_heard.mkv")
+    layout = "mono" if pcm.shape[1] == 1 else "stereo"
+    with av.open(str(path)) as source, av.open(str(target), "w") as container:
+        seen = source.streams.video[0]
+        video = container.add_stream_from_template(seen)
+        audio = container.add_stream("flac", rate=rate, layout=layout)
+        for packet in source.demux(seen):
+            if packet.dts is not None:
+                packet.stream = video
+                container.mux(packet)
+        frame = AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout=layout)
+        frame.sample_rate, frame.pts = rate, 0
+        container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    return target
+
+
 def numbered(count: int, height: int = 48, width: int = 64) -> list[NDArray[np.uint8]]:
     """Return pictures that differ: picture i is filled with the grey 5 i."""
     return [np.full((height, width, 3), 5 * index, np.uint8) for index in range(count)]

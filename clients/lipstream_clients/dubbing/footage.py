@@ -76,11 +76,13 @@ class View:
 
     def of(self, image: Image) -> Image:
         """Return the picture as shown; the same array when nothing changes."""
+        if self == AS_IT_IS:
+            return image
         height, width = image.shape[:2]
         part, size = self.rectangle(width, height), self.shown_size(width, height)
         image = image[part.top : part.bottom, part.left : part.right]
         if size == image.shape[1::-1]:
-            return image if self.crop is None else np.ascontiguousarray(image)
+            return np.ascontiguousarray(image)
         smaller = size[0] < image.shape[1]
         how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
         return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)

@@ -97,6 +97,10 @@ class SoundFile:
 
         Beyond ``seconds`` there may be a few samples that an encoder added.
         """
+        if channels == 2 and self.channels == 1:  # FFmpeg would make both sides quieter
+            for piece in self.resampled(rate, 1):
+                yield np.repeat(piece, 2, 1)
+            return
         layout = "mono" if channels == 1 else "stereo"
         resampler = AudioResampler(format="s16", layout=layout, rate=rate)
         with open_media(self.path) as container:
