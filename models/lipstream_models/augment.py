@@ -54,6 +54,8 @@ class Batch:
     """(n, 17) float32, of the reference."""
     heard: Tensor
     """(n,) bool, as in ``Examples``."""
+    points: Tensor
+    """(n, 2, tracked, 2) float32, of target and reference, -1 to 1 over the crop."""
     face: Tensor
     """(n, 6, 96, 96) float32 in 0..1: masked target, then reference."""
     target: Tensor
@@ -62,14 +64,16 @@ class Batch:
 
 def plain_batch(examples: Examples) -> Batch:
     """Make a batch of examples as they are."""
-    return _join(examples, torch.from_numpy(examples.mel)[:, None], _pictures(examples))
+    mel = torch.from_numpy(examples.mel)[:, None]
+    return _join(examples, mel, _pictures(examples), _points(examples))
 
 
 def varied_batch(examples: Examples, variation: Variation, random: Generator) -> Batch:
     """Make a batch with sound, colour and place varied; pictures of one example alike."""
-    pictures = vary_place(_pictures(examples), variation, random)
+    placement = random_placement(len(examples.mel), examples.target.shape[1], variation, random)
+    pictures = vary_colour(placement.of_pictures(_pictures(examples)), variation, random)
     mel = vary_sound(torch.from_numpy(examples.mel)[:, None], variation, random)
-    return _join(examples, mel, vary_colour(pictures, variation, random))
+    return _join(examples, mel, pictures, placement.of_points(_points(examples)))
 
 
 def _pictures(examples: Examples) -> Tensor:
@@ -80,7 +84,11 @@ def _pictures(examples: Examples) -> Tensor:
     return both.permute(0, 1, 4, 2, 3).float() / 255.0
 
 
-def _join(examples: Examples, mel: Tensor, pictures: Tensor) -> Batch:
+def _points(examples: Examples) -> Tensor:
+    return torch.from_numpy(examples.points) * 2 - 1
+
+
+def _join(examples: Examples, mel: Tensor, pictures: Tensor, points: Tensor) -> Batch:
     target, reference = pictures[:, 0], pictures[:, 1]
     half = target.shape[2] // 2
     masked = target.clone()
@@ -88,7 +96,7 @@ def _join(examples: Examples, mel: Tensor, pictures: Tensor) -> Batch:
     face = torch.cat([masked, reference], 1)
     lips, own_lips = torch.from_numpy(examples.lips), torch.from_numpy(examples.own_lips)
     heard = torch.from_numpy(examples.heard)
-    return Batch(mel, lips, own_lips, heard, face, target[:, :, half:].contiguous())
+    return Batch(mel, lips, own_lips, heard, points.float(), face, target[:, :, half:].contiguous())
 
 
 def vary_sound(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
@@ -145,9 +153,44 @@ def vary_colour(pictures: Tensor, variation: Variation, random: Generator) -> Te
     return varied.view(count, 3, pictures.shape[1], *pictures.shape[3:]).transpose(1, 2)
 
 
-def vary_place(pictures: Tensor, variation: Variation, random: Generator) -> Tensor:
-    """Turn, stretch, bend, shift and mirror (n, k, 3, S, S) pictures, alike within an example."""
-    count, each, _, size, _ = pictures.shape
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How pictures are turned, stretched, bent, shifted and mirrored, each example in its way."""
+
+    theta: Tensor
+    """(n, 2, 3) float32: from where in the old picture a place of the new one is taken, -1 to 1."""
+    bend: Tensor
+    """(n, 2, S, S) float32, added to it."""
+
+    def of_pictures(self, pictures: Tensor) -> Tensor:
+        """Place (n, k, 3, S, S) pictures, alike within an example."""
+        count, each, _, size, _ = pictures.shape
+        grid = functional.affine_grid(self.theta, [count, 3, size, size], align_corners=False)
+        flat = pictures.reshape(count, each * 3, size, size)
+        placed = functional.grid_sample(
+            flat, grid + self.bend.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
+        )
+        return placed.view_as(pictures)
+
+    def of_points(self, points: Tensor) -> Tensor:
+        """Say where (n, k, points, 2) points, -1 to 1, are in the placed pictures.
+
+        The pictures are looked up backwards, so points are found by iteration; the bend is gentle.
+        """
+        straight = torch.linalg.inv(self.theta[:, :, :2])
+        flat = points.flatten(1, 2)
+        bent = torch.zeros_like(flat)
+        for _ in range(4):
+            placed = torch.einsum("nij,npj->npi", straight, flat - self.theta[:, None, :, 2] - bent)
+            looked_up = functional.grid_sample(
+                self.bend, placed[:, None], padding_mode="border", align_corners=False
+            )
+            bent = looked_up[:, :, 0].transpose(1, 2)
+        return placed.view_as(points)
+
+
+def random_placement(count: int, size: int, variation: Variation, random: Generator) -> Placement:
+    """Draw a placement for ``count`` examples of ``size`` pixels."""
     turn = variation.turn * torch.randn(count, generator=random)
     stretch = torch.exp(variation.turn * torch.randn(count, 2, generator=random))
     mirror = torch.where(torch.rand(count, generator=random) < 0.5, -1.0, 1.0)
@@ -155,10 +198,6 @@ def vary_place(pictures: Tensor, variation: Variation, random: Generator) -> Ten
     theta[:, 0, 0], theta[:, 0, 1] = turn.cos() * stretch[:, 0] * mirror, -turn.sin()
     theta[:, 1, 0], theta[:, 1, 1] = turn.sin() * mirror, turn.cos() * stretch[:, 1]
     theta[:, :, 2] = variation.shift * torch.randn(count, 2, generator=random)
-    grid = functional.affine_grid(theta, [count, 3, size, size], align_corners=False)
     knots = 2 * variation.bend * torch.randn(count, 2, 5, 5, generator=random)
     bend = functional.interpolate(knots, (size, size), mode="bicubic", align_corners=True)
-    grid = grid + bend.permute(0, 2, 3, 1)
-    flat = pictures.reshape(count, each * 3, size, size)
-    placed = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False)
-    return placed.view_as(pictures)
+    return Placement(theta, bend)

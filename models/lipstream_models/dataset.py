@@ -14,11 +14,11 @@ from lipstream.mel import BANDS, SILENCE
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32, Image
 from lipstream_models.grid import FPS, FRAMES, PREPARED, PreparedFolder
-from lipstream_models.lip_shape import MEASURES, SPREAD, lip_shapes, measure_lips
+from lipstream_models.lip_shape import SPREAD, lip_shapes, measure_lips
 
 HELD_OUT_EVERY = 20
 """Every 20th clip of a folder is never trained on."""
-_FIRST_FRAME, _LAST_FRAME = 1, 70
+FIRST_FRAME, LAST_FRAME = 1, 70
 """Frames of a clip that serve as targets: their windows lie within its sound."""
 _CLOSED_SHARE = 0.2
 """The frames of a clip with the smallest lip gap that count as closed."""
@@ -26,6 +26,15 @@ UNITS_A_DECIBEL = 0.08
 """The mel is scaled 100 dB to 8 units."""
 _POSE_POINTS = [33, 263, 168, 4, 2]
 """Outer eye corners, bridge, tip and base of the nose: where the head is within the crop."""
+
+
+TRACKED = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
+    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
+    *(136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 172, 397),
+    *(18, 200, 199, 175, 83, 313, 43, 273, 57, 287, 212, 432, 205, 425, 187, 411, 164, 2, 98, 327),
+)
+"""Mesh points that move with speech: edges of the lips, jaw, chin, cheeks and nose beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ class Examples:
     """(n, 17) float32 lip shapes of the references."""
     heard: NDArray[np.bool_]
     """(n,) bool: the window says how the lips stand; False where a picture has no sound."""
+    points: Float32
+    """(n, 2, tracked, 2) float32 in crop units: of the target, then of the reference."""
     target: NDArray[np.uint8]
     """(n, 96, 96, 3) uint8: its lower half is what to paint."""
     upper: NDArray[np.uint8]
@@ -90,16 +101,6 @@ def mel_window(mel: Float32, frame: int, window: Window = Window()) -> Float32:
     before = min(window.columns, max(0, -start))
     after = window.columns - before - inside.shape[1]
     return np.pad(inside, ((0, 0), (before, after)), constant_values=SILENCE)
-
-
-def silent_mel(rng: np.random.Generator, columns: int = 16) -> Float32:
-    """Return a (80, columns) window of silence: digital, or the noise of a quiet room."""
-    if rng.random() < 0.3:
-        return np.full((BANDS, columns), SILENCE, np.float32)
-    level, tilt = rng.uniform(-4.2, -1.5), rng.uniform(-1.5, 0.3)
-    shape = level + tilt * np.linspace(0, 1, BANDS)[:, None]
-    rough = 0.35 * rng.standard_normal((BANDS, columns))
-    return np.clip(shape + rough, SILENCE, -SILENCE).astype(np.float32)
 
 
 def lip_gap(points: Float32) -> Float32:
@@ -145,18 +146,18 @@ class ClipSource:
     def draw(self, rng: np.random.Generator, count: int) -> Examples:
         """Return ``count`` random examples."""
         drawn = [self._draw_one(rng) for _ in range(count)]
-        mel, lips, own, target, upper, reference = (
+        mel, lips, own, points, target, upper, reference = (
             np.stack(part) for part in zip(*drawn, strict=True)
         )
-        return Examples(mel, lips, own, np.ones(count, bool), target, upper, reference)
+        return Examples(mel, lips, own, np.ones(count, bool), points, target, upper, reference)
 
     def _draw_one(
         self, rng: np.random.Generator
-    ) -> tuple[Float32, Float32, Float32, Image, Image, Image]:
+    ) -> tuple[Float32, Float32, Float32, Float32, Image, Image, Image]:
         clip = int(rng.integers(len(self._rows)))
         row, closed, mix = self._rows[clip], self._closed[clip], self._mix
         crops = self._folder.crops[row]
-        frame = int(rng.integers(_FIRST_FRAME, _LAST_FRAME + 1))
+        frame = int(rng.integers(FIRST_FRAME, LAST_FRAME + 1))
         upper = frame
         if rng.random() < mix.closed_reference:
             reference = self._nearest(clip, frame, rng.choice(closed, 5))
@@ -164,8 +165,9 @@ class ClipSource:
         else:
             reference = int(frame + rng.integers(8, FRAMES - 7)) % FRAMES
         mel = mel_window(self._folder.mel[row], frame, self._window)
-        lips = self._lips[clip]
-        return mel, lips[frame], lips[reference], crops[frame], crops[upper], crops[reference]
+        lips, pictures = self._lips[clip], (crops[frame], crops[upper], crops[reference])
+        points = self._folder.points[row][[frame, reference]][:, TRACKED]
+        return mel, lips[frame], lips[reference], points, *pictures
 
     def _nearest(self, clip: int, frame: int, candidates: NDArray[np.intp]) -> int:
         """Return the candidate frame whose head is placed most like the frame's."""
@@ -180,6 +182,7 @@ class PictureSource:
     def __init__(self, crops: NDArray[np.uint8], points: Float32, window: Window) -> None:
         """``crops`` is (L, 96, 96, 3), ``points`` (L, 468, 2); the first one is at rest."""
         self._crops, self._rest, self._columns = crops, 0, window.columns
+        self._points = points[:, TRACKED]
         measures = measure_lips(points)
         self._lips = ((measures - measures[0]) / SPREAD).astype(np.float32)
 
@@ -194,6 +197,7 @@ class PictureSource:
             self._lips[target],
             self._lips[reference],
             np.zeros(count, bool),
+            np.stack([self._points[target], self._points[reference]], 1),
             self._crops[target],
             self._crops[reference],
             self._crops[reference],
@@ -215,74 +219,8 @@ class MixedSource:
             np.concatenate([part.lips for part in parts]),
             np.concatenate([part.own_lips for part in parts]),
             np.concatenate([part.heard for part in parts]),
+            np.concatenate([part.points for part in parts]),
             np.concatenate([part.target for part in parts]),
             np.concatenate([part.upper for part in parts]),
             np.concatenate([part.reference for part in parts]),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SoundMix:
-    """Shares of the special kinds of sound."""
-
-    silent: float = 0.06
-    """Silence or the noise of a room, lips at rest."""
-    music: float = 0.12
-    """Music without a voice, lips at rest."""
-    over_music: float = 0.12
-    """Speech over softer music (the louder of both in every cell)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What the sound stage learns from."""
-
-    mel: Float32
-    """(n, 80, columns) float32 windows."""
-    lips: Float32
-    """(n, 17) float32 lip shapes."""
-
-
-class VoiceSource:
-    """Sound with lip shapes, without pictures: the clips of several folders, and music."""
-
-    def __init__(
-        self,
-        folders: Sequence[PreparedFolder],
-        shares: Sequence[float],
-        music: Float32,
-        window: Window,
-        mix: SoundMix | None = None,
-    ) -> None:
-        """``music`` is (pieces, 80, columns) float32, without a voice."""
-        self._window, self._music, self._mix = window, music, mix or SoundMix()
-        self._shares = np.array(shares) / sum(shares)
-        rows = [split_rows(folder)[0] for folder in folders]
-        self._mel = [folder.mel[row] for folder, row in zip(folders, rows, strict=True)]
-        self._lips = [shapes_of(folder, row) for folder, row in zip(folders, rows, strict=True)]
-
-    def draw(self, rng: np.random.Generator, count: int) -> Heard:
-        """Return ``count`` random examples."""
-        chosen = rng.choice(len(self._mel), count, p=self._shares)
-        mels, lips = zip(*(self._draw_one(rng, int(number)) for number in chosen), strict=True)
-        return Heard(np.stack(mels), np.stack(lips))
-
-    def _draw_one(self, rng: np.random.Generator, number: int) -> tuple[Float32, Float32]:
-        mix, columns = self._mix, self._window.columns
-        kind = rng.random()
-        if kind < mix.silent:
-            return silent_mel(rng, columns), np.zeros(MEASURES, np.float32)
-        if kind < mix.silent + mix.music:
-            return self._some_music(rng), np.zeros(MEASURES, np.float32)
-        clip = int(rng.integers(len(self._mel[number])))
-        frame = int(rng.integers(_FIRST_FRAME, _LAST_FRAME + 1))
-        mel = mel_window(self._mel[number][clip], frame, self._window)
-        if rng.random() < mix.over_music:
-            softer = UNITS_A_DECIBEL * np.float32(rng.uniform(8, 26))
-            mel = np.maximum(mel, self._some_music(rng) - softer)
-        return mel, self._lips[number][clip, frame]
-
-    def _some_music(self, rng: np.random.Generator) -> Float32:
-        piece = self._music[rng.integers(len(self._music))]
-        start = int(rng.integers(piece.shape[1] - self._window.columns))
-        return np.asarray(piece[:, start : start + self._window.columns], np.float32)

@@ -77,10 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _trained(
     folders: "list[PreparedFolder]", start_ms: int, seed: int, samples: int
 ) -> "HeardLips":
-    from lipstream_models.dataset import VoiceSource, Window  # noqa: PLC0415
+    from lipstream_models.dataset import Window  # noqa: PLC0415
     from lipstream_models.music import piece_mels  # noqa: PLC0415
     from lipstream_models.networks.mouth_flow import COLUMNS  # noqa: PLC0415
     from lipstream_models.sound_training import SOUND_OPTIONS, SoundTrainer  # noqa: PLC0415
+    from lipstream_models.voices import VoiceSource  # noqa: PLC0415
 
     window = Window(COLUMNS, start_ms)
     source = VoiceSource(folders, [1.0] * len(folders), piece_mels(40, seed), window)

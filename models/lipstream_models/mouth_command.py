@@ -71,10 +71,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_sound(arguments: argparse.Namespace) -> int:
     """Train the sound stage."""
-    from lipstream_models.dataset import VoiceSource  # noqa: PLC0415
     from lipstream_models.music import piece_mels  # noqa: PLC0415
     from lipstream_models.settings import SETTINGS  # noqa: PLC0415
     from lipstream_models.sound_training import SOUND_OPTIONS, SoundTrainer  # noqa: PLC0415
+    from lipstream_models.voices import VoiceSource  # noqa: PLC0415
 
     options, window = _options(arguments, SOUND_OPTIONS), SETTINGS[arguments.setting]
     folders, shares = _folders(arguments)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from lipstream_models.augment import Batch, Variation, varied_batch
 from lipstream_models.checkpoints import load_weights, read_checkpoint
 from lipstream_models.dataset import Source
-from lipstream_models.networks.mouth_flow import MouthFlow
+from lipstream_models.networks.mouth_flow import REACH, MouthFlow
 from lipstream_models.sound_training import HeardLips
 from lipstream_models.training import About, Trainer, TrainOptions
 
@@ -38,6 +38,8 @@ class LossWeights:
     """Of painting over the moved reference at all."""
     own_lips: float = 0.02
     """Of the lip shape seen in the reference."""
+    tracked: float = 0.01
+    """Of the flow at points whose movement is known, pixels."""
     flow: float = 0.1
     """Of a flow that differs between neighbours."""
     detail: float = 0.1
@@ -79,6 +81,24 @@ def unevenness(flow: Tensor) -> Tensor:
     """Return the mean squared difference of a (N, 2, H, W) flow between neighbours."""
     down, across = flow[:, :, 1:] - flow[:, :, :-1], flow[..., 1:] - flow[..., :-1]
     return down.square().mean() + across.square().mean()
+
+
+def tracking_loss(flow: Tensor, points: Tensor) -> Tensor:
+    """Return how far the flow goes astray at tracked points, about pixels.
+
+    ``flow`` is (N, 2, 24, 48) of the lower half, ``points`` (N, 2, tracked, 2) of the target and of
+    the reference, -1 to 1 over the crop. The pixel of a target's point comes from the same point
+    of the reference.
+    """
+    target, source = points[:, 0], points[:, 1]
+    below = torch.stack([target[..., 0], 2 * target[..., 1] - 1], -1)
+    inside = (below.abs() < 1).all(-1)
+    found = functional.grid_sample(
+        flow, below[:, None], padding_mode="border", align_corners=False
+    )[:, :, 0].transpose(1, 2)
+    astray = (REACH * found - (source - target)) * (MouthFlow.face_size / 2)
+    error = functional.smooth_l1_loss(astray, torch.zeros_like(astray), reduction="none").sum(-1)
+    return (error * inside).sum() / inside.sum().clamp(min=1)
 
 
 class MouthTrainer(Trainer[Batch]):
@@ -137,6 +157,7 @@ class MouthTrainer(Trainer[Batch]):
             "detail": weights.detail * detail_loss(made.picture, target),
             "own_lips": weights.own_lips * functional.smooth_l1_loss(features[6].float(), own),
             "cover": weights.cover * made.cover.mean(),
+            "tracked": weights.tracked * tracking_loss(made.flow, batch.points.to(device)),
             "flow": weights.flow * unevenness(made.flow),
         }
 

@@ -13,10 +13,11 @@ from lipstream.errors import ModelError
 from lipstream.types import Float32
 from lipstream_models.augment import Variation, vary_sound
 from lipstream_models.checkpoints import load_weights, read_checkpoint
-from lipstream_models.dataset import VoiceSource, Window, mel_window
+from lipstream_models.dataset import Window, mel_window
 from lipstream_models.grid import FRAMES, PreparedFolder
 from lipstream_models.networks.mouth_flow import COLUMNS, SoundStage
 from lipstream_models.training import About, Trainer, TrainOptions
+from lipstream_models.voices import VoiceSource
 
 SOUND_OPTIONS = TrainOptions(batch=96, weight_decay=2e-2, bf16=False)
 """Small examples: more of them at a time, and no need for bfloat16."""

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream_models.augment import Variation, plain_batch, varied_batch, vary_sound
+from lipstream_models.augment import (
+    Variation,
+    plain_batch,
+    random_placement,
+    varied_batch,
+    vary_sound,
+)
 from lipstream_models.dataset import Examples
 
 STILL = Variation(
@@ -29,7 +35,8 @@ def examples():
     pictures = rng.integers(20, 230, (4, 96, 96, 3)).astype(np.uint8)
     mel = rng.uniform(-4, 4, (4, 80, 16)).astype(np.float32)
     lips, heard = np.zeros((len(mel), 17), np.float32), np.ones(len(mel), bool)
-    return Examples(mel, lips, lips, heard, pictures, pictures, pictures)
+    points = rng.uniform(0.2, 0.8, (len(mel), 2, 30, 2)).astype(np.float32)
+    return Examples(mel, lips, lips, heard, points, pictures, pictures, pictures)
 
 
 def generator():
@@ -71,3 +78,15 @@ def test_noise_only_adds():
     noisy = vary_sound(mel, always, generator())
     assert (noisy >= mel - 1e-4).all()
     assert noisy.max() <= 4.0
+
+
+def test_points_go_where_their_pixels_go():
+    placement = random_placement(5, 96, Variation(), generator())
+    points = torch.rand(5, 2, 12, 2, generator=generator()) * 0.8 - 0.4
+    grid = torch.nn.functional.affine_grid(placement.theta, [5, 3, 96, 96], align_corners=False)
+    where = (grid + placement.bend.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    placed = placement.of_points(points).flatten(1, 2)
+    found = torch.nn.functional.grid_sample(where, placed[:, None], align_corners=False)
+    back = found[:, :, 0].transpose(1, 2).view_as(points)
+    assert (back - points).abs().max() < 2e-3
+    assert (placed.view_as(points) - points).abs().max() > 0.05

@@ -9,14 +9,12 @@ from lipstream_models.dataset import (
     ClipSource,
     MixedSource,
     PictureSource,
-    SoundMix,
-    VoiceSource,
     Window,
     mel_window,
-    silent_mel,
     split_rows,
     window_column,
 )
+from lipstream_models.voices import SoundMix, VoiceSource, silent_mel
 from prepared_clips import CLIPS, make_clip, make_folder
 
 

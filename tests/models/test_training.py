@@ -4,12 +4,19 @@ import pytest
 import torch
 
 from lipstream.errors import InputError, ModelError
-from lipstream_models.dataset import ClipSource, VoiceSource, Window, split_rows
+from lipstream_models.dataset import ClipSource, Window, split_rows
 from lipstream_models.lip_shape import MEASURES
-from lipstream_models.mouth_training import MouthTrainer, detail_loss, load_mouth, unevenness
+from lipstream_models.mouth_training import (
+    MouthTrainer,
+    detail_loss,
+    load_mouth,
+    tracking_loss,
+    unevenness,
+)
 from lipstream_models.networks.mouth_flow import COLUMNS
 from lipstream_models.sound_training import HeardLips, SoundTrainer, hear_clips, load_sound
 from lipstream_models.training import TrainOptions
+from lipstream_models.voices import VoiceSource
 from prepared_clips import make_folder
 
 OPTIONS = TrainOptions(samples=24, batch=2, warm_up_steps=2, bf16=False)
@@ -127,3 +134,12 @@ def test_detail_counts_wherever_it_lies_nearby():
 def test_an_even_flow_costs_nothing():
     assert unevenness(torch.ones(1, 2, 6, 8)) == 0
     assert unevenness(torch.arange(48.0).view(1, 1, 6, 8)) > 1
+
+
+def test_a_flow_that_takes_points_from_where_they_were_is_not_astray():
+    points = torch.tensor([[[[0.2, 0.5]], [[0.2 + 0.05, 0.5 - 0.1]]]])
+    right = torch.tensor([0.05, -0.1]).view(1, 2, 1, 1).expand(1, 2, 24, 48) / 0.25
+    assert tracking_loss(right, points) < 1e-6
+    assert tracking_loss(torch.zeros(1, 2, 24, 48), points) > 1
+    above = points - torch.tensor([0.0, 0.9])
+    assert tracking_loss(right, above) == 0

@@ -32,7 +32,7 @@ _CODE = 192
 """Width of the code of a lip shape."""
 _MOVED_ROWS = 32
 """First row of the crop whose pixels may be moved into the mouth's rows."""
-_REACH = 0.25
+REACH = 0.25
 """Flow of one unit, in half crops: 12 pixels."""
 
 
@@ -181,7 +181,7 @@ class MouthFlow(SplitNetwork):
         """Take every pixel of the mouth's rows from where the flow says, between the pixels."""
         fine = functional.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
         # crop rows 32 to 96 are one and a half times closer together than columns 0 to 96
-        step = fine * fine.new_tensor([_REACH, _REACH * 96 / (96 - _MOVED_ROWS)]).view(1, 2, 1, 1)
+        step = fine * fine.new_tensor([REACH, REACH * 96 / (96 - _MOVED_ROWS)]).view(1, 2, 1, 1)
         places = self.places + step.permute(0, 2, 3, 1)
         # clamped to the outermost pixels, zero padding is never seen: runtimes do that one fastest
         edge = places.new_tensor([1 - 1 / own.shape[3], 1 - 1 / own.shape[2]])
