@@ -2,7 +2,7 @@
 
 ``face`` runs once for each avatar frame when the avatar is prepared; ``mouth`` runs for each frame
 shown. A model folder holds ``model.toml`` and the ONNX files it names: ``face`` and ``mouth`` in
-fp32, and for fp16 and int8 a pair of their own (``face_int8``, ``mouth_int8``).
+fp32, and it may hold ``mouth_fp16`` and ``mouth_int8`` besides.
 """
 
 import hashlib
@@ -87,9 +87,9 @@ class MouthModel:
         manifest = _parse_manifest(written, folder)
         ending = f"_{precision}" if precision in _OWN_GRAPHS else ""
         _check_precision(manifest, written, precision)
-        paths = [_checked_file(folder, written, part + ending) for part in ("face", "mouth")]
+        paths = [_checked_file(folder, written, part) for part in ("face", f"mouth{ending}")]
         mouth = open_backend(paths[1], backend, threads, precision)
-        face = open_backend(paths[0], mouth.name, threads, precision)
+        face = open_backend(paths[0], mouth.name, threads)
         _check_graphs(manifest, face, mouth)
         return cls(manifest, face, mouth)
 
@@ -192,7 +192,7 @@ def _checked_file(folder: Path, written: dict[str, Any], part: str) -> Path:
 def _check_precision(manifest: ModelManifest, written: dict[str, Any], precision: str) -> None:
     if precision in _OWN_GRAPHS and f"mouth_{precision}" not in written.get("files", {}):
         raise ModelError(
-            f"model '{manifest.name}' has no {precision} graphs: open it with fp32, or export it"
+            f"model '{manifest.name}' has no {precision} graph: open it with fp32, or export it"
             f" with --precision {precision}"
         )
 

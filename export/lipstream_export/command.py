@@ -13,6 +13,7 @@ from rich.table import Table
 from lipstream.errors import BackendUnavailable, InputError
 
 if TYPE_CHECKING:
+    from lipstream_export.networks import LoadedMouth
     from lipstream_export.parity import Parity
 
 WORDS = ("name", "version", "licence", "source")
@@ -41,6 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=(-40, 0),
         help="start of the mel window: -40 as Wav2Lip was trained, 0 as its scripts run it",
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        default=["fp32"],
+        choices=("fp32", "fp16", "bf16", "int8"),
+        help="graphs to write and, with --verify, precisions to judge; fp32 is always there (bf16"
+        " is how OpenVINO computes it if told)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="FOLDER",
+        help="films of talking people, or pictures of faces and sounds: int8 is fitted to them and"
+        " judged on others of them (default: the embedded avatar and made-up speech)",
     )
     for word in WORDS:
         parser.add_argument(f"--{word}", metavar="TEXT", help=f"{word} to write into model.toml")
@@ -86,25 +102,44 @@ def _export_faces(arguments: argparse.Namespace) -> int:
 
 
 def _export_checkpoint(arguments: argparse.Namespace) -> int:
-    from lipstream_export import model_folder, networks, parity, s3fd  # noqa: PLC0415
+    from lipstream_export import networks, parity, s3fd  # noqa: PLC0415
 
     loaded = networks.load_network(Path(arguments.checkpoint))
     if isinstance(loaded, networks.LoadedMouth):
         said = {word: getattr(arguments, word) for word in WORDS}
         loaded = replace(loaded, **{word: text for word, text in said.items() if text is not None})
-        model_folder.export_mouth(
-            loaded,
-            arguments.output,
-            window_start_ms=arguments.window_start_ms,
-            whole=arguments.whole,
-        )
-        _say(arguments.output)
-        if not arguments.verify:
-            return 0
-        return _report(parity.compare_mouth(loaded.network, arguments.output))
+        return _export_mouth(arguments, loaded)
     s3fd.export_s3fd(loaded, arguments.output)
     _say(arguments.output)
     return _report(parity.compare_s3fd(loaded, arguments.output)) if arguments.verify else 0
+
+
+def _export_mouth(arguments: argparse.Namespace, loaded: "LoadedMouth") -> int:
+    from lipstream_export import model_folder, parity  # noqa: PLC0415
+
+    samples = None
+    if arguments.calibrate is not None or set(arguments.precision) - {"fp32"}:
+        from lipstream_export.samples import collect_samples  # noqa: PLC0415  opens a face finder
+
+        _require("onnxruntime")
+        samples = collect_samples(loaded.network, arguments.calibrate)
+    wishes = model_folder.Wishes(
+        window_start_ms=arguments.window_start_ms,
+        whole=arguments.whole,
+        precisions=tuple(dict.fromkeys(arguments.precision)),
+        samples=samples,
+    )
+    model_folder.export_mouth(loaded, arguments.output, wishes)
+    _say(arguments.output)
+    if not arguments.verify:
+        return 0
+    rows = parity.compare_mouth(loaded.network, arguments.output)
+    if samples is not None:
+        rows += parity.judge_pictures(loaded.network, arguments.output, wishes)
+        print(
+            f"PSNR is against torch float32, on {samples.origin}, a third of it held out for this"
+        )
+    return _report(rows)
 
 
 def _say(folder: Path) -> None:
@@ -113,11 +148,13 @@ def _say(folder: Path) -> None:
 
 
 def _report(rows: "list[Parity]") -> int:
-    table = Table("graph", "output", "runtime", "max abs error", "tolerance", "")
+    table = Table("graph", "output", "runtime", "max abs error", "PSNR", "wanted", "")
     for row in rows:
         verdict = "ok" if row.holds else "FAILS"
-        error, tolerance = (f"{value:.2g} {row.unit}" for value in (row.error, row.tolerance))
-        table.add_row(row.graph, row.output, row.backend, error, tolerance, verdict)
+        psnr = "" if row.psnr_db is None else f"{row.psnr_db:.1f} dB"
+        wanted = f"{row.tolerance:.2g} {row.unit}" if row.psnr_db is None else row.wanted
+        error = f"{row.error:.2g} {row.unit}"
+        table.add_row(row.graph, row.output, row.backend, error, psnr, wanted, verdict)
     Console(file=sys.stdout).print(table)
     failed = sum(not row.holds for row in rows)
     print(f"parity: {f'{failed} rows FAIL' if failed else 'holds'}")

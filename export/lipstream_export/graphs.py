@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from lipstream_export.passes import fold_pads
+from lipstream_export.passes import tidy
 
 OPSET = 17
 
@@ -47,6 +47,6 @@ def save_graph(module: nn.Module, signature: Signature, path: Path) -> None:
             external_data=False,
         )
     model = onnx.load(path)
-    fold_pads(model.graph)
+    tidy(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, path)

@@ -1,8 +1,11 @@
 """Write a lip-sync network as a model folder: model.toml, face.onnx, mouth.onnx."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import onnx
 import torch
 
 from lipstream.errors import InputError
@@ -13,27 +16,63 @@ from lipstream_export.graphs import Signature, save_graph
 from lipstream_export.networks import LoadedMouth
 from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
 
+if TYPE_CHECKING:
+    from lipstream_export.samples import Samples
+
 FACE, MOUTH, WHOLE, MANIFEST = "face.onnx", "mouth.onnx", "whole.onnx", "model.toml"
+LOWERED = ("fp16", "int8")
+"""Precisions that have a graph of their own."""
 _WINDOW_STARTS_MS = (-40, 0)
 
 
-def export_mouth(
-    loaded: LoadedMouth, target: Path, *, window_start_ms: int | None = None, whole: bool = False
-) -> None:
-    """Write the model folder, and with ``whole`` also the single graph other tools expect.
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What else a model folder is to hold."""
 
-    ``window_start_ms`` replaces the network's own start of the mel window: -40 as Wav2Lip was
-    trained, 0 as its scripts run it. Raises InputError when the folder cannot be written.
-    """
-    start = loaded.network.window_start_ms if window_start_ms is None else window_start_ms
-    if start not in _WINDOW_STARTS_MS:
+    window_start_ms: int | None = None
+    """In place of the network's own start of the mel window: -40 as Wav2Lip was trained, 0 as its
+    scripts run it."""
+    whole: bool = False
+    """Also the single graph other tools expect."""
+    precisions: tuple[str, ...] = ()
+    """Graphs besides fp32: fp16, int8. (bf16 is a way to compute the fp32 graph.)"""
+    samples: "Samples | None" = None
+    """What int8 is calibrated and every precision judged on; needed for ``precisions``."""
+
+
+def export_mouth(loaded: LoadedMouth, target: Path, wishes: Wishes | None = None) -> None:
+    """Write the model folder. Raises InputError when the folder cannot be written."""
+    wishes = wishes or Wishes()
+    start = wishes.window_start_ms
+    if start is None:
+        start = loaded.network.window_start_ms
+    elif start not in _WINDOW_STARTS_MS:
         raise InputError(f"--window-start-ms {start}: choose -40 (training) or 0 (inference)")
     with folder_written_whole(target) as folder:
         _save_split(loaded.network, folder)
-        if whole:
+        if wishes.whole:
             save_whole(loaded.network, folder / WHOLE)
-        text = _manifest(loaded, start, folder)
+        notes = _save_precisions(loaded.network, folder, wishes)
+        text = _manifest(loaded, start, folder, notes)
         (folder / MANIFEST).write_text(text, "utf-8")
+
+
+def _save_precisions(network: SplitNetwork, folder: Path, wishes: Wishes) -> dict[str, list[str]]:
+    """Write the graphs of other precisions; return the manifest's lines about each."""
+    notes: dict[str, list[str]] = {}
+    for precision in wishes.precisions:
+        if precision not in LOWERED or wishes.samples is None:
+            continue
+        from lipstream_export.precisions import lower  # noqa: PLC0415  needs a runtime
+
+        lowered = lower(folder / MOUTH, network, wishes.samples, precision)
+        onnx.save_model(lowered.model, folder / f"mouth_{precision}.onnx")
+        notes[precision] = [
+            f"psnr_db = {min(lowered.psnr_db, 99.0):.1f}",
+            f"measured_on = {json.dumps(wishes.samples.origin)}",
+            f"kept_fp32 = {json.dumps(lowered.kept)}",
+        ]
+    return notes
 
 
 def _save_split(network: SplitNetwork, folder: Path) -> None:
@@ -53,7 +92,9 @@ def save_whole(network: SplitNetwork, path: Path) -> None:
     save_graph(network, Signature(inputs, ("frame",)), path)
 
 
-def _manifest(loaded: LoadedMouth, window_start_ms: int, folder: Path) -> str:
+def _manifest(
+    loaded: LoadedMouth, window_start_ms: int, folder: Path, notes: dict[str, list[str]]
+) -> str:
     network = loaded.network
     entries: dict[str, object] = {
         "format": FORMAT,
@@ -69,8 +110,9 @@ def _manifest(loaded: LoadedMouth, window_start_ms: int, folder: Path) -> str:
     }
     # JSON's numbers, strings and lists are TOML's too.
     lines = [f"{key} = {json.dumps(entry, ensure_ascii=False)}" for key, entry in entries.items()]
-    for part, file in (("face", FACE), ("mouth", MOUTH), ("whole", WHOLE)):
+    for file in (FACE, MOUTH, WHOLE, *(f"mouth_{one}.onnx" for one in notes)):
         if (folder / file).is_file():
-            digest = sha256_of(folder / file)
+            part, digest = file.removesuffix(".onnx"), sha256_of(folder / file)
             lines += ["", f"[files.{part}]", f'path = "{file}"', f'sha256 = "{digest}"']
+            lines += notes.get(part.removeprefix("mouth_"), [])
     return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ from lipstream.backends import Backend, available_backends, open_backend
 from lipstream.errors import BackendUnavailable
 from lipstream.mel import BANDS
 from lipstream.types import Array
-from lipstream_export.model_folder import FACE, MOUTH, WHOLE
+from lipstream_export.model_folder import FACE, LOWERED, MOUTH, WHOLE, Wishes
 from lipstream_export.s3fd import FILE, STRIDES, S3fdGraph
 from lipstream_export.s3fd_network import S3fd
 from lipstream_models.networks.split import (
@@ -41,11 +41,21 @@ class Parity:
     """Largest absolute difference from torch float32."""
     tolerance: float
     unit: str
+    psnr_db: float | None = None
+    """Of pictures, against torch float32; None where numbers are compared."""
+    least_db: float = 0.0
 
     @property
     def holds(self) -> bool:
         """Return whether the error is within the tolerance; NaN never is."""
+        if self.psnr_db is not None:
+            return self.psnr_db >= self.least_db
         return self.error <= self.tolerance
+
+    @property
+    def wanted(self) -> str:
+        """What the PSNR must reach, in words."""
+        return f"{self.least_db:g} dB"
 
 
 def compare_mouth(network: SplitNetwork, folder: Path, backend: str | None = None) -> list[Parity]:
@@ -63,6 +73,30 @@ def compare_mouth(network: SplitNetwork, folder: Path, backend: str | None = Non
         rows += _compare(folder / MOUTH, name, {"mel": mel, **features}, {"mouth": mouth})
         if (folder / WHOLE).is_file():
             rows += _compare_whole(network, folder / WHOLE, name)
+    return rows
+
+
+def judge_pictures(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[Parity]:
+    """Compare what each precision and runtime paints on real faces and speech, held out."""
+    from lipstream_export.precisions import (  # noqa: PLC0415  needs a runtime
+        WANTED_DB,
+        paint_truth,
+        psnr_db,
+    )
+
+    if wishes.samples is None:
+        return []
+    truth = paint_truth(network, wishes.samples.split()[1])
+    rows = []
+    for precision in dict.fromkeys(("fp32", *wishes.precisions)):
+        path = folder / (f"mouth_{precision}.onnx" if precision in LOWERED else MOUTH)
+        for backend in _backends(None):
+            if precision == "bf16" and backend != "openvino":
+                continue
+            found, worst = psnr_db(path, truth, backend, precision)
+            least = WANTED_DB[precision]
+            row = Parity(precision, "mouth", backend, worst, 255.0, "levels", found, least)
+            rows.append(row)
     return rows
 
 
@@ -115,7 +149,7 @@ def _compare_whole(network: SplitNetwork, path: Path, backend: str) -> list[Pari
 def _compare(
     path: Path, backend: str, feeds: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
 ) -> list[Parity]:
-    graph = open_backend(path, backend)
+    graph = open_backend(path, backend, threads=1)
     try:
         found = _run(graph, feeds)
     finally:

@@ -1,11 +1,57 @@
 """What is done to an exported graph before it is written: fewer nodes, the same numbers."""
 
+from typing import Any
+
+import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
 
 
-def constants_of(graph: onnx.GraphProto) -> dict[str, NDArray[object]]:
+def tidy(model: onnx.ModelProto) -> None:
+    """Compute what does not depend on the inputs, and let convolutions pad by themselves."""
+    fold_constants(model)
+    fold_pads(model.graph)
+    fold_norms(model.graph)
+
+
+def fold_constants(model: onnx.ModelProto) -> None:
+    """Replace nodes that depend on nothing but constants by what they give."""
+    graph = model.graph
+    known: dict[str, NDArray[Any]] = {"": np.empty(0)} | constants_of(graph)
+    kept = []
+    for node in graph.node:
+        if node.op_type in _RANDOM or not all(name in known for name in node.input):
+            kept.append(node)
+            continue
+        given = {name: known[name] for name in node.input if name}
+        for name, array in zip(node.output, _evaluate(model, node, given), strict=True):
+            known[name] = np.asarray(array)
+            graph.initializer.append(numpy_helper.from_array(known[name], name))
+    del graph.node[:]
+    graph.node.extend(kept)
+    drop_unused(graph)
+
+
+def _evaluate(
+    model: onnx.ModelProto, node: onnx.NodeProto, given: dict[str, NDArray[Any]]
+) -> list[NDArray[Any]]:
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), None)
+        for name, array in given.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
+    alone = helper.make_model(
+        helper.make_graph([node], "constant", inputs, outputs), opset_imports=model.opset_import
+    )
+    results: list[NDArray[Any]] = ReferenceEvaluator(alone).run(None, given)
+    return results
+
+
+def constants_of(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     """Return the arrays that are written into a graph, by name."""
     found = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     for node in graph.node:
@@ -26,7 +72,7 @@ def fold_pads(graph: onnx.GraphProto) -> None:
         pad = makers.get(node.input[0]) if node.op_type == "Conv" else None
         if pad is None or pad.op_type != "Pad" or not _is_plain(pad, constants):
             continue
-        before_after = [int(one) for one in constants[pad.input[1]].ravel()]  # type: ignore[call-overload]
+        before_after = [int(one) for one in constants[pad.input[1]].ravel()]
         own = next(one for one in node.attribute if one.name == "pads")
         extra = [before_after[k] for k in (2, 3, 6, 7)]
         own.ints[:] = [a + b for a, b in zip(own.ints, extra, strict=True)]
@@ -34,7 +80,32 @@ def fold_pads(graph: onnx.GraphProto) -> None:
     drop_unused(graph)
 
 
-def _is_plain(pad: onnx.NodeProto, constants: dict[str, NDArray[object]]) -> bool:
+def fold_norms(graph: onnx.GraphProto) -> None:
+    """Move batch norms into the transposed convolutions before them; torch does it for others."""
+    constants = constants_of(graph)
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        maker = makers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
+        if maker is None or maker.op_type != "ConvTranspose" or maker.input[1] not in constants:
+            continue
+        if sum(maker.output[0] in other.input for other in graph.node) > 1:
+            continue
+        scale, shift, mean, variance = (constants[name] for name in node.input[1:5])
+        epsilon = next((one.f for one in node.attribute if one.name == "epsilon"), 1e-5)
+        factor = scale / np.sqrt(variance + epsilon)
+        own = constants[maker.input[2]] if len(maker.input) > 2 else np.zeros_like(mean)
+        weight = constants[maker.input[1]] * factor.reshape(1, -1, 1, 1)
+        folded = {"weight": weight, "bias": shift + (own - mean) * factor}
+        names = [f"{node.output[0]}_{part}" for part in folded]
+        for name, array in zip(names, folded.values(), strict=True):
+            graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
+        maker.input[1:] = names
+        maker.output[0] = node.output[0]
+        node.output[0] = f"{node.output[0]}_folded"
+    drop_unused(graph)
+
+
+def _is_plain(pad: onnx.NodeProto, constants: dict[str, NDArray[Any]]) -> bool:
     """Return whether a Pad adds a known number of zeros, to height and width alone."""
     modes = [one.s for one in pad.attribute if one.name == "mode"]
     if modes not in ([], [b"constant"]) or pad.input[1] not in constants:

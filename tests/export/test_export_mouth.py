@@ -5,7 +5,7 @@ import torch
 from lipstream import MouthModel
 from lipstream.backends import open_backend
 from lipstream.cli import main
-from lipstream_export.model_folder import export_mouth
+from lipstream_export.model_folder import Wishes, export_mouth
 from lipstream_export.networks import load_network
 from lipstream_export.parity import Parity, compare_mouth
 
@@ -13,7 +13,7 @@ from lipstream_export.parity import Parity, compare_mouth
 @pytest.fixture(scope="module")
 def exported(small_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "model"
-    export_mouth(load_network(small_checkpoint), folder, whole=True)
+    export_mouth(load_network(small_checkpoint), folder, Wishes(whole=True))
     return folder
 
 

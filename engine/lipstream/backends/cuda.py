@@ -142,7 +142,7 @@ class MirroredBuffer:
         kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._copy(int(self._host), self.device, rows, kind, stream)
 
-    def _copy(self, to: Any, source: Any, rows: int, kind: Any, stream: Stream) -> None:  # noqa: PLR0913
+    def _copy(self, to: Any, source: Any, rows: int, kind: Any, stream: Stream) -> None:
         count = self.size_bytes * rows // len(self.array)
         call(self._cudart.cudaMemcpyAsync, to, source, count, kind, stream.handle)
 

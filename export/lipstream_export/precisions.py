@@ -1,0 +1,122 @@
+"""Write the mouth graph in lower precisions, and say how much the picture changes.
+
+What must stay in fp32 is found by measuring: the int8 graph is compared with torch on faces and
+speech it was not calibrated on, and while it is too far off, the convolution whose rounding costs
+most is given back.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from lipstream.backends import available_backends, open_backend
+from lipstream.errors import BackendUnavailable
+from lipstream.types import Array
+from lipstream_export.quantise import Range, candidates, find_ranges, quantise, to_half
+from lipstream_export.samples import Samples
+from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
+
+WANTED_DB = {"fp32": 60.0, "fp16": 50.0, "bf16": 45.0, "int8": 36.0}
+"""Least PSNR against torch float32, on real faces and speech."""
+_BATCH = 6
+_SEARCH_SAMPLES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A graph in a lower precision."""
+
+    model: onnx.ModelProto
+    kept: tuple[str, ...]
+    """Names of the convolutions left in fp32, those that cost most first."""
+    psnr_db: float
+    """On the samples held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What torch paints in float32 for some samples."""
+
+    feeds: tuple[dict[str, Array], ...]
+    """Inputs of the mouth graph, batch by batch."""
+    mouths: tuple[NDArray[np.uint8], ...]
+
+
+def paint_truth(network: SplitNetwork, samples: Samples) -> Truth:
+    """Run the network itself."""
+    feeds, mouths = [], []
+    for at in range(0, len(samples.crops), _BATCH):
+        crops = torch.from_numpy(samples.crops[at : at + _BATCH])
+        mel = torch.from_numpy(samples.mels[at : at + _BATCH])
+        with torch.no_grad():
+            features = FaceGraph(network)(crops)
+            mouths.append(MouthGraph(network)(mel, *features).numpy())
+        named = zip(network.feature_names, features, strict=True)
+        feeds.append({"mel": mel.numpy(), **{n: np.ascontiguousarray(f) for n, f in named}})
+    return Truth(tuple(feeds), tuple(mouths))
+
+
+def psnr_db(path: Path, truth: Truth, backend: str, precision: str) -> tuple[float, float]:
+    """Return the PSNR, dB, and the largest error, levels, of a mouth graph over all samples."""
+    graph = open_backend(path, backend, 1, precision)  # shared cores make threads wait
+    squares: list[float] = []
+    worst = 0.0
+    for feeds, mouth in zip(truth.feeds, truth.mouths, strict=True):
+        error = np.abs(mouth.astype(np.float32) - graph.run(feeds)["mouth"])
+        squares.append(float(np.square(error).mean()))
+        worst = max(worst, float(error.max()))
+    graph.close()
+    mean = float(np.mean(squares))
+    return (float("inf") if mean == 0 else 10 * float(np.log10(255**2 / mean))), worst
+
+
+def lower(
+    mouth: Path, network: SplitNetwork, samples: Samples, precision: str, *, wanted_db: float = 36.0
+) -> Lowered:
+    """Return ``mouth`` in fp16 or int8. Raises BackendUnavailable without a runtime to measure."""
+    if not available_backends():
+        raise BackendUnavailable("--precision needs a runtime: pip install 'lipstream[cpu]'")
+    model = onnx.load(mouth)
+    seen, held_out = samples.split()
+    truth = paint_truth(network, held_out)
+    if precision == "fp16":
+        half = to_half(model)
+        return Lowered(half, (), _measure(half, truth))
+    ranges = find_ranges(model, paint_truth(network, seen).feeds)
+    lowered = Lowered(quantise(model, ranges), (), 0.0)
+    found = _measure(lowered.model, truth)
+    order: list[str] = []
+    kept: list[str] = []
+    while found < wanted_db and len(kept) < len(candidates(model)):
+        order = order or _costliest(model, ranges, _first(truth, _SEARCH_SAMPLES))
+        kept.append(order.pop(0))
+        lowered = Lowered(quantise(model, ranges, kept), tuple(kept), 0.0)
+        found = _measure(lowered.model, truth)
+    return Lowered(lowered.model, lowered.kept, found)
+
+
+def _costliest(model: onnx.ModelProto, ranges: dict[str, Range], truth: Truth) -> list[str]:
+    """Return the convolutions, those first whose return to fp32 gains most."""
+    names = candidates(model)
+    gains = [_measure(quantise(model, ranges, [name]), truth) for name in names]
+    return [names[k] for k in np.argsort(gains)[::-1]]
+
+
+def _measure(model: onnx.ModelProto, truth: Truth) -> float:
+    backends: Sequence[str] = available_backends()
+    backend = "openvino" if "openvino" in backends else backends[0]
+    with tempfile.TemporaryDirectory(prefix="lipstream-") as folder:
+        path = Path(folder) / "mouth.onnx"
+        onnx.save_model(model, path)
+        return psnr_db(path, truth, backend, "int8")[0]
+
+
+def _first(truth: Truth, samples: int) -> Truth:
+    count = max(1, samples // _BATCH)
+    return Truth(truth.feeds[:count], truth.mouths[:count])
