@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longest side, 64 to 2160 (default: 512)",
     )
     make.add_argument(
-        "--seconds", type=float, default=5.0, metavar="S", help="use at most this much (default: 5)"
+        "--seconds",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="use at most this much; length of the loop of a picture (default: 5)",
     )
     make.add_argument("--fps", type=frames_a_second, metavar="N", help="default: the film's own")
     make.add_argument(
@@ -41,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     make.add_argument(
         "--codec", choices=_CODECS, default="jpeg", help="jpeg is small, raw opens at once"
+    )
+    make.add_argument(
+        "--still", action="store_true", help="a picture does not blink, breathe and move"
     )
     add_s3fd_argument(make)
 
@@ -62,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         bounce=not arguments.no_bounce,
         fps=arguments.fps,
         s3fd=arguments.s3fd,
+        still=arguments.still,
     )
     avatar = make_avatar(arguments.face, settings)
     avatar.save(output, arguments.codec)

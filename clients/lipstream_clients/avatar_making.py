@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from lipstream.avatar import Avatar
 from lipstream.errors import FaceNotFound
 from lipstream.faces import CropSmoother
 from lipstream.types import Float32, Image
 from lipstream_clients.crops import open_crop_finder
-from lipstream_clients.faces_of import AVATAR_SUFFIX, avatar_of_picture, shrunk
+from lipstream_clients.dubbing.living import Life
+from lipstream_clients.faces_of import DEFAULT_FPS, avatar_of_picture, is_avatar, shrunk
 from lipstream_clients.media import Film, is_picture
 
 log = logging.getLogger(__name__)
@@ -26,13 +29,16 @@ class AvatarSettings:
     longest_side: int = 512
     """Pictures are shrunk to this longest side, pixels."""
     seconds: float = 5.0
-    """At most this much of a film is used: frames are held in memory uncompressed."""
+    """At most this much of a film is used, and the loop of a picture that lives is so long: frames
+    are held in memory uncompressed."""
     bounce: bool = True
     """Play a film forwards, then backwards, so that it repeats without a jump."""
     fps: Fraction | None = None
     """Frames a second; None for the film's own."""
     s3fd: Path | None = None
     """``s3fd.onnx`` to find the face with; None for the embedded face finder."""
+    still: bool = False
+    """Whether a picture stays still where it would breathe, blink and move a little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +57,7 @@ def make_avatar(face: Path, settings: AvatarSettings) -> Avatar:
     """
     if is_picture(face):
         still = avatar_of_picture(face, settings.longest_side, settings.s3fd)
-        return Avatar.from_frames(
-            still.frames, still.crops, name=settings.name, licence=settings.licence
-        )
+        return _still(still, settings) if settings.still else _living(still, settings)
     film = Film(face)
     fps = settings.fps or film.fps
     seen = _longest_sight(film, fps, settings)
@@ -68,9 +72,30 @@ def make_avatar(face: Path, settings: AvatarSettings) -> Avatar:
     return Avatar.from_frames(images, crops, fps=fps, name=settings.name, licence=settings.licence)
 
 
+def _still(picture: Avatar, settings: AvatarSettings) -> Avatar:
+    return Avatar.from_frames(
+        picture.frames, picture.crops, name=settings.name, licence=settings.licence
+    )
+
+
+def _living(picture: Avatar, settings: AvatarSettings) -> Avatar:
+    """Return an avatar of one picture that moves through one seamless loop."""
+    fps = settings.fps or DEFAULT_FPS
+    count = max(1, round(settings.seconds * fps))
+    life = Life(np.array(picture.frames[0]), np.array(picture.crops[0]), float(count / fps))
+    phases = [index / count for index in range(count)]
+    return Avatar.from_frames(
+        [life.image_at(phase) for phase in phases],
+        [life.crop_at(phase) for phase in phases],
+        fps=fps,
+        name=settings.name,
+        licence=settings.licence,
+    )
+
+
 def open_avatar(face: Path | None) -> Avatar:
-    """Open an avatar pack, or make an avatar of a picture or film; None for the embedded one."""
-    if face is None or face.suffix.lower() == AVATAR_SUFFIX:
+    """Open an avatar by its file or name, or make one of a picture or film; None for the usual."""
+    if face is None or is_avatar(face):
         return Avatar.open(face)
     return make_avatar(face, AvatarSettings(face.stem))
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -5,16 +7,27 @@ import pytest
 from clients.making import numbered, write_film, write_picture
 from lipstream import Avatar
 from lipstream.cli import main
-from lipstream.errors import FaceNotFound
-from lipstream_clients.avatar_making import AvatarSettings, make_avatar
+from lipstream.errors import AvatarError, FaceNotFound
+from lipstream_clients.avatar_making import AvatarSettings, make_avatar, open_avatar
 
 
-def test_a_picture_becomes_an_avatar_of_one_frame(portrait, tmp_path, capsys):
+def test_a_still_picture_becomes_an_avatar_of_one_frame(portrait, tmp_path, capsys):
     output = tmp_path / "b.avatar"
-    assert main(["avatar", "make", str(portrait), "-o", str(output), "--size", "256"]) == 0
+    assert (
+        main(["avatar", "make", str(portrait), "-o", str(output), "--size", "256", "--still"]) == 0
+    )
     avatar = Avatar.open(output)
     assert (len(avatar), avatar.width, avatar.height, avatar.name) == (1, 256, 256, "b")
     assert "1 frame, 256x256" in capsys.readouterr().out
+
+
+def test_a_picture_becomes_an_avatar_that_moves_without_a_seam(portrait):
+    avatar = make_avatar(portrait, AvatarSettings("x", longest_side=128, seconds=2))
+    assert len(avatar) == 50
+    steps = [np.abs(avatar.frames[k].astype(int) - avatar.frames[k - 1]).mean() for k in range(50)]
+    assert min(steps) > 0
+    assert steps[0] <= max(steps[1:])
+    assert np.ptp(avatar.crops[:, 0, 2]) > 0.5
 
 
 def test_a_film_goes_forth_and_back_over_the_longest_sight_of_the_face(
@@ -56,3 +69,9 @@ def test_unfit_settings_are_named(tmp_path, capsys, words, says):
     path = write_picture(tmp_path / "a.png", numbered(1)[0])
     assert main(["avatar", "make", str(path), "-o", str(tmp_path / "a.avatar"), *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_an_avatar_is_taken_by_name_and_an_unknown_one_is_told_the_names():
+    assert open_avatar(Path("ada")).name == "ada"
+    with pytest.raises(AvatarError, match="ada"):
+        open_avatar(Path("nobody"))
