@@ -12,8 +12,9 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=Path,
-        metavar="DIR",
-        help="model folder from 'lipstream export' (default: the embedded model)",
+        metavar="DIR|NAME",
+        help="model folder from 'lipstream export', or an embedded model: quality (default) or"
+        " low-delay",
     )
     parser.add_argument(
         "--backend",

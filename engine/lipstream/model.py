@@ -54,6 +54,23 @@ def embedded_folder() -> Path:
     return Path(str(files("lipstream_models") / "embedded"))
 
 
+def embedded_models() -> dict[str, Path]:
+    """Return the folders of the mouth models that come with the package, by name."""
+    folders = {"quality": "mouth", "low-delay": "mouth-low-delay"}
+    return {name: embedded_folder() / folder for name, folder in folders.items()}
+
+
+def model_folder(named: Path | None) -> Path:
+    """Return the folder of an embedded model when ``named`` is its name, else ``named`` itself.
+
+    None stands for ``quality``. A folder called like a model comes before it.
+    """
+    embedded = embedded_models()
+    if named is None:
+        return embedded["quality"]
+    return named if named.exists() else embedded.get(str(named), named)
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as opened:
@@ -76,13 +93,13 @@ class MouthModel:
         threads: int = 0,
         precision: str = "fp32",
     ) -> Self:
-        """Open a model folder, by default the embedded one.
+        """Open a model folder, or an embedded model by its name (by default ``quality``).
 
         ``precision`` is one of ``lipstream.backends.PRECISIONS``; a lower one is faster and changes
         the picture a little. Raises ModelError when a part is missing, fails its checksum or does
         not fit the manifest, and BackendUnavailable when the backend asked for cannot run here.
         """
-        folder = folder or embedded_folder() / "mouth"
+        folder = model_folder(folder)
         written = _read_toml(folder)
         manifest = _parse_manifest(written, folder)
         ending = f"_{precision}" if precision in _OWN_GRAPHS else ""
@@ -139,7 +156,8 @@ def _read_toml(folder: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ModelError(
-            f"no model in {folder}: there is no model.toml; make one with 'lipstream export'"
+            f"no model in {folder}: there is no model.toml; make one with 'lipstream export', or"
+            f" name one of the embedded ones: {', '.join(embedded_models())}"
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"{path} cannot be read: {error}; export the model again") from error

@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = ServerConfig()
     parser.add_argument("--host", default=defaults.host, help="address to listen on")
     parser.add_argument("--port", type=int, default=defaults.port, help="0 takes any free one")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR|NAME", help="model folder, quality or low-delay"
+    )
     parser.add_argument(
         "--avatar", type=Path, metavar="AVATAR", help="ada, mei, omar, or an avatar pack"
     )
