@@ -9,7 +9,7 @@ from rich.table import Table
 
 from lipstream.avatar import Avatar
 from lipstream.errors import LipstreamError, ModelError
-from lipstream.model import MouthModel, embedded_folder, read_manifest, sha256_of
+from lipstream.model import MouthModel, embedded_folder, embedded_models, read_manifest, sha256_of
 
 CHECKSUMS = "sha256sums.txt"
 
@@ -63,13 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
 def embedded_assets() -> tuple[Asset, ...]:
     """Return what comes with the package, without opening a runtime."""
     folder = embedded_folder()
-    manifest = read_manifest(folder / "mouth")
-    mouth = Asset("mouth", manifest.name, manifest.licence, folder / "mouth")
+    mouths = [
+        Asset("mouth", name, read_manifest(path).licence, path)
+        for name, path in embedded_models().items()
+    ]
     faces = Asset("faces", "BlazeFace, face mesh", "Apache-2.0", folder / "faces")
     packs = sorted((folder / "avatars").glob("*.avatar"))
     opened = [(pack, Avatar.open(pack)) for pack in packs]
     avatars = [Asset("avatar", avatar.name, avatar.licence, pack) for pack, avatar in opened]
-    return (mouth, faces, *avatars)
+    return (*mouths, faces, *avatars)
 
 
 def state_of(asset: Asset) -> str:

@@ -16,7 +16,7 @@ def add_sound_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``train sound``."""
     from lipstream_models.settings import SETTINGS  # noqa: PLC0415
 
-    _add_common(parser)
+    _add_common(parser, samples=600_000)
     parser.add_argument(
         "--setting",
         choices=tuple(SETTINGS),
@@ -30,8 +30,12 @@ def add_sound_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_mouth_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``train mouth``."""
-    _add_common(parser)
-    parser.add_argument("--sound", type=Path, required=True, help="sound stage to follow")
+    _add_common(parser, samples=320_000)
+    parser.add_argument(
+        "--sound",
+        type=Path,
+        help="sound stage to follow in half of the examples (default: true lip shapes in all)",
+    )
     parser.add_argument(
         "--libraries",
         type=Path,
@@ -53,7 +57,7 @@ def add_join_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, samples: int) -> None:
     parser.add_argument(
         "--clips", type=Path, nargs="+", required=True, help="folders made by 'prepare' or 'heads'"
     )
@@ -61,7 +65,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shares", type=float, nargs="+", help="share of every folder, in order (default: alike)"
     )
-    parser.add_argument("--samples", type=int, default=400_000, help="examples to see in all")
+    parser.add_argument("--samples", type=int, default=samples, help="examples to see in all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
@@ -87,14 +91,15 @@ def run_mouth(arguments: argparse.Namespace) -> int:
     """Train the mouth network on a sound stage."""
     from dataclasses import replace  # noqa: PLC0415
 
-    from lipstream_models.mouth_training import MouthTrainer, load_mouth  # noqa: PLC0415
-    from lipstream_models.sound_training import load_sound  # noqa: PLC0415
+    from lipstream_models.mouth_training import LossWeights, MouthTrainer, load_mouth  # noqa: PLC0415
+    from lipstream_models.sound_training import HeardLips, load_sound  # noqa: PLC0415
     from lipstream_models.training import TrainOptions  # noqa: PLC0415
 
     options = replace(_options(arguments, TrainOptions()), bf16=not arguments.fp32)
-    heard = load_sound(arguments.sound)
+    heard = load_sound(arguments.sound) if arguments.sound else HeardLips()
+    weights = LossWeights() if arguments.sound else LossWeights(heard_share=0.0)
     source = _pictures(arguments, heard.window)
-    trainer = MouthTrainer(source, heard, options)
+    trainer = MouthTrainer(source, heard, options, weights)
     if arguments.begin:
         trainer.begin_with(load_mouth(arguments.begin))
     _train(trainer, arguments)

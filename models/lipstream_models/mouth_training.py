@@ -38,7 +38,7 @@ class LossWeights:
     """Of painting over the moved reference at all."""
     own_lips: float = 0.02
     """Of the lip shape seen in the reference."""
-    tracked: float = 0.01
+    tracked: float = 0.02
     """Of the flow at points whose movement is known, pixels."""
     flow: float = 0.1
     """Of a flow that differs between neighbours."""

@@ -15,11 +15,11 @@ from lipstream_models.augment import Variation, vary_sound
 from lipstream_models.checkpoints import load_weights, read_checkpoint
 from lipstream_models.dataset import Window, mel_window
 from lipstream_models.grid import FRAMES, PreparedFolder
-from lipstream_models.networks.mouth_flow import COLUMNS, SoundStage
+from lipstream_models.networks.mouth_flow import COLUMNS, MEMBERS, SoundStage
 from lipstream_models.training import About, Trainer, TrainOptions
 from lipstream_models.voices import VoiceSource
 
-SOUND_OPTIONS = TrainOptions(batch=96, weight_decay=2e-2, bf16=False)
+SOUND_OPTIONS = TrainOptions(samples=600_000, batch=96 * MEMBERS, weight_decay=2e-2, bf16=False)
 """Small examples: more of them at a time, and no need for bfloat16."""
 _MORE_VOICES = replace(Variation(), voice_scale=0.12, voice_shift=0.05)
 """Voices differ more than one network's weights should trust."""
@@ -30,7 +30,7 @@ class HeardLips(nn.Module):
 
     starts_at: Tensor
 
-    def __init__(self, window_start_ms: int = 0) -> None:
+    def __init__(self, window_start_ms: int = -240) -> None:
         super().__init__()
         self.sound = SoundStage()
         self.register_buffer("starts_at", torch.tensor(window_start_ms))
@@ -63,12 +63,16 @@ class SoundTrainer(Trainer[tuple[Tensor, Tensor]]):
         return mel, torch.from_numpy(heard.lips)
 
     def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """Return the error of the lip shapes: squared when small, absolute when large."""
-        mel, lips = (part.to(self.options.device) for part in batch)
+        """Return the error of the lip shapes: squared when small, absolute when large.
+
+        Each member learns from examples of its own.
+        """
+        parts = [part.to(self.options.device).chunk(MEMBERS) for part in batch]
         self.heard.train()
+        members = self.heard.sound.members
         with self.precision():
-            heard = self.heard.sound(mel)
-        return {"lips": functional.smooth_l1_loss(heard.float(), lips)}
+            heard = [member(mel) for member, mel in zip(members, parts[0], strict=True)]
+        return {"lips": functional.smooth_l1_loss(torch.cat(heard).float(), torch.cat(parts[1]))}
 
 
 def load_sound(path: Path) -> HeardLips:

@@ -14,7 +14,8 @@ def network():
     """A network with random weights, its flow as well."""
     torch.manual_seed(0)
     network = MouthFlow().eval()
-    torch.nn.init.normal_(network.flow.weight, std=0.05)
+    for moving in (network.flow, network.fields):
+        torch.nn.init.normal_(moving.weight, std=0.05)
     return network
 
 
@@ -70,12 +71,13 @@ def test_leaving_out_the_upper_rows_changes_no_mouth(network):
     face, code = make_face(), torch.rand(2, mouth_flow._CODE)
     with torch.no_grad():
         features = network.encode(face)
-        trimmed = network._decode(code, features)
+        coarse, trimmed = network._decode(code, features)
         maps, x = [], torch.nn.functional.pixel_unshuffle(face, 2)
         for block in network.encoder:
             x = block(x)
             maps.append(x)
-        whole = decode_all_rows(network, code, maps)
+        whole_coarse, whole = decode_all_rows(network, code, maps)
+    assert torch.allclose(coarse[:, :, 1:], whole_coarse[:, :, 12:], atol=1e-5)
     assert torch.allclose(trimmed[:, :, 1:], whole[:, :, 23:], atol=1e-5)
 
 
@@ -85,7 +87,7 @@ def decode_all_rows(network, code, maps):
     x = modulated(network.up6(torch.cat([double(x), maps[3]], 1)), network.modulate6(code))
     x = modulated(network.up12(torch.cat([double(x), maps[2]], 1)), network.modulate12(code))
     x = network.up24(torch.cat([double(x), maps[1]], 1))
-    return network.up48(torch.cat([double(x), maps[0]], 1))
+    return x, network.up48(torch.cat([double(x), maps[0]], 1))
 
 
 def test_weights_bring_their_window_and_their_gain(network):

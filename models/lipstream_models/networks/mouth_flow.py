@@ -28,6 +28,8 @@ _FIRST_ROWS = (22, 10, 4, 0)
 last through one 3 x 3 convolution a level and one at the end."""
 COLUMNS = 32
 """Columns of the mel window: 0.4 s."""
+MEMBERS = 3
+"""Networks whose mean a sound stage is."""
 _CODE = 192
 """Width of the code of a lip shape."""
 _MOVED_ROWS = 32
@@ -59,28 +61,36 @@ class Rendered(NamedTuple):
 
 
 class SoundStage(nn.Module):
-    """A mel window (N, 1, 80, 32) to lip shapes (N, 17)."""
+    """A mel window (N, 1, 80, 32) to lip shapes (N, 17): the mean of three that learn apart.
+
+    Three small networks err differently about a voice they never heard, and their mean errs less
+    than each of them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.hear = nn.Sequential(
-            _block(1, 24, stride=(2, 1)),  # 40 x 32
-            _block(24, 32, stride=2),
-            _block(32, 48, stride=2),
-            _block(48, 64, stride=2),
-            _block(64, 96),
-            nn.Flatten(),
-            nn.Dropout(0.2),
-            nn.Linear(96 * 5 * COLUMNS // 8, 192),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.2),
-            nn.Linear(192, MEASURES),
-        )
+        self.members = nn.ModuleList(_listener() for _ in range(MEMBERS))
 
     def forward(self, mel: Tensor) -> Tensor:
         """Say how the lips stand."""
-        shape: Tensor = self.hear(mel)
-        return shape
+        return torch.stack([member(mel) for member in self.members]).mean(0)
+
+
+def _listener() -> nn.Module:
+    return nn.Sequential(
+        _block(1, 24, stride=(2, 1)),  # 40 x 32
+        _block(24, 32, stride=2),
+        _block(32, 48, stride=2),
+        _block(48, 64, stride=2),
+        _block(64, 96),
+        _block(96, 40, kernel=1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(40 * 5 * COLUMNS // 8, 192),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.2),
+        nn.Linear(192, MEASURES),
+    )
 
 
 class MouthFlow(SplitNetwork):
@@ -115,11 +125,13 @@ class MouthFlow(SplitNetwork):
         self.up24 = _block(64 + widths[1], 48)
         self.up48 = _block(48 + widths[0], 40)
         self.modulate6, self.modulate12 = nn.Linear(_CODE, 2 * 96), nn.Linear(_CODE, 2 * 64)
+        self.fields = nn.Conv2d(48, 2 * (MEASURES + 1), 3, padding=1)
         self.flow = nn.Conv2d(40, 2, 3, padding=1)
         self.moved = _block(24, 24)
         self.paint = nn.Sequential(_block(40 + 24, 40), nn.Conv2d(40, 16, 3, padding=1))
-        nn.init.zeros_(self.flow.weight)
-        nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
+        for still in (self.fields, self.flow):
+            nn.init.zeros_(still.weight)
+            nn.init.zeros_(still.bias)  # type: ignore[arg-type]
         self.register_buffer("places", _places(self.mouth_rows, self.face_size), persistent=False)
 
     def forward(self, mel: Tensor, face: Tensor) -> Tensor:
@@ -156,8 +168,10 @@ class MouthFlow(SplitNetwork):
     def render(self, lips: Tensor, features: tuple[Tensor, ...]) -> Rendered:
         """Paint (N, 17) lip shapes on encoded faces."""
         own, own_lips = features[5], features[6]
-        x = self._decode(self.code(torch.cat([lips, lips - own_lips], 1)), features)
-        flow = self.flow(x)[:, :, 2:].float()
+        to_go = lips - own_lips
+        coarse, x = self._decode(self.code(torch.cat([lips, to_go], 1)), features)
+        flow = _added(self.fields(coarse)[:, :, 1:].float(), to_go.float())
+        flow = _wider(flow) + self.flow(x)[:, :, 2:].float()
         moved = self._move(own, flow)
         below = own[:, :, self.mouth_rows[0] - _MOVED_ROWS :]
         seen = self.moved(functional.pixel_unshuffle(torch.cat([moved, below], 1), 2))
@@ -166,7 +180,7 @@ class MouthFlow(SplitNetwork):
         colours, cover = torch.sigmoid(painted[:, :3]), torch.sigmoid(painted[:, 3:])
         return Rendered(moved + cover * (colours - moved), moved, colours, cover, flow)
 
-    def _decode(self, code: Tensor, features: tuple[Tensor, ...]) -> Tensor:
+    def _decode(self, code: Tensor, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         f48, f24, f12, f6, f3 = features[:5]
         x = self.bottom(torch.cat([f3, self.spread(code).view(-1, 64, 3, 3)], 1))
         x = self.up6(torch.cat([_double(x), f6], 1))
@@ -174,12 +188,11 @@ class MouthFlow(SplitNetwork):
         x = self.up12(torch.cat([_double(x), f12], 1))
         x = _modulated(x, self.modulate12(code))[:, :, 1:]
         x = self.up24(torch.cat([_double(x), f24], 1))[:, :, 1:]
-        decoded: Tensor = self.up48(torch.cat([_double(x), f48], 1))
-        return decoded
+        return x, self.up48(torch.cat([_double(x), f48], 1))
 
     def _move(self, own: Tensor, flow: Tensor) -> Tensor:
         """Take every pixel of the mouth's rows from where the flow says, between the pixels."""
-        fine = functional.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
+        fine = _wider(flow)
         # crop rows 32 to 96 are one and a half times closer together than columns 0 to 96
         step = fine * fine.new_tensor([REACH, REACH * 96 / (96 - _MOVED_ROWS)]).view(1, 2, 1, 1)
         places = self.places + step.permute(0, 2, 3, 1)
@@ -204,6 +217,23 @@ def _places(rows: tuple[int, int], size: int) -> Tensor:
     across = (torch.arange(size) + 0.5) * 2 / size - 1
     y, x = torch.meshgrid(down, across, indexing="ij")
     return torch.stack([x, y], -1)[None].float()
+
+
+def _added(fields: Tensor, to_go: Tensor) -> Tensor:
+    """Add up the (N, 36, H, W) fields of the lip measures, each by how far it has to go.
+
+    As blend shapes move a mesh. The last pair of fields is what does not go by lips: the head's
+    turn. Returns (N, 2, H, W).
+    """
+    _, _, rows, columns = fields.shape
+    apart = fields.view(-1, 2, MEASURES + 1, rows, columns)
+    weights = torch.cat([to_go, torch.ones_like(to_go[:, :1])], 1)
+    flow: Tensor = (apart * weights[:, None, :, None, None]).sum(2)
+    return flow
+
+
+def _wider(flow: Tensor) -> Tensor:
+    return functional.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def _modulated(x: Tensor, code: Tensor) -> Tensor:
