@@ -48,8 +48,8 @@ def sign(film: Path, certificate: Certificate, output: Path) -> None:
     try:
         signer_info = c2pa.C2paSignerInfo(
             certificate.algorithm,
-            certificate.chain.read_text("utf-8"),
-            certificate.key.read_text("utf-8"),
+            certificate.chain.read_bytes(),
+            certificate.key.read_bytes(),
             None,
         )
         with c2pa.Signer.from_info(signer_info) as signer, c2pa.Builder(_manifest(output)) as made:
