@@ -194,7 +194,8 @@ def _face(rng: np.random.Generator, identity: Identity) -> Face:
     natural = skin * np.array([0.84, 0.50, 0.56]) + np.array([0.02, 0.0, 0.005])
     lips = natural * np.exp(rng.normal(0, [0.12, 0.16, 0.16]))
     if female and rng.random() < 0.45:
-        stick = np.array([rng.uniform(0.25, 0.6), rng.uniform(0.02, 0.16), rng.uniform(0.03, 0.2)])
+        green = rng.uniform(0.02, 0.16)
+        stick = np.array([rng.uniform(0.25, 0.6), green, green * rng.uniform(0.85, 1.6)])
         share = rng.uniform(0.3, 0.95)
         lips = lips * (1 - share) + stick * share
     elif rng.random() < 0.25:

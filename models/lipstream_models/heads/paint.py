@@ -194,6 +194,7 @@ def beard_regions(places: Float) -> tuple[Float, Float, Float]:
     goatee *= 1 - 0.8 * blob(places, (0.22, 6.50, 1.45), (0.10, 0.05, 0.3))
     edge = np.interp(x, [0.28, 0.42, 0.62, 0.74, 0.9], [6.50, 6.60, 6.78, 7.15, 7.3])
     cheeks = ramp(0.06, -0.03, y - edge + ragged) * ramp(0.42, 0.55, z) * ramp(0.2, 0.3, x)
+    cheeks *= ramp(0.84, 0.78, x)  # not the ears
     under = ramp(5.92, 6.14, y + 0.12 * (z - 1.2))
     jaw = np.maximum(cheeks, ramp(6.36, 6.28, y + ragged) * ramp(0.3, 0.5, z))
     return moustache, goatee * under, jaw * under
