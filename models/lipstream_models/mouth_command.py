@@ -1,6 +1,9 @@
 """``lipstream train sound|mouth|join``: the two stages of the mouth network."""
 
 import argparse
+import shlex
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +92,6 @@ def run_sound(arguments: argparse.Namespace) -> int:
 
 def run_mouth(arguments: argparse.Namespace) -> int:
     """Train the mouth network on a sound stage."""
-    from dataclasses import replace  # noqa: PLC0415
-
     from lipstream_models.mouth_training import LossWeights, MouthTrainer, load_mouth  # noqa: PLC0415
     from lipstream_models.sound_training import HeardLips, load_sound  # noqa: PLC0415
     from lipstream_models.training import TrainOptions  # noqa: PLC0415
@@ -119,8 +120,6 @@ def run_join(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace, plain: "TrainOptions") -> "TrainOptions":
-    from dataclasses import replace  # noqa: PLC0415
-
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(arguments.threads)
@@ -181,3 +180,21 @@ def _train(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
     trainer.save(out)
     if diary.stat().st_size:
         plot(diary, out.with_suffix(".png"))
+    _describe(trainer, arguments)
+
+
+def _describe(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
+    """Write a card beside the checkpoint: what was trained, on what, by which command."""
+    from lipstream_models.card import Recipe, current_commit, describe, write_card  # noqa: PLC0415
+
+    recipe = Recipe(
+        title=f"{trainer.about['network']} after {trainer.step} steps",
+        about=trainer.about["source"].capitalize() + ".",
+        command=shlex.join(["lipstream", *sys.argv[1:]]),
+        seed=arguments.seed,
+        commit=current_commit(Path(__file__).parent),
+        clips=[describe(path) for path in arguments.clips],
+        licence=trainer.about.get("licence", "as its data"),
+        options=asdict(trainer.options),
+    )
+    write_card(arguments.out.with_suffix(".md"), recipe)

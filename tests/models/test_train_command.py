@@ -31,7 +31,8 @@ def test_a_mouth_is_trained_on_a_sound_stage_and_continued(prepared, sound, tmp_
     assert "at step 2 of 3" in capsys.readouterr().out
     assert torch.load(out, weights_only=True)["step"] == 3
     assert load_mouth(out).window_start_ms == -340
-    assert {path.suffix for path in tmp_path.iterdir()} == {".pt", ".jsonl", ".png"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".pt", ".jsonl", ".png", ".md"}
+    assert "| prepared | 3 | 1 |" in out.with_suffix(".md").read_text()
 
 
 def test_a_mouth_gets_another_sound_stage_and_a_gain(prepared, sound, tmp_path):
