@@ -7,7 +7,6 @@ decimetres, x to the person's left, y up, z forward.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -166,7 +165,7 @@ def _visible_faces(source: HeadSource) -> Index:
     corners = base.vertices[base.quads[faces]]
     above = corners[..., 1].min(1) > 5.2
     seen = (corners[..., 2].max(1) > -0.15) & (np.abs(corners[..., 0]).max(1) < 1.9)
-    return cast(Index, faces[above & seen])
+    return np.asarray(faces[above & seen], np.int64)
 
 
 def _skin(source: HeadSource) -> Part:
@@ -205,7 +204,7 @@ def _front(prop: Prop) -> Index:
     middle = (a + b + c + d) / 4
     ahead = np.abs(np.cross(c - a, d - b)[:, 2]) > 0  # flat ones never show
     half = len(prop.vertices) > 1000  # rows of teeth: their backs are hidden
-    return cast(Index, prop.quads[ahead & ((middle[:, 2] > _tooth_back(middle)) | (not half))])
+    return prop.quads[ahead & ((middle[:, 2] > _tooth_back(middle)) | (not half))]
 
 
 def _tooth_back(middle: Float) -> Float:

@@ -60,7 +60,7 @@ def develop(picture: Float32, film: Film, gain: float, rng: np.random.Generator)
     shown = grey[..., None] + (shown - grey[..., None]) * np.float32(film.saturation)
     shown = (shown - 0.5) * np.float32(film.contrast) + np.float32(0.5 + film.lift)
     if film.blur_px:
-        shown = cv2.GaussianBlur(shown, (0, 0), film.blur_px)
+        shown = np.asarray(cv2.GaussianBlur(shown, (0, 0), film.blur_px), np.float32)
     if film.sharpen:
         soft = cv2.GaussianBlur(shown, (0, 0), 1.2)
         shown = shown + np.float32(film.sharpen) * (shown - soft)

@@ -74,4 +74,4 @@ def _mouths(rng: np.random.Generator, count: int, names: tuple[str, ...]) -> Flo
     units = mix.astype(np.float32) @ viseme_basis(names)
     units *= np.exp(rng.normal(0, 0.25, units.shape)).astype(np.float32)
     units[0] = 0
-    return np.clip(units, 0, 1.1)
+    return np.asarray(np.clip(units, 0, 1.1), np.float32)

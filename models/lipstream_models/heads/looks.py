@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lipstream_models.portrait.source import Identity
+from lipstream_models.portrait.source import Float, Identity
 
 Colour = tuple[float, float, float]
 
@@ -178,7 +178,7 @@ def _details(rng: np.random.Generator) -> dict[str, float]:
     return chosen
 
 
-def _between(table: np.ndarray, at: float) -> np.ndarray:
+def _between(table: Float, at: float) -> Float:
     """Return the colour at a fractional row."""
     low = min(int(at), len(table) - 2)
     return np.asarray(table[low] + (at - low) * (table[low + 1] - table[low]))
@@ -218,9 +218,9 @@ def _face(rng: np.random.Generator, identity: Identity) -> Face:
     )  # fmt: skip
 
 
-def _hair_colour(rng: np.random.Generator, identity: Identity) -> np.ndarray:
+def _hair_colour(rng: np.random.Generator, identity: Identity) -> Float:
     if rng.random() < max(0.0, 1.6 * identity.age - 0.2):
-        return _HAIR[5] * rng.uniform(0.35, 1.1)
+        return np.asarray(_HAIR[5] * rng.uniform(0.35, 1.1))
     if identity.caucasian > 0.6:
         kind = rng.choice(5, p=[0.14, 0.3, 0.3, 0.18, 0.08])
     else:
@@ -289,6 +289,6 @@ def _sides(name: str, weight: float, tilt: float) -> dict[str, float]:
     return {f"{name}Left": max(0.0, weight + tilt), f"{name}Right": max(0.0, weight - tilt)}
 
 
-def _colour(values: Sequence[float] | np.ndarray) -> Colour:
+def _colour(values: Sequence[float] | Float) -> Colour:
     r, g, b = np.clip(values, 0.004, 0.95)
     return float(r), float(g), float(b)

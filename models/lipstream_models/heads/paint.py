@@ -12,7 +12,7 @@ from lipstream_models.heads.anatomy import Anatomy
 from lipstream_models.heads.looks import Beard, Dental, Face, Person
 from lipstream_models.portrait.mesh import normals, smoothing
 from lipstream_models.portrait.skin import MOUTH_INSIDE, blob, hairline, ramp, waves
-from lipstream_models.portrait.source import Float
+from lipstream_models.portrait.source import Float, Index
 
 LASH_COLOUR = (0.012, 0.010, 0.010)
 TONGUE_COLOUR = (0.50, 0.19, 0.18)
@@ -59,7 +59,7 @@ def _enamel(colours: Float, dental: Dental) -> Float:
     return np.where(enamel[:, None], deeper[:, None] * np.array(dental.tint), 1.0)
 
 
-def open_sky(points: Float, quads: np.ndarray) -> Float:
+def open_sky(points: Float, quads: Index) -> Float:
     """Return (N,) 0 to 1: less in hollows, by how far a vertex lies below its surroundings."""
     matrix, around = smoothing(quads, len(points)), points
     outward, hollow = normals(points, quads), np.zeros(len(points))

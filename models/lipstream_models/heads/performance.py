@@ -54,9 +54,11 @@ def spoken(
 ) -> Performance:
     """Return three seconds of made-up speech with pauses; ``gain`` magnifies the movements."""
     words = sorted({word.strip(",.?") for text in SENTENCES for word in text.split()})
-    voice, sounds, tracks = random_voice(rng), [], []
+    voice = random_voice(rng)
+    sounds: list[Float32] = []
+    tracks: list[Float32] = []
     need = SAMPLES + MODEL_RATE
-    while sum(map(len, sounds)) < need:
+    while sum(len(sound) for sound in sounds) < need:
         count = int(rng.integers(3, 10))
         text = " ".join(rng.choice(words, count)) if rng.random() < 0.5 else rng.choice(SENTENCES)
         utterance = speaker.say(str(text), voice)
@@ -76,14 +78,14 @@ def spoken(
 def _varied(units: Float32, rng: np.random.Generator) -> Float32:
     """Let every person shape sounds a little differently: each unit by a fifth."""
     own = np.exp(rng.normal(0, 0.2, units.shape[1])).astype(np.float32)
-    return np.clip(units * own, 0, 1.1)
+    return np.asarray(np.clip(units * own, 0, 1.1), np.float32)
 
 
 def _room(rng: np.random.Generator, sound: Float32) -> Float32:
     """Set the level and add the noise of a room."""
     loud = sound * np.float32(rng.uniform(0.25, 1.1) * 0.7 / max(1e-3, float(np.abs(sound).max())))
-    noise = rng.standard_normal(len(sound)).astype(np.float32)
-    noise = cv2.GaussianBlur(noise[:, None], (1, 0), sigmaX=0.1, sigmaY=rng.uniform(0.3, 3))[:, 0]
+    hiss = rng.standard_normal((len(sound), 1)).astype(np.float32)
+    noise = cv2.GaussianBlur(hiss, (1, 0), sigmaX=0.1, sigmaY=rng.uniform(0.3, 3))[:, 0]
     return np.asarray(loud + noise * np.float32(10 ** rng.uniform(-4.5, -2.2)), np.float32)
 
 

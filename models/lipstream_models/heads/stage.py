@@ -136,6 +136,6 @@ def draw_background(rng: np.random.Generator, side: int = 64) -> Float32:
         coarse = rng.random((rng.integers(2, 7), rng.integers(2, 7), 3))
         how = [cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_NEAREST][rng.integers(3)]
         mixed = cv2.resize(coarse, (side, side), interpolation=how)
-        picture = picture * (1 - 0.6) + 0.6 * mixed * rng.uniform(0.1, 1)
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 6))
+        picture = 0.4 * picture + 0.6 * mixed * rng.uniform(0.1, 1)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 6)), np.float64)
     return np.clip(picture, 0.0, 1.0).astype(np.float32)
