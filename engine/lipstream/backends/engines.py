@@ -96,7 +96,7 @@ class Plan:
     gpu: Gpu | None = None
     """None for the GPU at hand; TensorRT-RTX alone can build for another, without any GPU."""
     timing_cache: Path | None = None
-    """Where measured timings of kernels are kept between builds."""
+    """Where measured timings of kernels are kept between builds; TensorRT-RTX measures none."""
 
 
 def build_engine(api: Any, plan: Plan) -> bytes:
@@ -118,7 +118,7 @@ def build_engine(api: Any, plan: Plan) -> bytes:
             f"{library_of(api)} cannot build {plan.onnx.name}: {said.last or 'no reason given'}"
         )
     log.info("built %s in %.1f s", plan.onnx.name, time.monotonic() - begun)
-    if plan.timing_cache is not None:
+    if plan.timing_cache is not None and _measures(api):
         save_blob(plan.timing_cache, bytes(memoryview(config.get_timing_cache().serialize())))
     return bytes(memoryview(engine))
 
@@ -162,9 +162,13 @@ def _configure(api: Any, config: Any, plan: Plan) -> None:
         config.num_compute_capabilities = 1
         name = f"SM{plan.gpu.compute_capability.replace('.', '')}"
         config.set_compute_capability(getattr(api.ComputeCapability, name), 0)
-    if plan.timing_cache is not None:
+    if plan.timing_cache is not None and _measures(api):
         kept = load_blob(plan.timing_cache) or b""
         config.set_timing_cache(config.create_timing_cache(kept), False)
+
+
+def _measures(api: Any) -> bool:
+    return bool(api.__name__ == "tensorrt")
 
 
 def _profile(builder: Any, network: Any, batch: BatchRange) -> Any:

@@ -1,8 +1,9 @@
-"""OpenVINO on the CPU: the faster one where it is installed."""
+"""OpenVINO on the CPU: the faster one where cores are free, and the one for bf16 and int8."""
 
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import openvino as ov
 
 from lipstream.backends import TensorInfo
@@ -11,38 +12,59 @@ from lipstream.types import Array
 
 
 class OpenVinoBackend:
-    """A graph compiled by OpenVINO for the CPU: fp32, bf16 arithmetic, or an int8 graph."""
+    """A graph compiled by OpenVINO for the CPU: fp32, bf16 arithmetic, or an int8 graph.
+
+    A graph whose batch alone is free is compiled for one row and run row by row: known shapes are
+    6 % faster on Wav2Lip, a batch gains nothing, and a row's numbers do not depend on the others.
+    """
 
     name = "openvino"
     best_batch = 1
 
-    def __init__(self, model: "ov.Model", compiled: "ov.CompiledModel") -> None:
-        self._request: ov.InferRequest | None = compiled.create_infer_request()
+    def __init__(self, model: "ov.Model", settings: dict[str, str | int]) -> None:
         # Compiling may rename an output whose last operator it folds away; the order stays.
         self.inputs = {port.any_name: _describe(port) for port in model.inputs}
         self.outputs = {port.any_name: _describe(port) for port in model.outputs}
+        self._by_row = all(
+            info.shape[:1] == (None,) and None not in info.shape[1:]
+            for info in self.inputs.values()
+        )
+        if self._by_row:
+            model.reshape({name: [1, *info.shape[1:]] for name, info in self.inputs.items()})
+        compiled = ov.Core().compile_model(model, "CPU", settings)
+        self._request: ov.InferRequest | None = compiled.create_infer_request()
 
     @classmethod
     def open(cls, onnx: Path, threads: int, precision: str = "fp32") -> Self:
         """Load and compile ``onnx``; raises ModelError when OpenVINO cannot read it."""
         # Without the precision hint OpenVINO takes bf16 where the CPU has it, and pictures change
         # with the machine.
-        settings = {
+        settings: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
         try:
-            core = ov.Core()
-            model = core.read_model(onnx)
-            compiled = core.compile_model(model, "CPU", settings)
+            return cls(ov.Core().read_model(onnx), settings)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1][:200]
             raise ModelError(f"{onnx.name} is not a graph OpenVINO can load: {line}") from error
-        return cls(model, compiled)
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
-        """Run once; the outputs are views that the next run overwrites."""
+        """Run once; the outputs of one row are views that the next run overwrites."""
+        rows = len(next(iter(feeds.values())))
+        if not self._by_row or rows == 1:
+            return self._infer(feeds)
+        made: dict[str, Array] = {}
+        for row in range(rows):
+            outputs = self._infer({name: array[row : row + 1] for name, array in feeds.items()})
+            for name, output in outputs.items():
+                if row == 0:
+                    made[name] = np.empty((rows, *output.shape[1:]), output.dtype)
+                made[name][row] = output[0]
+        return made
+
+    def _infer(self, feeds: dict[str, Array]) -> dict[str, Array]:
         assert self._request is not None, "closed"
         results = self._request.infer(feeds, share_inputs=True, share_outputs=True)
         return dict(zip(self.outputs, results.values(), strict=True))

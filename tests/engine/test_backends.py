@@ -1,0 +1,96 @@
+"""What every runtime promises: rows on their own, precisions, plain refusals."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from lipstream import MouthModel
+from lipstream.backends import available_backends, open_backend
+from lipstream.backends.cuda import find_gpu
+from lipstream.backends.engines import BatchRange, EngineKey, load_blob, save_blob
+from lipstream.errors import BackendUnavailable, ModelError
+
+
+def feeds_of(rows):
+    rng = np.random.default_rng(2)
+    return {
+        "mel": rng.uniform(-4, 0, (rows, 1, 80, 16)).astype(np.float32),
+        "lower": rng.uniform(0, 255, (rows, 48, 96, 3)).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("name", available_backends())
+def test_a_row_of_a_batch_is_what_it_is_alone(toy_folder, name):
+    graph = open_backend(toy_folder / "mouth.onnx", name, 1)
+    feeds = feeds_of(3)
+    together = graph.run(feeds)["mouth"].copy()
+    for row in range(3):
+        alone = graph.run({key: array[row : row + 1] for key, array in feeds.items()})["mouth"]
+        np.testing.assert_array_equal(together[row], alone[0])
+    graph.close()
+    graph.close()
+
+
+def test_a_precision_without_a_graph_says_how_to_make_it(toy_folder):
+    with pytest.raises(ModelError, match="--precision int8"):
+        MouthModel.open(toy_folder, precision="int8")
+    with pytest.raises(BackendUnavailable, match="fp32, fp16, bf16, int8"):
+        MouthModel.open(toy_folder, precision="int4")
+
+
+def test_bf16_is_openvinos_alone_and_never_becomes_fp32(toy_folder):
+    with pytest.raises(BackendUnavailable, match="choose openvino"):
+        MouthModel.open(toy_folder, backend="cpu", precision="bf16")
+    with MouthModel.open(toy_folder, threads=1, precision="bf16") as model:
+        assert model.backend == "openvino"
+
+
+def test_auto_says_why_it_took_what_it_took(toy_folder, caplog):
+    with caplog.at_level("INFO", "lipstream.backends"):
+        graph = open_backend(toy_folder / "mouth.onnx", "auto", 1)
+    assert f"took {graph.name} for mouth.onnx" in caplog.text
+    assert graph.name.startswith("tensorrt") or "not tensorrt: " in caplog.text
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx"])
+def test_tensorrt_asked_for_by_name_never_becomes_another(toy_folder, name):
+    if importlib.util.find_spec("cuda") is not None:
+        try:
+            find_gpu()
+        except BackendUnavailable:
+            pass
+        else:
+            pytest.skip("this machine has a GPU: tests/gpu runs it")
+    with pytest.raises(BackendUnavailable):
+        open_backend(toy_folder / "mouth.onnx", name)
+
+
+def test_without_a_driver_the_reason_is_said():
+    bindings = pytest.importorskip("cuda.bindings.runtime", reason="pip install cuda-python")
+    if int(bindings.cudaGetDeviceCount()[0]) == 0:
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(BackendUnavailable, match=r"driver|nvidia-smi"):
+        find_gpu()
+
+
+def test_an_engine_kept_comes_back_and_a_damaged_one_does_not(tmp_path, caplog):
+    path = tmp_path / "deep" / "x.engine"
+    assert load_blob(path) is None
+    save_blob(path, b"engine" * 100)
+    assert load_blob(path) == b"engine" * 100
+    assert [file.name for file in path.parent.iterdir()] == ["x.engine"]
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert load_blob(path) is None
+    assert "damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [("library", "tensorrt 11"), ("gpu", "A 8.6"), ("precision", "fp16"), ("onnx_sha256", "b")],
+)
+def test_an_engine_of_another_version_gpu_or_graph_has_another_name(part, other):
+    words = {"onnx_sha256": "a", "library": "tensorrt 10", "gpu": "H200 9.0", "precision": "fp32"}
+    one = EngineKey(**words, batch=BatchRange())
+    assert one.file_name != EngineKey(**(words | {part: other}), batch=BatchRange()).file_name
+    assert one.file_name != EngineKey(**words, batch=BatchRange(most=8)).file_name
