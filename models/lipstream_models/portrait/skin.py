@@ -99,12 +99,8 @@ def beard_density(places: Float, lips: Float) -> Float:
     x, y, z = np.abs(places[:, 0]), places[:, 1], places[:, 2]
     fray = 0.02 * waves(places, 10.0, 31)
     jaw = ramp(0.03, -0.07, y - np.interp(z, *_CHEEK) + fray)
-    jaw = (
-        jaw
-        * ramp(-0.05, 0.10, y - np.interp(z, *_JAW) + fray)
-        * ramp(0.52, 0.64, z)
-        * ramp(0.79, 0.74, x)
-    )
+    jaw = jaw * ramp(-0.05, 0.10, y - np.interp(z, *_JAW) + fray)
+    jaw = jaw * ramp(0.60, 0.70, z) * ramp(0.76, 0.70, x)  # none on the lobe of the ear
     jaw = jaw * (1 - 0.55 * np.exp(-(((x - 0.17) / 0.07) ** 2) - ((y - 6.44) / 0.05) ** 2))
     moustache = ramp(0.36, 0.26, x) * ramp(6.60, 6.64, y) * (z > 1.25)
     moustache = moustache * ramp(6.83, 6.76, y + 0.25 * np.maximum(x - 0.12, 0) + fray)
