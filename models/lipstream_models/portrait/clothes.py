@@ -33,7 +33,7 @@ def below_collar(places: Float, drop: float) -> Float:
 
 def garments(skin: Surface, clothes: Clothes) -> dict[str, Garment]:
     """Return the parts of what a person wears, by name."""
-    parts = {clothes.kind: body(skin, clothes.drop)}
+    parts: dict[str, Garment] = {clothes.kind: body(skin, clothes.drop)}
     if clothes.kind == "jumper":
         return parts | {"collar": crew_neck(skin, clothes.drop)}
     parts["placket"] = placket(skin, clothes.drop)
