@@ -74,7 +74,13 @@ def test_a_film_of_all_kinds_is_rendered_frame_by_frame(job, toy_model, face):
 
 
 @pytest.mark.parametrize(
-    ("who", "side"), [("1", "left"), ("2", "right"), ("largest", "left"), ("300,80", "right")]
+    ("who", "side"),
+    [
+        ("2", "right"),
+        pytest.param("1", "left", marks=pytest.mark.slow),
+        pytest.param("largest", "left", marks=pytest.mark.slow),
+        pytest.param("300,80", "right", marks=pytest.mark.slow),
+    ],
 )
 def test_of_several_faces_one_is_picked(job, toy_model, face, who, side):
     smaller = cv2.copyMakeBorder(cv2.resize(face, (120, 120)), 20, 20, 20, 20, cv2.BORDER_REPLICATE)
@@ -85,6 +91,7 @@ def test_of_several_faces_one_is_picked(job, toy_model, face, who, side):
     assert (left > 20, right > 20) == (side == "left", side == "right")
 
 
+@pytest.mark.slow
 def test_a_third_face_that_is_not_there_leaves_the_film_alone(job, toy_model, face):
     write_film(job.face, [face] * 40)
     assert all(
@@ -93,6 +100,7 @@ def test_a_third_face_that_is_not_there_leaves_the_film_alone(job, toy_model, fa
     )
 
 
+@pytest.mark.slow
 def test_a_person_is_followed_from_shot_to_shot(job, toy_model, face):
     other = np.ascontiguousarray(face[:, ::-1])
     other[:70] = 255 - other[:70]
@@ -106,6 +114,7 @@ def test_a_person_is_followed_from_shot_to_shot(job, toy_model, face):
         assert apart.max() == 0
 
 
+@pytest.mark.slow
 def test_a_mouth_fades_before_its_face_leaves(job, toy_model, face):
     film = [face] * 25 + [_sunk(face, 16 * k) for k in range(15)]
     write_film(job.face, film)
@@ -136,6 +145,7 @@ def test_a_box_given_by_hand_needs_no_face(job, toy_model):
     assert columns.max() < 130
 
 
+@pytest.mark.slow
 def test_pads_move_the_mouth_region(job, toy_model, face):
     write_film(job.face, [face] * 10)
     rows = []
@@ -145,6 +155,7 @@ def test_pads_move_the_mouth_region(job, toy_model, face):
     assert rows[1] > rows[0] + 5
 
 
+@pytest.mark.slow
 def test_a_film_is_cropped_sized_and_set_to_another_rate(job, toy_model, face):
     write_film(job.face, [face] * 30)
     view = View(Rectangle(0, -1, 10, 150), shrink=0.5)
@@ -225,10 +236,10 @@ class _Killed(BaseException):
     """What a kill looks like from inside."""
 
 
-@pytest.mark.parametrize("killed_at", [5, 45, 62, 79])
-def test_a_render_that_was_killed_goes_on_with_the_same_frames(
-    job, face, monkeypatch, killed_at, toy_pack
-):
+@pytest.mark.parametrize(
+    "killed_at", [79, *(pytest.param(at, marks=pytest.mark.slow) for at in (5, 45, 62))]
+)
+def test_a_render_that_was_killed_goes_on_with_the_same_frames(job, face, monkeypatch, killed_at):
     monkeypatch.setattr(render_module, "PART_FRAMES", 10)
     write_film(job.face, [np.roll(face, k % 5, 0) for k in range(40)])
     whole = render(replace(job, output=job.output.with_name("whole.mp4")))
@@ -251,6 +262,7 @@ def test_a_render_that_was_killed_goes_on_with_the_same_frames(
     assert not list(job.output.parent.glob(".*"))
 
 
+@pytest.mark.slow
 def test_the_work_of_another_job_is_not_taken_up(job, face, monkeypatch):
     monkeypatch.setattr(render_module, "PART_FRAMES", 10)
     write_film(job.face, [face] * 40)
@@ -267,7 +279,7 @@ def test_the_work_of_another_job_is_not_taken_up(job, face, monkeypatch):
 @pytest.mark.slow
 def test_kill_9_and_the_same_command_again_finish_the_film(job, face):
     write_film(job.face, [np.roll(face, k % 5, 0) for k in range(100)])
-    long = write_wav(job.output.parent / "long.wav", tone(RATE, 28 * RATE), RATE)
+    long = write_wav(job.output.parent / "long.wav", tone(RATE, 22 * RATE), RATE)
     words = [str(w) for w in ("render", job.face, long, "--model", job.model, "-o")]
     command = [sys.executable, "-m", "lipstream.cli", *words]
     started = subprocess.Popen([*command, str(job.output)])
