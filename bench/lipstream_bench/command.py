@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backends",
         default="auto",
         metavar="A,B",
-        help=f"auto, all, or some of {','.join(BACKENDS)} (default: auto)",
+        help=f"auto, all, or some of {','.join(BACKENDS)}, each with a precision if you like:"
+        " openvino:int8 (default: auto)",
     )
     parser.add_argument(
         "--seconds", type=float, metavar="S", help="measure each figure this long (0.1 to 3600)"

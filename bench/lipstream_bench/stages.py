@@ -14,6 +14,7 @@ from lipstream.mel import mel_columns
 from lipstream.model import MouthModel
 from lipstream.pipeline import PreparedAvatar, make_compositor
 from lipstream.timing import MODEL_RATE
+from lipstream_bench.ratio import has_whole_graph, measure_ratios
 from lipstream_bench.report import Report, Row
 from lipstream_bench.subject import (
     FPS,
@@ -28,7 +29,8 @@ from lipstream_bench.subject import (
 METHOD = (
     "each stage is called again and again on one thread with the shapes of the live path, warmed up"
     " first; 'whole frame' is 40 ms of sound through the live pipeline in one go (resampling, mel,"
-    " network, paste); conversion (BGR to I420, what a video encoder takes) comes on top"
+    " network, paste); conversion (BGR to I420, what a video encoder takes) comes on top; where the"
+    " model folder has its whole graph, the network and that graph in ONNX Runtime take turns"
 )
 _WARM_UP = 10
 _LEAST, _MOST = 20, 5000
@@ -44,11 +46,21 @@ def measure_stages(settings: Settings) -> Report:
         with open_model(settings, backend) as model:
             subject = describe(model, avatar)
             rows += [
-                Row.of(model.backend, name, _timed(stage, settings.seconds))
+                Row.of(_called(model, backend), name, _timed(stage, settings.seconds))
                 for name, stage in _stages(model, avatar).items()
             ]
     assert subject is not None, "there is at least one backend"
-    return Report("stages", METHOD, subject, tuple(rows))
+    ratios: dict[str, float] = {}
+    if has_whole_graph(settings.model):
+        compared, ratios = measure_ratios(settings)
+        rows += compared
+    return Report("stages", METHOD, subject, tuple(rows), ratios)
+
+
+def _called(model: MouthModel, backend: str) -> str:
+    """Return the backend's name with the precision asked for."""
+    _, colon, precision = backend.partition(":")
+    return f"{model.backend}{colon}{precision}"
 
 
 def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], object]]:

@@ -37,8 +37,11 @@ class Settings:
 
 
 def open_model(settings: Settings, backend: str) -> MouthModel:
-    """Open the model to measure in one backend."""
-    return MouthModel.open(settings.model, backend=backend, threads=settings.threads)
+    """Open the model to measure in one backend, written "openvino" or "openvino:int8"."""
+    name, _, precision = backend.partition(":")
+    return MouthModel.open(
+        settings.model, backend=name, threads=settings.threads, precision=precision or "fp32"
+    )
 
 
 def timing_of(model: MouthModel) -> Timing:

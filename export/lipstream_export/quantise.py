@@ -59,7 +59,8 @@ def find_ranges(model: onnx.ModelProto, runs: Iterable[Mapping[str, Array]]) -> 
     made = [name for name in names if name not in {port.name for port in model.graph.input}]
     seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
     for feeds in runs:
-        values = dict(zip(made, session.run(made, dict(feeds)), strict=True))
+        made_now = session.run(made, dict(feeds)) if made else []
+        values = dict(zip(made, made_now, strict=True))
         for name in names:
             flat = np.asarray(values.get(name, feeds.get(name)), np.float32).ravel()
             # a stride that shares no factor with rows and channels sees them all

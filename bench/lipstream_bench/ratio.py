@@ -1,0 +1,101 @@
+"""How many times faster than the way everybody runs it: the whole graph in ONNX Runtime, fp32.
+
+Other programs slow a machine down from one second to the next, so the runs take turns: one of each,
+again and again, and the ratio is of medians of the same rounds.
+"""
+
+import statistics
+import time
+import tomllib
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from lipstream.errors import BackendUnavailable, InputError
+from lipstream.mel import BANDS
+from lipstream.model import MouthModel
+from lipstream_bench.report import Row
+from lipstream_bench.subject import Settings, open_model
+
+BASELINE = "ONNX Runtime, whole graph, fp32"
+_WARM_UP = 3
+_LEAST_ROUNDS = 10
+
+
+def has_whole_graph(folder: Path | None) -> bool:
+    """Return whether a model folder names its whole graph ('lipstream export --whole')."""
+    if folder is None or not (folder / "model.toml").is_file():
+        return False
+    return "whole" in tomllib.loads((folder / "model.toml").read_text("utf-8")).get("files", {})
+
+
+def measure_ratios(settings: Settings) -> tuple[list[Row], dict[str, float]]:
+    """Return a row for the baseline and each backend, and the ratios by name.
+
+    Raises InputError when the model folder has no whole graph.
+    """
+    if settings.model is None or not has_whole_graph(settings.model):
+        raise InputError("there is no whole graph to compare with: export with --whole")
+    with ExitStack() as stack:
+        models = {b: stack.enter_context(open_model(settings, b)) for b in settings.backends}
+        runs = {BASELINE: _baseline(settings, next(iter(models.values())))}
+        runs |= {name: _mouth_of(model) for name, model in models.items()}
+        taken = _take_turns(runs, settings.seconds * len(runs))
+    rows = [Row.of(name, "network, in turns", values) for name, values in taken.items()]
+    usual = statistics.median(taken[BASELINE])
+    ratios = {
+        f"{name}: times faster than {BASELINE}": usual / statistics.median(values)
+        for name, values in taken.items()
+        if name != BASELINE
+    }
+    return rows, ratios
+
+
+def _take_turns(runs: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+    """Return name -> milliseconds of each call."""
+    for run in runs.values():
+        for _ in range(_WARM_UP):
+            run()
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    end = time.perf_counter() + seconds
+    while len(taken[BASELINE]) < _LEAST_ROUNDS or time.perf_counter() < end:
+        for name, run in runs.items():
+            run()  # whoever ran before has left its own weights in the cache
+            begun = time.perf_counter()
+            run()
+            taken[name].append((time.perf_counter() - begun) * 1000)
+    return taken
+
+
+def _baseline(settings: Settings, model: MouthModel) -> Callable[[], object]:
+    """Return a run of the whole graph with the options ONNX Runtime has when nobody sets any."""
+    try:
+        import onnxruntime  # noqa: PLC0415  optional
+    except ImportError as error:
+        raise BackendUnavailable(
+            "comparing needs onnxruntime: pip install 'lipstream[cpu]'"
+        ) from error
+    assert settings.model is not None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    session = onnxruntime.InferenceSession(
+        str(settings.model / "whole.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    size, columns = model.manifest.face_size, model.manifest.mel_columns
+    random = np.random.default_rng(1)
+    feeds = {
+        "mel": random.uniform(-4, 4, (1, 1, BANDS, columns)).astype(np.float32),
+        "face": random.random((1, 6, size, size), np.float32),
+    }
+    return lambda: session.run(None, feeds)
+
+
+def _mouth_of(model: MouthModel) -> Callable[[], object]:
+    size, columns = model.manifest.face_size, model.manifest.mel_columns
+    random = np.random.default_rng(1)
+    crops = random.integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+    mel = random.uniform(-4, 4, (1, 1, BANDS, columns)).astype(np.float32)
+    features = model.face_features(crops)
+    return lambda: model.mouth(mel, features)
