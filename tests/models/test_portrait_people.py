@@ -38,11 +38,17 @@ def ball() -> Surface:
 FACE = np.random.default_rng(0).uniform((-0.9, 5.9, 0.3), (0.9, 8.5, 1.7), (4000, 3))
 
 
-@pytest.mark.parametrize("name", sorted(PEOPLE))
-def test_every_person_is_made_of_shapes_and_units_that_there_are(name: str) -> None:
+@pytest.fixture(scope="module")
+def source() -> HeadSource:
     if importlib.util.find_spec("anny") is None:
         pytest.skip("the head model (pip install anny) is not installed")
-    source = HeadSource()
+    return HeadSource()
+
+
+@pytest.mark.parametrize("name", sorted(PEOPLE))
+def test_every_person_is_made_of_shapes_and_units_that_there_are(
+    source: HeadSource, name: str
+) -> None:
     look = person_named(name)
     shape = source.shape(look.identity)
     assert np.isfinite(source.pose(shape, {unit: abs(w) for unit, w in look.manner.items()})).all()
