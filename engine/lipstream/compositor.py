@@ -70,8 +70,19 @@ class Compositor:
         ``silent_mouth`` (rows, S, 3) is what the network paints on this face for silence, copied;
         None takes the picture's own mouth for what changes nothing.
         """
+        face = cut_crop(image, crop, self._area.face_size)
+        return self.target_of_face(image, crop, face, silent_mouth)
+
+    def target_of_face(
+        self,
+        image: Image,
+        crop: Float32,
+        face: Image,
+        silent_mouth: NDArray[np.uint8] | None = None,
+    ) -> Target:
+        """Do as ``target`` does, with the (S, S, 3) face that was cut out by ``crop`` already."""
         area = self._area
-        own = cut_crop(image, crop, area.face_size)[area.top : area.bottom]
+        own = face[area.top : area.bottom]
         rest = own if silent_mouth is None else silent_mouth.copy()
         affine = pixel_affine(crop, area.face_size, area.top)
         region = _region(image, affine, own.shape)

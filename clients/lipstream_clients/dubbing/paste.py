@@ -29,9 +29,9 @@ class FilmPaste:
         area = MouthArea(manifest.face_size, manifest.mouth_top, manifest.mouth_bottom)
         self._compositor = Compositor(area)
 
-    def target(self, image: Image, crop: Float32) -> Target:
-        """Prepare a picture and its (2, 3) unit crop."""
-        return self._compositor.target(image, crop)
+    def target(self, image: Image, crop: Float32, face: Image) -> Target:
+        """Prepare a picture, its (2, 3) unit crop and the (S, S, 3) face cut out by it."""
+        return self._compositor.target_of_face(image, crop, face)
 
     def paste(self, target: Target, mouth: NDArray[np.uint8], strength: float) -> Image:
         """Return a new picture with ``mouth`` (rows, S, 3) in it, as far as ``strength`` says."""

@@ -177,7 +177,7 @@ class FilmStage:
         crop = self._casting(passage).crops[self._film.footage.at(frame, self._film.ends)]
         face = cut_crop(image, crop, self._model.manifest.face_size)
         features = self._model.face_features(face[None])
-        return Picture(image, self._paste.target(image, crop), features)
+        return Picture(image, self._paste.target(image, crop, face), features)
 
     def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Image:
         """Return the film's picture with the mouth pasted as far as it may be seen."""

@@ -15,6 +15,10 @@ def paste(toy_model):
     return FilmPaste(toy_model.manifest)
 
 
+def prepared(paste, image, crop):
+    return paste.target(image, crop, cut_crop(image, crop, 96))
+
+
 def bright(target):
     """A mouth 60 levels lighter throughout: the worst that a network can do."""
     return np.clip(target.rest.astype(int) + 60, 0, 255).astype(np.uint8)
@@ -38,7 +42,7 @@ def border(image, target, width=3):
 
 def test_no_edge_is_seen_round_the_mouth_on_plain_grey(paste):
     grey = np.full((200, 200, 3), 128, np.uint8)
-    target = paste.target(grey, CROP)
+    target = prepared(paste, grey, CROP)
     patch = target.rest.copy()
     patch[10:40, 20:76] += 70
     pasted = paste.paste(target, patch, 1.0)
@@ -48,13 +52,13 @@ def test_no_edge_is_seen_round_the_mouth_on_plain_grey(paste):
 
 def test_a_change_of_colour_throughout_leaves_the_picture_alone(paste):
     grey = np.full((200, 200, 3), 128, np.uint8)
-    target = paste.target(grey, CROP)
+    target = prepared(paste, grey, CROP)
     assert np.abs(paste.paste(target, bright(target), 1.0).astype(int) - grey).max() <= 1
 
 
 def test_strength_fades_the_mouth_out_to_the_pixel(paste):
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
-    target = paste.target(noise, CROP)
+    target = prepared(paste, noise, CROP)
     patch = np.roll(target.rest, 9, 1)
     levels = [
         np.abs(paste.paste(target, patch, s).astype(int) - noise).mean() for s in (0, 0.3, 0.6, 1)
@@ -89,10 +93,11 @@ def test_the_border_on_a_real_clip_has_the_gradients_that_it_had(shared, clip):
             if index % 15:
                 continue
             crop = crops.step(image)
-            features = model.face_features(cut_crop(image, crop, size)[None])
+            face = cut_crop(image, crop, size)
+            features = model.face_features(face[None])
             mel = np.random.default_rng(index).uniform(-2, 3, (1, 1, 80, columns))
             mouth = model.mouth(mel.astype(np.float32), features)[0]
-            target = paste.target(image, crop)
+            target = paste.target(image, crop, face)
             seam = border(image, target)
             pasted = edges(paste.paste(target, mouth, 1.0))[seam].mean()
             ratios.append(pasted / edges(image)[seam].mean())
