@@ -8,7 +8,7 @@ Who drives the pipeline runs the mouth model between ``next_request`` and ``comp
 does it in a loop, ``worker.py`` for many sessions on one thread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -213,6 +213,23 @@ def paint(model: MouthModel, request: MouthRequest) -> NDArray[np.uint8] | None:
     """Run the mouth model for one request: (rows, S, 3), reused by the next call."""
     features = request.picture.features
     return None if features is None else model.mouth(request.mel, features)[0]
+
+
+def paint_together(
+    model: MouthModel, requests: Sequence[MouthRequest]
+) -> list[NDArray[np.uint8] | None]:
+    """Run the mouth model once for requests of several sessions: one mouth each, as ``paint``."""
+    faced = [request for request in requests if request.picture.features is not None]
+    if not faced:
+        return [None] * len(requests)
+    mel = np.concatenate([request.mel for request in faced])
+    names = model.manifest.features
+    features = {
+        name: np.concatenate([(request.picture.features or {})[name] for request in faced])
+        for name in names
+    }
+    mouths = iter(model.mouth(mel, features))
+    return [None if request.picture.features is None else next(mouths) for request in requests]
 
 
 def drain(pipeline: Pipeline, model: MouthModel) -> Iterator[AvFrame]:

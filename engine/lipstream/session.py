@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lipstream.audio import check_pcm
 from lipstream.model import MouthModel
 from lipstream.pipeline import MouthRequest, Pipeline, paint, pieces
@@ -152,11 +155,23 @@ class SessionHandle:
             self._waiting -= len(item)
         self._pipeline.feed(item)
 
+    @property
+    def request(self) -> MouthRequest:
+        """What the frame that ``advance`` found ready needs. Engine thread."""
+        assert self._request is not None, "advance() said a frame is ready"
+        return self._request
+
     def make_frame(self, model: MouthModel) -> None:
         """Make the frame that ``advance`` found ready and hand it over. Engine thread."""
-        assert self._request is not None, "advance() said a frame is ready"
         begun = self._worker.clock()
-        frame = self._pipeline.complete(self._request, paint(model, self._request))
+        self.finish_frame(paint(model, self.request), begun)
+
+    def finish_frame(self, mouth: NDArray[np.uint8] | None, begun: float) -> None:
+        """Put the mouth painted for ``request`` into its picture and hand it over. Engine thread.
+
+        ``begun`` is the worker's clock when painting began.
+        """
+        frame = self._pipeline.complete(self.request, mouth)
         self._request = None
         with self._lock:
             self._frames += 1

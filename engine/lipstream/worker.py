@@ -1,8 +1,10 @@
 """The engine thread: it alone runs the model, for all sessions.
 
-Sessions hand over sound by a queue and get frames by a callback on the engine thread. Frames are
-made one at a time, the one that has been ready longest first, so a session's pictures do not depend
-on who else is served (a batch rounds differently with its size) and nobody is starved.
+Sessions hand over sound by a queue and get frames by a callback on the engine thread. The frame
+that has been ready longest goes first, so nobody is starved. On a processor frames are made one at a
+time: a batch gains nothing there, and a session's pictures do not depend on who else is served. On
+a GPU the frames that are ready are made together, up to the backend's ``best_batch``, and none is
+waited for, so no deadline passes meanwhile; a batch may round differently with its size.
 """
 
 import logging
@@ -18,7 +20,7 @@ from lipstream.avatar import Avatar
 from lipstream.errors import ServerError
 from lipstream.lips import make_timing
 from lipstream.model import MouthModel
-from lipstream.pipeline import Pipeline, PreparedAvatar, make_compositor
+from lipstream.pipeline import Pipeline, PreparedAvatar, make_compositor, paint_together
 from lipstream.session import SessionHandle
 from lipstream.types import AvFrame
 
@@ -159,17 +161,33 @@ class Worker:
         self._model.close()
 
     def _step(self) -> bool:
-        """Make the frame that has been ready longest; return whether there was one."""
-        first: SessionHandle | None = None
-        since = float("inf")
+        """Make the frames that have been ready longest; return whether there was one."""
+        ready: list[tuple[float, SessionHandle]] = []
         for session in list(self._sessions):
-            ready = self._guarded(session, lambda s: s.advance(self.clock()))
-            if ready is not None and ready < since:
-                first, since = session, ready
-        if first is None:
-            return False
-        self._guarded(first, lambda s: s.make_frame(self._model))
-        return True
+            since = self._guarded(session, lambda s: s.advance(self.clock()))
+            if since is not None:
+                ready.append((since, session))
+        ready.sort(key=lambda one: one[0])
+        chosen = [session for _, session in ready[: self._model.best_batch]]
+        if len(chosen) > 1:
+            self._make_together(chosen)
+        elif chosen:
+            self._guarded(chosen[0], lambda s: s.make_frame(self._model))
+        return bool(chosen)
+
+    def _make_together(self, sessions: list[SessionHandle]) -> None:
+        """Make a frame of each, the network run once for all. Nobody is waited for."""
+        begun = self.clock()
+        try:
+            mouths = paint_together(self._model, [session.request for session in sessions])
+        except Exception:  # the root of these sessions: what fails for all, fails for each
+            log.exception("the network failed; %d sessions were closed", len(sessions))
+            for session in sessions:
+                session.close()
+                self.remove(session)
+            return
+        for session, mouth in zip(sessions, mouths, strict=True):
+            self._guarded(session, lambda s, m=mouth: s.finish_frame(m, begun))  # type: ignore[misc]
 
     def _guarded(self, session: SessionHandle, action: Callable[[SessionHandle], _T]) -> _T | None:
         try:

@@ -134,3 +134,33 @@ def test_closing_twice_is_fine_and_a_closed_worker_says_so(toy_folder, toy_avata
     worker.close()
     with pytest.raises(ServerError, match="closed"):
         worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None)
+
+
+def test_sessions_made_together_get_the_pictures_they_would_get_alone(
+    toy_folder, toy_pack, bursts, monkeypatch
+):
+    options = Options(model=toy_folder, avatar=toy_pack, rate=48_000, threads=1)
+    with LipSync.open(options) as lips:
+        offline = lips.feed(bursts) + lips.flush()
+    model = MouthModel.open(toy_folder, threads=1)
+    batches, paint_alone = [], MouthModel.mouth
+
+    def mouth(self, mel, features):
+        batches.append(len(mel))
+        return paint_alone(self, mel, features)
+
+    monkeypatch.setattr(MouthModel, "mouth", mouth)
+    monkeypatch.setattr(MouthModel, "best_batch", 3)
+    collected = [Collected(75) for _ in range(4)]
+    with Worker(model, capacity=4) as worker:
+        avatar, hold = make_toy_avatar(), threading.Event()
+        sessions = [worker.open_session(avatar, rate=48_000, on_frame=c) for c in collected]
+        worker.post(lambda: hold.wait(PATIENCE_SECONDS))
+        for session in sessions:
+            feed(session, bursts)
+        hold.set()
+        for one in collected:
+            for live, wanted in zip(one.wait(), offline, strict=True):
+                np.testing.assert_array_equal(live.image, wanted.image)
+    assert 3 in batches
+    assert max(n for n in batches if n != 5) == 3  # 5: the avatar's frames, prepared
