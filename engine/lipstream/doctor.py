@@ -20,9 +20,13 @@ PORT = 8080
 _PACKAGES = ("numpy", "opencv-python-headless", "av", "aiortc", "starlette", "uvicorn", "rich")
 _OPTIONAL_PACKAGES = (
     *("onnxruntime", "onnxruntime-gpu", "openvino", "sounddevice", "pygame-ce"),
+    *("tensorrt", "tensorrt-rtx-cu13", "cuda-bindings"),
     *("matplotlib", "onnx", "torch"),
 )
-_CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
+_CPU_FLAGS = (
+    *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni"),
+    *("amx_bf16", "amx_int8", "asimd"),
+)
 _CODECS = ("libx264", "aac", "libvpx", "libopus", "libmp3lame", "flac")
 
 
@@ -92,7 +96,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("processor", f"{machine.cpu}, {machine.cores} cores, {flags}")
     yield Finding("memory", f"{machine.memory_gb:.1f} GB")
     yield Finding("packages", _listed(machine.versions, (*_PACKAGES, *_OPTIONAL_PACKAGES)))
-    checks = (_onnxruntime, _openvino, _codecs, _sound_devices, _window, _model, _avatar, _port)
+    checks = (_onnxruntime, _openvino, _gpu, *_PARTS)
     for check in checks:
         yield guarded(check)
 
@@ -123,6 +127,20 @@ def _openvino() -> Finding:
     import openvino  # noqa: PLC0415  optional
 
     return Finding("openvino", ", ".join(openvino.Core().available_devices))
+
+
+def _gpu() -> Finding:
+    from lipstream.backends.cuda import find_gpu  # noqa: PLC0415  optional
+
+    apis = [one for one in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(one)]
+    try:
+        gpu = find_gpu()
+    except LipstreamError as error:
+        # On a machine without a GPU nothing is missing, so this is no advice.
+        return Finding("gpu", f"{', '.join(apis) or 'no TensorRT'}; not usable: {error}")
+    text = f"{gpu.name}, compute capability {gpu.compute_capability}, CUDA {gpu.driver // 1000}"
+    advice = "" if apis else "pip install 'lipstream[tensorrt]' (the fastest on NVIDIA's)"
+    return Finding("gpu", f"{text}, {', '.join(apis) or 'no TensorRT'}", advice)
 
 
 def _codecs() -> Finding:
@@ -189,6 +207,9 @@ def _port() -> Finding:
         taken = probe.connect_ex(("127.0.0.1", PORT)) == 0
     advice = "'lipstream serve --port 8081', or end the program that listens there" if taken else ""
     return Finding(f"port {PORT}", "in use" if taken else "free", advice)
+
+
+_PARTS = (_codecs, _sound_devices, _window, _model, _avatar, _port)
 
 
 def _processor() -> tuple[str, set[str]]:

@@ -1,9 +1,9 @@
 """The engine thread: it alone runs the model, for all sessions.
 
 Sessions hand over sound by a queue and get frames by a callback on the engine thread. The frame
-that has been ready longest goes first, so nobody is starved. On a processor frames are made one at a
-time: a batch gains nothing there, and a session's pictures do not depend on who else is served. On
-a GPU the frames that are ready are made together, up to the backend's ``best_batch``, and none is
+that has been ready longest goes first, so nobody is starved. On a processor frames are made one by
+one: a batch gains nothing there, and a session's pictures do not depend on who else is served. On a
+GPU the frames that are ready are made together, up to the backend's ``best_batch``, and none is
 waited for, so no deadline passes meanwhile; a batch may round differently with its size.
 """
 
