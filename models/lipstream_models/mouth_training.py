@@ -18,6 +18,10 @@ from lipstream_models.training import About, Trainer, TrainOptions
 
 _MOUTH = (slice(4, 40), slice(22, 74))
 """Rows (of the lower half) and columns of the crop where the lips are."""
+_INNER = slice(20, 40)
+"""Places of the inner edge of the lips among ``dataset.TRACKED``."""
+_PIXEL = 1 / 48
+"""A pixel of the crop, in half crops."""
 _FURTHEST = 8.0
 """No lips stand further from rest, in spreads; the mesh errs beyond."""
 
@@ -28,13 +32,15 @@ class LossWeights:
 
     mouth: float = 3.0
     """Of the pixels round the lips; the others have 1."""
+    inside: float = 8.0
+    """Added between the lips of the target, as far as they are apart: a small place, looked at."""
     gradient: float = 0.5
     """Of the differences between neighbouring rows and columns."""
     moved: float = 0.4
     """Of the same error of the moved reference alone, before anything is painted on it."""
     colours: float = 0.15
     """Of the same error of the painted colours alone: they learn before anything shows them."""
-    cover: float = 0.002
+    cover: float = 0.0005
     """Of painting over the moved reference at all."""
     own_lips: float = 0.02
     """Of the lip shape seen in the reference."""
@@ -50,10 +56,28 @@ class LossWeights:
     """Noise on the true lip shapes, standard deviation."""
 
 
-def picture_loss(painted: Tensor, target: Tensor, weights: LossWeights) -> Tensor:
-    """Return L1, heavier on the mouth, plus L1 of vertical and horizontal differences."""
-    weight = torch.ones(1, 1, *target.shape[2:], device=target.device)
+def attention(points: Tensor, rows: int, columns: int, weights: LossWeights) -> Tensor:
+    """Return what the pixels of the lower half count: (N, 1, rows, columns).
+
+    ``points`` is (N, tracked, 2) of the targets, -1 to 1 over the crop. Between the lips it is a
+    bell as wide and high as their inner edge.
+    """
+    weight = torch.ones(len(points), 1, rows, columns, device=points.device)
     weight[:, :, *_MOUTH] = weights.mouth
+    lips = points[:, _INNER]
+    lowest, highest = lips.amin(1), lips.amax(1)
+    middle, half = (lowest + highest) / 2, (highest - lowest) / 2
+    y = ((torch.arange(rows, device=points.device) + 0.5) / rows)[None, :]
+    x = ((torch.arange(columns, device=points.device) + 0.5) * 2 / columns - 1)[None, :]
+    across = torch.exp(-(((x - middle[:, :1]) / (0.8 * half[:, :1] + _PIXEL)) ** 2))
+    down = torch.exp(-(((y - middle[:, 1:]) / (half[:, 1:] + _PIXEL)) ** 2))
+    apart = (half[:, 1:] / _PIXEL - 1).clamp(0, 1)
+    bell = (apart * down)[:, :, None] * across[:, None, :]
+    return weight + weights.inside * bell[:, None]
+
+
+def picture_loss(painted: Tensor, target: Tensor, weight: Tensor, weights: LossWeights) -> Tensor:
+    """Return L1, weighted by place, plus L1 of vertical and horizontal differences."""
     error = painted - target
     down = (error[:, :, 1:] - error[:, :, :-1]).abs().mean()
     across = (error[:, :, :, 1:] - error[:, :, :, :-1]).abs().mean()
@@ -147,13 +171,15 @@ class MouthTrainer(Trainer[Batch]):
         face = batch.face.to(device, memory_format=torch.channels_last)
         target, lips = batch.target.to(device), self._lips(batch)
         own = batch.own_lips.clamp(-_FURTHEST, _FURTHEST).to(device)
+        weight = attention(batch.points[:, 0].to(device), *target.shape[2:], weights)
         with self.precision():
             features = self._mouth.encode(face)
             made = self._mouth.render(lips, (*features[:6], features[6].detach()))
         return {
-            "picture": picture_loss(made.picture, target, weights),
-            "moved": weights.moved * picture_loss(made.moved, target, weights),
-            "colours": weights.colours * picture_loss(made.colours, target, weights),
+            "picture": picture_loss(made.picture, target, weight, weights),
+            "moved": weights.moved
+            * picture_loss(made.moved, target, weight.clamp(max=weights.mouth), weights),
+            "colours": weights.colours * picture_loss(made.colours, target, weight, weights),
             "detail": weights.detail * detail_loss(made.picture, target),
             "own_lips": weights.own_lips * functional.smooth_l1_loss(features[6].float(), own),
             "cover": weights.cover * made.cover.mean(),

@@ -7,7 +7,9 @@ from lipstream.errors import InputError, ModelError
 from lipstream_models.dataset import ClipSource, Window, split_rows
 from lipstream_models.lip_shape import MEASURES
 from lipstream_models.mouth_training import (
+    LossWeights,
     MouthTrainer,
+    attention,
     detail_loss,
     load_mouth,
     tracking_loss,
@@ -143,3 +145,15 @@ def test_a_flow_that_takes_points_from_where_they_were_is_not_astray():
     assert tracking_loss(torch.zeros(1, 2, 24, 48), points) > 1
     above = points - torch.tensor([0.0, 0.9])
     assert tracking_loss(right, above) == 0
+
+
+def test_the_inside_of_an_open_mouth_counts_most():
+    points = torch.zeros(2, 73, 2)
+    points[:, :, 1] = 0.4
+    points[:, 20:40, 0] = torch.linspace(-0.3, 0.3, 20)
+    points[1, 20:30, 1], points[1, 30:40, 1] = 0.3, 0.5
+    closed, opened = attention(points, 48, 96, LossWeights())
+    assert closed.max() == 3
+    assert opened.argmax() == opened[0, 19, 47:49].argmax() + 19 * 96 + 47
+    assert opened.max() > 10
+    assert opened[0, 19, 5] < 1.01
