@@ -1,5 +1,6 @@
 """Rendering films: several faces and none, segments, and going on after a kill."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -18,7 +19,10 @@ from clients.making import add_sound, film_contents, numbered, tone, write_film,
 from lipstream.errors import InputError
 from lipstream_clients import render as render_module
 from lipstream_clients.dubbing.footage import Rectangle, View
+from lipstream_clients.dubbing.journal import Journal
+from lipstream_clients.dubbing.production import make_production, open_stage
 from lipstream_clients.dubbing.programme import Cut, Segment
+from lipstream_clients.dubbing.stages import rendered
 from lipstream_clients.dubbing.who import parse_who
 from lipstream_clients.media import Encoding
 from lipstream_clients.render import RenderJob, render, render_frames
@@ -257,9 +261,24 @@ def test_a_render_that_was_killed_goes_on_with_the_same_frames(job, face, monkey
     first, _, _ = film_contents(job.output.with_name("whole.mp4"))
     second, _, _ = film_contents(job.output)
     assert len(first) == len(second) == 40
-    apart = [changed(a, b) for a, b in zip(first, second, strict=True)]
-    assert apart == [0] * 40
+    # x264 itself does not always encode the same pictures alike: see the test below for those
+    apart = [np.abs(a.astype(int) - b).mean() for a, b in zip(first, second, strict=True)]
+    assert max(apart) < 1.0
+    wrong = [np.abs(a.astype(int) - b).mean() for a, b in itertools.pairwise(first)]
+    assert min(wrong) > 1.5
     assert not list(job.output.parent.glob(".*"))
+
+
+def test_frames_taken_up_anywhere_are_those_of_the_whole_to_the_pixel(job, toy_model, face):
+    write_film(job.face, [np.roll(face, k % 5, 0) for k in range(40)])
+    production = make_production(job, toy_model)
+    with Journal(job.output, "x", ".mp4") as journal:
+        stages = [open_stage(production, toy_model, journal, lambda: None)[0] for _ in range(3)]
+    whole = list(rendered(stages[0], toy_model, production.programme))
+    for stage, first in zip(stages[1:], (10, 30), strict=True):
+        taken_up = list(rendered(stage, toy_model, production.programme, first))
+        assert len(taken_up) == 40 - first
+        assert all(np.array_equal(a, b) for a, b in zip(whole[first:], taken_up, strict=True))
 
 
 @pytest.mark.slow
@@ -294,7 +313,7 @@ def test_kill_9_and_the_same_command_again_finish_the_film(job, face):
     whole = job.output.with_name("whole.mp4")
     subprocess.run([*command, str(whole)], check=True)
     for a, b in zip(_decoded(job.output), _decoded(whole), strict=True):
-        assert np.array_equal(a, b)
+        assert np.abs(a.astype(int) - b).mean() < 1.0
 
 
 def _decoded(path: Path):

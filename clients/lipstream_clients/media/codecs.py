@@ -49,8 +49,7 @@ def _crf(*values: int) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
 
 _ENCODERS: dict[VideoCodec, tuple[Encoder, ...]] = {
     "h264": (
-        # one thread: with several, one encoding in 25 came out otherwise on a busy machine
-        Encoder("libx264", "yuv420p", {"preset": "veryfast", "threads": "1"}, _crf(26, 18, 13)),
+        Encoder("libx264", "yuv420p", {"preset": "veryfast"}, _crf(26, 18, 13)),
         Encoder("mpeg4", "yuv420p", {}, ({"qscale": "8"}, {"qscale": "3"}, {"qscale": "1"})),
     ),
     "vp9": (
