@@ -139,8 +139,8 @@ def _open_first(onnx: Path, threads: int, precision: str) -> Backend:
         reason = "".join(f"; not {other}: {error}" for other, error in refused.items())
         log.info("backend auto: took %s for %s%s", name, onnx.name, reason)
         return opened
-    for error in refused.values():
-        if isinstance(error, ModelError):
-            raise error
-    reasons = "; ".join(str(error) for error in refused.values())
+    for one in refused.values():
+        if isinstance(one, ModelError):
+            raise one
+    reasons = "; ".join(str(one) for one in refused.values())
     raise BackendUnavailable(f"no backend runs {onnx.name} at {precision} here: {reasons}")

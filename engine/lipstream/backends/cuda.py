@@ -5,6 +5,7 @@ to the thread that made them and are freed by ``close``, which may be called twi
 """
 
 import ctypes
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,12 +30,11 @@ class Gpu:
 def runtime() -> Any:
     """Return ``cuda.bindings.runtime``; raises BackendUnavailable when it is not installed."""
     try:
-        from cuda.bindings import runtime as bindings  # noqa: PLC0415  an optional package
+        return importlib.import_module("cuda.bindings.runtime")
     except ImportError as error:
         raise BackendUnavailable(
             f"TensorRT needs cuda-python ({error}): pip install 'lipstream[tensorrt]'"
         ) from error
-    return bindings
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -129,7 +129,7 @@ class MirroredBuffer:
         self.device: int | None = int(call(self._cudart.cudaMalloc, self.size_bytes))
         memory = (ctypes.c_uint8 * self.size_bytes).from_address(int(self._host))
         count = int(np.prod(shape))
-        self.array: Array = np.frombuffer(memory, dtype, count).reshape(shape)
+        self.array: Array = np.frombuffer(memoryview(memory), dtype, count).reshape(shape)
         """The page-locked side."""
 
     def upload(self, rows: int, stream: Stream) -> None:

@@ -131,7 +131,7 @@ def library_of(api: Any) -> str:
 def make_logger(api: Any) -> Any:
     """Return a TensorRT logger that writes to this module's, and remembers the last error."""
 
-    class Said(api.ILogger):  # type: ignore[misc, name-defined]
+    class Said(api.ILogger):  # type: ignore[misc]
         last = ""
 
         def log(self, severity: Any, message: str) -> None:
@@ -183,7 +183,7 @@ def _profile(builder: Any, network: Any, batch: BatchRange) -> Any:
 
 
 def _make_progress(api: Any, what: str) -> Any:
-    class Progress(api.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class Progress(api.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self._steps: dict[str, int] = {}

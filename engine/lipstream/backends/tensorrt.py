@@ -69,7 +69,12 @@ class TensorRtBackend:
                 f"backend '{cls.name}' runs fp32 and fp16 graphs, not {precision}: choose fp16"
             )
         gpu = find_gpu()  # first: importing TensorRT takes a second
-        api = importlib.import_module(cls._module)
+        try:
+            api = importlib.import_module(cls._module)
+        except (ImportError, OSError) as error:
+            raise BackendUnavailable(
+                f"backend '{cls.name}' is installed but does not load ({error}): install it again"
+            ) from error
         runtime = api.Runtime(make_logger(api))
         if runtime is None:
             raise BackendUnavailable(f"{library_of(api)} cannot start: is its driver too old?")
@@ -97,8 +102,11 @@ class TensorRtBackend:
         """Free the engine and its memory."""
         if self._stream is None:
             return
-        for part in (*self._graphs.values(), *self._buffers.values(), self._stream):
-            part.close()
+        for graph in self._graphs.values():
+            graph.close()
+        for buffer in self._buffers.values():
+            buffer.close()
+        self._stream.close()
         self._stream = self._context = self._engine = None
 
     def _make_context(self, engine: Any) -> Any:
