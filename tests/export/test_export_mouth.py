@@ -20,7 +20,8 @@ def exported(small_checkpoint, tmp_path_factory):
 def test_the_model_folder_opens_and_paints(exported):
     with MouthModel.open(exported, backend="cpu", threads=1) as model:
         faces = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
-        mouths = model.mouth(np.zeros((3, 1, 80, 16), np.float32), model.face_features(faces))
+        mel = np.zeros((3, 1, 80, model.manifest.mel_columns), np.float32)
+        mouths = model.mouth(mel, model.face_features(faces))
     assert mouths.shape == (3, 48, 96, 3)
     assert mouths.dtype == np.uint8
 
