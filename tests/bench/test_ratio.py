@@ -1,0 +1,50 @@
+"""The ratio to the whole graph in ONNX Runtime, on a graph small enough to know."""
+
+import shutil
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from lipstream.errors import BackendUnavailable, InputError
+from lipstream_bench.ratio import BASELINE, has_whole_graph, measure_ratios
+from lipstream_bench.subject import Settings, open_model
+
+
+def add_whole_graph(folder):
+    ports = {"mel": ["N", 1, 80, 16], "face": ["N", 6, 96, 96], "frame": ["N", 6, 96, 96]}
+    described = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in ports.items()]
+    nodes = [helper.make_node("Sigmoid", ["face"], ["frame"])]
+    graph = helper.make_graph(nodes, "whole", described[:2], described[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save_model(model, folder / "whole.onnx")
+    with (folder / "model.toml").open("a") as manifest:
+        manifest.write('\n[files.whole]\npath = "whole.onnx"\nsha256 = "unused"\n')
+
+
+def test_every_backend_is_compared_with_the_same_rounds_of_the_whole_graph(toy_folder, tmp_path):
+    folder = shutil.copytree(toy_folder, tmp_path / "toy")
+    add_whole_graph(folder)
+    assert has_whole_graph(folder)
+    backends = ("cpu", "openvino", "openvino:bf16")
+    rows, ratios = measure_ratios(Settings(folder, None, backends, seconds=0.01, threads=1))
+    assert [row.backend for row in rows] == [BASELINE, *backends]
+    assert len({row.count for row in rows}) == 1
+    medians = {row.backend: row.p50 for row in rows}
+    for name in backends:
+        ratio = ratios[f"{name}: times faster than {BASELINE}"]
+        assert ratio == pytest.approx(medians[BASELINE] / medians[name], rel=0.01)
+
+
+def test_without_a_whole_graph_the_command_to_make_it_is_named(toy_folder):
+    assert not has_whole_graph(toy_folder)
+    assert not has_whole_graph(None)
+    with pytest.raises(InputError, match="--whole"):
+        measure_ratios(Settings(toy_folder))
+
+
+def test_a_precision_is_written_behind_the_backend(toy_folder):
+    with open_model(Settings(toy_folder, threads=1), "openvino:bf16") as model:
+        assert model.backend == "openvino"
+    with pytest.raises(BackendUnavailable, match="int4"):
+        open_model(Settings(toy_folder, threads=1), "openvino:int4")
