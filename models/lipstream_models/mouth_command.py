@@ -47,6 +47,7 @@ def add_mouth_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders of pictured mouth shapes of one face each, to learn them too",
     )
     parser.add_argument("--begin", type=Path, help="checkpoint whose weights to begin with")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="at its highest")
     parser.add_argument("--fp32", action="store_true", help="no bfloat16")
 
 
@@ -96,7 +97,11 @@ def run_mouth(arguments: argparse.Namespace) -> int:
     from lipstream_models.sound_training import HeardLips, load_sound  # noqa: PLC0415
     from lipstream_models.training import TrainOptions  # noqa: PLC0415
 
-    options = replace(_options(arguments, TrainOptions()), bf16=not arguments.fp32)
+    options = replace(
+        _options(arguments, TrainOptions()),
+        bf16=not arguments.fp32,
+        learning_rate=arguments.learning_rate,
+    )
     heard = load_sound(arguments.sound) if arguments.sound else HeardLips()
     weights = LossWeights() if arguments.sound else LossWeights(heard_share=0.0)
     source = _pictures(arguments, heard.window)

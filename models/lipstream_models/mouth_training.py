@@ -38,10 +38,8 @@ class LossWeights:
     """Of the differences between neighbouring rows and columns."""
     moved: float = 0.4
     """Of the same error of the moved reference alone, before anything is painted on it."""
-    colours: float = 0.15
-    """Of the same error of the painted colours alone: they learn before anything shows them."""
-    cover: float = 0.0005
-    """Of painting over the moved reference at all."""
+    change: float = 0.02
+    """Of painting on the moved reference at all."""
     own_lips: float = 0.02
     """Of the lip shape seen in the reference."""
     tracked: float = 0.02
@@ -179,10 +177,9 @@ class MouthTrainer(Trainer[Batch]):
             "picture": picture_loss(made.picture, target, weight, weights),
             "moved": weights.moved
             * picture_loss(made.moved, target, weight.clamp(max=weights.mouth), weights),
-            "colours": weights.colours * picture_loss(made.colours, target, weight, weights),
             "detail": weights.detail * detail_loss(made.picture, target),
             "own_lips": weights.own_lips * functional.smooth_l1_loss(features[6].float(), own),
-            "cover": weights.cover * made.cover.mean(),
+            "change": weights.change * made.change.abs().mean(),
             "tracked": weights.tracked * tracking_loss(made.flow, batch.points.to(device)),
             "flow": weights.flow * unevenness(made.flow),
         }

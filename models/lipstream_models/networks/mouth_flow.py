@@ -3,7 +3,7 @@
 Two stages in one graph. ``SoundStage`` hears a mel window and says how the lips stand, in the
 measures of ``lip_shape``: nothing of a face, so it learns from any voice whose mouth was tracked.
 ``MouthFlow`` moves the pixels of the reference's own lower half there (a flow), from how it
-sees them stand in the reference, and lays painted colours over them where something new shows
+sees them stand in the reference, and paints a change on them where something new shows
 (teeth, tongue, the dark of the mouth): whatever moves keeps the person's own skin, beard and lips,
 also on a face never seen in training.
 
@@ -49,13 +49,11 @@ class Rendered(NamedTuple):
     """A painted mouth and what it is made of."""
 
     picture: Tensor
-    """(N, 3, 48, 96) in 0..1: the colours laid over the moved pixels as far as the cover says."""
+    """(N, 3, 48, 96) in 0..1: the moved pixels, changed."""
     moved: Tensor
     """(N, 3, 48, 96) in 0..1: the reference's own pixels, moved."""
-    colours: Tensor
-    """(N, 3, 48, 96) in 0..1."""
-    cover: Tensor
-    """(N, 1, 48, 96) in 0..1."""
+    change: Tensor
+    """(N, 3, 48, 96) in -1..1: what is painted, added to the moved pixels."""
     flow: Tensor
     """(N, 2, 24, 48): where the pixels come from."""
 
@@ -128,9 +126,9 @@ class MouthFlow(SplitNetwork):
         self.fields = nn.Conv2d(48, 2 * (MEASURES + 1), 3, padding=1)
         self.flow = nn.Conv2d(40, 2, 3, padding=1)
         self.moved = _block(24, 24)
-        self.paint = nn.Sequential(_block(40 + 24, 40), nn.Conv2d(40, 16, 3, padding=1))
-        for still in (self.fields, self.flow):
-            nn.init.zeros_(still.weight)
+        self.paint = nn.Sequential(_block(40 + 24, 40), nn.Conv2d(40, 12, 3, padding=1))
+        for still in (self.fields, self.flow, self.paint[1]):
+            nn.init.zeros_(still.weight)  # type: ignore[arg-type]
             nn.init.zeros_(still.bias)  # type: ignore[arg-type]
         self.register_buffer("places", _places(self.mouth_rows, self.face_size), persistent=False)
 
@@ -176,9 +174,8 @@ class MouthFlow(SplitNetwork):
         below = own[:, :, self.mouth_rows[0] - _MOVED_ROWS :]
         seen = self.moved(functional.pixel_unshuffle(torch.cat([moved, below], 1), 2))
         painted = self.paint(torch.cat([x[:, :, 2:], seen], 1)).float()
-        painted = functional.pixel_shuffle(painted, 2)
-        colours, cover = torch.sigmoid(painted[:, :3]), torch.sigmoid(painted[:, 3:])
-        return Rendered(moved + cover * (colours - moved), moved, colours, cover, flow)
+        change = torch.tanh(functional.pixel_shuffle(painted, 2))
+        return Rendered((moved + change).clamp(0.0, 1.0), moved, change, flow)
 
     def _decode(self, code: Tensor, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         f48, f24, f12, f6, f3 = features[:5]
