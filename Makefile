@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MAKEFLAGS += --no-print-directory
 
-.PHONY: run test test-fast test-browser measure lint format bench install install-dev clean
+.PHONY: run test test-fast test-browser test-gpu measure lint format bench install install-dev clean
 
 run: install                ## start the product: http://127.0.0.1:8080
 	$(BIN)/lipstream serve
@@ -19,6 +19,9 @@ test-browser: install-dev   ## real Chromium, real WebRTC, real PortAudio; and t
 
 measure: install-dev        ## the promises about speed and step, in a real browser; on a quiet machine
 	LIPSTREAM_MEASURE=1 $(BIN)/python -m pytest -rA tests/browser/test_lips_in_step.py
+
+test-gpu: install-dev       ## what needs a CUDA device: parity, times, sessions; writes bench/results/gpu.json
+	LIPSTREAM_GPU_RESULT=bench/results/gpu.json $(BIN)/python -m pytest -m gpu tests/gpu
 
 lint: install-dev           ## ruff, mypy, pyright
 	$(BIN)/ruff check .
