@@ -50,7 +50,9 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
     """
     _check(job)
     with ExitStack() as stack:
-        model = stack.enter_context(MouthModel.open(job.model, backend=job.backend))
+        model = stack.enter_context(
+            MouthModel.open(job.model, backend=job.backend, precision=job.precision)
+        )
         production = make_production(job, model)
         journal = stack.enter_context(_open_journal(production, model))
         steps = _Steps(sum(map(len, production.spans)) + production.programme.frames, on_progress)

@@ -23,7 +23,10 @@ _SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add all that ``lipstream render`` takes."""
     parser.add_argument(
-        "face", type=Path, metavar="FACE", help="picture, film, avatar pack, or 'ada' (embedded)"
+        "face",
+        type=Path,
+        metavar="FACE",
+        help="picture, film, avatar pack, or an embedded avatar: ada, mei or omar",
     )
     parser.add_argument(
         "sound",
@@ -163,6 +166,7 @@ def job_of(arguments: argparse.Namespace) -> RenderJob:
         output=arguments.output,
         model=arguments.model,
         backend=arguments.backend,
+        precision=arguments.precision,
         fps=arguments.fps,
         ends=arguments.ends,
         s3fd=arguments.s3fd,

@@ -21,8 +21,10 @@ class RenderJob:
     """What is said; None when ``segments`` say it."""
     output: Path
     model: Path | None = None
-    """Model folder; None for the embedded one."""
+    """Model folder, or an embedded model's name; None for ``quality``."""
     backend: str = "auto"
+    precision: str = "fp32"
+    """One of ``lipstream.backends.PRECISIONS``."""
     fps: Fraction | None = None
     """Frames a second; None for the film's or avatar's own, 25 for a picture."""
     ends: Ends = "repeat"

@@ -76,7 +76,9 @@ def _show(arguments: argparse.Namespace) -> ShowStats:
             source = Microphone(arguments.device)
         speaker = _speaker(arguments, source.rate)
         avatar = open_avatar(arguments.avatar)
-        model = MouthModel.open(arguments.model, backend=arguments.backend)
+        model = MouthModel.open(
+            arguments.model, backend=arguments.backend, precision=arguments.precision
+        )
         worker = stack.enter_context(Worker(model, capacity=1))
         worker.prepare(avatar)
         screen = stack.enter_context(PygameScreen(avatar.width, avatar.height))

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import uvicorn
 
 from lipstream import Avatar, MouthModel, Worker
+from lipstream.backends import PRECISIONS
 from lipstream.errors import ServerError
 from lipstream_server import rtc
 from lipstream_server.app import Routes
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", default=defaults.backend, help="auto, openvino, cpu, ...")
     parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=defaults.precision,
+        help="fp16 and int8 need a model exported with them (default: fp32)",
+    )
+    parser.add_argument(
         "--sessions", type=int, default=defaults.sessions, help="peers served at once"
     )
     parser.add_argument(
@@ -56,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         avatar=arguments.avatar,
         backend=arguments.backend,
+        precision=arguments.precision,
         sessions=arguments.sessions,
         token=arguments.token or os.environ.get(TOKEN_VARIABLE) or None,
     )
@@ -72,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 def open_sessions(config: ServerConfig) -> Iterator[Sessions]:
     """Load the model and the avatar, and prepare the face: all that takes time."""
     avatar = Avatar.open(config.avatar)
-    model = MouthModel.open(config.model, backend=config.backend)
+    model = MouthModel.open(config.model, backend=config.backend, precision=config.precision)
     with Worker(model, capacity=config.sessions) as worker:
         worker.prepare(avatar)
         yield Sessions(worker, avatar)

@@ -17,10 +17,12 @@ class ServerConfig:
     port: int = 8080
     """0 takes any free port."""
     model: Path | None = None
-    """Model folder; None is the embedded one."""
+    """Model folder, or an embedded model's name; None is ``quality``."""
     avatar: Path | None = None
     """Avatar pack, or the name of an embedded avatar; None is the usual one."""
     backend: str = "auto"
+    precision: str = "fp32"
+    """One of ``lipstream.backends.PRECISIONS``."""
     sessions: int = 4
     """Peers served at once; one more is answered 503."""
     token: str | None = None

@@ -131,6 +131,14 @@ def test_the_command_says_what_it_made(job, capsys):
     assert "26 frames at 25 fps" in capsys.readouterr().out
 
 
+def test_a_precision_that_the_model_lacks_is_said_and_writes_nothing(job, tmp_path, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    words = ["render", job.face, job.sound, "-o", job.output, "--model", job.model]
+    assert main([*map(str, words), "--precision", "int8"]) == 2
+    assert "'toy' has no int8 graph" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def _bad(kind, job, folder):
     """Return (face, sound, output) of which one is unfit."""
     if kind == "face":

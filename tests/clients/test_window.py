@@ -11,6 +11,7 @@ import pytest
 
 from clients.making import tone, write_wav
 from lipstream import LipSync, Options
+from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError, MediaError
 from lipstream_clients import window_sound
 from lipstream_clients.media import SoundFile
@@ -199,6 +200,13 @@ def screen_number():
             number = opened.readline().strip()
         yield f":{number}"
         server.terminate()
+
+
+def test_a_precision_that_the_model_lacks_is_said(tmp_path, toy_folder, toy_pack, capsys):
+    source = write_wav(tmp_path / "a.wav", tone(RATE, RATE), RATE)
+    words = ["window", "--input", source, "--model", toy_folder, "--avatar", toy_pack, "--no-sound"]
+    assert main([*map(str, words), "--precision", "int8"]) == 2
+    assert "'toy' has no int8 graph" in capsys.readouterr().err
 
 
 @pytest.fixture

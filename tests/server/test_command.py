@@ -73,3 +73,9 @@ def test_bad_settings_end_in_one_line(arguments, says, capsys, toy_folder, toy_p
     assert error.startswith("lipstream: ")
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_a_precision_that_the_model_lacks_is_said(toy_folder, toy_pack, capsys):
+    words = ["serve", "--port", "0", "--model", toy_folder, "--avatar", toy_pack]
+    assert main([*map(str, words), "--precision", "int8"]) == 2
+    assert "'toy' has no int8 graph" in capsys.readouterr().err
