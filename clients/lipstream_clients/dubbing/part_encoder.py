@@ -40,19 +40,21 @@ class PartEncoder:
             raise self._error
 
     def _encode(self, path: Path, shape: FilmFormat) -> None:
+        ended = False
         try:
             writer = PictureWriter(path, shape)
             try:
                 while (image := self._pictures.get()) is not None:
                     writer.write(image)
+                ended = True
                 if self._whole:
                     writer.close()
             finally:
                 writer.abandon()
         except BaseException as error:  # noqa: BLE001 -- carried over to the thread that renders
             self._error = error
-            while self._pictures.get() is not None:
-                pass
+            while not ended:  # who renders may be waiting for room in the queue
+                ended = self._pictures.get() is None
 
 
 @contextmanager
