@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from lipstream.errors import MediaError
-from lipstream.model import MouthModel
+from lipstream.model import MouthModel, model_folder
 from lipstream.types import Image
 from lipstream_clients.dubbing.contact_sheet import check_sheet_name, write_sheet
 from lipstream_clients.dubbing.footage import Footage, Projector
@@ -46,7 +46,8 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
 
     ``on_progress`` is told the steps done and the steps in all: one for each frame in which faces
     are looked for, and one for each frame rendered. After Ctrl-C or a crash the same call goes on
-    where it was. Raises LipstreamError; the output file is then not touched and nothing is left.
+    where it was. Raises LipstreamError; then nothing is left half-written, and an older file of
+    that name is not touched.
     """
     _check(job)
     with ExitStack() as stack:
@@ -139,16 +140,19 @@ def _before(production: Production) -> Callable[[int], Image]:
 def _open_journal(production: Production, model: MouthModel) -> Journal:
     job = production.job
     settings = {name: getattr(job, name) for name in RenderJob.__slots__ if name not in _NOT_SHOWN}
-    files = [file for file in (*job.sources, job.s3fd, job.restore) if file and file.is_file()]
+    model_file = model_folder(job.model) / "model.toml"  # it has the digests of the graphs
+    named = (*job.sources, job.s3fd, job.restore, model_file)
+    files = [file for file in named if file is not None and file.is_file()]
     key = fingerprint([settings, model.manifest, production.shape, production.programme], files)
     return Journal(job.output, key, production.shape.part_suffix)
 
 
 def _check(job: RenderJob) -> None:
     check_film_name(job.output)
-    for source in job.sources:
-        if source.exists() and job.output.exists() and source.samefile(job.output):
-            raise MediaError(f"{job.output} is also an input: choose another name with -o")
+    for option, path in (("-o", job.output), ("--sheet", job.sheet)):
+        for source in job.sources:
+            if path is not None and path.exists() and source.exists() and source.samefile(path):
+                raise MediaError(f"{path} is also an input: choose another name with {option}")
     if job.label is not None:
         check_label(job.label)
     if job.sheet is not None:

@@ -180,3 +180,12 @@ def test_an_input_is_never_overwritten(job, tmp_path, capsys):
     assert main([str(word) for word in words]) == 2
     assert "also an input" in capsys.readouterr().err
     assert film.read_bytes() == before
+
+
+def test_a_contact_sheet_never_overwrites_the_picture_either(job, tmp_path, capsys):
+    picture = write_picture(tmp_path / "face.png", numbered(1)[0])
+    words = ["render", picture, job.sound, "-o", job.output, "--model", job.model]
+    before = picture.read_bytes()
+    assert main([*map(str, words), "--sheet", str(picture)]) == 2
+    assert "also an input: choose another name with --sheet" in capsys.readouterr().err
+    assert picture.read_bytes() == before

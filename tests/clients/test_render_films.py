@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -295,6 +296,23 @@ def test_the_work_of_another_job_is_not_taken_up(job, face, monkeypatch):
     assert render(replace(job, ends="hold")).resumed == 0
 
 
+def test_the_work_done_with_another_model_is_not_taken_up(job, toy_pack, monkeypatch):
+    monkeypatch.setattr(render_module, "PART_FRAMES", 10)
+    model = Path(shutil.copytree(job.model, job.output.parent / "model"))
+    asked = replace(job, face=toy_pack, model=model)
+
+    def kill(done, _):
+        if done == 25:
+            raise _Killed
+
+    for changed_to, resumed in (("", 20), ("# exported again\n", 0)):
+        with pytest.raises(_Killed):
+            render(asked, kill)
+        with (model / "model.toml").open("a") as manifest:
+            manifest.write(changed_to)
+        assert render(asked).resumed == resumed
+
+
 @pytest.mark.slow
 def test_kill_9_and_the_same_command_again_finish_the_film(job, face):
     write_film(job.face, [np.roll(face, k % 5, 0) for k in range(100)])
@@ -326,6 +344,10 @@ def _decoded(path: Path):
     ("change", "says"),
     [
         ({"sound": None}, "give one sound for all of the film, or segments"),
+        (
+            {"sound": None, "segments": (Segment(Path("a.wav")),), "sound_cut": Cut(Fraction(1))},
+            "give a segment its own",
+        ),
         ({"box": (0, 900, 0, 20)}, "does not lie in the picture"),
         ({"face_cut": Cut(Fraction(9))}, "is not in it"),
         ({"label": "\u00e9"}, "plain letters"),

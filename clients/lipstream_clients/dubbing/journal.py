@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from zipfile import BadZipFile
 
 from lipstream.errors import LipstreamError, MediaError
 from lipstream_clients.dubbing.sightings import Sightings
@@ -66,7 +67,7 @@ class Journal:
         """Return who was seen, when all the film was looked at already."""
         try:
             return Sightings.load(self._folder / "faces.npz")
-        except (OSError, KeyError, ValueError):
+        except (OSError, EOFError, KeyError, ValueError, BadZipFile):  # cut short as power failed
             return None
 
     def keep_sightings(self, sightings: Sightings) -> None:

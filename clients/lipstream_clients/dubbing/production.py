@@ -13,6 +13,7 @@ from lipstream_clients.dubbing.crowd import open_crowd
 from lipstream_clients.dubbing.footage import Footage
 from lipstream_clients.dubbing.journal import Journal
 from lipstream_clients.dubbing.programme import (
+    WHOLE,
     Clip,
     Passage,
     Programme,
@@ -143,6 +144,11 @@ def _spoken(job: RenderJob) -> list[SpokenClip]:
         raise InputError("give one sound for all of the film, or segments: not both, not neither")
     if job.sound is not None:
         return [SpokenClip(Clip.open(job.sound, job.sound_cut), who=job.who)]
+    if job.sound_cut != WHOLE:
+        raise InputError(
+            "--audio-from and --audio-to cut one sound for all of the film: give a segment its own"
+            " from= and to="
+        )
     return [
         SpokenClip(Clip.open(one.sound, one.cut), one.at_s, one.until_s, one.who or job.who)
         for one in job.segments
