@@ -61,7 +61,8 @@ def read_segments(path: Path) -> list[Segment]:
         raise InputError(f"{path} cannot be read as TOML: {error}") from error
     entries = written.get("segment")
     unknown = set(written) - {"segment"}
-    if unknown or not isinstance(entries, list) or not entries:
+    tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if unknown or not entries or not tables:
         raise InputError(
             f"{path} should hold [[segment]] tables with the keys {', '.join(_KEYS)}; found"
             f" {', '.join(sorted(written)) or 'nothing'}"

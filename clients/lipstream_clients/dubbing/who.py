@@ -31,7 +31,7 @@ def parse_who(text: str, follow: bool = False) -> Who:
     text = text.strip()
     if text == "largest":
         return Who(follow=follow)
-    if text.isdigit() and int(text) >= 1:
+    if text.isdecimal() and int(text) >= 1:
         return Who("nth", place=int(text), follow=follow)
     if point := _POINT.fullmatch(text):
         return Who("nearest", x=float(point[1]), y=float(point[2]), follow=follow)

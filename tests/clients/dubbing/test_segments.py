@@ -48,6 +48,7 @@ def test_segments_in_a_file_are_found_beside_it(tmp_path):
     ("written", "says"),
     [
         ("segment = 3", "should hold"),
+        ("segment = [3]", "should hold"),
         ("", "should hold"),
         ("[[segment", "as TOML"),
         ("[[segment]]\nat = 3", "segment 1: it names no sound"),
@@ -83,7 +84,7 @@ def test_faces_are_picked_by_a_word(text, who):
     assert parse_who(text, follow=True).follow
 
 
-@pytest.mark.parametrize("text", ["0", "", "-1", "1,", "smallest"])
+@pytest.mark.parametrize("text", ["0", "", "-1", "1,", "\u00b2", "smallest"])
 def test_a_word_that_picks_nobody_is_said(text):
     with pytest.raises(InputError, match="picks no face"):
         parse_who(text)
