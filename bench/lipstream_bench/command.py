@@ -36,8 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it: .png, .svg or .pdf")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="default: the embedded model")
-    parser.add_argument("--avatar", type=Path, metavar="FILE", help="default: the embedded avatar")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR|NAME",
+        help="model folder, quality (default) or low-delay",
+    )
+    parser.add_argument(
+        "--avatar", type=Path, metavar="AVATAR", help="ada (default), mei, omar, or an avatar pack"
+    )
     parser.add_argument(
         "--backends",
         default="auto",

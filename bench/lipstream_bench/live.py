@@ -14,6 +14,7 @@ from lipstream_bench.subject import (
     BLOCK_MS,
     RATE,
     Settings,
+    called,
     describe,
     open_model,
     speech_like,
@@ -32,7 +33,7 @@ class LiveEngine:
     avatar: Avatar
     timing: Timing
     backend: str
-    """Name of the backend."""
+    """Name of the backend, and the precision asked for."""
     subject: Subject
 
 
@@ -44,7 +45,7 @@ def live_engines(settings: Settings, capacity: int) -> Iterator[LiveEngine]:
         subject = describe(model, avatar)
         with Worker(model, capacity=capacity) as worker:
             worker.prepare(avatar)
-            yield LiveEngine(worker, avatar, timing_of(model), model.backend, subject)
+            yield LiveEngine(worker, avatar, timing_of(model), called(model, backend), subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from lipstream_bench.subject import (
     FPS,
     RATE,
     Settings,
+    called,
     describe,
     open_model,
     speech_like,
@@ -46,7 +47,7 @@ def measure_stages(settings: Settings) -> Report:
         with open_model(settings, backend) as model:
             subject = describe(model, avatar)
             rows += [
-                Row.of(_called(model, backend), name, _timed(stage, settings.seconds))
+                Row.of(called(model, backend), name, _timed(stage, settings.seconds))
                 for name, stage in _stages(model, avatar).items()
             ]
     assert subject is not None, "there is at least one backend"
@@ -55,12 +56,6 @@ def measure_stages(settings: Settings) -> Report:
         compared, ratios = measure_ratios(settings)
         rows += compared
     return Report("stages", METHOD, subject, tuple(rows), ratios)
-
-
-def _called(model: MouthModel, backend: str) -> str:
-    """Return the backend's name with the precision asked for."""
-    _, colon, precision = backend.partition(":")
-    return f"{model.backend}{colon}{precision}"
 
 
 def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], object]]:

@@ -24,10 +24,11 @@ class Settings:
     """What to measure, and for how long."""
 
     model: Path | None = None
-    """Model folder; None for the embedded one."""
+    """Model folder, or an embedded model's name; None for ``quality``."""
     avatar: Path | None = None
-    """Avatar pack; None for the embedded one."""
+    """Avatar pack, or an embedded avatar's name; None for the usual one."""
     backends: tuple[str, ...] = ("auto",)
+    """Names, each with a precision if one other than fp32 is meant: "openvino:int8"."""
     seconds: float = 10.0
     """How long each figure is measured."""
     threads: int = 0
@@ -42,6 +43,12 @@ def open_model(settings: Settings, backend: str) -> MouthModel:
     return MouthModel.open(
         settings.model, backend=name, threads=settings.threads, precision=precision or "fp32"
     )
+
+
+def called(model: MouthModel, backend: str) -> str:
+    """Return the name of the backend in use, with the precision asked for."""
+    _, colon, precision = backend.partition(":")
+    return f"{model.backend}{colon}{precision}"
 
 
 def timing_of(model: MouthModel) -> Timing:

@@ -10,7 +10,7 @@ from lipstream.cli import main
 from lipstream.errors import InputError
 from lipstream.timing import MODEL_RATE
 from lipstream_bench.latency import measure_latency
-from lipstream_bench.live import FrameTimes, expected_frames
+from lipstream_bench.live import FrameTimes, expected_frames, live_engines
 from lipstream_bench.report import SCHEMA, Row, load_report
 from lipstream_bench.sessions import Level, measure_sessions, search_limit
 from lipstream_bench.stages import measure_stages
@@ -45,6 +45,13 @@ def test_stages_name_every_step_of_a_frame(tiny):
     assert names == ["resampling", "mel", "network", "paste", "whole frame", "conversion"]
     assert all(row.count >= 20 and 0 < row.p50 <= row.p95 <= row.worst for row in report.rows)
     assert report.subject.model == "toy 1"
+
+
+def test_one_backend_at_two_precisions_has_two_names(toy_folder, toy_pack):
+    pytest.importorskip("openvino", reason="bf16 is OpenVINO's")
+    settings = Settings(toy_folder, toy_pack, ("openvino", "openvino:bf16"), threads=1)
+    names = [engine.backend for engine in live_engines(settings, capacity=1)]
+    assert names == ["openvino", "openvino:bf16"]
 
 
 @pytest.fixture(scope="module")
