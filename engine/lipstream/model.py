@@ -5,6 +5,7 @@ shown. A model folder holds ``model.toml`` and the ONNX files it names: ``face``
 fp32, and it may hold ``mouth_fp16`` and ``mouth_int8`` besides.
 """
 
+import contextlib
 import hashlib
 import tomllib
 from dataclasses import dataclass
@@ -105,9 +106,13 @@ class MouthModel:
         ending = f"_{precision}" if precision in _OWN_GRAPHS else ""
         _check_precision(manifest, written, precision)
         paths = [_checked_file(folder, written, part) for part in ("face", f"mouth{ending}")]
-        mouth = open_backend(paths[1], backend, threads, precision)
-        face = open_backend(paths[0], mouth.name, threads)
-        _check_graphs(manifest, face, mouth)
+        with contextlib.ExitStack() as opened:
+            mouth = open_backend(paths[1], backend, threads, precision)
+            opened.callback(mouth.close)
+            face = open_backend(paths[0], mouth.name, threads)
+            opened.callback(face.close)
+            _check_graphs(manifest, face, mouth)
+            opened.pop_all()
         return cls(manifest, face, mouth)
 
     def face_features(self, crops: NDArray[np.uint8]) -> Features:

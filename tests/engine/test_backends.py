@@ -85,12 +85,19 @@ def test_an_engine_kept_comes_back_and_a_damaged_one_does_not(tmp_path, caplog):
     assert "damaged" in caplog.text
 
 
+def test_a_folder_that_cannot_hold_engines_costs_only_time(tmp_path, caplog):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    save_blob(tmp_path / "cache" / "x.engine", b"engine")
+    assert "cannot keep" in caplog.text
+    assert load_blob(tmp_path / "cache" / "x.engine") is None
+
+
 @pytest.mark.parametrize(
     ("part", "other"),
     [("library", "tensorrt 11"), ("gpu", "A 8.6"), ("precision", "fp16"), ("onnx_sha256", "b")],
 )
 def test_an_engine_of_another_version_gpu_or_graph_has_another_name(part, other):
-    words = {"onnx_sha256": "a", "library": "tensorrt 10", "gpu": "H200 9.0", "precision": "fp32"}
+    words = {"onnx_sha256": "a", "library": "tensorrt 10", "gpu": "B 9.0", "precision": "fp32"}
     one = EngineKey(**words, batch=BatchRange())
     assert one.file_name != EngineKey(**(words | {part: other}), batch=BatchRange()).file_name
     assert one.file_name != EngineKey(**words, batch=BatchRange(most=8)).file_name

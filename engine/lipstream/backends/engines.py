@@ -4,6 +4,7 @@ An engine fits one version of TensorRT, one kind of GPU and one range of batches
 in its key; what has another key is built anew, and what cannot be read is thrown away.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -84,7 +85,8 @@ def save_blob(path: Path, body: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         log.warning("cannot keep %s (%s): it is built again next time", path, error.strerror)
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing is left either
+            temporary.unlink()
 
 
 @dataclass(frozen=True, slots=True)
