@@ -42,6 +42,12 @@ def test_its_fp16_graph_is_built(own, tmp_path):
     assert len(build(tmp_path / "half.onnx")) > 10_000
 
 
+@pytest.mark.parametrize("model", ["mouth", "mouth-low-delay"])
+@pytest.mark.parametrize("name", ["face", "mouth"])
+def test_the_embedded_mouths_are_built(model, name):
+    assert len(build(embedded_folder() / model / f"{name}.onnx")) > 10_000
+
+
 @pytest.mark.parametrize("name", ["detector", "mesh"])
 def test_the_embedded_face_networks_are_built(name):
     assert len(build(embedded_folder() / "faces" / f"{name}.onnx")) > 10_000

@@ -1,11 +1,13 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
 from lipstream.avatar import embedded_avatars
 from lipstream.cli import main
 from lipstream.errors import ModelError
-from lipstream.model import embedded_folder
+from lipstream.lips import make_timing
+from lipstream.model import MouthModel, embedded_folder
 from lipstream_models.models_command import check_sums, embedded_assets
 
 
@@ -17,9 +19,23 @@ def test_what_comes_with_the_package_is_listed_and_whole(capsys):
     assert capsys.readouterr().out.count("ok") == len(embedded_assets())
 
 
-def test_the_mouth_network_stays_small():
-    (mouth,) = (asset for asset in embedded_assets() if asset.kind == "mouth")
-    assert mouth.size_bytes <= 10_000_000
+def test_the_mouth_networks_stay_small():
+    mouths = [asset for asset in embedded_assets() if asset.kind == "mouth"]
+    assert [mouth.name for mouth in mouths] == ["quality", "low-delay"]
+    assert max(mouth.size_bytes for mouth in mouths) <= 10_000_000
+
+
+@pytest.mark.parametrize(("name", "look_ahead_ms"), [("quality", 172.5), ("low-delay", 72.5)])
+def test_an_embedded_mouth_is_chosen_by_name(name, look_ahead_ms):
+    with MouthModel.open(Path(name), threads=1) as model:
+        assert make_timing(model, 16_000, 25).look_ahead_ms == look_ahead_ms
+
+
+def test_a_folder_called_like_an_embedded_mouth_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("low-delay").mkdir()
+    with pytest.raises(ModelError, match="one of the embedded ones: quality, low-delay"):
+        MouthModel.open(Path("low-delay"))
 
 
 def test_a_damaged_model_is_named_and_fails_the_check(toy_folder, tmp_path, capsys):
