@@ -1,4 +1,4 @@
-"""Write a lip-sync network as a model folder: model.toml, face.onnx, mouth.onnx."""
+"""Write a lip-sync network as a model folder: model.toml and its graphs."""
 
 import json
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Wishes:
     whole: bool = False
     """Also the single graph other tools expect."""
     precisions: tuple[str, ...] = ()
-    """Graphs besides fp32: fp16, int8. (bf16 is a way to compute the fp32 graph.)"""
+    """fp16 and int8 are written besides fp32; bf16, a way to compute the fp32 graph, is judged."""
     samples: "Samples | None" = None
     """What int8 is calibrated and every precision judged on; needed for ``precisions``."""
 
@@ -61,8 +61,9 @@ def _save_precisions(network: SplitNetwork, folder: Path, wishes: Wishes) -> dic
     """Write the graphs of other precisions; return the manifest's lines about each."""
     notes: dict[str, list[str]] = {}
     for precision in wishes.precisions:
-        if precision not in LOWERED or wishes.samples is None:
+        if precision not in LOWERED:
             continue
+        assert wishes.samples is not None, "a lower precision is judged on samples"
         from lipstream_export.precisions import lower  # noqa: PLC0415  needs a runtime
 
         lowered = lower(folder / MOUTH, network, wishes.samples, precision)

@@ -5,6 +5,7 @@ speech it was not calibrated on, and while it is too far off, the convolution wh
 most is given back.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,20 +65,25 @@ def paint_truth(network: SplitNetwork, samples: Samples) -> Truth:
 
 def psnr_db(path: Path, truth: Truth, backend: str, precision: str) -> tuple[float, float]:
     """Return the PSNR, dB, and the largest error, levels, of a mouth graph over all samples."""
-    graph = open_backend(path, backend, 1, precision)  # shared cores make threads wait
     squares: list[float] = []
     worst = 0.0
-    for feeds, mouth in zip(truth.feeds, truth.mouths, strict=True):
-        error = np.abs(mouth.astype(np.float32) - graph.run(feeds)["mouth"])
-        squares.append(float(np.square(error).mean()))
-        worst = max(worst, float(error.max()))
-    graph.close()
+    # one thread: on shared cores several wait for each other
+    with contextlib.closing(open_backend(path, backend, 1, precision)) as graph:
+        for feeds, mouth in zip(truth.feeds, truth.mouths, strict=True):
+            error = np.abs(mouth.astype(np.float32) - graph.run(feeds)["mouth"])
+            squares.append(float(np.square(error).mean()))
+            worst = max(worst, float(error.max()))
     mean = float(np.mean(squares))
     return (float("inf") if mean == 0 else 10 * float(np.log10(255**2 / mean))), worst
 
 
 def lower(
-    mouth: Path, network: SplitNetwork, samples: Samples, precision: str, *, wanted_db: float = 36.0
+    mouth: Path,
+    network: SplitNetwork,
+    samples: Samples,
+    precision: str,
+    *,
+    wanted_db: float = WANTED_DB["int8"],
 ) -> Lowered:
     """Return ``mouth`` in fp16 or int8. Raises BackendUnavailable without a runtime to measure."""
     if not available_backends():

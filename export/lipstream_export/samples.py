@@ -37,7 +37,7 @@ _FPS = Fraction(25)
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Faces and the sound heard with them."""
+    """Faces and the sound heard with them: _FRAMES_A_FILE moments of one file after another."""
 
     crops: NDArray[np.uint8]
     """(N, S, S, 3) uint8 BGR."""
@@ -47,8 +47,12 @@ class Samples:
     """What they are, for a report."""
 
     def split(self) -> tuple["Samples", "Samples"]:
-        """Return two thirds to quantise with, and the third to judge on; never the same file's."""
+        """Return about two thirds to quantise with, and the rest to judge on.
+
+        The two are of different files, unless there is only one.
+        """
         cut = len(self.crops) * 2 // 3
+        cut = cut // _FRAMES_A_FILE * _FRAMES_A_FILE or cut
         return (
             Samples(self.crops[:cut], self.mels[:cut], self.origin),
             Samples(self.crops[cut:], self.mels[cut:], self.origin),
@@ -85,35 +89,35 @@ def _spread(files: Sequence[Path]) -> list[Path]:
 
 
 def _of_films(network: SplitNetwork, files: Sequence[Path]) -> Iterator[Samples]:
-    tracker = FaceTracker.open()
-    for file in files:
-        try:
-            film = read_film(file)
-            affines = steady_crops(track_points(film.frames, tracker))
-        except (MediaError, FaceNotFound):
-            continue
-        moments = np.linspace(4, len(film.frames) - 8, _FRAMES_A_FILE).astype(int)
-        crops = [cut_crop(film.frames[k], affines[k], network.face_size) for k in moments]
-        yield Samples(np.stack(crops), _windows(network, film.sound, moments), file.name)
-    tracker.close()
+    with FaceTracker.open() as tracker:
+        for file in files:
+            try:
+                film = read_film(file)
+                affines = steady_crops(track_points(film.frames, tracker))
+            except (MediaError, FaceNotFound):
+                continue
+            moments = np.linspace(4, len(film.frames) - 8, _FRAMES_A_FILE).astype(int)
+            crops = [cut_crop(film.frames[k], affines[k], network.face_size) for k in moments]
+            yield Samples(np.stack(crops), _windows(network, film.sound, moments), file.name)
 
 
 def _of_pictures(network: SplitNetwork, files: Sequence[Path]) -> Iterator[Samples]:
     pictures = _spread([file for file in files if file.suffix.lower() in _PICTURES])
     sounds = _spread([file for file in files if file.suffix.lower() in _SOUNDS])
-    tracker = FaceTracker.open()
-    for number, file in enumerate(pictures):
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-        tracker.reset()
-        found = None if image is None else tracker.step(np.asarray(image, np.uint8))
-        if found is None or not sounds:
-            continue
-        picture = np.asarray(image, np.uint8)
-        crop = cut_crop(picture, fit_crop(found.points), network.face_size)
-        sound = _read_sound(sounds[number % len(sounds)])
-        mels = _windows(network, sound, _moments(sound))
-        yield Samples(np.repeat(crop[None], len(mels), 0), mels, file.name)
-    tracker.close()
+    if not sounds:
+        return
+    with FaceTracker.open() as tracker:
+        for number, file in enumerate(pictures):
+            image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            tracker.reset()
+            found = None if image is None else tracker.step(np.asarray(image, np.uint8))
+            if found is None:
+                continue
+            picture = np.asarray(image, np.uint8)
+            crop = cut_crop(picture, fit_crop(found.points), network.face_size)
+            sound = _read_sound(sounds[number % len(sounds)])
+            mels = _windows(network, sound, _moments(sound))
+            yield Samples(np.repeat(crop[None], len(mels), 0), mels, file.name)
 
 
 def _own_samples(network: SplitNetwork) -> Samples:
@@ -156,4 +160,6 @@ def _read_sound(path: Path) -> Float32:
             ]
     except (FFmpegError, OSError, IndexError) as error:
         raise MediaError(f"{path} cannot be decoded: {error}") from error
+    if not blocks:
+        raise MediaError(f"{path} holds no sound: leave it out")
     return np.asarray(np.concatenate(blocks) / np.float32(32768), np.float32)
