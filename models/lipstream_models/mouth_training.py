@@ -169,7 +169,7 @@ class MouthTrainer(Trainer[Batch]):
         face = batch.face.to(device, memory_format=torch.channels_last)
         target, lips = batch.target.to(device), self._lips(batch)
         own = batch.own_lips.clamp(-_FURTHEST, _FURTHEST).to(device)
-        weight = attention(batch.points[:, 0].to(device), *target.shape[2:], weights)
+        weight = attention(batch.points[:, 0].to(device), target.shape[2], target.shape[3], weights)
         with self.precision():
             features = self._mouth.encode(face)
             made = self._mouth.render(lips, (*features[:6], features[6].detach()))

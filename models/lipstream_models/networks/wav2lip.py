@@ -4,6 +4,8 @@ Prajwal, Mukhopadhyay, Namboodiri, Jawahar, "A Lip Sync Expert Is All You Need f
 Generation In The Wild", ACM Multimedia 2020. 36.3 M parameters.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -162,7 +164,8 @@ class Wav2Lip(SplitNetwork):
 
     def mouth_from(self, mel: Tensor, *features: Tensor) -> Tensor:
         """Paint rows 48 to 96: exactly those of ``forward``, at about half the work."""
-        decoder = self.face_decoder_blocks
+        decoder: Any = self.face_decoder_blocks
+        out: Any = self.output_block
         x = decoder[0](self.audio_encoder(mel))
         x = decoder[1][1](torch.relu(self._raise(1, x) + features[5]))
         x = torch.relu(self._raise(2, x) + features[6])
@@ -171,9 +174,9 @@ class Wav2Lip(SplitNetwork):
             up, first, second = decoder[k]
             x = up(torch.cat([x, features[7 - k]], 1))
             x = _lower(second, _lower(first, x[:, :, 1:] if k == 6 else x))
-        x = _lower(self.output_block[0], torch.cat([x, features[0]], 1))
+        x = _lower(out[0], torch.cat([x, features[0]], 1))
         # Colours last before the sigmoid: three channels in a row of 16 leave a processor idle.
-        painted = self.output_block[2](self.output_block[1](x).permute(0, 2, 3, 1))
+        painted = out[2](out[1](x).permute(0, 2, 3, 1))
         return to_pixels(painted.permute(0, 3, 1, 2))
 
     def _raise(self, k: int, x: Tensor, *, face_side: bool = False) -> Tensor:
@@ -182,7 +185,8 @@ class Wav2Lip(SplitNetwork):
         The batch norm is folded in, and its shift belongs to the face's share. Block 1 makes 3 x 3
         of one pixel, which is a matrix product; runtimes are slow at it in any other form.
         """
-        convolution, norm = self.face_decoder_blocks[k][0].conv_block
+        blocks: Any = self.face_decoder_blocks
+        convolution, norm = blocks[k][0].conv_block
         weight, bias = _folded(convolution, norm)
         half = len(weight) // 2
         weight = weight[half:] if face_side else weight[:half]
@@ -203,7 +207,8 @@ class Wav2Lip(SplitNetwork):
 
 def _lower(block: ConvBlock, x: Tensor) -> Tensor:
     """Apply a block without padding above: one row less, of an input that goes on above."""
-    convolution, norm = block.conv_block
+    parts: Any = block.conv_block
+    convolution, norm = parts
     y = functional.pad(x, (1, 1, 0, 1))
     y = norm(functional.conv2d(y, convolution.weight, convolution.bias))
     return torch.relu(y + x[:, :, 1:] if block.residual else y)
