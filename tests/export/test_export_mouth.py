@@ -21,9 +21,12 @@ def test_the_model_folder_opens_and_paints(exported):
     with MouthModel.open(exported, backend="cpu", threads=1) as model:
         faces = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
         mel = np.zeros((3, 1, 80, model.manifest.mel_columns), np.float32)
-        mouths = model.mouth(mel, model.face_features(faces))
+        features = model.face_features(faces)
+        mouths = model.mouth(mel, features).copy()
+        louder = model.mouth(mel + 3, features)
     assert mouths.shape == (3, 48, 96, 3)
     assert mouths.dtype == np.uint8
+    assert np.abs(louder.astype(int) - mouths).max() > 3
 
 
 def test_the_command_exports_and_compares_every_runtime_with_torch(
