@@ -36,11 +36,6 @@ class Casting:
     strength: Float32
     """(frames,) float32: how much of the mouth is seen, 0 where none is."""
 
-    @property
-    def faceless(self) -> int:
-        """Frames in which nobody is driven."""
-        return int((self.strength <= 0).sum())
-
 
 @dataclass(frozen=True, slots=True)
 class CastSettings:
