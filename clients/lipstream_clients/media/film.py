@@ -61,8 +61,6 @@ class Film:
             self.fps = _usable_fps(_own_rate(container, stream))
             """Pictures a second: the film's own, exact; of a varying rate, its quickest."""
             aspect = stream.codec_context.sample_aspect_ratio
-            self.seconds = _seconds(container, stream)
-            """Length the header states, seconds; 0 when it states none."""
         with self._open() as container:
             stream = self._stream(container)
             first = next(self._decoded(container, stream), None)
@@ -245,9 +243,3 @@ def _sound_start(container: InputContainer) -> Fraction:
     if stream is None or stream.start_time is None or stream.time_base is None:
         return Fraction(0)
     return stream.start_time * stream.time_base
-
-
-def _seconds(container: InputContainer, stream: av.VideoStream) -> float:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else 0.0
