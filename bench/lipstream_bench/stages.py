@@ -66,7 +66,7 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     sound = speech_like(4.0)
     resampler = Resampler(RATE)
     model_sound = Resampler(RATE).feed(sound)
-    first = timing.mel_span(3)
+    first = timing.mel_span(12)  # 0.48 s in: its whole window lies in the sound
     step = int(MODEL_RATE / FPS)
     frame_samples = int(RATE / FPS)
     pictures = [prepared.picture(k, Fraction(FPS)) for k in range(min(len(avatar), 50))]
@@ -82,7 +82,7 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
         return slice(at, at + frame_samples)
 
     def one_mel(k: int) -> object:
-        at = first.start + step * (k % 80)
+        at = first.start + step * (k % 70)
         return mel_columns(model_sound[at : at + len(first)])
 
     def one_paste(k: int) -> object:
