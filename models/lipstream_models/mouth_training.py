@@ -131,7 +131,10 @@ class MouthTrainer(Trainer[Batch]):
         "name": "lipstream mouth",
         "version": "2",
         "licence": "CC-BY-4.0",
-        "source": "trained by 'lipstream train mouth' on GRID (Cooke et al. 2006, CC BY 4.0) and synthetic people (CC0)",
+        "source": (
+            "trained by 'lipstream train mouth' on GRID (Cooke et al. 2006, CC BY 4.0) and"
+            " synthetic people (CC0)"
+        ),
     }
 
     def __init__(
