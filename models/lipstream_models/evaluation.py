@@ -157,7 +157,7 @@ def points_of(crops: NDArray[np.uint8], where: Float32, mesh: FaceMesh) -> Float
         large = cv2.resize(crop, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC)
         region = region_of_points(place * np.float32(2 * FACE_SIZE))
         found.append(mesh.landmarks(np.asarray(large, np.uint8), region).points)
-    return np.stack(found) / np.float32(2 * FACE_SIZE)
+    return np.asarray(np.stack(found) / np.float32(2 * FACE_SIZE), np.float32)
 
 
 def resting_frame(points: Float32) -> int:

@@ -6,6 +6,7 @@ look; below the lid's edge nothing moves.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -97,14 +98,14 @@ def _patch(image: Image, points: Float32, side: str) -> EyePatch | None:
 
 def _lids(
     places: NDArray[np.float64],
-    upper: NDArray[np.float64],
-    lower: NDArray[np.float64],
-    brow: NDArray[np.float64],
+    upper: NDArray[np.floating[Any]],
+    lower: NDArray[np.floating[Any]],
+    brow: NDArray[np.floating[Any]],
 ) -> _Lids:
     """Interpolate lids and brow along the eye; all arguments are (..., 2): along, down."""
     along, v = places[..., 0], places[..., 1]
 
-    def height(line: NDArray[np.float64]) -> NDArray[np.float64]:
+    def height(line: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         order = np.argsort(line[:, 0])
         middle = (line[:, 0].min() + line[:, 0].max()) / 2
         heights = np.interp(along, middle + _WIDER * (line[order, 0] - middle), line[order, 1])

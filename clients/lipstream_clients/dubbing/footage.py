@@ -149,7 +149,8 @@ class Projector:
     """Shows footage frame after frame of the output, past its end as told. One thread."""
 
     def __init__(self, footage: Footage, ends: Ends) -> None:
-        self._footage, self._ends = footage, ends
+        self._footage = footage
+        self._ends: Ends = ends
         self._next = 0
         self._pictures: Iterator[Image] | None = None
 
@@ -165,11 +166,12 @@ class Projector:
 
     def _from(self, frame: int) -> Iterator[Image]:
         """Yield the pictures from a frame of the output on, for ever."""
-        footage, ends = self._footage, self._ends
+        footage = self._footage
+        ends = self._ends
         while True:
             at = footage.at(frame, ends)
             run = footage.count - at
-            if frame >= footage.count and ends in {"hold", "cut"}:
+            if frame >= footage.count and ends in ("hold", "cut"):
                 yield from _same(next(footage.pictures(footage.count - 1)))
             if footage.at(frame + 1, ends) < at and ends == "bounce":
                 yield from self._backwards(at)

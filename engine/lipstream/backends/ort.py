@@ -90,7 +90,7 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
 
     def __init__(self, session: "ort.InferenceSession") -> None:
         super().__init__(session)
-        self._binding = session.io_binding()
+        self._binding: Any = session.io_binding()
         self._on_gpu: dict[str, Any] = {}
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:

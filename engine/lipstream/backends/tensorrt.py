@@ -42,9 +42,10 @@ class TensorRtBackend:
     """Whether runs are recorded here as CUDA graphs; TensorRT-RTX does that by itself."""
 
     def __init__(self, api: Any, engine: Any) -> None:
-        self._api, self._engine = api, engine
+        self._api: Any = api
+        self._engine: Any = engine
         self._stream: Stream | None = Stream()
-        self._context = self._make_context(engine)
+        self._context: Any = self._make_context(engine)
         if self._context is None:
             raise BackendUnavailable(
                 f"backend '{self.name}': no room on the GPU to run this network: end other programs"
