@@ -180,7 +180,7 @@ class Placement:
         straight = torch.linalg.inv(self.theta[:, :, :2])
         flat = points.flatten(1, 2)
         bent = torch.zeros_like(flat)
-        for _ in range(4):
+        for _ in range(8):
             placed = torch.einsum("nij,npj->npi", straight, flat - self.theta[:, None, :, 2] - bent)
             looked_up = functional.grid_sample(
                 self.bend, placed[:, None], padding_mode="border", align_corners=False
