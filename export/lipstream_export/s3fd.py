@@ -25,7 +25,8 @@ class S3fdGraph(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return (N, h, w) scores, 0 to 1, and (N, 4, h, w) offsets, for each of six strides."""
-        outputs = self.network(image.permute(0, 3, 1, 2).float() - self.get_buffer("mean"))
+        # floats first: TensorRT turns no uint8
+        outputs = self.network(image.float().permute(0, 3, 1, 2) - self.get_buffer("mean"))
         scores = [torch.softmax(logits, dim=1)[:, 1] for logits in outputs[::2]]
         return tuple(tensor for pair in zip(scores, outputs[1::2], strict=True) for tensor in pair)
 

@@ -172,6 +172,7 @@ def test_a_film_is_cropped_sized_and_set_to_another_rate(job, toy_model, face):
     assert max(changed(picture, pictures[0]) for picture in pictures) > 20
 
 
+@pytest.mark.slow
 def test_segments_are_spoken_and_the_rest_is_kept_to_the_pixel_and_the_sample(
     job, toy_model, face, sound
 ):
@@ -241,6 +242,7 @@ class _Killed(BaseException):
     """What a kill looks like from inside."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "killed_at", [79, *(pytest.param(at, marks=pytest.mark.slow) for at in (5, 45, 62))]
 )

@@ -32,11 +32,13 @@ def own(small_checkpoint, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["face", "mouth", "whole"])
 def test_the_projects_own_network_is_built(own, name):
     assert len(build(own / f"{name}.onnx")) > 10_000
 
 
+@pytest.mark.slow
 def test_its_fp16_graph_is_built(own, tmp_path):
     onnx.save_model(to_half(onnx.load(own / "mouth.onnx")), tmp_path / "half.onnx")
     assert len(build(tmp_path / "half.onnx")) > 10_000
@@ -48,6 +50,7 @@ def test_the_embedded_mouths_are_built(model, name):
     assert len(build(embedded_folder() / model / f"{name}.onnx")) > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["detector", "mesh"])
 def test_the_embedded_face_networks_are_built(name):
     assert len(build(embedded_folder() / "faces" / f"{name}.onnx")) > 10_000
@@ -72,6 +75,7 @@ def test_s3fd_is_built_for_pictures_of_one_size(tmp_path):
     assert len(build(tmp_path / "fixed.onnx", BatchRange(1, 1, 1))) > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic", "nearest"])
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_sampling_a_picture_is_built(tmp_path, mode, padding):

@@ -75,6 +75,7 @@ def test_rows_are_spread_over_those_held_out(tmp_path):
     assert len(choose_rows(folder, every=True, limit=5)) == 5
 
 
+@pytest.mark.slow
 def test_the_command_writes_figures_and_a_picture(tmp_path, toy_folder, capsys):
     make_folder(tmp_path / "clips", clips=1)
     found, sheet = tmp_path / "found.json", tmp_path / "sheet.png"

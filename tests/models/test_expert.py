@@ -109,6 +109,7 @@ def test_runs_have_the_sizes_of_the_network_and_vary(source):
     assert not torch.equal(drawn[0].faces, other.faces)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_like_a_whole_one(source, tmp_path):
     whole = ExpertTrainer(TINY)
     list(whole.run(source))

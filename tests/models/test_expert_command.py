@@ -27,6 +27,7 @@ def run(*words):
     return command.run(parser.parse_args([str(word) for word in words]))
 
 
+@pytest.mark.slow
 def test_a_run_leaves_checkpoint_weights_diary_plot_and_check(clips, tmp_path, capsys):
     out, weights = tmp_path / "expert.pt", tmp_path / "weights.pt"
     words = ("--clips", clips, "--out", out, "--batch", 1, "--fp32", "--weights", weights)

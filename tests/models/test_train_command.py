@@ -22,6 +22,7 @@ def sound(prepared, tmp_path_factory):
     return str(out)
 
 
+@pytest.mark.slow
 def test_a_mouth_is_trained_on_a_sound_stage_and_continued(prepared, sound, tmp_path, capsys):
     out = tmp_path / "mouth.pt"
     words = ["train", "mouth", "--clips", prepared, "--sound", sound, "--out", str(out), "--fp32"]
@@ -35,6 +36,7 @@ def test_a_mouth_is_trained_on_a_sound_stage_and_continued(prepared, sound, tmp_
     assert "| prepared | 3 | 1 |" in out.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_a_mouth_gets_another_sound_stage_and_a_gain(prepared, sound, tmp_path):
     mouth, out = tmp_path / "mouth.pt", tmp_path / "joined.pt"
     words = ["train", "mouth", "--clips", prepared, "--sound", sound, "--out", str(mouth)]
@@ -64,6 +66,7 @@ def test_a_wrong_path_is_answered_in_one_line(words, said, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_as_many_shares_as_folders(prepared, sound, tmp_path, capsys):
     words = ["train", "mouth", "--clips", prepared, prepared, "--sound", sound]
     assert main([*words, "--out", str(tmp_path / "m.pt"), "--shares", "1"]) == 2

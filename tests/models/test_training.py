@@ -56,6 +56,7 @@ def test_the_loss_falls(source):
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(source, tmp_path):
     path = tmp_path / "mouth.pt"
     whole, first = make_trainer(source), make_trainer(source)
@@ -99,6 +100,7 @@ def test_asking_for_a_gpu_without_one_is_refused(source, monkeypatch):
         make_trainer(source, TrainOptions(device="cuda"))
 
 
+@pytest.mark.slow
 def test_the_sound_stage_learns_when_lips_open(folder, tmp_path):
     music = torch.full((2, 80, 80), 0.5).numpy()
     options = TrainOptions(samples=1200, batch=24, warm_up_steps=4, bf16=False)

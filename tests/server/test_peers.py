@@ -17,13 +17,15 @@ def test_a_viewer_sees_the_idle_avatar_and_hears_silence(worker, toy_avatar):
     async def watch():
         async with running(worker, toy_avatar) as server, peer() as viewer:
             assert (await viewer.join(server, "/whep")).status == 201
-            pictures = await next_frames(viewer.track("video"), 4)
+            pictures = await next_frames(viewer.track("video"), 8)
             blocks = await next_frames(viewer.track("audio"), 4)
             return pictures, blocks
 
     pictures, blocks = asyncio.run(watch())
     assert {(p.width, p.height) for p in pictures} == {(128, 128)}
-    assert set(np.diff([p.pts for p in pictures])) == {3600}
+    steps = np.diff([p.pts for p in pictures])
+    assert (steps % 3600 == 0).all()  # late pictures are skipped whole
+    assert np.median(steps) == 3600
     assert set(np.diff([b.pts for b in blocks])) == {960}
     assert max(np.abs(b.to_ndarray()).max() for b in blocks) < 50
 

@@ -20,6 +20,7 @@ def greys(images):
     return [int(image[0, 0, 0]) // 5 for image in images]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["repeat", "bounce", "hold"])
 @pytest.mark.parametrize("held", [100_000_000, 64 * 48 * 3 * 7])
 def test_a_projector_can_be_set_to_any_frame(film, monkeypatch, ends, held):
