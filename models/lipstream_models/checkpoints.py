@@ -1,7 +1,9 @@
 """Read weights from files: safely, strictly, and with a clear word when they do not fit."""
 
+import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,14 @@ def read_checkpoint(path: Path) -> Any:
         raise _damaged(path) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise _damaged(path) from error
+
+
+def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
+    """Write a ``torch.save`` file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    torch.save(dict(state), unfinished)
+    os.replace(unfinished, path)  # noqa: PTH105
 
 
 def _is_pickle(path: Path) -> bool:

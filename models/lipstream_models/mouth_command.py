@@ -1,25 +1,22 @@
 """``lipstream train sound|mouth|join``: the two stages of the mouth network."""
 
 import argparse
-import shlex
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lipstream.errors import InputError
+from lipstream_models.run_command import add_run_arguments, carry_out, options_of
 
 if TYPE_CHECKING:
     from lipstream_models.dataset import Source, Window
-    from lipstream_models.grid import PreparedFolder
-    from lipstream_models.training import Trainer, TrainOptions
 
 
 def add_sound_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``train sound``."""
     from lipstream_models.settings import SETTINGS  # noqa: PLC0415
 
-    _add_common(parser, samples=600_000)
+    _add_clips(parser, samples=600_000)
     parser.add_argument(
         "--setting",
         choices=tuple(SETTINGS),
@@ -33,7 +30,7 @@ def add_sound_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_mouth_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``train mouth``."""
-    _add_common(parser, samples=320_000)
+    _add_clips(parser, samples=320_000)
     parser.add_argument(
         "--sound",
         type=Path,
@@ -48,7 +45,6 @@ def add_mouth_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--begin", type=Path, help="checkpoint whose weights to begin with")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="at its highest")
-    parser.add_argument("--fp32", action="store_true", help="no bfloat16")
 
 
 def add_join_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,33 +57,28 @@ def add_join_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_common(parser: argparse.ArgumentParser, samples: int) -> None:
-    parser.add_argument(
-        "--clips", type=Path, nargs="+", required=True, help="folders made by 'prepare' or 'heads'"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+def _add_clips(parser: argparse.ArgumentParser, samples: int) -> None:
+    add_run_arguments(parser)
     parser.add_argument(
         "--shares", type=float, nargs="+", help="share of every folder, in order (default: alike)"
     )
     parser.add_argument("--samples", type=int, default=samples, help="examples to see in all")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--save-every", type=int, default=500, metavar="STEPS")
-    parser.add_argument("--fresh", action="store_true", help="start anew; else --out is continued")
 
 
 def run_sound(arguments: argparse.Namespace) -> int:
     """Train the sound stage."""
+    from lipstream_models.grid import PreparedFolder  # noqa: PLC0415
     from lipstream_models.music import piece_mels  # noqa: PLC0415
     from lipstream_models.settings import SETTINGS  # noqa: PLC0415
     from lipstream_models.sound_training import SOUND_OPTIONS, SoundTrainer  # noqa: PLC0415
     from lipstream_models.voices import VoiceSource  # noqa: PLC0415
 
-    options, window = _options(arguments, SOUND_OPTIONS), SETTINGS[arguments.setting]
-    folders, shares = _folders(arguments)
+    options = replace(options_of(arguments, SOUND_OPTIONS), samples=arguments.samples)
+    window = SETTINGS[arguments.setting]
+    folders = [PreparedFolder(path) for path in arguments.clips]
+    shares = _shares(arguments.shares, len(folders))
     music = piece_mels(max(1, arguments.pieces), arguments.seed)
-    _train(SoundTrainer(VoiceSource(folders, shares, music, window), window, options), arguments)
+    carry_out(SoundTrainer(VoiceSource(folders, shares, music, window), window, options), arguments)
     return 0
 
 
@@ -98,8 +89,8 @@ def run_mouth(arguments: argparse.Namespace) -> int:
     from lipstream_models.training import TrainOptions  # noqa: PLC0415
 
     options = replace(
-        _options(arguments, TrainOptions()),
-        bf16=not arguments.fp32,
+        options_of(arguments, TrainOptions()),
+        samples=arguments.samples,
         learning_rate=arguments.learning_rate,
     )
     heard = load_sound(arguments.sound) if arguments.sound else HeardLips()
@@ -108,7 +99,7 @@ def run_mouth(arguments: argparse.Namespace) -> int:
     trainer = MouthTrainer(source, heard, options, weights)
     if arguments.begin:
         trainer.begin_with(load_mouth(arguments.begin))
-    _train(trainer, arguments)
+    carry_out(trainer, arguments)
     return 0
 
 
@@ -122,21 +113,6 @@ def run_join(arguments: argparse.Namespace) -> int:
     mouth, heard = load_mouth(arguments.mouth), load_sound(arguments.sound)
     join(mouth, heard, arguments.gain, arguments.out)
     return 0
-
-
-def _options(arguments: argparse.Namespace, plain: "TrainOptions") -> "TrainOptions":
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(arguments.threads)
-    given = {"samples": arguments.samples, "seed": arguments.seed, "device": arguments.device}
-    return replace(plain, **given)
-
-
-def _folders(arguments: argparse.Namespace) -> "tuple[list[PreparedFolder], list[float]]":
-    from lipstream_models.grid import PreparedFolder  # noqa: PLC0415
-
-    folders = [PreparedFolder(path) for path in arguments.clips]
-    return folders, _shares(arguments.shares, len(folders))
 
 
 def _shares(given: list[float] | None, count: int) -> list[float]:
@@ -165,41 +141,3 @@ def _pictures(arguments: argparse.Namespace, window: "Window") -> "Source":
     sources: list[Source] = [ClipSource(f, split_rows(f)[0], window) for f in folders]
     sources += [PictureSource(face.crops, face.points, window) for face in faces]
     return MixedSource(sources, shares)
-
-
-def _train(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
-    from lipstream_models.journal import Journal, plot  # noqa: PLC0415
-
-    out, steps = arguments.out, trainer.options.steps
-    if out.exists() and not arguments.fresh:
-        trainer.resume(out)
-        print(f"continuing {out} at step {trainer.step} of {steps}")
-    diary = out.with_suffix(".jsonl")
-    journal = Journal(diary, steps, first=trainer.step)
-    for step in trainer.run():
-        told = journal.note(step.number, trainer.options.batch, step.losses)
-        if told:
-            print(told, flush=True)
-        if step.number % arguments.save_every == 0:
-            trainer.save(out)
-    trainer.save(out)
-    if diary.stat().st_size:
-        plot(diary, out.with_suffix(".png"))
-    _describe(trainer, arguments)
-
-
-def _describe(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
-    """Write a card beside the checkpoint: what was trained, on what, by which command."""
-    from lipstream_models.card import Recipe, current_commit, describe, write_card  # noqa: PLC0415
-
-    recipe = Recipe(
-        title=f"{trainer.about['network']} after {trainer.step} steps",
-        about=trainer.about["source"].capitalize() + ".",
-        command=shlex.join(["lipstream", *sys.argv[1:]]),
-        seed=arguments.seed,
-        commit=current_commit(Path(__file__).parent),
-        clips=[describe(path) for path in arguments.clips],
-        licence=trainer.about.get("licence", "as its data"),
-        options=asdict(trainer.options),
-    )
-    write_card(arguments.out.with_suffix(".md"), recipe)

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from lipstream_models.augment import Batch, Variation, varied_batch
-from lipstream_models.checkpoints import load_weights, read_checkpoint
+from lipstream_models.checkpoints import load_weights, read_checkpoint, save_checkpoint
 from lipstream_models.dataset import Source
 from lipstream_models.networks.mouth_flow import REACH, MouthFlow
 from lipstream_models.sound_training import HeardLips
@@ -213,4 +213,4 @@ def join(mouth: MouthFlow, heard: HeardLips, gain: float, path: Path) -> None:
     joined.load_state_dict(mouth.state_dict() | {"starts_at": heard.starts_at})
     joined.sound.load_state_dict(heard.sound.state_dict())
     joined.gain.fill_(gain)
-    torch.save({"state_dict": joined.state_dict(), **MouthTrainer.about}, path)
+    save_checkpoint(path, {"state_dict": joined.state_dict(), **MouthTrainer.about})

@@ -1,7 +1,6 @@
 """Train a network. A run can stop anywhere and goes on as if it had not."""
 
-import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -14,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lipstream.errors import InputError
-from lipstream_models.checkpoints import load_weights, read_checkpoint
+from lipstream_models.checkpoints import load_weights, read_checkpoint, save_checkpoint
 
 Batch = TypeVar("Batch")
 About = dict[str, str]
@@ -52,7 +51,7 @@ class Step:
     """The whole loss and its parts, by name."""
 
 
-class Trainer(Generic[Batch]):
+class Trainer(ABC, Generic[Batch]):
     """A network, its optimiser, and where they are in the run."""
 
     about: ClassVar[About]
@@ -113,25 +112,25 @@ class Trainer(Generic[Batch]):
     def _rate(self) -> float:
         options = self.options
         warm = min(1.0, (self.step + 1) / max(1, options.warm_up_steps))
-        return options.learning_rate * warm * max(0.01, 1.0 - self.step / options.steps)
+        return options.learning_rate * warm * max(0.01, self.fall(self.step / options.steps))
+
+    def fall(self, done: float) -> float:
+        """Return what is left of the learning rate when ``done`` of the run is, both 0 to 1."""
+        return 1.0 - done
 
     def precision(self) -> AbstractContextManager[Any]:
         """Return the context of the forward pass."""
         return torch.autocast(self.options.device, torch.bfloat16, enabled=self.options.bf16)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".part")
+        """Write a checkpoint that the run can go on from."""
         state = {
             "state_dict": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "step": self.step,
             "seed": self.options.seed,
-            **self.about,
         }
-        torch.save(state, unfinished)
-        os.replace(unfinished, path)  # noqa: PTH105
+        save_checkpoint(path, state | self.about)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint of this trainer. Raises ModelError or InputError."""

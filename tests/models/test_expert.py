@@ -1,5 +1,7 @@
 """Our own expert: learns to tell in step from out of step, and says so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,14 +17,14 @@ from lipstream_models.expert.judges import (
 from lipstream_models.expert.network import SyncExpert, sync_loss
 from lipstream_models.expert.sync import read_sync, shifted_distances
 from lipstream_models.expert.training import (
-    ExpertOptions,
+    EXPERT_OPTIONS,
     ExpertTrainer,
     MomentSource,
     moment_loss,
 )
 from prepared_clips import make_clip, make_folder
 
-TINY = ExpertOptions(steps=2, clips=1, warm_up_steps=1, bf16=False)
+TINY = replace(EXPERT_OPTIONS, samples=2, batch=1, warm_up_steps=1, bf16=False)
 
 
 @pytest.fixture(scope="module")
@@ -111,21 +113,21 @@ def test_runs_have_the_sizes_of_the_network_and_vary(source):
 
 @pytest.mark.slow
 def test_an_interrupted_run_ends_like_a_whole_one(source, tmp_path):
-    whole = ExpertTrainer(TINY)
-    list(whole.run(source))
-    first = ExpertTrainer(TINY)
-    next(first.run(source))
+    whole = ExpertTrainer(source, TINY)
+    list(whole.run())
+    first = ExpertTrainer(source, TINY)
+    next(first.run())
     first.save(tmp_path / "part.pt")
-    second = ExpertTrainer(TINY)
+    second = ExpertTrainer(source, TINY)
     second.resume(tmp_path / "part.pt")
     assert second.step == 1
-    list(second.run(source))
+    list(second.run())
     assert torch.allclose(weights(whole), weights(second), atol=1e-6)
 
 
 def test_exported_weights_load_and_judge_alike(source, tmp_path):
-    trainer = ExpertTrainer(TINY)
-    next(trainer.run(source))
+    trainer = ExpertTrainer(source, TINY)
+    next(trainer.run())
     trainer.export(tmp_path / "weights.pt")
     assert (tmp_path / "weights.pt").stat().st_size < 3_000_000
     clip = make_clip(1)
@@ -148,8 +150,9 @@ def test_a_checkpoint_of_a_mouth_network_is_refused(tmp_path):
 @pytest.mark.slow
 def test_it_learns_a_made_up_language(source):
     """Grey faces whose dark mouth opens with loudness: every offset is found to one frame."""
-    trainer = ExpertTrainer(ExpertOptions(steps=60, clips=4, warm_up_steps=5, bf16=False))
-    losses = list(trainer.run(source))
+    options = replace(EXPERT_OPTIONS, samples=240, batch=4, warm_up_steps=5, bf16=False)
+    trainer = ExpertTrainer(source, options)
+    losses = [step.losses["loss"] for step in trainer.run()]
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
     clip, judge = make_clip(30), ExpertJudge(trainer.expert)
     for late in (-2, 0, 3):

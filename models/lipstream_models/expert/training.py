@@ -6,10 +6,10 @@ nearest one frame away, so neither the face nor the voice helps.
 """
 
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -21,11 +21,12 @@ from torch.nn import functional
 from lipstream.errors import InputError
 from lipstream.types import Float32
 from lipstream_models.augment import Variation, vary_sound
-from lipstream_models.checkpoints import load_weights, read_checkpoint
+from lipstream_models.checkpoints import save_checkpoint
 from lipstream_models.expert.judges import NETWORK, TIMING
 from lipstream_models.expert.network import COLUMNS, FRAMES, SyncExpert
 from lipstream_models.grid import FRAMES as CLIP_FRAMES
 from lipstream_models.grid import PreparedFolder
+from lipstream_models.training import About, Trainer, TrainOptions
 
 MOMENTS = 24
 """Consecutive moments of a clip compared with each other."""
@@ -33,25 +34,10 @@ _RUN = MOMENTS + FRAMES - 1
 """Frames under them."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExpertOptions:
-    """Settings of a run."""
-
-    steps: int = 2500
-    clips: int = 8
-    """Clips in a step."""
-    seed: int = 1
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 1e-2
-    warm_up_steps: int = 100
-    device: str = "cpu"
-    bf16: bool = True
-    """Autocast to bfloat16."""
-
-    @property
-    def samples(self) -> int:
-        """Pairs of mouth and sound in a step."""
-        return self.clips * MOMENTS
+EXPERT_OPTIONS = TrainOptions(
+    samples=20_000, batch=8, learning_rate=1.5e-3, weight_decay=1e-2, warm_up_steps=100
+)
+"""An example is a run of frames of one clip: 24 moments to tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,84 +114,46 @@ def moment_loss(faces: Tensor, sounds: Tensor, sharpness: Tensor) -> Tensor:
     return 0.5 * (seen + heard)
 
 
-class ExpertTrainer:
-    """The expert, its optimiser, and where they are in the run."""
+class ExpertTrainer(Trainer[Moments]):
+    """Learn to tell in step from out of step."""
 
-    def __init__(self, options: ExpertOptions) -> None:
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("--device cuda: torch finds no CUDA device; use --device cpu")
+    about: ClassVar[About] = {
+        "network": NETWORK,
+        "licence": "CC-BY-4.0",
+        "source": "trained by 'lipstream train sync-expert' on GRID (Cooke et al. 2006, CC BY 4.0)",
+    }
+
+    def __init__(self, source: MomentSource, options: TrainOptions) -> None:
         torch.manual_seed(options.seed)
-        self.options, self.step = options, 0
-        self.expert = SyncExpert().to(options.device)
+        self.expert = SyncExpert()
         self.expert.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimiser = torch.optim.AdamW(
-            self.expert.parameters(), options.learning_rate, weight_decay=options.weight_decay
-        )
+        super().__init__(self.expert, options)
+        self._source = source
 
-    def run(self, source: MomentSource) -> Iterator[float]:
-        """Train to the end of the run, yielding each step's loss.
+    def draw(self, rng: np.random.Generator, random: torch.Generator) -> Moments:
+        """Draw runs of frames, varied."""
+        return self._source.draw(rng, self.options.batch, random)
 
-        Every step draws from its own seed, so an interrupted run repeats nothing.
-        """
-        self.expert.train()
-        while self.step < self.options.steps:
-            seed = (self.options.seed, self.step)
-            random = torch.Generator()
-            random.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-            moments = source.draw(np.random.default_rng(seed), self.options.clips, random)
-            loss = self._learn(moments)
-            self.step += 1
-            yield loss
-
-    def _learn(self, moments: Moments) -> float:
-        options, expert = self.options, self.expert
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._rate()
-        count = len(moments.faces)
-        with torch.autocast(options.device, torch.bfloat16, enabled=options.bf16):
-            views = expert.views(moments.faces.flatten(0, 1).to(options.device))
+    def losses(self, batch: Moments) -> dict[str, Tensor]:
+        """Return the contrastive loss."""
+        device, expert, count = self.options.device, self.expert, len(batch.faces)
+        expert.train()
+        with self.precision():
+            views = expert.views(batch.faces.flatten(0, 1).to(device))
             runs = views.view(count, _RUN, -1).unfold(1, FRAMES, 1).transpose(2, 3)
             faces = expert.face_points(runs.flatten(0, 1))
-            sounds = expert.sound_points(moments.mel.flatten(0, 1)[:, None].to(options.device))
-        loss = moment_loss(
-            faces.view(count, MOMENTS, -1), sounds.view(count, MOMENTS, -1), expert.sharpness.exp()
-        )
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
-        return float(loss.detach())
+            sounds = expert.sound_points(batch.mel.flatten(0, 1)[:, None].to(device))
+        faces, sounds = (points.view(count, MOMENTS, -1) for points in (faces, sounds))
+        return {"contrast": moment_loss(faces, sounds, expert.sharpness.exp())}
 
-    def _rate(self) -> float:
-        options = self.options
-        warm = min(1.0, (self.step + 1) / max(1, options.warm_up_steps))
-        left = 0.5 * (1.0 + math.cos(math.pi * self.step / options.steps))
-        return options.learning_rate * warm * max(0.01, left)
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint that the run can go on from, whole or not at all."""
-        state = {"state_dict": self.expert.state_dict(), "optimiser": self._optimiser.state_dict()}
-        _write(path, {**state, "step": self.step, "seed": self.options.seed})
+    def fall(self, done: float) -> float:
+        """Return half a cosine: slow at both ends."""
+        return 0.5 * (1.0 + math.cos(math.pi * done))
 
     def export(self, path: Path) -> None:
         """Write the weights alone, as float16: half of the file, the same judgement."""
-        state = self.expert.state_dict()
-        _write(path, {"state_dict": {
+        state = {
             name: tensor.half() if tensor.is_floating_point() else tensor
-            for name, tensor in state.items()
-        }})  # fmt: skip
-
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of this trainer. Raises ModelError or InputError."""
-        checkpoint = read_checkpoint(path)
-        if not isinstance(checkpoint, dict) or not {"optimiser", "step"} <= set(checkpoint):
-            raise InputError(f"{path} is not a checkpoint of 'lipstream train sync-expert'")
-        load_weights(self.expert, checkpoint["state_dict"], path)
-        self._optimiser.load_state_dict(checkpoint["optimiser"])
-        self.step = int(checkpoint["step"])
-
-
-def _write(path: Path, state: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    torch.save({**state, "network": NETWORK}, unfinished)
-    os.replace(unfinished, path)  # noqa: PTH105
+            for name, tensor in self.expert.state_dict().items()
+        }
+        save_checkpoint(path, {"state_dict": state, "network": NETWORK})
