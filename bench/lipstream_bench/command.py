@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lipstream.arguments import add_avatar_argument, add_model_argument
 from lipstream.backends import AUTO_ORDER, BACKENDS, available_backends
 from lipstream.errors import InputError
 from lipstream_bench.latency import measure_latency
@@ -36,15 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it: .png, .svg or .pdf")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        metavar="DIR|NAME",
-        help="model folder, quality (default) or low-delay",
-    )
-    parser.add_argument(
-        "--avatar", type=Path, metavar="AVATAR", help="ada (default), mei, omar, or an avatar pack"
-    )
+    add_model_argument(parser)
+    add_avatar_argument(parser)
     parser.add_argument(
         "--backends",
         default="auto",

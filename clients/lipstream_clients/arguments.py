@@ -4,32 +4,6 @@ import argparse
 from fractions import Fraction
 from pathlib import Path
 
-from lipstream.backends import BACKENDS, PRECISIONS
-
-
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--backend`` and ``--precision``."""
-    parser.add_argument(
-        "--model",
-        type=Path,
-        metavar="DIR|NAME",
-        help="model folder from 'lipstream export', or an embedded model: quality (default) or"
-        " low-delay",
-    )
-    parser.add_argument(
-        "--backend",
-        default="auto",
-        metavar="NAME",
-        help=f"auto, {' or '.join(BACKENDS)} (default: auto, the first installed of them)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="fp32",
-        help="fp16, bf16 and int8 are faster and change the picture a little; fp16 and int8 need"
-        " a model exported with them (default: fp32)",
-    )
-
 
 def add_s3fd_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--s3fd``."""

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 from typing import get_args
 
+from lipstream.arguments import add_engine_arguments, one_of
+from lipstream.avatar import embedded_avatars
 from lipstream.errors import InputError
-from lipstream_clients.arguments import add_engine_arguments, add_s3fd_argument, frames_a_second
+from lipstream_clients.arguments import add_s3fd_argument, frames_a_second
 from lipstream_clients.dubbing.footage import Ends, Rectangle, View
 from lipstream_clients.dubbing.label import DEFAULT_LABEL
 from lipstream_clients.dubbing.programme import Cut, Segment
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "face",
         type=Path,
         metavar="FACE",
-        help="picture, film, avatar pack, or an embedded avatar: ada, mei or omar",
+        help=f"picture, film, avatar pack, or an embedded avatar: {one_of(embedded_avatars())}",
     )
     parser.add_argument(
         "sound",

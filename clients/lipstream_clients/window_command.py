@@ -6,11 +6,11 @@ import logging
 from contextlib import ExitStack
 from pathlib import Path
 
+from lipstream.arguments import add_avatar_argument, add_engine_arguments
 from lipstream.errors import InputError
 from lipstream.model import MouthModel
 from lipstream.session import MOST_LATE_MS
 from lipstream.worker import Worker
-from lipstream_clients.arguments import add_engine_arguments
 from lipstream_clients.avatar_making import open_avatar
 from lipstream_clients.media import SoundFile
 from lipstream_clients.window import Rims, Show, ShowStats
@@ -28,12 +28,7 @@ log = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``lipstream window`` takes."""
-    parser.add_argument(
-        "--avatar",
-        type=Path,
-        metavar="FACE",
-        help="ada, mei, omar, or an avatar pack, picture or short film (default: ada)",
-    )
+    add_avatar_argument(parser, "an avatar pack, picture or short film", metavar="FACE")
     add_engine_arguments(parser)
     parser.add_argument(
         "--input", type=Path, metavar="FILE", help="speak a sound file instead of the microphone"

@@ -22,6 +22,8 @@ from lipstream.mel import BANDS
 from lipstream.types import Array, Float32
 
 FORMAT = 1
+EMBEDDED = "quality"
+"""Name of the model that is used when none is given."""
 _OWN_GRAPHS = ("fp16", "int8")
 """Precisions that are written into the graphs; the others are ways to compute the fp32 ones."""
 Features = dict[str, Array]
@@ -64,11 +66,11 @@ def embedded_models() -> dict[str, Path]:
 def model_folder(named: Path | None) -> Path:
     """Return the folder of an embedded model when ``named`` is its name, else ``named`` itself.
 
-    None stands for ``quality``. A folder called like a model comes before it.
+    None stands for EMBEDDED. A folder called like a model comes before it.
     """
     embedded = embedded_models()
     if named is None:
-        return embedded["quality"]
+        return embedded[EMBEDDED]
     return named if named.exists() else embedded.get(str(named), named)
 
 
@@ -94,7 +96,7 @@ class MouthModel:
         threads: int = 0,
         precision: str = "fp32",
     ) -> Self:
-        """Open a model folder, or an embedded model by its name (by default ``quality``).
+        """Open a model folder, or an embedded model by its name; by default EMBEDDED.
 
         ``precision`` is one of ``lipstream.backends.PRECISIONS``; a lower one is faster and changes
         the picture a little. Raises ModelError when a part is missing, fails its checksum or does

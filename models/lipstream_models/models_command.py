@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lipstream.avatar import Avatar
+from lipstream.avatar import Avatar, embedded_avatars
 from lipstream.errors import LipstreamError, ModelError
 from lipstream.model import MouthModel, embedded_folder, embedded_models, read_manifest, sha256_of
 
@@ -62,14 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def embedded_assets() -> tuple[Asset, ...]:
     """Return what comes with the package, without opening a runtime."""
-    folder = embedded_folder()
     mouths = [
         Asset("mouth", name, read_manifest(path).licence, path)
         for name, path in embedded_models().items()
     ]
-    faces = Asset("faces", "BlazeFace, face mesh", "Apache-2.0", folder / "faces")
-    packs = sorted((folder / "avatars").glob("*.avatar"))
-    opened = [(pack, Avatar.open(pack)) for pack in packs]
+    faces = Asset("faces", "BlazeFace, face mesh", "Apache-2.0", embedded_folder() / "faces")
+    opened = [(pack, Avatar.open(pack)) for pack in embedded_avatars().values()]
     avatars = [Asset("avatar", avatar.name, avatar.licence, pack) for pack, avatar in opened]
     return (*mouths, faces, *avatars)
 

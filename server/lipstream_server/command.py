@@ -9,13 +9,12 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import uvicorn
 
 from lipstream import Avatar, MouthModel, Worker
-from lipstream.backends import PRECISIONS
+from lipstream.arguments import add_avatar_argument, add_engine_arguments
 from lipstream.errors import ServerError
 from lipstream_server import rtc
 from lipstream_server.app import Routes
@@ -34,19 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = ServerConfig()
     parser.add_argument("--host", default=defaults.host, help="address to listen on")
     parser.add_argument("--port", type=int, default=defaults.port, help="0 takes any free one")
-    parser.add_argument(
-        "--model", type=Path, metavar="DIR|NAME", help="model folder, quality or low-delay"
-    )
-    parser.add_argument(
-        "--avatar", type=Path, metavar="AVATAR", help="ada, mei, omar, or an avatar pack"
-    )
-    parser.add_argument("--backend", default=defaults.backend, help="auto, openvino, cpu, ...")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default=defaults.precision,
-        help="fp16 and int8 need a model exported with them (default: fp32)",
-    )
+    add_avatar_argument(parser)
+    add_engine_arguments(parser)
     parser.add_argument(
         "--sessions", type=int, default=defaults.sessions, help="peers served at once"
     )

@@ -1,0 +1,58 @@
+"""Command-line arguments that several commands share: which model, avatar and backend."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from lipstream.avatar import EMBEDDED as DEFAULT_AVATAR
+from lipstream.avatar import embedded_avatars
+from lipstream.backends import BACKENDS, PRECISIONS
+from lipstream.model import EMBEDDED as DEFAULT_MODEL
+from lipstream.model import embedded_models
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``, ``--backend`` and ``--precision``."""
+    add_model_argument(parser)
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help=f"{one_of(['auto', *BACKENDS])} (default: auto, the first installed of them)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="fp16, bf16 and int8 are faster and change the picture a little; fp16 and int8 need"
+        " a model exported with them (default: fp32)",
+    )
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR|NAME",
+        help=f"{one_of(embedded_models())}, or a model folder from 'lipstream export'"
+        f" (default: {DEFAULT_MODEL})",
+    )
+
+
+def add_avatar_argument(
+    parser: argparse.ArgumentParser, files: str = "an avatar pack", metavar: str = "AVATAR"
+) -> None:
+    """Add ``--avatar``; ``files`` says what may stand there besides a name."""
+    parser.add_argument(
+        "--avatar",
+        type=Path,
+        metavar=metavar,
+        help=f"{one_of(embedded_avatars())}, or {files} (default: {DEFAULT_AVATAR})",
+    )
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return names as a choice: ``ada, mei or omar``."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last

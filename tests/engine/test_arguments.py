@@ -1,0 +1,24 @@
+"""The arguments that commands share name what there is."""
+
+import pytest
+
+from lipstream.arguments import one_of
+from lipstream.avatar import embedded_avatars
+from lipstream.cli import main
+from lipstream.model import EMBEDDED, embedded_models
+
+
+@pytest.mark.parametrize("command", ["serve", "window", "render", "bench"])
+def test_the_help_names_every_embedded_model_and_avatar(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert one_of(embedded_models()) in told
+    assert one_of(embedded_avatars()) in told
+    assert f"(default: {EMBEDDED})" in told
+
+
+def test_names_read_as_a_choice():
+    assert one_of(["ada"]) == "ada"
+    assert one_of(["ada", "mei"]) == "ada or mei"
+    assert one_of(["ada", "mei", "omar"]) == "ada, mei or omar"
