@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
-from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from lipstream.avatar import Avatar
@@ -22,7 +20,7 @@ from lipstream.landmarks import FaceTracker
 from lipstream.mel import mel_columns
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32
-from lipstream_models.grid import read_film, steady_crops, track_points
+from lipstream_models.grid import read_film, read_sound, steady_crops, track_points
 from lipstream_models.networks.split import SplitNetwork
 from lipstream_models.sentences import SENTENCES
 from lipstream_models.speech import Speaker, random_voice
@@ -115,7 +113,7 @@ def _of_pictures(network: SplitNetwork, files: Sequence[Path]) -> Iterator[Sampl
                 continue
             picture = np.asarray(image, np.uint8)
             crop = cut_crop(picture, fit_crop(found.points), network.face_size)
-            sound = _read_sound(sounds[number % len(sounds)])
+            sound = read_sound(sounds[number % len(sounds)])
             mels = _windows(network, sound, _moments(sound))
             yield Samples(np.repeat(crop[None], len(mels), 0), mels, file.name)
 
@@ -147,19 +145,3 @@ def _windows(network: SplitNetwork, sound: Float32, moments: NDArray[np.intp]) -
     padded = np.pad(sound, (before, after)).astype(np.float32)
     windows = [mel_columns(padded[span.start + before : span.stop + before]) for span in spans]
     return np.stack(windows)[:, None]
-
-
-def _read_sound(path: Path) -> Float32:
-    try:
-        with av.open(str(path)) as container:
-            to_model = av.AudioResampler("s16", "mono", MODEL_RATE)
-            blocks = [
-                part.to_ndarray()[0]
-                for frame in [*container.decode(audio=0), None]
-                for part in to_model.resample(frame)
-            ]
-    except (FFmpegError, OSError, IndexError) as error:
-        raise MediaError(f"{path} cannot be decoded: {error}") from error
-    if not blocks:
-        raise MediaError(f"{path} holds no sound: leave it out")
-    return np.asarray(np.concatenate(blocks) / np.float32(32768), np.float32)

@@ -79,6 +79,18 @@ def read_film(path: Path) -> Film:
         with av.open(str(path)) as container:
             pictures = container.decode(video=0)
             frames = [p.to_ndarray(format="bgr24") for p in islice(pictures, FRAMES)]
+    except (FFmpegError, OSError, IndexError) as error:
+        raise MediaError(f"{path} cannot be decoded: {error}") from error
+    if not frames:
+        raise MediaError(f"{path} holds no pictures: leave it out")
+    frames += [frames[-1]] * (FRAMES - len(frames))
+    sound = read_sound(path)[:SAMPLES]
+    return Film(np.asarray(np.stack(frames), np.uint8), np.pad(sound, (0, SAMPLES - len(sound))))
+
+
+def read_sound(path: Path) -> Float32:
+    """Decode the sound of a file: (n,) float32 in -1..1, 16 kHz mono. Raises MediaError."""
+    try:
         with av.open(str(path)) as container:
             to_model = av.AudioResampler("s16", "mono", MODEL_RATE)
             blocks = [
@@ -88,11 +100,9 @@ def read_film(path: Path) -> Film:
             ]
     except (FFmpegError, OSError, IndexError) as error:
         raise MediaError(f"{path} cannot be decoded: {error}") from error
-    if not frames or not blocks:
-        raise MediaError(f"{path} holds {len(frames)} frames and {len(blocks)} blocks of sound")
-    frames += [frames[-1]] * (FRAMES - len(frames))
-    pcm = np.concatenate(blocks)[:SAMPLES].astype(np.float32) / np.float32(32768)
-    return Film(np.asarray(np.stack(frames), np.uint8), np.pad(pcm, (0, SAMPLES - len(pcm))))
+    if not blocks:
+        raise MediaError(f"{path} holds no sound: leave it out")
+    return np.concatenate(blocks).astype(np.float32) / np.float32(32768)
 
 
 def track_points(frames: NDArray[np.uint8], tracker: FaceTracker) -> Float32:

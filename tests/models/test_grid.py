@@ -14,6 +14,7 @@ from lipstream_models.grid import (
     find_films,
     quiet_frames,
     read_film,
+    read_sound,
     steady_crops,
     to_crop_units,
     track_points,
@@ -55,6 +56,12 @@ def test_a_file_that_is_no_film_is_named(tmp_path):
     path.write_text("<html>")
     with pytest.raises(MediaError, match=r"page\.mkv"):
         read_film(path)
+
+
+def test_a_file_that_holds_no_sound_is_named(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"noise" * 30)
+    with pytest.raises(MediaError, match=r"a\.wav"):
+        read_sound(tmp_path / "a.wav")
 
 
 def test_a_folder_without_films_is_refused(tmp_path):
