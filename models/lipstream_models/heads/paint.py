@@ -11,7 +11,7 @@ from lipstream.types import Float32
 from lipstream_models.heads.anatomy import Anatomy
 from lipstream_models.heads.looks import Beard, Dental, Face, Person
 from lipstream_models.portrait.mesh import normals, smoothing
-from lipstream_models.portrait.skin import MOUTH_INSIDE, blob, hairline, ramp, waves
+from lipstream_models.portrait.skin import MOUTH_INSIDE, RED_PLACES, blob, hairline, ramp, waves
 from lipstream_models.portrait.source import Float, Index
 
 LASH_COLOUR = (0.012, 0.010, 0.010)
@@ -100,22 +100,10 @@ def _skin(anatomy: Anatomy, person: Person) -> Float:
     return np.asarray(np.clip(colours, 0.002, 1.5))
 
 
-_RED_PLACES = (
-    (0.75, (0.52, 6.90, 1.25), (0.24, 0.20, 0.35)),  # cheeks
-    (0.60, (0.0, 6.93, 1.66), (0.13, 0.11, 0.14)),  # nose
-    (0.35, (0.0, 6.34, 1.47), (0.20, 0.12, 0.20)),  # chin
-    (0.50, (0.85, 7.10, 0.45), (0.14, 0.35, 0.30)),  # ears
-    (0.45, (0.31, 7.37, 1.38), (0.17, 0.05, 0.15)),  # upper lids
-    (0.55, (0.31, 7.20, 1.38), (0.17, 0.03, 0.15)),  # lid rims below
-    (0.45, (0.14, 6.83, 1.56), (0.05, 0.06, 0.10)),  # nostril wings
-)
-"""Where blood shows: strength, centre and radii, dm."""
-
-
 def _bare(places: Float, face: Face) -> Float:
     """Return (N, 4) linear RGB and gloss of skin alone."""
     colour = np.repeat(np.array(face.skin)[None], len(places), 0)
-    for strength, centre, radius in _RED_PLACES:
+    for strength, centre, radius in RED_PLACES:
         weight = strength * face.blush * blob(places, centre, radius)
         colour *= 1 - weight[:, None] * np.array([-0.02, 0.25, 0.30])
     shadow = 0.3 * blob(places, (0.27, 7.13, 1.42), (0.15, 0.055, 0.2))

@@ -54,12 +54,6 @@ def lay(plate: Image, patch: Image, at: Frame, *, border: int) -> Image:
     return out
 
 
-def halve(image: Image) -> Image:
-    """Return the image at half its size, averaged."""
-    size = (image.shape[1] // 2, image.shape[0] // 2)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def shown(picture: Image) -> Image:
     """Return a view of the part of a (1024, 1024, 3) picture that the avatar shows."""
     area = VIEW.scaled(2)

@@ -17,6 +17,16 @@ from .look import BrowStyle, Complexion
 from .source import Float
 
 MOUTH_INSIDE = (0.44, 0.13, 0.12)
+RED_PLACES = (
+    (0.75, (0.52, 6.90, 1.25), (0.24, 0.20, 0.35)),  # cheeks
+    (0.60, (0.0, 6.93, 1.66), (0.13, 0.11, 0.14)),  # nose
+    (0.35, (0.0, 6.34, 1.47), (0.20, 0.12, 0.20)),  # chin
+    (0.50, (0.85, 7.10, 0.45), (0.14, 0.35, 0.30)),  # ears
+    (0.45, (0.31, 7.37, 1.38), (0.17, 0.05, 0.15)),  # upper lids
+    (0.55, (0.31, 7.20, 1.38), (0.17, 0.03, 0.15)),  # lid rims below
+    (0.45, (0.14, 6.83, 1.56), (0.05, 0.06, 0.10)),  # nostril wings
+)
+"""Where blood shows: strength, centre and radii, dm."""
 
 
 def ramp(low: float, high: float, x: Float) -> Float:
@@ -124,15 +134,7 @@ def paint(places: Float, masks: Masks, look: Complexion) -> Float:
     tone = np.array(look.skin)
     colour = np.repeat(tone[None], len(places), 0)
     red = np.array([1.02, 0.80, 0.76])
-    for strength, centre, radius in (
-        (0.75, (0.52, 6.90, 1.25), (0.24, 0.20, 0.35)),  # cheeks
-        (0.60, (0.0, 6.93, 1.66), (0.13, 0.11, 0.14)),  # nose
-        (0.35, (0.0, 6.34, 1.47), (0.20, 0.12, 0.20)),  # chin
-        (0.50, (0.85, 7.10, 0.45), (0.14, 0.35, 0.30)),  # ears
-        (0.45, (0.31, 7.37, 1.38), (0.17, 0.05, 0.15)),  # upper lids
-        (0.55, (0.31, 7.20, 1.38), (0.17, 0.03, 0.15)),  # lid rims below
-        (0.45, (0.14, 6.83, 1.56), (0.05, 0.06, 0.10)),  # nostril wings
-    ):
+    for strength, centre, radius in RED_PLACES:
         weight = strength * look.blush * blob(places, centre, radius)
         colour *= 1 + weight[:, None] * (red - 1) * 1.3
     shadow = look.shadow * blob(places, (0.27, 7.13, 1.42), (0.15, 0.055, 0.2))  # under the eyes
