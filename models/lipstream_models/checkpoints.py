@@ -11,21 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lipstream.errors import ModelError
-from lipstream_models.networks.wav2lip import Wav2Lip
 
 _PREFIX = "module."
 """What torch's DataParallel puts before every name."""
-
-
-def load_wav2lip(path: Path) -> Wav2Lip:
-    """Load the generator from a checkpoint in the published format, in eval mode.
-
-    The state dict sits under ``state_dict``, each name prefixed ``module.``. Raises ModelError when
-    the file is missing, damaged, unsafe or of another network.
-    """
-    network = Wav2Lip()
-    load_weights(network, read_state_dict(path), path)
-    return network.eval()
 
 
 def read_checkpoint(path: Path) -> Any:

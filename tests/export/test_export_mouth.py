@@ -17,6 +17,10 @@ def exported(small_checkpoint, tmp_path_factory):
     return folder
 
 
+def test_a_network_is_loaded_in_eval_mode(small_checkpoint):
+    assert not load_network(small_checkpoint).network.training
+
+
 def test_the_model_folder_opens_and_paints(exported):
     with MouthModel.open(exported, backend="cpu", threads=1) as model:
         faces = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)

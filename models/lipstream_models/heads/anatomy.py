@@ -60,7 +60,6 @@ class Anatomy:
         tongue = refine(base, base.groups["helper-tongue"], 1)
         lashes = [f for name, f in base.groups.items() if "eyelashes-2" in name]  # the upper ones
         lash = refine(base, np.concatenate(lashes), 1)
-        self._tongue_count = tongue.matrix.shape[0]
         self.eyes = [_eyeball(source, name) for name in ("helper-l-eye", "helper-r-eye")]
         self.teeth = teeth(base)
         self._assemble([self.skin, tongue, lash])
