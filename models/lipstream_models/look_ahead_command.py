@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lipstream.types import Float32
+
 if TYPE_CHECKING:
     from lipstream_models.grid import PreparedFolder
     from lipstream_models.sound_training import HeardLips
@@ -16,10 +18,12 @@ STARTS_MS = (-390, -365, -340, -315, -290, -265, -240, -200)
 """Starts of the windows tried; each ends 387.5 ms later, and half an STFT window follows."""
 _MEASURED = slice(3, 70)
 """Frames whose windows lie in the clip's sound."""
+_PIECES = 40
+"""Pieces of music that every sound stage learns to keep still at."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Hearing:
     """How well a sound stage with one look-ahead hears the lips of one folder."""
 
     folder: str
@@ -52,14 +56,16 @@ def run(arguments: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415
 
     from lipstream_models.grid import PreparedFolder  # noqa: PLC0415
+    from lipstream_models.music import piece_mels  # noqa: PLC0415
 
     torch.set_num_threads(arguments.threads)
     folders = [PreparedFolder(path) for path in arguments.clips]
     judges = [PreparedFolder(path) for path in arguments.judge]
-    figures: list[Heard] = []
+    figures: list[Hearing] = []
     for seed in arguments.seeds:
+        music = piece_mels(_PIECES, seed)
         for start_ms in STARTS_MS:
-            heard = _trained(folders, start_ms, seed, arguments.samples)
+            heard = _trained(folders, music, start_ms, seed, arguments.samples)
             found = [_judged(heard, folders[0], seed, held_out=True)]
             found += [_judged(heard, judge, seed, held_out=False) for judge in judges]
             figures += found
@@ -75,23 +81,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _trained(
-    folders: "list[PreparedFolder]", start_ms: int, seed: int, samples: int
+    folders: "list[PreparedFolder]", music: Float32, start_ms: int, seed: int, samples: int
 ) -> "HeardLips":
     from lipstream_models.dataset import Window  # noqa: PLC0415
-    from lipstream_models.music import piece_mels  # noqa: PLC0415
     from lipstream_models.networks.mouth_flow import COLUMNS  # noqa: PLC0415
     from lipstream_models.sound_training import SOUND_OPTIONS, SoundTrainer  # noqa: PLC0415
     from lipstream_models.voices import VoiceSource  # noqa: PLC0415
 
     window = Window(COLUMNS, start_ms)
-    source = VoiceSource(folders, [1.0] * len(folders), piece_mels(40, seed), window)
+    source = VoiceSource(folders, [1.0] * len(folders), music, window)
     trainer = SoundTrainer(source, window, replace(SOUND_OPTIONS, samples=samples, seed=seed))
     for _ in trainer.run():
         pass
     return trainer.heard
 
 
-def _judged(heard: "HeardLips", folder: "PreparedFolder", seed: int, *, held_out: bool) -> Heard:
+def _judged(heard: "HeardLips", folder: "PreparedFolder", seed: int, *, held_out: bool) -> Hearing:
     from lipstream_models.dataset import shapes_of, split_rows  # noqa: PLC0415
     from lipstream_models.evaluation_painters import make_timing  # noqa: PLC0415
     from lipstream_models.measures import correlation  # noqa: PLC0415
@@ -110,7 +115,7 @@ def _judged(heard: "HeardLips", folder: "PreparedFolder", seed: int, *, held_out
     )
     spread = told[..., 0].std(1) / seen[..., 0].std(1)
     window = heard.window
-    return Heard(
+    return Hearing(
         folder.folder.name,
         make_timing(window.columns, window.start_ms).look_ahead_ms,
         seed,
@@ -120,7 +125,7 @@ def _judged(heard: "HeardLips", folder: "PreparedFolder", seed: int, *, held_out
     )
 
 
-def _plot(figures: list[Heard], path: Path) -> None:
+def _plot(figures: list[Hearing], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
