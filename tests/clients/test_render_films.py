@@ -1,29 +1,17 @@
-"""Rendering films: several faces and none, segments, and going on after a kill."""
+"""Rendering films: several faces and none, parts of films, segments."""
 
-import itertools
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
 
-from clients.making import add_sound, film_contents, numbered, tone, write_film, write_wav
+from clients.making import add_sound, film_contents, numbered, tone, write_film
 from lipstream.errors import InputError
-from lipstream_clients import render as render_module
 from lipstream_clients.dubbing.footage import Rectangle, View
-from lipstream_clients.dubbing.journal import Journal
-from lipstream_clients.dubbing.production import make_production, open_stage
 from lipstream_clients.dubbing.programme import Cut, Segment
-from lipstream_clients.dubbing.stages import rendered
 from lipstream_clients.dubbing.who import parse_who
 from lipstream_clients.media import Encoding
 from lipstream_clients.render import RenderJob, render, render_frames
@@ -32,22 +20,9 @@ RATE = 16_000
 SIDE = 160
 
 
-@pytest.fixture(scope="module")
-def face(portrait):
-    """A face, 160 pixels in a square."""
-    return np.asarray(cv2.resize(cv2.imread(str(portrait)), (SIDE, SIDE)), np.uint8)
-
-
 @pytest.fixture
-def sound(tmp_path):
-    """Forty frames of loud noise: the toy network paints a bright mouth throughout."""
-    noise = np.random.default_rng(1).standard_normal(RATE * 8 // 5) * 5000
-    return write_wav(tmp_path / "noise.wav", noise.astype(np.int16), RATE)
-
-
-@pytest.fixture
-def job(tmp_path, toy_folder, sound):
-    return RenderJob(tmp_path / "film.mkv", sound, tmp_path / "out.mp4", toy_folder)
+def job(tmp_path, toy_folder, noise):
+    return RenderJob(tmp_path / "film.mkv", noise, tmp_path / "out.mp4", toy_folder)
 
 
 def frames_of(job, toy_model):
@@ -173,13 +148,11 @@ def test_a_film_is_cropped_sized_and_set_to_another_rate(job, toy_model, face):
 
 
 @pytest.mark.slow
-def test_segments_are_spoken_and_the_rest_is_kept_to_the_pixel_and_the_sample(
-    job, toy_model, face, sound
-):
+def test_segments_are_spoken_and_the_rest_is_kept_to_the_pixel_and_the_sample(job, toy_model, face):
     film = [np.roll(face, k % 3, 1) for k in range(150)]
     own = np.stack([tone(RATE, 6 * RATE, 1), tone(RATE, 6 * RATE, 2)], 1)
     heard = add_sound(write_film(job.face, film), own, RATE)
-    segments = (Segment(sound, Fraction(1)), Segment(sound, Fraction(4), Fraction(5)))
+    segments = (Segment(job.sound, Fraction(1)), Segment(job.sound, Fraction(4), Fraction(5)))
     asked = replace(
         job, face=heard, sound=None, segments=segments, output=job.output.with_suffix(".mkv"),
         encoding=Encoding(audio="flac"),
@@ -198,7 +171,7 @@ def test_segments_are_spoken_and_the_rest_is_kept_to_the_pixel_and_the_sample(
     assert np.array_equal(track[:RATE], own[:RATE])
     assert np.array_equal(track[65 * 640 : 4 * RATE], own[65 * 640 : 4 * RATE])
     assert np.array_equal(track[5 * RATE :], own[5 * RATE :])
-    noise = film_contents_sound(sound)
+    noise = film_contents_sound(job.sound)
     assert np.array_equal(track[RATE : RATE + len(noise), 0], noise)
     assert np.array_equal(track[RATE : RATE + len(noise), 1], noise)
 
@@ -236,148 +209,3 @@ def test_sound_can_be_copied_as_it_is(job, toy_model, face):
     assert np.array_equal(heard, film_contents_sound(job.sound))
     with pytest.raises(InputError, match="sound can be copied only"):
         render(replace(asked, sound_cut=Cut(Fraction(1))))
-
-
-class _Killed(BaseException):
-    """What a kill looks like from inside."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "killed_at", [79, *(pytest.param(at, marks=pytest.mark.slow) for at in (5, 45, 62))]
-)
-def test_a_render_that_was_killed_goes_on_with_the_same_frames(job, face, monkeypatch, killed_at):
-    monkeypatch.setattr(render_module, "PART_FRAMES", 10)
-    write_film(job.face, [np.roll(face, k % 5, 0) for k in range(40)])
-    whole = render(replace(job, output=job.output.with_name("whole.mp4")))
-    assert whole.resumed == 0
-
-    def kill(done, _):
-        if done == killed_at:
-            raise _Killed
-
-    with pytest.raises(_Killed):
-        render(job, kill)
-    assert not job.output.exists()
-    resumed = render(job)
-    assert resumed.resumed == max(0, (killed_at - 41) // 10 * 10)
-    first, _, _ = film_contents(job.output.with_name("whole.mp4"))
-    second, _, _ = film_contents(job.output)
-    assert len(first) == len(second) == 40
-    # x264 itself does not always encode the same pictures alike: see the test below for those
-    apart = [np.abs(a.astype(int) - b).mean() for a, b in zip(first, second, strict=True)]
-    assert max(apart) < 1.0
-    wrong = [np.abs(a.astype(int) - b).mean() for a, b in itertools.pairwise(first)]
-    assert min(wrong) > 1.5
-    assert not list(job.output.parent.glob(".*"))
-
-
-def test_frames_taken_up_anywhere_are_those_of_the_whole_to_the_pixel(job, toy_model, face):
-    write_film(job.face, [np.roll(face, k % 5, 0) for k in range(40)])
-    production = make_production(job, toy_model)
-    with Journal(job.output, "x", ".mp4") as journal:
-        stages = [open_stage(production, toy_model, journal, lambda: None)[0] for _ in range(3)]
-    whole = list(rendered(stages[0], toy_model, production.programme))
-    for stage, first in zip(stages[1:], (10, 30), strict=True):
-        taken_up = list(rendered(stage, toy_model, production.programme, first))
-        assert len(taken_up) == 40 - first
-        assert all(np.array_equal(a, b) for a, b in zip(whole[first:], taken_up, strict=True))
-
-
-@pytest.mark.slow
-def test_the_work_of_another_job_is_not_taken_up(job, face, monkeypatch):
-    monkeypatch.setattr(render_module, "PART_FRAMES", 10)
-    write_film(job.face, [face] * 40)
-
-    def kill(done, _):
-        if done == 70:
-            raise _Killed
-
-    with pytest.raises(_Killed):
-        render(job, kill)
-    assert render(replace(job, ends="hold")).resumed == 0
-
-
-def test_the_work_done_with_another_model_is_not_taken_up(job, toy_pack, monkeypatch):
-    monkeypatch.setattr(render_module, "PART_FRAMES", 10)
-    model = Path(shutil.copytree(job.model, job.output.parent / "model"))
-    asked = replace(job, face=toy_pack, model=model)
-
-    def kill(done, _):
-        if done == 25:
-            raise _Killed
-
-    for changed_to, resumed in (("", 20), ("# exported again\n", 0)):
-        with pytest.raises(_Killed):
-            render(asked, kill)
-        with (model / "model.toml").open("a") as manifest:
-            manifest.write(changed_to)
-        assert render(asked).resumed == resumed
-
-
-@pytest.mark.slow
-def test_kill_9_and_the_same_command_again_finish_the_film(job, face):
-    write_film(job.face, [np.roll(face, k % 5, 0) for k in range(100)])
-    long = write_wav(job.output.parent / "long.wav", tone(RATE, 22 * RATE), RATE)
-    words = [str(w) for w in ("render", job.face, long, "--model", job.model, "-o")]
-    command = [sys.executable, "-m", "lipstream.cli", *words]
-    started = subprocess.Popen([*command, str(job.output)])
-    part = job.output.parent / f".{job.output.name}.work" / "000000.mp4"
-    while not part.exists() and started.poll() is None:
-        time.sleep(0.02)
-    os.kill(started.pid, signal.SIGKILL)
-    assert started.wait() == -signal.SIGKILL
-    assert not job.output.exists()
-    again = subprocess.run([*command, str(job.output)], capture_output=True, text=True, check=True)
-    assert "frames were there from an earlier run" in again.stdout
-    whole = job.output.with_name("whole.mp4")
-    subprocess.run([*command, str(whole)], check=True)
-    for a, b in zip(_decoded(job.output), _decoded(whole), strict=True):
-        assert np.abs(a.astype(int) - b).mean() < 1.0
-
-
-def _decoded(path: Path):
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            yield frame.to_ndarray()
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"sound": None}, "give one sound for all of the film, or segments"),
-        (
-            {"sound": None, "segments": (Segment(Path("a.wav")),), "sound_cut": Cut(Fraction(1))},
-            "give a segment its own",
-        ),
-        ({"box": (0, 900, 0, 20)}, "does not lie in the picture"),
-        ({"face_cut": Cut(Fraction(9))}, "is not in it"),
-        ({"label": "\u00e9"}, "plain letters"),
-        ({"sheet": Path("no/such/a.png")}, "no folder"),
-        ({"restore": Path("none.onnx")}, "there is no file none.onnx"),
-        ({"encoding": Encoding("prores")}, "players do not take prores"),
-    ],
-)
-def test_bad_wishes_are_said_and_write_nothing(job, face, change, says):
-    write_film(job.face, [face] * 10)
-    before = sorted(job.output.parent.iterdir())
-    with pytest.raises(Exception, match=says):
-        render(replace(job, **change))
-    assert sorted(job.output.parent.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("at", "says"),
-    [
-        ([Fraction(9)], "outside the film"),
-        ([Fraction(1)], "but the film ends"),
-        ([Fraction(0), Fraction(1)], "overlaps"),
-    ],
-)
-def test_segments_that_do_not_fit_write_nothing(job, face, sound, at, says):
-    write_film(job.face, [face] * 50)
-    before = sorted(job.output.parent.iterdir())
-    segments = tuple(Segment(sound, start) for start in at)
-    with pytest.raises(InputError, match=says):
-        render(replace(job, sound=None, segments=segments))
-    assert sorted(job.output.parent.iterdir()) == before
