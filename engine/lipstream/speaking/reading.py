@@ -41,7 +41,7 @@ def read_aloud(voice: Voice, text: str) -> Iterator[Spoken]:
     """
     check_text(text, voice)
     for sentence in split_sentences(text):
-        begins = (Mark("sentence", sentence.start, sentence.stop, 0),)
+        begins: tuple[Mark, ...] = (Mark("sentence", sentence.start, sentence.stop, 0),)
         for spoken in voice.say(text[sentence.start : sentence.stop]):
             words = (
                 replace(mark, start=mark.start + sentence.start, stop=mark.stop + sentence.start)

@@ -13,7 +13,7 @@ _OF_LANGUAGE = {
     ("Arabic",): "ar fa ur ug sd ps ckb",
     ("Hebrew",): "he iw yi",
     ("Cyrillic",): "ru uk be bg mk kk ky tt ba cv nog mn tg",
-    ("Cyrillic", "Latin"): "sr bs",
+    ("Cyrillic", "Latin"): "sr bs hr lv",
     ("Greek",): "el grc",
     ("Devanagari",): "hi mr ne sa kok bho mai",
     ("Bengali",): "bn as bpy",
@@ -34,8 +34,7 @@ _OF_LANGUAGE = {
     ("Ethiopic",): "am ti",
     ("Hangul",): "ko",
     ("Hiragana", "Katakana"): "ja",
-    ("Han", "Bopomofo"): "cmn zh yue hak wuu nan",
-    ("Cherokee", "Latin"): "chr",
+    ("Han", "Bopomofo"): "cmn zh yue",
 }
 _SCRIPTS = {tag: scripts for scripts, tags in _OF_LANGUAGE.items() for tag in tags.split()}
 _EVERYWHERE = frozenset({"Latin"})
@@ -66,7 +65,7 @@ def check_scripts(text: str, voice: str, language: str | None) -> None:
         word = "".join(letter for letter, _ in run)
         if script is not None and script not in known and len(word) >= _LEAST_RUN:
             raise InputError(
-                f"voice {voice} reads {' and '.join(sorted(known))} script and cannot say"
+                f"voice {voice} reads {', '.join(sorted(known))} script and cannot say"
                 f" '{word[:20]}', which is {script}: choose a voice of that language"
             )
 

@@ -10,7 +10,8 @@ LONGEST_SENTENCE = 400
 _END = re.compile(
     r"""[.!?…]+["'”’»)\]]*(?=\s|$)      # Latin, Cyrillic, Greek, ...; 3.5 and a.b go on
       | [。！？｡．]+[」』”’）]*            # Chinese and Japanese: no space follows
-      | [؟۔।॥።။៕՜՞;]+(?=\s|$)   # Arabic, Urdu, Indic, Ethiopic, Burmese, Khmer, Armenian
+      | [\u061f\u06d4\u0964\u0965\u1362\u104b\u17d4\u0589\u037e]+(?=\s|$)
+        # Arabic and Urdu, Indic, Ethiopic, Burmese, Khmer, Armenian, Greek
       | \n\s*\n                         # a paragraph ends without a stop, too
     """,
     re.VERBOSE,
