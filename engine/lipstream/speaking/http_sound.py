@@ -14,6 +14,8 @@ from lipstream.types import Pcm
 _RAW = {"audio/pcm", "audio/l16", "audio/raw", "audio/x-raw", "application/octet-stream", ""}
 _WAV = {"audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"}
 _LARGEST_HEADER = 4096
+_UNKNOWN_SIZE = 0x7FFF0000
+"""Sizes from here on are what programs write that stream: length unknown. So is 0."""
 _PCM_FORMATS = (1, 0xFFFE)
 """WAVE_FORMAT_PCM and WAVE_FORMAT_EXTENSIBLE."""
 
@@ -26,6 +28,7 @@ class SoundAnswer:
         self._server, self._rate = server, rate
         self._held = b""
         self._in_header: bool | None = None  # None: the first bytes will tell
+        self._left: int | None = None  # bytes of sound to come, where a WAV header says so
         kind = headers.get_content_type() if headers.get("Content-Type") else ""
         if kind not in _RAW | _WAV:
             raise BackendUnavailable(
@@ -39,7 +42,7 @@ class SoundAnswer:
     @property
     def is_cut(self) -> bool:
         """Whether it ends in the middle of a sample or of its header."""
-        return bool(self._held)
+        return bool(self._held or self._left)
 
     def feed(self, block: bytes) -> Pcm:
         """Take bytes and return the (n,) samples that are complete, in a new array."""
@@ -52,19 +55,22 @@ class SoundAnswer:
             self._read_header()
         if self._in_header:
             return np.zeros(0, np.int16)
+        if self._left is not None:  # after the sound a WAV may hold other things
+            self._held = self._held[: self._left]
         whole = len(self._held) - len(self._held) % 2
         sound, self._held = self._held[:whole], self._held[whole:]
+        if self._left is not None:
+            self._left -= whole
         return np.frombuffer(sound, "<i2").astype(np.int16)
 
     def _read_header(self) -> None:
-        """Leave the header behind once all of it is there. Sizes are not believed: it streams."""
+        """Leave the header behind once all of it is there."""
         at = 12
         while len(self._held) >= at + 8:
-            name, size = (
-                self._held[at : at + 4],
-                int.from_bytes(self._held[at + 4 : at + 8], "little"),
-            )
+            name = self._held[at : at + 4]
+            size = int.from_bytes(self._held[at + 4 : at + 8], "little")
             if name == b"data":
+                self._left = size - size % 2 if 0 < size < _UNKNOWN_SIZE else None
                 self._held, self._in_header = self._held[at + 8 :], False
                 return
             if name == b"fmt " and len(self._held) >= at + 24:

@@ -29,6 +29,8 @@ KEY_NAME = "LIPSTREAM_SPEECH_KEY"
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
 """How long the server may be silent, before the answer and in the middle of it."""
+LONGEST_SECONDS = 300
+"""Sound of one sentence; what sends more is no voice."""
 _BLOCK = 8192
 """Bytes read at most at once; less is taken as soon as it is there."""
 _LONGEST_ERROR = 200
@@ -98,8 +100,7 @@ class HttpVoice:
         self.stop()
 
     def _said(self, connection: http.client.HTTPConnection, sentence: str) -> Iterator[Spoken]:
-        connection.connect()
-        connection.sock.settimeout(ANSWER_SECONDS)
+        _connect(connection, self._server)
         connection.request(
             "POST", f"{self._server.path}/audio/speech", self._asked(sentence), self._headers()
         )
@@ -114,6 +115,11 @@ class HttpVoice:
             if len(pcm := sound.feed(block)):
                 got += len(pcm)
                 yield Spoken(pcm)
+            if got > LONGEST_SECONDS * self.rate:
+                raise BackendUnavailable(
+                    f"the speech server {self._server.name} sent {LONGEST_SECONDS} s of sound for"
+                    f" {len(sentence)} characters and did not end: see its log"
+                )
         if self._stopped:
             return
         if answer.length or sound.is_cut:  # length: bytes promised that never came
@@ -192,6 +198,16 @@ def _connection(server: Server) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(server.host, server.port, timeout=CONNECT_SECONDS)
 
 
+def _connect(connection: http.client.HTTPConnection, server: Server) -> None:
+    try:
+        connection.connect()
+    except (ConnectionError, socket.gaierror, TimeoutError) as error:
+        raise BackendUnavailable(
+            f"there is no speech server at {server.name}: start it, or correct --speech-url"
+        ) from error
+    connection.sock.settimeout(ANSWER_SECONDS)
+
+
 def _refusal(server: Server, answer: http.client.HTTPResponse) -> str:
     try:
         said = " ".join(answer.read(4096).decode("utf-8", "replace").split())
@@ -209,8 +225,6 @@ def _reason(server: Server, error: Exception) -> str:
             f"the speech server {name} stopped answering: nothing came for"
             f" {ANSWER_SECONDS:.0f} s; try again, and see its log"
         )
-    if isinstance(error, ConnectionRefusedError | socket.gaierror):
-        return f"there is no speech server at {name}: start it, or correct --speech-url"
     if isinstance(error, ssl.SSLError):
         return f"the speech server {name} cannot be trusted ({error.reason}): check --speech-url"
     if isinstance(error, http.client.IncompleteRead | ConnectionError):
