@@ -10,6 +10,17 @@ from lipstream import MouthModel
 from toys import make_toy_avatar, make_toy_model
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_elsewhere(tmp_path_factory):
+    """Servers that tests start keep their studio's films where nobody's own films are."""
+    before = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    yield
+    del os.environ["XDG_STATE_HOME"]
+    if before is not None:
+        os.environ["XDG_STATE_HOME"] = before
+
+
 @pytest.fixture(scope="session")
 def toy_folder(tmp_path_factory):
     return make_toy_model(tmp_path_factory.mktemp("toy") / "model")

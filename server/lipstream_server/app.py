@@ -1,4 +1,4 @@
-"""The routes: the page, WHIP, WHEP, and what a monitoring system asks."""
+"""The routes: the pages, WHIP, WHEP, the studio, and what a monitoring system asks."""
 
 import contextlib
 import hmac
@@ -16,8 +16,11 @@ from starlette.staticfiles import StaticFiles
 
 from lipstream.errors import InputError, ServerError
 from lipstream_server import metrics
+from lipstream_server.config import is_loopback
 from lipstream_server.offer import Role, read_offer
 from lipstream_server.sessions import Sessions
+from lipstream_server.studio.routes import Studio
+from lipstream_server.studio.settings import StudioConfig
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,8 @@ LARGEST_OFFER = 64 * 1024
 """Bytes of an SDP offer; a browser's is 4 to 8 kB."""
 RETRY_SECONDS = 5
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'self'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:;"
+    " media-src 'self' blob:; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -34,9 +38,17 @@ SECURITY_HEADERS = {
 class Routes:
     """Answers to requests."""
 
-    def __init__(self, sessions: Sessions, *, token: str | None, loopback: bool) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        token: str | None,
+        loopback: bool,
+        studio: StudioConfig | None = None,
+    ) -> None:
         self._sessions, self._token, self._loopback = sessions, token, loopback
         self._web = Path(str(files("lipstream_clients") / "web"))
+        self._studio = Studio(studio or StudioConfig(), self._check_visitor)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -48,6 +60,8 @@ class Routes:
         return Starlette(
             routes=[
                 Route("/", self._page),
+                Route("/studio", self._studio_page),
+                *self._studio.routes(),
                 Route("/healthz", self._health),
                 Route("/metrics", self._metrics),
                 *offers,
@@ -60,11 +74,15 @@ class Routes:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        yield
+        async with self._studio.open():
+            yield
         await self._sessions.close_all()
 
     async def _page(self, _: Request) -> Response:
         return FileResponse(self._web / "index.html", headers=SECURITY_HEADERS)
+
+    async def _studio_page(self, _: Request) -> Response:
+        return FileResponse(self._web / "studio.html", headers=SECURITY_HEADERS)
 
     async def _health(self, _: Request) -> Response:
         worker = self._sessions.worker
@@ -114,6 +132,19 @@ class Routes:
                 401,
                 "token missing or wrong: send Authorization: Bearer TOKEN",
                 {"WWW-Authenticate": "Bearer"},
+            )
+
+    def _check_visitor(self, request: Request) -> None:
+        """Let in who may use the studio, which keeps people's films.
+
+        Without a token only this machine can ask, but so can a page of any site in its browser,
+        under a name of that site which leads here (DNS rebinding). Then the name gives it away.
+        """
+        self._check_token(request)
+        name = request.url.hostname or ""
+        if self._token is None and not is_loopback(name):
+            raise HTTPException(
+                403, f"asked for as {name}: use http://127.0.0.1, or start the server with --token"
             )
 
 

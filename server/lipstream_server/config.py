@@ -1,10 +1,11 @@
 """What `lipstream serve` can be told."""
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lipstream.errors import InputError
+from lipstream_server.studio.settings import StudioConfig
 
 LOCAL_NAMES = ("localhost", "localhost.localdomain")
 
@@ -27,6 +28,8 @@ class ServerConfig:
     """Peers served at once; one more is answered 503."""
     token: str | None = None
     """What a client must send as `Authorization: Bearer`; needed off loopback."""
+    studio: StudioConfig = field(default_factory=StudioConfig)
+    """The studio page."""
 
     def check(self) -> None:
         """Raise InputError when the values cannot work, or would open the machine to strangers."""
@@ -34,6 +37,7 @@ class ServerConfig:
             raise InputError(f"port {self.port} does not exist: give --port 1 to 65535, 0 for any")
         if self.sessions < 1:
             raise InputError(f"--sessions {self.sessions} serves nobody: give 1 or more")
+        self.studio.limits.check()
         if self.token is not None and len(self.token) < 8:
             raise InputError("--token is shorter than 8 characters: give a longer one")
         if not is_loopback(self.host) and self.token is None:

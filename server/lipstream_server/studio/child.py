@@ -1,0 +1,84 @@
+"""What is done beside the server: looking into files, speaking texts, making films.
+
+``python -m lipstream_server.studio.child`` reads one line of JSON, what to do, and answers in lines
+of JSON: ``{"step": [done, all]}`` as often as it likes, and at the end ``{"done": {...}}`` or
+``{"refused": "a sentence"}``. It runs at low priority, and ends when its input does: when the
+server is gone.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from lipstream.errors import LipstreamError
+
+NICENESS = 15
+"""Against live sessions, at 0, this is about one part in thirty of a core that both want."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Where answers go."""
+
+    to: TextIO
+
+    def step(self, done: int, of: int) -> None:
+        """Say how far it is."""
+        self._write({"step": [done, of]})
+
+    def end(self, **said: object) -> None:
+        """Say how it ended."""
+        self._write(said)
+
+    def _write(self, said: Mapping[str, object]) -> None:
+        self.to.write(json.dumps(said) + "\n")
+        self.to.flush()
+
+
+def main() -> int:
+    """Do what standard input says."""
+    os.nice(NICENESS)
+    reply = Reply(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)  # what libraries print is no answer
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_server, name="watch", daemon=True).start()
+    try:
+        reply.end(done=_task(order.pop("do"))(order, reply))
+    except LipstreamError as error:
+        reply.end(refused=_sentence(error))
+    return 0
+
+
+def _end_with_the_server() -> None:
+    sys.stdin.read()
+    os._exit(1)  # as a kill: what is done stays, and is taken up at the next start
+
+
+def _task(name: str) -> Callable[[Mapping[str, Any], Reply], dict[str, Any]]:
+    # imported only now, at low priority
+    if name == "film":
+        from lipstream_server.studio.filming import make_film  # noqa: PLC0415
+
+        return make_film
+    if name in {"speak", "voices"}:
+        from lipstream_server.studio import speech  # noqa: PLC0415
+
+        return speech.speak if name == "speak" else speech.voices
+    from lipstream_server.studio import looking  # noqa: PLC0415
+
+    return {"face": looking.face, "sound": looking.sound, "avatar": looking.avatar}[name]
+
+
+def _sentence(error: LipstreamError) -> str:
+    from lipstream_server.studio.refusals import disk_full, full_disk  # noqa: PLC0415
+
+    said = str(full_disk()) if disk_full(error) else str(error)
+    return " ".join(said.split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""An order as the page sends it, checked: every wrong value is named in one sentence."""
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_args
+
+from lipstream.errors import InputError
+from lipstream.timing import Timing
+from lipstream_clients.dubbing.footage import Ends
+from lipstream_clients.dubbing.programme import Clip, SpokenClip, plan
+from lipstream_clients.media import Quality, SoundFile, playable_rate
+from lipstream_server.studio.filming import plain_speech
+from lipstream_server.studio.jobs import Length, Media, Order, Piece
+from lipstream_server.studio.names import shown_name
+from lipstream_server.studio.settings import StudioLimits
+
+LARGEST_ORDER = 64 * 1024
+"""Bytes."""
+_KEYS = {"title", "face", "speech", "length", "ends", "quality", "still"}
+_PIECE_KEYS = {"sound", "at", "until"}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "length": get_args(Length),
+    "ends": get_args(Ends),
+    "quality": get_args(Quality),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What an order may name."""
+
+    media: Callable[[str], Media]
+    """Gives a file taken in; raises InputError."""
+    avatars: Collection[str]
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """Read a JSON object. Raises InputError."""
+    try:
+        written = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise InputError("what was sent is not JSON: send an object") from None
+    if not isinstance(written, dict):
+        raise InputError("what was sent is not a JSON object: send one")
+    return written
+
+
+def parse_order(written: Mapping[str, Any], shelf: Shelf, limits: StudioLimits) -> Order:
+    """Read an order and check that its film can be made. Raises InputError."""
+    _check_keys(written, _KEYS, "the order")
+    face, avatar = _face(written.get("face"), shelf)
+    pieces = _pieces(written.get("speech"), shelf, limits)
+    chosen = {key: _choice(written, key) for key in _CHOICES if key in written}
+    still = written.get("still", False)
+    if not isinstance(still, bool):
+        raise InputError("still is true or false")
+    name = avatar.capitalize() if avatar is not None else face.name if face else ""
+    given = written.get("title")
+    title = shown_name(given if isinstance(given, str) else "", f"{name}: {pieces[0].sound.name}")
+    order = Order(title, face, avatar, pieces, still=still, **chosen)  # type: ignore[arg-type]
+    _check_times(order, limits)
+    return order
+
+
+def _face(written: object, shelf: Shelf) -> tuple[Media | None, str | None]:
+    if isinstance(written, dict) and set(written) == {"avatar"}:
+        if written["avatar"] not in shelf.avatars:
+            raise InputError(f"there is no such avatar: choose one of {', '.join(shelf.avatars)}")
+        return None, written["avatar"]
+    if isinstance(written, dict) and set(written) == {"media"}:
+        media = shelf.media(str(written["media"]))
+        if media.kind != "sound":
+            return media, None
+    raise InputError("nobody is there to speak: add a picture or film, or choose an avatar")
+
+
+def _pieces(written: object, shelf: Shelf, limits: StudioLimits) -> tuple[Piece, ...]:
+    if not isinstance(written, list) or not written:
+        raise InputError("nothing is said: type, record or add some speech first")
+    if len(written) > limits.pieces:
+        raise InputError(f"{len(written)} pieces of speech: send {limits.pieces} at most")
+    return tuple(_piece(one, shelf) for one in written)
+
+
+def _piece(written: object, shelf: Shelf) -> Piece:
+    if not isinstance(written, dict):
+        raise InputError("each piece of speech is an object with sound, at and until")
+    _check_keys(written, _PIECE_KEYS, "a piece of speech")
+    sound = shelf.media(str(written.get("sound")))
+    if sound.kind != "sound":
+        raise InputError(f"{sound.name} was added as a face: add it as speech, too")
+    until = written.get("until")
+    at = _seconds(written.get("at", 0), sound.name)
+    return Piece(sound, at, None if until is None else _seconds(until, sound.name))
+
+
+def _seconds(written: object, name: str) -> Fraction:
+    number = isinstance(written, int | float) and not isinstance(written, bool)
+    if not number or not math.isfinite(written) or not 0 <= written < 1e6:  # type: ignore[arg-type, operator]
+        raise InputError(f"{name}: its times must be seconds, 0 or more")
+    return Fraction(round(written * 1000), 1000)  # type: ignore[operator]
+
+
+def _choice(written: Mapping[str, Any], key: str) -> str:
+    if written[key] not in _CHOICES[key]:
+        raise InputError(f"there is no such {key}: choose one of {', '.join(_CHOICES[key])}")
+    return str(written[key])
+
+
+def _check_keys(written: Mapping[str, Any], known: set[str], what: str) -> None:
+    if unknown := sorted(set(written) - known):
+        raise InputError(
+            f"{what} has an unknown {unknown[0][:40]}: send {', '.join(sorted(known))}"
+        )
+
+
+def _check_times(order: Order, limits: StudioLimits) -> None:
+    """Raise InputError for speech outside the film, that overlaps, or makes the film too long."""
+    film = order.face if order.face is not None and order.face.kind == "film" else None
+    if film is not None and order.length == "speech" and not plain_speech(order):
+        raise InputError(
+            "a film can be as long as the speech only when one piece is spoken from its beginning"
+            " to its end: keep the film's length, or leave one piece"
+        )
+    fps = film.fps if film is not None else Fraction(25)
+    placed = film is not None and order.length == "film"
+    heard = film if placed and film is not None and film.rate else order.pieces[0].sound
+    passages = plan(
+        [_spoken(piece) for piece in order.pieces],
+        Timing(playable_rate(heard.rate), fps),
+        film.frames if placed and film is not None else None,
+    )
+    end = passages[-1].stop
+    if placed and film is not None and end > film.frames:
+        raise InputError(
+            f"{passages[-1].clip.sound.path.name} would be spoken until {float(end / fps):.2f} s,"
+            f" but the film ends at {float(film.frames / fps):.2f} s: begin earlier, end it sooner,"
+            " or let the film be as long as the speech"
+        )
+    if end / fps > limits.film_seconds:
+        raise InputError(
+            f"the film would last {float(end / fps):.0f} s, and at most {limits.film_seconds} s"
+            " are made here: say less, or begin earlier"
+        )
+
+
+def _spoken(piece: Piece) -> SpokenClip:
+    sound = piece.sound
+    opened = SoundFile(Path(sound.name), sound.rate, sound.channels, sound.samples)
+    return SpokenClip(Clip(opened, Fraction(0), opened.seconds), piece.at, piece.until)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(name)

@@ -1,0 +1,162 @@
+"""The one task that makes films: one at a time, in the order they were asked for."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from lipstream.errors import LipstreamError
+from lipstream_server.studio.children import ChildEnded, ask_child
+from lipstream_server.studio.folder import remove
+from lipstream_server.studio.jobs import Job, Made
+from lipstream_server.studio.pace import Pace, Progress
+from lipstream_server.studio.refusals import NotNow, check_room
+from lipstream_server.studio.settings import StudioConfig
+from lipstream_server.studio.store import FILM, Store
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 600.0
+_WORK = f".{FILM}.work"
+_LOG = "render.log"
+
+
+class Runner:
+    """Makes the store's waiting films. The event loop's."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: StudioConfig,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._config, self._clock = store, config, clock
+        self._awake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._current: str | None = None
+        self._making: asyncio.Task[None] | None = None
+        self._pace = Pace()
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="studio")
+
+    async def close(self) -> None:
+        """Stop; a film under way is taken up again by the next server. Twice is fine."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def wake(self) -> None:
+        """Look for waiting films."""
+        self._awake.set()
+
+    def progress(self, job: Job) -> Progress | None:
+        """Return how far a film under way is; None when it is not."""
+        return self._pace.progress(self._clock()) if job.id == self._current else None
+
+    async def cancel(self, job: Job) -> Job:
+        """Make no more of a film, and throw away what there is. Raises NotNow when it is over."""
+        if job.over:
+            raise NotNow("the film is not being made any more")
+        job = replace(job, state="cancelled", ended=self._store.now())
+        self._store.put(job)
+        if job.id == self._current and self._making is not None:
+            self._making.cancel()
+            await asyncio.wait([self._making])
+        await asyncio.to_thread(self._clear, job)
+        return job
+
+    def again(self, job: Job) -> Job:
+        """Let a film that failed or was cancelled wait again. Raises NotNow and QueueFull."""
+        if job.state not in {"failed", "cancelled"}:
+            raise NotNow("only a film that failed or was cancelled can be tried again")
+        self._store.check_queue()
+        job = replace(job, state="waiting", ended=None, message=None, starts=0)
+        self._store.put(job)
+        self.wake()
+        return job
+
+    async def _run(self) -> None:
+        while True:
+            await self._sweep()
+            while waiting := self._store.waiting():
+                await self._make(waiting[0])
+            self._awake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._awake.wait(), SWEEP_SECONDS)
+
+    async def _sweep(self) -> None:
+        try:
+            await self._store.sweep()
+        except OSError:
+            log.exception("studio: old films cannot be deleted")
+
+    async def _make(self, job: Job) -> None:
+        """Make a film; whatever happens, it does not wait any more afterwards."""
+        self._current, self._pace = job.id, Pace()
+        self._making = asyncio.create_task(self._film(job), name=f"film {job.id[:6]}")
+        try:
+            await asyncio.wait([self._making])
+        finally:
+            if not self._making.done():  # the server stops
+                self._making.cancel()
+                await asyncio.wait([self._making])
+            self._current = None
+
+    async def _film(self, job: Job) -> None:
+        place = self._store.place(job)
+        try:
+            check_room(place, 0, self._config.limits.reserve_bytes)
+            job = replace(job, state="working", starts=job.starts + 1)
+            self._store.put(job)
+            engine = self._config
+            order = {
+                "do": "film",
+                "folder": str(place),
+                "model": None if engine.model is None else str(engine.model),
+                "backend": engine.backend,
+                "precision": engine.precision,
+            }
+            made = await ask_child(order, on_step=self._step, log_file=place / _LOG)
+        except ChildEnded as error:  # what is done is kept, for another try
+            self._failed(job, str(error))
+        except LipstreamError as error:
+            self._failed(job, _in_their_words(str(error), job))
+            await asyncio.to_thread(self._clear, job)
+        except Exception:
+            log.exception("studio: film %s failed", job.id[:6])
+            self._failed(job, "the film could not be made by a fault of the program: see its log")
+        else:
+            now = self._store.now()
+            self._store.put(replace(job, state="done", ended=now, made=Made(**made)))
+
+    def _step(self, done: int, of: int) -> None:
+        self._pace.step(self._clock(), done, of)
+
+    def _failed(self, job: Job, message: str) -> None:
+        failed = replace(job, state="failed", ended=self._store.now(), message=message)
+        try:
+            self._store.put(failed)
+        except (LipstreamError, OSError):  # it is known in memory, at least
+            log.warning("studio: that film %s failed cannot be written", job.id[:6])
+
+    def _clear(self, job: Job) -> None:
+        """Delete what was made so far."""
+        place = self._store.place(job)
+        remove(place / _WORK)
+        for name in (FILM, f".{FILM}.part.mp4", _LOG):
+            (place / name).unlink(missing_ok=True)
+
+
+def _in_their_words(message: str, job: Job) -> str:
+    """Name files as their owner does, not as they are kept."""
+    order = job.order
+    media = [piece.sound for piece in order.pieces]
+    for one in [order.face, *media] if order.face is not None else media:
+        message = message.replace(one.file, one.name)
+    return message

@@ -1,0 +1,71 @@
+"""What the studio can be told: where its films are kept, how they are made, and its limits."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lipstream.errors import InputError
+from lipstream.speaking import SpeechSettings
+
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StudioLimits:
+    """What one visitor may ask for. Each is refused in a sentence that names the limit."""
+
+    upload_mb: int = 500
+    """Largest file taken, megabytes."""
+    film_seconds: int = 600
+    """Longest film or sound taken, and longest film made, seconds."""
+    waiting: int = 10
+    """Films that may wait or be worked on at once."""
+    pieces: int = 50
+    """Pieces of speech in one film."""
+    text_characters: int = 5_000
+    """Characters of a text to be spoken."""
+    keep_days: int = 7
+    """Films are deleted this long after they were finished, failed or were cancelled."""
+    upload_hours: int = 24
+    """Files that no film was made of are deleted after this long."""
+    reserve_mb: int = 1_000
+    """Room that stays free on the disk, megabytes."""
+
+    @property
+    def upload_bytes(self) -> int:
+        """Largest file taken, bytes."""
+        return self.upload_mb * _MEGABYTE
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Room that stays free on the disk, bytes."""
+        return self.reserve_mb * _MEGABYTE
+
+    def check(self) -> None:
+        """Raise InputError when a limit lets nothing through."""
+        for name in self.__slots__:
+            value, least = getattr(self, name), 0 if name == "reserve_mb" else 1
+            if value < least:
+                raise InputError(f"studio limit {name} of {value}: give {least} or more")
+
+
+@dataclass(frozen=True, slots=True)
+class StudioConfig:
+    """One studio."""
+
+    folder: Path | None = None
+    """Where films are kept; None for ``usual_folder()``. It is made when something is kept."""
+    model: Path | None = None
+    """Model folder, or an embedded model's name; None is ``quality``."""
+    backend: str = "auto"
+    precision: str = "fp32"
+    """One of ``lipstream.backends.PRECISIONS``."""
+    speech: SpeechSettings = field(default_factory=SpeechSettings)
+    """Who says typed text; the page chooses among the voices of this provider."""
+    limits: StudioLimits = field(default_factory=StudioLimits)
+
+
+def usual_folder() -> Path:
+    """Return where films are kept unless told otherwise: XDG's place for what outlives a run."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "lipstream" / "studio"
