@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from lipstream.mel import SILENCE
 from lipstream_models.dataset import UNITS_A_DECIBEL, Examples
+from lipstream_models.dense_motion import coarse_motion
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,14 @@ class Variation:
     """Smooth bending of the face into another one, half pictures."""
     swap_share: float = 0.1
     """Share of examples with their colour channels in another order: no skin learned by heart."""
+    nudged_share: float = 0.6
+    """Share of examples whose reference is nudged away from the target."""
+    nudge_turn: float = 0.02
+    """Of a nudge: roll, radians, and stretch (natural logarithm)."""
+    nudge_shift: float = 0.03
+    """Of a nudge: shift, half pictures."""
+    nudge_bend: float = 0.012
+    """Of a nudge: smooth bending, half pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,8 @@ class Batch:
     """(n, 6, 96, 96) float32 in 0..1: masked target, then reference."""
     target: Tensor
     """(n, 3, 48, 96) float32 in 0..1."""
+    motion: Tensor
+    """(n, 2, 12, 12) float32: where the target's pixels are in the reference, pixels away."""
 
 
 def plain_batch(examples: Examples) -> Batch:
@@ -70,10 +81,17 @@ def plain_batch(examples: Examples) -> Batch:
 
 def varied_batch(examples: Examples, variation: Variation, random: Generator) -> Batch:
     """Make a batch with sound, colour and place varied; pictures of one example alike."""
-    placement = random_placement(len(examples.mel), examples.target.shape[1], variation, random)
+    count, size = len(examples.mel), examples.target.shape[1]
+    placement = random_placement(count, size, variation, random)
     pictures = vary_colour(placement.of_pictures(_pictures(examples)), variation, random)
+    points = placement.of_points(_points(examples))
+    nudge = random_nudge(count, size, variation, random)
+    pictures[:, 1:], points[:, 1:] = (
+        nudge.of_pictures(pictures[:, 1:]),
+        nudge.of_points(points[:, 1:]),
+    )
     mel = vary_sound(torch.from_numpy(examples.mel)[:, None], variation, random)
-    return _join(examples, mel, pictures, placement.of_points(_points(examples)))
+    return _join(examples, mel, pictures, points)
 
 
 def _pictures(examples: Examples) -> Tensor:
@@ -96,7 +114,9 @@ def _join(examples: Examples, mel: Tensor, pictures: Tensor, points: Tensor) -> 
     face = torch.cat([masked, reference], 1)
     lips, own_lips = torch.from_numpy(examples.lips), torch.from_numpy(examples.own_lips)
     heard = torch.from_numpy(examples.heard)
-    return Batch(mel, lips, own_lips, heard, points.float(), face, target[:, :, half:].contiguous())
+    lower = target[:, :, half:].contiguous()
+    motion = coarse_motion(target, reference)
+    return Batch(mel, lips, own_lips, heard, points.float(), face, lower, motion)
 
 
 def vary_sound(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
@@ -191,13 +211,38 @@ class Placement:
 
 def random_placement(count: int, size: int, variation: Variation, random: Generator) -> Placement:
     """Draw a placement for ``count`` examples of ``size`` pixels."""
-    turn = variation.turn * torch.randn(count, generator=random)
-    stretch = torch.exp(variation.turn * torch.randn(count, 2, generator=random))
     mirror = torch.where(torch.rand(count, generator=random) < 0.5, -1.0, 1.0)
+    spreads = (variation.turn, variation.shift, variation.bend)
+    return _placed(_Spread(*spreads, torch.ones(count)), mirror, size, random)
+
+
+def random_nudge(count: int, size: int, variation: Variation, random: Generator) -> Placement:
+    """Draw how far apart reference and target are, beyond what their film gives."""
+    nudged = (torch.rand(count, generator=random) < variation.nudged_share).float()
+    spreads = (variation.nudge_turn, variation.nudge_shift, variation.nudge_bend)
+    return _placed(_Spread(*spreads, nudged), torch.ones(count), size, random)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Standard deviations of a placement, as in ``Variation``."""
+
+    turn: float
+    shift: float
+    bend: float
+    share: Tensor
+    """(n,) how much of them every example gets."""
+
+
+def _placed(spread: _Spread, mirror: Tensor, size: int, random: Generator) -> Placement:
+    count, share = len(mirror), spread.share
+    turn = spread.turn * torch.randn(count, generator=random) * share
+    stretch = torch.exp(spread.turn * torch.randn(count, 2, generator=random) * share[:, None])
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 0, 1] = turn.cos() * stretch[:, 0] * mirror, -turn.sin()
     theta[:, 1, 0], theta[:, 1, 1] = turn.sin() * mirror, turn.cos() * stretch[:, 1]
-    theta[:, :, 2] = variation.shift * torch.randn(count, 2, generator=random)
-    knots = 2 * variation.bend * torch.randn(count, 2, 5, 5, generator=random)
+    theta[:, :, 2] = spread.shift * torch.randn(count, 2, generator=random) * share[:, None]
+    knots = 2 * spread.bend * torch.randn(count, 2, 5, 5, generator=random)
+    knots *= share.view(-1, 1, 1, 1)
     bend = functional.interpolate(knots, (size, size), mode="bicubic", align_corners=True)
     return Placement(theta, bend)

@@ -160,7 +160,7 @@ class ClipSource:
         frame = int(rng.integers(FIRST_FRAME, LAST_FRAME + 1))
         upper = frame
         if rng.random() < mix.closed_reference:
-            reference = self._nearest(clip, frame, rng.choice(closed, 5))
+            reference = self._nearest(clip, frame, rng.choice(closed, 2))
             upper = reference if rng.random() < mix.own_upper else frame
         else:
             reference = int(frame + rng.integers(8, FRAMES - 7)) % FRAMES

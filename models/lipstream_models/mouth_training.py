@@ -12,12 +12,15 @@ from torch.nn import functional
 from lipstream_models.augment import Batch, Variation, varied_batch
 from lipstream_models.checkpoints import load_weights, read_checkpoint, save_checkpoint
 from lipstream_models.dataset import Source
-from lipstream_models.networks.mouth_flow import REACH, MouthFlow
+from lipstream_models.networks.mouth_flow import UNIT, MouthFlow
+from lipstream_models.networks.optical_flow import sample
 from lipstream_models.sound_training import HeardLips
 from lipstream_models.training import About, Trainer, TrainOptions
 
 _MOUTH = (slice(4, 40), slice(22, 74))
 """Rows (of the lower half) and columns of the crop where the lips are."""
+_SPEAKING = (slice(52, 90), slice(24, 72))
+"""Rows and columns of the crop that speech moves."""
 _INNER = slice(20, 40)
 """Places of the inner edge of the lips among ``dataset.TRACKED``."""
 _PIXEL = 1 / 48
@@ -42,11 +45,13 @@ class LossWeights:
     """Of painting on the moved reference at all."""
     own_lips: float = 0.02
     """Of the lip shape seen in the reference."""
-    tracked: float = 0.02
+    aligned: float = 0.05
+    """Of the turn of the head, pixels, and of the picture turned alone."""
+    tracked: float = 0.01
     """Of the flow at points whose movement is known, pixels."""
     flow: float = 0.1
     """Of a flow that differs between neighbours."""
-    detail: float = 0.1
+    detail: float = 0.2
     """Of the difference in fine detail, wherever in a small window it lies."""
     heard_share: float = 0.5
     """Share of the examples painted from the sound; the others from the true lip shape."""
@@ -105,6 +110,22 @@ def unevenness(flow: Tensor) -> Tensor:
     return down.square().mean() + across.square().mean()
 
 
+def alignment_loss(turn: Tensor, motion: Tensor, face: Tensor, target: Tensor) -> Tensor:
+    """Return how far a turn is from the true motion, pixels, and what it leaves of the difference.
+
+    ``turn`` and ``motion`` are (N, 2, 12, 12), ``face`` (N, 6, 96, 96) as the network sees it,
+    ``target`` (N, 3, 48, 96) its lower half. The mouth, which moves by itself, counts little.
+    """
+    still = torch.ones(1, 1, *face.shape[2:], device=face.device)
+    still[:, :, *_SPEAKING] = 0.15
+    cells = functional.avg_pool2d(still, face.shape[2] // turn.shape[2])
+    astray = functional.smooth_l1_loss(turn, motion, reduction="none", beta=0.2)
+    fine = functional.interpolate(turn, face.shape[2:], mode="bilinear", align_corners=False)
+    whole = torch.cat([face[:, :3, : -target.shape[2]], target], 2)
+    left = (sample(face[:, 3:], fine) - whole).abs()
+    return 0.5 * (astray * cells).mean() + 3.0 * (left * still).mean()
+
+
 def tracking_loss(flow: Tensor, points: Tensor) -> Tensor:
     """Return how far the flow goes astray at tracked points, about pixels.
 
@@ -118,7 +139,7 @@ def tracking_loss(flow: Tensor, points: Tensor) -> Tensor:
     found = functional.grid_sample(
         flow, below[:, None], padding_mode="border", align_corners=False
     )[:, :, 0].transpose(1, 2)
-    astray = (REACH * found - (source - target)) * (MouthFlow.face_size / 2)
+    astray = UNIT * found - (source - target) * (MouthFlow.face_size / 2)
     error = functional.smooth_l1_loss(astray, torch.zeros_like(astray), reduction="none").sum(-1)
     return (error * inside).sum() / inside.sum().clamp(min=1)
 
@@ -174,9 +195,12 @@ class MouthTrainer(Trainer[Batch]):
         own = batch.own_lips.clamp(-_FURTHEST, _FURTHEST).to(device)
         weight = attention(batch.points[:, 0].to(device), target.shape[2], target.shape[3], weights)
         with self.precision():
-            features = self._mouth.encode(face)
-            made = self._mouth.render(lips, (*features[:6], features[6].detach()))
+            turn = self._mouth.alignment(face).float()
+            features = self._mouth.encode(face, turn)
+            made = self._mouth.render(lips, (*features[:6], features[6].detach(), features[7]))
         return {
+            "aligned": weights.aligned
+            * alignment_loss(turn, batch.motion.to(device), face, target),
             "picture": picture_loss(made.picture, target, weight, weights),
             "moved": weights.moved
             * picture_loss(made.moved, target, weight.clamp(max=weights.mouth), weights),

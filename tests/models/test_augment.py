@@ -26,6 +26,7 @@ STILL = Variation(
     shift=0.0,
     bend=0.0,
     swap_share=0.0,
+    nudged_share=0.0,
 )
 
 
@@ -52,10 +53,20 @@ def test_a_plain_batch_hides_the_mouth_and_asks_for_it(examples):
 
 
 def test_pictures_of_an_example_are_varied_alike(examples):
-    batch = varied_batch(examples, Variation(), generator())
+    batch = varied_batch(examples, Variation(nudged_share=0.0), generator())
     assert torch.allclose(batch.target, batch.face[:, 3:, 48:], atol=1e-5)
     assert torch.allclose(batch.face[:, :3, :48], batch.face[:, 3:, :48], atol=1e-5)
     assert batch.face[:, :3, 48:].abs().max() == 0
+
+
+def test_a_nudge_moves_the_reference_and_its_points_alone(examples):
+    still, nudged = (
+        varied_batch(examples, Variation(nudged_share=share), generator()) for share in (0.0, 1.0)
+    )
+    assert torch.equal(still.target, nudged.target)
+    assert torch.equal(still.points[:, 0], nudged.points[:, 0])
+    assert ((still.face[:, 3:] - nudged.face[:, 3:]).abs().amax((1, 2, 3)) > 0.05).all()
+    assert ((still.points[:, 1] - nudged.points[:, 1]).abs().amax((1, 2)) > 0.003).all()
 
 
 def test_no_variation_changes_nothing_but_the_side(examples):

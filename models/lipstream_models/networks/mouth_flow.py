@@ -5,7 +5,8 @@ measures of ``lip_shape``: nothing of a face, so it learns from any voice whose 
 ``MouthFlow`` moves the pixels of the reference's own lower half there (a flow), from how it
 sees them stand in the reference, and paints a change on them where something new shows
 (teeth, tongue, the dark of the mouth): whatever moves keeps the person's own skin, beard and lips,
-also on a face never seen in training.
+also on a face never seen in training. Before that, ``Alignment`` says how the reference's head is
+to be turned; of an avatar, whose reference is the picture itself, not at all.
 
 After "First Order Motion Model for Image Animation" (Siarohin et al., 2019) in warping with an
 occlusion mask, with lip measures in place of learned key points.
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lipstream_models.lip_shape import MEASURES
+from lipstream_models.networks.alignment import Alignment
+from lipstream_models.networks.layers import convolve
+from lipstream_models.networks.optical_flow import sample
 from lipstream_models.networks.split import SplitNetwork, mask_and_join, to_pixels
 
 _WIDTHS = (32, 48, 64, 96, 160)
@@ -34,15 +38,8 @@ _CODE = 192
 """Width of the code of a lip shape."""
 _MOVED_ROWS = 32
 """First row of the crop whose pixels may be moved into the mouth's rows."""
-REACH = 0.25
-"""Flow of one unit, in half crops: 12 pixels."""
-
-
-def _block(
-    inputs: int, outputs: int, kernel: int = 3, stride: int | tuple[int, int] = 1
-) -> nn.Module:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+UNIT = 12.0
+"""Pixels that a flow of one means."""
 
 
 class Rendered(NamedTuple):
@@ -76,12 +73,12 @@ class SoundStage(nn.Module):
 
 def _listener() -> nn.Module:
     return nn.Sequential(
-        _block(1, 24, stride=(2, 1)),  # 40 x 32
-        _block(24, 32, stride=2),
-        _block(32, 48, stride=2),
-        _block(48, 64, stride=2),
-        _block(64, 96),
-        _block(96, 40, kernel=1),
+        convolve(1, 24, stride=(2, 1)),  # 40 x 32
+        convolve(24, 32, stride=2),
+        convolve(32, 48, stride=2),
+        convolve(48, 64, stride=2),
+        convolve(64, 96),
+        convolve(96, 40, kernel=1),
         nn.Flatten(),
         nn.Dropout(0.2),
         nn.Linear(40 * 5 * COLUMNS // 8, 192),
@@ -97,7 +94,7 @@ class MouthFlow(SplitNetwork):
     face_size = 96
     mel_columns = COLUMNS
     mouth_rows = (48, 96)
-    feature_names = ("f0", "f1", "f2", "f3", "f4", "own", "own_lips")
+    feature_names = ("f0", "f1", "f2", "f3", "f4", "own", "own_lips", "turn")
     starts_at: Tensor
     gain: Tensor
     places: Tensor
@@ -110,23 +107,24 @@ class MouthFlow(SplitNetwork):
         self.register_buffer("starts_at", torch.tensor(window_start_ms))
         self.register_buffer("gain", torch.ones(()))
         self.register_load_state_dict_post_hook(_tell_window)  # type: ignore[no-untyped-call]
-        self.encoder = nn.ModuleList([_block(24, widths[0])])
-        self.encoder.extend(_block(a, b, stride=2) for a, b in pairwise(widths))
+        self.alignment = Alignment()
+        self.encoder = nn.ModuleList([convolve(24, widths[0])])
+        self.encoder.extend(convolve(a, b, stride=2) for a, b in pairwise(widths))
         self.own_lips = nn.Linear(widths[4] * 9, MEASURES)
         self.code = nn.Sequential(
             nn.Linear(2 * MEASURES, 128), nn.ReLU(inplace=True), nn.Linear(128, _CODE), nn.ReLU()
         )
         self.spread = nn.Linear(_CODE, 64 * 9)
-        self.bottom = _block(widths[4] + 64, 128)
-        self.up6 = _block(128 + widths[3], 96)
-        self.up12 = _block(96 + widths[2], 64)
-        self.up24 = _block(64 + widths[1], 48)
-        self.up48 = _block(48 + widths[0], 40)
+        self.bottom = convolve(widths[4] + 64, 128)
+        self.up6 = convolve(128 + widths[3], 96)
+        self.up12 = convolve(96 + widths[2], 64)
+        self.up24 = convolve(64 + widths[1], 48)
+        self.up48 = convolve(48 + widths[0], 40)
         self.modulate6, self.modulate12 = nn.Linear(_CODE, 2 * 96), nn.Linear(_CODE, 2 * 64)
         self.fields = nn.Conv2d(48, 2 * (MEASURES + 1), 3, padding=1)
         self.flow = nn.Conv2d(40, 2, 3, padding=1)
-        self.moved = _block(24, 24)
-        self.paint = nn.Sequential(_block(40 + 24, 40), nn.Conv2d(40, 12, 3, padding=1))
+        self.moved = convolve(24, 24)
+        self.paint = nn.Sequential(convolve(40 + 24, 40), nn.Conv2d(40, 12, 3, padding=1))
         for still in (self.fields, self.flow, self.paint[1]):
             nn.init.zeros_(still.weight)  # type: ignore[arg-type]
             nn.init.zeros_(still.bias)  # type: ignore[arg-type]
@@ -153,23 +151,29 @@ class MouthFlow(SplitNetwork):
         shape: Tensor = self.sound(mel) * self.gain
         return shape
 
-    def encode(self, face: Tensor) -> tuple[Tensor, ...]:
-        """Encode (N, 6, 96, 96) faces: the maps of ``feature_names``."""
-        x, maps = functional.pixel_unshuffle(face, 2), []
+    def encode(self, face: Tensor, turn: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Encode (N, 6, 96, 96) faces: the maps of ``feature_names``.
+
+        ``turn`` is the alignment of these faces where the caller has it already.
+        """
+        turn = self.alignment(face) if turn is None else turn
+        aligned = sample(face[:, 3:], _finer(turn, 8)).detach()
+        x, maps = functional.pixel_unshuffle(torch.cat([face[:, :3], aligned], 1), 2), []
         for block in self.encoder:
             x = block(x)
             maps.append(x)
         fine = [m[:, :, row:] for m, row in zip(maps[:4], _FIRST_ROWS, strict=True)]
         own_lips = self.own_lips(maps[4].flatten(1))
-        return (*fine, maps[4], face[:, 3:, _MOVED_ROWS:], own_lips)
+        below = _finer(turn, 4)[:, :, self.mouth_rows[0] // 2 :] / UNIT
+        return (*fine, maps[4], face[:, 3:, _MOVED_ROWS:], own_lips, below)
 
     def render(self, lips: Tensor, features: tuple[Tensor, ...]) -> Rendered:
         """Paint (N, 17) lip shapes on encoded faces."""
-        own, own_lips = features[5], features[6]
+        own, own_lips, turn = features[5:]
         to_go = lips - own_lips
         coarse, x = self._decode(self.code(torch.cat([lips, to_go], 1)), features)
         flow = _added(self.fields(coarse)[:, :, 1:].float(), to_go.float())
-        flow = _wider(flow) + self.flow(x)[:, :, 2:].float()
+        flow = _finer(flow, 2) + self.flow(x)[:, :, 2:].float() + turn
         moved = self._move(own, flow)
         below = own[:, :, self.mouth_rows[0] - _MOVED_ROWS :]
         seen = self.moved(functional.pixel_unshuffle(torch.cat([moved, below], 1), 2))
@@ -189,9 +193,9 @@ class MouthFlow(SplitNetwork):
 
     def _move(self, own: Tensor, flow: Tensor) -> Tensor:
         """Take every pixel of the mouth's rows from where the flow says, between the pixels."""
-        fine = _wider(flow)
-        # crop rows 32 to 96 are one and a half times closer together than columns 0 to 96
-        step = fine * fine.new_tensor([REACH, REACH * 96 / (96 - _MOVED_ROWS)]).view(1, 2, 1, 1)
+        fine = _finer(flow, 2)
+        across, down = (2 * UNIT / size for size in (own.shape[3], own.shape[2]))
+        step = fine * fine.new_tensor([across, down]).view(1, 2, 1, 1)
         places = self.places + step.permute(0, 2, 3, 1)
         # clamped to the outermost pixels, zero padding is never seen: runtimes do that one fastest
         edge = places.new_tensor([1 - 1 / own.shape[3], 1 - 1 / own.shape[2]])
@@ -229,8 +233,10 @@ def _added(fields: Tensor, to_go: Tensor) -> Tensor:
     return flow
 
 
-def _wider(flow: Tensor) -> Tensor:
-    return functional.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
+def _finer(flow: Tensor, times: int) -> Tensor:
+    return functional.interpolate(
+        flow, scale_factor=float(times), mode="bilinear", align_corners=False
+    )
 
 
 def _modulated(x: Tensor, code: Tensor) -> Tensor:
