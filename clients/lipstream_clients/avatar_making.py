@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lipstream.avatar import Avatar
-from lipstream.errors import FaceNotFound
+from lipstream.errors import FaceNotFound, InputError
 from lipstream.faces import CropSmoother
 from lipstream.types import Float32, Image
 from lipstream_clients.crops import open_crop_finder
@@ -52,12 +52,16 @@ class _Seen:
 def make_avatar(face: Path, settings: AvatarSettings) -> Avatar:
     """Make an avatar of a picture, or of the longest unbroken sight of a face in a film.
 
-    With several faces the largest near the middle is taken. Raises FaceNotFound when there is none
-    and MediaError when the file cannot be read.
+    With several faces the largest near the middle is taken. Raises FaceNotFound when there is none,
+    MediaError when the file cannot be read, and InputError for settings that it has no use for.
     """
     if is_picture(face):
+        if not settings.bounce:
+            raise InputError("--no-bounce is for films, and the face is a picture: leave out")
         still = avatar_of_picture(face, settings.longest_side, settings.s3fd)
         return _still(still, settings) if settings.still else _living(still, settings)
+    if settings.still:
+        raise InputError("--still is for pictures, and the face is a film: leave out")
     film = Film(face)
     fps = settings.fps or film.fps
     seen = _longest_sight(film, fps, settings)

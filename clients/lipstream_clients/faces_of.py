@@ -9,14 +9,18 @@ import cv2
 import numpy as np
 
 from lipstream.avatar import Avatar, embedded_pack
-from lipstream.errors import FaceNotFound, InputError
+from lipstream.errors import FaceNotFound
 from lipstream.model import MouthModel
 from lipstream.pipeline import PreparedAvatar, Scene
 from lipstream.types import Float32, Image
 from lipstream_clients.crops import open_crop_finder
+from lipstream_clients.dubbing.casting import CastSettings, cast, padded
+from lipstream_clients.dubbing.crowd import open_crowd
 from lipstream_clients.dubbing.footage import AS_IT_IS, Footage, View
 from lipstream_clients.dubbing.living import LivingPicture
 from lipstream_clients.dubbing.programme import WHOLE, Cut
+from lipstream_clients.dubbing.sightings import box_crop, watch_picture
+from lipstream_clients.dubbing.who import LARGEST, Who
 from lipstream_clients.media import Film, is_picture, read_picture
 
 AVATAR_SUFFIX = ".avatar"
@@ -36,8 +40,12 @@ class FaceOptions:
     view: View = AS_IT_IS
     s3fd: Path | None = None
     """``s3fd.onnx`` to find faces with; None for the embedded face finder."""
+    who: Who = LARGEST
+    """Of several faces in a picture, the one that speaks."""
     box: tuple[int, int, int, int] | None = None
     """Top, bottom, left and right of the face in pixels, in place of finding it."""
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Pixels added to a picture's face above, below, left and right."""
     still: bool = False
     """Whether a picture stays still where it would breathe, blink and move a little."""
 
@@ -55,17 +63,15 @@ class Posed:
 def open_face(face: Path, model: MouthModel, options: FaceOptions) -> Footage | Posed:
     """Open an avatar pack, the name of an embedded avatar, a picture or a film.
 
-    Raises MediaError or AvatarError when it cannot be read, InputError for options that do not fit
-    it, FaceNotFound for a picture without a face. A film need not show a face.
+    Raises MediaError or AvatarError when it cannot be read, InputError for parts that are not in
+    it, FaceNotFound for a picture without the face asked for. A film need not show a face.
     """
     if is_avatar(face):
-        _refuse_film_options(options, "an avatar", views=True)
         avatar = Avatar.open(face)
         scene = PreparedAvatar.prepare(avatar, model)
         own = DEFAULT_FPS if len(avatar) == 1 else avatar.fps
         return Posed(scene, avatar.width, avatar.height, options.fps or own)
     if is_picture(face):
-        _refuse_film_options(options, "a picture", views=False)
         return _pose(_portrait(face, options), model, options)
     film = Film(face)
     return Footage(film, options.fps or film.fps, options.cut, options.view)
@@ -97,17 +103,25 @@ def shrunk(image: Image, longest_side: int) -> Image:
 
 def _portrait(path: Path, options: FaceOptions) -> Avatar:
     image = options.view.of(shrunk(read_picture(path), LONGEST_SIDE))
-    if options.box is None:
+    if options.box is not None:
+        crop = box_crop(options.box, image.shape[1], image.shape[0])
+    elif options.who.rule == "largest":
         crop = _face_in(image, path.name, options.s3fd)
     else:
-        top, bottom, left, right = options.box
-        if not (0 <= top < bottom <= image.shape[0] and 0 <= left < right <= image.shape[1]):
-            raise InputError(
-                f"--box {top} {bottom} {left} {right} does not lie in the picture, which is"
-                f" {image.shape[1]}x{image.shape[0]}: give top, bottom, left and right in pixels"
-            )
-        crop = np.array([[right - left, 0, left], [0, bottom - top, top]], np.float32)
-    return Avatar.from_frames([image], [crop], name=path.stem)
+        crop = _picked(image, path.name, options)
+    return Avatar.from_frames([image], padded(crop[None], options.pads), name=path.stem)
+
+
+def _picked(image: Image, name: str, options: FaceOptions) -> Float32:
+    """Return the crop of the face that a rule picks: of a film of one frame."""
+    with contextlib.closing(open_crowd(options.s3fd)) as crowd:
+        sightings = watch_picture(image, crowd)
+    casting = cast(sightings, options.who, DEFAULT_FPS, CastSettings(smooth=False, faded=False))
+    if casting.strength[0] == 0:
+        raise FaceNotFound(
+            f"--who asks for a face that is not in {name}: {len(sightings.rows)} found there"
+        )
+    return np.asarray(casting.crops[0], np.float32)
 
 
 def _pose(avatar: Avatar, model: MouthModel, options: FaceOptions) -> Posed:
@@ -125,15 +139,3 @@ def _face_in(image: Image, name: str, s3fd: Path | None) -> Float32:
             " where a face is seen from the front, well lit, and at least 50 pixels wide"
         )
     return crop
-
-
-def _refuse_film_options(options: FaceOptions, what: str, *, views: bool) -> None:
-    asked = []
-    if options.cut != WHOLE:
-        asked.append("--from and --to")
-    if views and options.view != AS_IT_IS:
-        asked.append("--crop and --resize")
-    if views and options.box is not None:
-        asked.append("--box")
-    if asked:
-        raise InputError(f"{' and '.join(asked)} are for films, and the face is {what}: leave out")

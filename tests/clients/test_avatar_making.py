@@ -7,7 +7,7 @@ import pytest
 from clients.making import numbered, write_film, write_picture
 from lipstream import Avatar
 from lipstream.cli import main
-from lipstream.errors import AvatarError, FaceNotFound
+from lipstream.errors import AvatarError, FaceNotFound, InputError
 from lipstream_clients.avatar_making import AvatarSettings, make_avatar, open_avatar
 
 
@@ -63,12 +63,19 @@ def test_nobody_in_sight_is_said(tmp_path, name):
         (["--size", "9"], "--size"),
         (["--seconds", "0"], "--seconds"),
         (["-o", "no/a.avatar"], "no folder"),
+        (["--no-bounce"], "--no-bounce is for films"),
     ],
 )
 def test_unfit_settings_are_named(tmp_path, capsys, words, says):
     path = write_picture(tmp_path / "a.png", numbered(1)[0])
     assert main(["avatar", "make", str(path), "-o", str(tmp_path / "a.avatar"), *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_film_cannot_be_kept_still(tmp_path):
+    film = write_film(tmp_path / "a.mkv", numbered(2))
+    with pytest.raises(InputError, match="--still is for pictures"):
+        make_avatar(film, AvatarSettings("x", still=True))
 
 
 def test_an_avatar_is_taken_by_name_and_an_unknown_one_is_told_the_names():

@@ -64,7 +64,7 @@ def cast(sightings: Sightings, who: Who, fps: Fraction, settings: CastSettings) 
             strength[span] = _faded(visible, _enters(sightings, run), fps)
         else:
             strength[span] = 1.0
-    return Casting(_padded(crops, settings.pads), strength)
+    return Casting(padded(crops, settings.pads), strength)
 
 
 def _picked(sightings: Sightings, who: Who) -> NDArray[np.intp]:
@@ -174,8 +174,8 @@ def _faded(visible: Float32, edges: _Edges, fps: Fraction) -> Float32:
     return np.clip(np.convolve(least, kernel, "valid"), 0.0, 1.0).astype(np.float32)
 
 
-def _padded(crops: Float32, pads: tuple[int, int, int, int]) -> Float32:
-    """Return crops grown by pixels above, below, left and right, along their own axes."""
+def padded(crops: Float32, pads: tuple[int, int, int, int]) -> Float32:
+    """Return (n, 2, 3) crops grown by pixels above, below, left and right, on their own axes."""
     if not any(pads):
         return crops
     top, bottom, left, right = pads

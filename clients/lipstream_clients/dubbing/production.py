@@ -26,6 +26,7 @@ from lipstream_clients.dubbing.restoring import Restorer
 from lipstream_clients.dubbing.sightings import Sightings, fixed_box, watch
 from lipstream_clients.dubbing.sound_track import OwnSound, sound_of
 from lipstream_clients.dubbing.stages import AvatarStage, FilmSet, FilmStage, Stage
+from lipstream_clients.dubbing.useless import refuse_useless
 from lipstream_clients.faces_of import FaceOptions, Posed, open_face
 from lipstream_clients.media import (
     Encoding,
@@ -82,8 +83,8 @@ def make_production(job: RenderJob, model: MouthModel) -> Production:
     encoding = settled(job.encoding, job.output)
     assert encoding.audio is not None
     spoken = _spoken(job)
-    options = FaceOptions(job.fps, job.face_cut, job.view, job.s3fd, job.box, job.still)
-    face = open_face(job.face, model, options)
+    refuse_useless(job)
+    face = open_face(job.face, model, _face_options(job))
     own = _own_sound(job, face)
     heard = [own.sound] if own.sound is not None else [one.clip.sound for one in spoken]
     rate = playable_rate(heard[0].rate, encoding.audio)
@@ -105,7 +106,9 @@ def open_stage(
 ) -> tuple[Stage, int]:
     """Find the faces, and return the stage and the spoken frames in which nobody was found."""
     job, face, programme = production.job, production.face, production.programme
-    restorer = None if job.restore is None else Restorer.open(job.restore, model.manifest)
+    restorer = None
+    if job.restore is not None:
+        restorer = Restorer.open(job.restore, model.manifest, job.backend)
     if isinstance(face, Posed):
         return AvatarStage(face.scene, model, face.fps, restorer), 0
     sightings = _sightings(production, journal, on_frame)
@@ -137,6 +140,19 @@ def _sightings(production: Production, journal: Journal, on_frame: Callable[[], 
         crowd.close()
     journal.keep_sightings(sightings)
     return sightings
+
+
+def _face_options(job: RenderJob) -> FaceOptions:
+    return FaceOptions(
+        fps=job.fps,
+        cut=job.face_cut,
+        view=job.view,
+        s3fd=job.s3fd,
+        who=job.who,
+        box=job.box,
+        pads=job.pads,
+        still=job.still,
+    )
 
 
 def _spoken(job: RenderJob) -> list[SpokenClip]:

@@ -146,19 +146,30 @@ class _Watcher:
         self._count += 1
 
 
+def watch_picture(image: Image, crowd: Crowd) -> Sightings:
+    """Look for faces in one picture, as if it were a film of one frame."""
+    seen = crowd.step(image, cut=True)
+    return Sightings(np.array([_row(0, image, face) for face in seen], _ROW), 1)
+
+
 def fixed_box(box: tuple[int, int, int, int], footage: Footage) -> Sightings:
     """Return the same face in every frame: a box of top, bottom, left and right in pixels."""
-    top, bottom, left, right = box
-    if not (0 <= top < bottom <= footage.height and 0 <= left < right <= footage.width):
-        raise InputError(
-            f"--box {top} {bottom} {left} {right} does not lie in the picture, which is"
-            f" {footage.width}x{footage.height}: give top, bottom, left and right in pixels"
-        )
     rows = np.zeros(footage.count, _ROW)
     rows["frame"] = np.arange(footage.count)
-    rows["crop"] = np.array([[right - left, 0, left], [0, bottom - top, top]], np.float32)
-    rows["size"], rows["score"] = bottom - top, 1.0
+    rows["crop"] = box_crop(box, footage.width, footage.height)
+    rows["size"], rows["score"] = box[1] - box[0], 1.0
     return Sightings(rows, footage.count)
+
+
+def box_crop(box: tuple[int, int, int, int], width: int, height: int) -> Float32:
+    """Return the (2, 3) crop of a box; raises InputError when it is not in the picture."""
+    top, bottom, left, right = box
+    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+        raise InputError(
+            f"--box {top} {bottom} {left} {right} does not lie in the picture, which is"
+            f" {width}x{height}: give top, bottom, left and right in pixels"
+        )
+    return np.array([[right - left, 0, left], [0, bottom - top, top]], np.float32)
 
 
 def _row(frame: int, image: Image, seen: Seen) -> Array:
