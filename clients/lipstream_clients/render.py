@@ -20,6 +20,7 @@ from lipstream_clients.dubbing.signing import check_signing, sign
 from lipstream_clients.dubbing.stages import Stage, rendered
 from lipstream_clients.media import check_film_name, join_parts
 from lipstream_clients.render_job import RenderJob
+from lipstream_clients.render_speech import spoken
 
 __all__ = ["RenderJob", "Rendered", "render", "render_frames"]
 
@@ -51,6 +52,7 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
     """
     _check(job)
     with ExitStack() as stack:
+        job = stack.enter_context(spoken(job))
         model = stack.enter_context(
             MouthModel.open(job.model, backend=job.backend, precision=job.precision)
         )

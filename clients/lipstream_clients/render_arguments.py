@@ -8,6 +8,12 @@ from typing import get_args
 from lipstream.arguments import add_engine_arguments, one_of
 from lipstream.avatar import embedded_avatars
 from lipstream.errors import InputError
+from lipstream.speaking.arguments import (
+    add_text_arguments,
+    add_voice_arguments,
+    settings_of,
+    text_of,
+)
 from lipstream_clients.arguments import add_s3fd_argument, frames_a_second
 from lipstream_clients.dubbing.footage import Ends, Rectangle, View
 from lipstream_clients.dubbing.label import DEFAULT_LABEL
@@ -46,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=".mp4, .m4v, .mov, .mkv or .webm",
     )
     _add_time(parser.add_argument_group("what is spoken when"))
+    add_voice_arguments(parser)
     _add_face(parser.add_argument_group("face"))
     _add_picture(parser.add_argument_group("picture and file"))
     _add_marks(parser.add_argument_group("marks"))
@@ -54,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_time(group: argparse._ArgumentGroup) -> None:
+    add_text_arguments(group, "AUDIO")
     group.add_argument(
         "--ends",
         choices=get_args(Ends),
@@ -172,6 +180,8 @@ def job_of(arguments: argparse.Namespace) -> RenderJob:
         fps=arguments.fps,
         ends=arguments.ends,
         s3fd=arguments.s3fd,
+        text=text_of(arguments),
+        speech=settings_of(arguments),
         segments=_segments(arguments),
         keep=arguments.keep,
         face_cut=_cut(getattr(arguments, "from"), arguments.to),
@@ -193,10 +203,12 @@ def job_of(arguments: argparse.Namespace) -> RenderJob:
 def _segments(arguments: argparse.Namespace) -> tuple[Segment, ...]:
     listed = [] if arguments.segments is None else read_segments(arguments.segments)
     segments = (*listed, *(parse_segment(text) for text in arguments.segment))
-    if arguments.sound is not None and segments:
-        raise InputError("give AUDIO for all of the film, or --segment: not both")
-    if arguments.sound is None and not segments:
-        raise InputError("nothing is said: give AUDIO, or --segment sound=FILE,at=TIME")
+    wholes = (arguments.sound, arguments.text, arguments.text_file)
+    given = sum(whole is not None for whole in wholes) + bool(segments)
+    if given > 1:
+        raise InputError("give one of AUDIO, --text, --text-file and --segment: not several")
+    if given == 0:
+        raise InputError("nothing is said: give AUDIO, --text, or --segment sound=FILE,at=TIME")
     return segments
 
 

@@ -1,9 +1,10 @@
 """What ``lipstream render`` is asked to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from lipstream.speaking import SpeechSettings
 from lipstream_clients.dubbing.footage import AS_IT_IS, Ends, View
 from lipstream_clients.dubbing.programme import WHOLE, Cut, Segment
 from lipstream_clients.dubbing.signing import Certificate
@@ -13,12 +14,12 @@ from lipstream_clients.media import BY_NAME, Encoding
 
 @dataclass(frozen=True, slots=True)
 class RenderJob:
-    """What to render. A sound for all of the film, or segments; the rest has defaults."""
+    """What to render. A sound or a text for all of the film, or segments; the rest has defaults."""
 
     face: Path
     """Avatar pack, picture or film."""
     sound: Path | None
-    """What is said; None when ``segments`` say it."""
+    """What is said; None when ``segments`` or ``text`` say it."""
     output: Path
     model: Path | None = None
     """Model folder, or an embedded model's name; None for ``quality``."""
@@ -31,6 +32,9 @@ class RenderJob:
     """What follows a film that is shorter than the sound."""
     s3fd: Path | None = None
     """``s3fd.onnx`` to find faces with; None for the embedded face finder."""
+    text: str | None = None
+    """What is said, to be spoken by the voice of ``speech``."""
+    speech: SpeechSettings = field(default_factory=SpeechSettings)
     segments: tuple[Segment, ...] = ()
     """Pieces of sound and when they are spoken; the rest of the film is kept as it is."""
     keep: bool = False

@@ -6,6 +6,7 @@ as it is made, for files; ``Reading`` makes it on a thread, a bounded time ahead
 
 from lipstream.speaking.providers import PROVIDERS, SpeechSettings, list_voices, open_voice
 from lipstream.speaking.reading import Reading, check_text, read_aloud
+from lipstream.speaking.speech_file import write_speech
 from lipstream.speaking.voice import Mark, Spoken, Voice, VoiceCard
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "list_voices",
     "open_voice",
     "read_aloud",
+    "write_speech",
 ]

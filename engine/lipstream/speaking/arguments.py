@@ -11,6 +11,23 @@ _LARGEST_FILE = 8_000_000
 """Bytes of a text file."""
 
 
+def add_text_arguments(group: argparse._ActionsContainer, instead_of: str) -> None:
+    """Add ``--text`` and ``--text-file``."""
+    group.add_argument(
+        "--text", metavar="TEXT", help=f"in place of {instead_of}: what is said, read by --voice"
+    )
+    group.add_argument(
+        "--text-file", type=Path, metavar="FILE", help="the same from a file, in UTF-8"
+    )
+
+
+def text_of(arguments: argparse.Namespace) -> str | None:
+    """Return the text of ``--text`` or ``--text-file``; None for neither. Raises InputError."""
+    if arguments.text is not None and arguments.text_file is not None:
+        raise InputError("give --text or --text-file: not both")
+    return arguments.text if arguments.text_file is None else read_text(arguments.text_file)
+
+
 def add_voice_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--voice``, ``--provider`` and what belongs to them."""
     group = parser.add_argument_group("the voice that reads text")
