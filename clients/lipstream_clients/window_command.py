@@ -10,6 +10,13 @@ from lipstream.arguments import add_avatar_argument, add_engine_arguments
 from lipstream.errors import InputError
 from lipstream.model import MouthModel
 from lipstream.session import MOST_LATE_MS
+from lipstream.speaking import open_voice
+from lipstream.speaking.arguments import (
+    add_text_arguments,
+    add_voice_arguments,
+    settings_of,
+    text_of,
+)
 from lipstream.worker import Worker
 from lipstream_clients.avatar_making import open_avatar
 from lipstream_clients.media import SoundFile
@@ -22,6 +29,7 @@ from lipstream_clients.window_sound import (
     NoSpeaker,
     open_portaudio,
 )
+from lipstream_clients.window_text import TextSource
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", type=Path, metavar="FILE", help="speak a sound file instead of the microphone"
     )
+    add_text_arguments(parser, "the microphone")
     parser.add_argument("--device", metavar="NAME", help="microphone: its number or part of name")
     parser.add_argument("--output-device", metavar="NAME", help="loudspeaker: the same")
     parser.add_argument("--no-sound", action="store_true", help="do not play the sound")
@@ -43,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="from sound in to sound out (default: the model's look-ahead and 80)",
     )
     parser.add_argument("--list-devices", action="store_true", help="list sound devices and leave")
+    add_voice_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,11 +74,7 @@ def _show(arguments: argparse.Namespace) -> ShowStats:
     if delay_ms is not None and not 0 <= delay_ms <= 4000:
         raise InputError(f"--delay-ms {delay_ms:g}: give 0 to 4000")
     with ExitStack() as stack:
-        source: FileSource | Microphone
-        if arguments.input is not None:
-            source = FileSource(SoundFile.open(arguments.input))
-        else:
-            source = Microphone(arguments.device)
+        source = _source(arguments)
         speaker = _speaker(arguments, source.rate)
         avatar = open_avatar(arguments.avatar)
         model = MouthModel.open(
@@ -86,6 +92,17 @@ def _show(arguments: argparse.Namespace) -> ShowStats:
         stack.enter_context(speaker)
         stack.enter_context(source)
         return show.run(session, delay_ms)
+
+
+def _source(arguments: argparse.Namespace) -> FileSource | TextSource | Microphone:
+    text = text_of(arguments)
+    if text is not None and arguments.input is not None:
+        raise InputError("give --text or --input: not both")
+    if text is not None:
+        return TextSource(open_voice(settings_of(arguments)), text)
+    if arguments.input is not None:
+        return FileSource(SoundFile.open(arguments.input))
+    return Microphone(arguments.device)
 
 
 def _speaker(arguments: argparse.Namespace, rate: int) -> Loudspeaker | NoSpeaker:
