@@ -191,6 +191,7 @@ def compare_pictures(
 def compare_lips(painted: Float32, truth: Float32, reference: Float32) -> LipFigures:
     """Compare the lips of (T, 468, 2) points, and those of the reference (1, 468, 2)."""
     gap, true_gap = lip_gap(painted), lip_gap(truth)
+    still = np.repeat(reference, len(truth), 0)
     lags = measures.lag_correlations(gap, true_gap)
     return LipFigures(
         gap_correlation=measures.correlation(gap, true_gap),
@@ -198,5 +199,7 @@ def compare_lips(painted: Float32, truth: Float32, reference: Float32) -> LipFig
         gap_offset=measures.peak(lags),
         gap_peak=max(lags.values()),
         lmd_percent=measures.landmark_distance(painted, truth),
-        copy_lmd_percent=measures.landmark_distance(np.repeat(reference, len(truth), 0), truth),
+        copy_lmd_percent=measures.landmark_distance(still, truth),
+        lve_percent=measures.lip_vertex_error(painted, truth),
+        copy_lve_percent=measures.lip_vertex_error(still, truth),
     )

@@ -47,6 +47,10 @@ class LipFigures:
     """Mean distance of the lip points, % of the outer-eye distance."""
     copy_lmd_percent: float
     """The same between the reference's lips and the truth's."""
+    lve_percent: float
+    """Distance of the lip point furthest astray, mean over frames, % of the outer-eye distance."""
+    copy_lve_percent: float
+    """The same between the reference's lips and the truth's."""
 
 
 @dataclass(frozen=True, slots=True)

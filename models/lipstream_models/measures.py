@@ -119,6 +119,16 @@ def eye_distance(points: Float32) -> Float32:
     return np.asarray(np.linalg.norm(points[:, _EYES[0]] - points[:, _EYES[1]], axis=-1))
 
 
+def lip_vertex_error(painted: Float32, truth: Float32) -> float:
+    """Return LVE: of every frame the lip point furthest astray; their mean, % of the eye distance.
+
+    After Richard, Zollhoefer, Wen, de la Torre, Sheikh, "MeshTalk", ICCV 2021, section 4, with the
+    40 lip points of the mesh, seen in pictures, and the unit of ``landmark_distance``.
+    """
+    furthest: Array = np.linalg.norm(painted[:, LIPS] - truth[:, LIPS], axis=-1).max(-1)
+    return float(100.0 * (furthest / eye_distance(truth)).mean())
+
+
 def landmark_distance(painted: Float32, truth: Float32) -> float:
     """Return LMD: the mean distance of the lip points, in % of the outer-eye distance.
 

@@ -83,6 +83,15 @@ def test_landmark_distance_counts_lips_in_eye_distances():
     assert measures.landmark_distance(moved, points) == pytest.approx(5.0, abs=1e-3)
 
 
+def test_lip_vertex_error_counts_the_point_furthest_astray():
+    points = np.random.default_rng(0).random((2, 468, 2)).astype(np.float32)
+    points[:, 33], points[:, 263] = (0.2, 0.4), (0.6, 0.4)
+    moved = points.copy()
+    moved[:, list(measures.LIPS), 1] += 0.02
+    moved[0, 13, 1] += 0.04  # 15 % in the first frame, 5 % in the second
+    assert measures.lip_vertex_error(moved, points) == pytest.approx(10.0, abs=1e-3)
+
+
 def test_lip_points_are_forty_different_ones():
     assert len(set(measures.LIPS)) == 40
 
