@@ -131,6 +131,8 @@ def _export_mouth(arguments: argparse.Namespace, loaded: "LoadedMouth") -> int:
     )
     model_folder.export_mouth(loaded, arguments.output, wishes)
     _say(arguments.output)
+    for shortfall in parity.shortfalls(arguments.output) if samples is not None else ():
+        print(f"warning: {shortfall}", file=sys.stderr)
     if not arguments.verify:
         return 0
     rows = parity.compare_mouth(loaded.network, arguments.output)

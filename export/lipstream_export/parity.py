@@ -1,5 +1,6 @@
 """Compare what was exported with the torch network it came from, in every runtime."""
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from lipstream.backends import Backend, available_backends, open_backend
 from lipstream.errors import BackendUnavailable
 from lipstream.mel import BANDS
 from lipstream.types import Array
-from lipstream_export.model_folder import FACE, LOWERED, MOUTH, WHOLE, Wishes
+from lipstream_export.model_folder import FACE, LOWERED, MANIFEST, MOUTH, WHOLE, Wishes
 from lipstream_export.s3fd import FILE, STRIDES, S3fdGraph
 from lipstream_export.s3fd_network import S3fd
 from lipstream_models.networks.split import (
@@ -98,6 +99,21 @@ def judge_pictures(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[
             row = Parity(precision, "mouth", backend, worst, 255.0, "levels", found, least)
             rows.append(row)
     return rows
+
+
+def shortfalls(folder: Path) -> list[str]:
+    """Say which graphs of a model folder lose more of the picture than is wanted."""
+    from lipstream_export.precisions import WANTED_DB  # noqa: PLC0415  needs a runtime
+
+    files = tomllib.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+    measured = [(one, files[f"mouth_{one}"]) for one in LOWERED if f"mouth_{one}" in files]
+    return [
+        f"{entry['path']} is {entry['psnr_db']:.1f} dB from torch float32 on"
+        f" {entry['measured_on']}, {WANTED_DB[precision]:g} dB are wanted: look at its pictures"
+        " before you use it, or give --calibrate more faces like yours"
+        for precision, entry in measured
+        if entry["psnr_db"] < WANTED_DB[precision]
+    ]
 
 
 def compare_s3fd(network: S3fd, folder: Path, backend: str | None = None) -> list[Parity]:

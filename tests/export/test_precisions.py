@@ -8,11 +8,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lipstream import MouthModel
 from lipstream.backends import open_backend
+from lipstream.cli import main
 from lipstream_export.graphs import Signature, save_graph
 from lipstream_export.model_folder import Wishes, export_mouth
 from lipstream_export.networks import load_network
-from lipstream_export.parity import judge_pictures
-from lipstream_export.precisions import lower
+from lipstream_export.parity import judge_pictures, shortfalls
+from lipstream_export.precisions import WANTED_DB, lower
 from lipstream_export.quantise import candidates, find_ranges, quantise
 from lipstream_export.samples import Samples, collect_samples
 
@@ -135,6 +136,35 @@ def test_a_folder_holds_its_precisions_and_the_engine_picks_them(own, tmp_path):
     rows = judge_pictures(loaded.network, tmp_path / "m", wishes)
     assert {row.graph for row in rows} == {"fp32", "fp16", "int8"}
     assert all(row.psnr_db > 30 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("precision", "psnr_db", "said"),
+    [
+        ("int8", 31.2, "mouth_int8.onnx is 31.2 dB from torch float32 on 9 moments, 36 dB are"),
+        ("int8", 36.0, ""),
+        ("fp16", 36.0, "mouth_fp16.onnx is 36.0 dB"),
+    ],
+)
+def test_a_graph_that_loses_too_much_is_named(tmp_path, precision, psnr_db, said):
+    (tmp_path / "model.toml").write_text(
+        f'[files.mouth]\npath = "mouth.onnx"\n\n[files.mouth_{precision}]\n'
+        f'path = "mouth_{precision}.onnx"\npsnr_db = {psnr_db}\nmeasured_on = "9 moments"\n'
+    )
+    assert said in " ".join(shortfalls(tmp_path))
+    assert bool(shortfalls(tmp_path)) == bool(said)
+
+
+@pytest.mark.slow
+def test_the_command_warns_of_a_graph_that_loses_too_much(
+    small_checkpoint, tmp_path, monkeypatch, capsys
+):
+    words = ["export", str(small_checkpoint), "-o", str(tmp_path / "m"), "--precision", "fp16"]
+    assert main(words) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(WANTED_DB, "fp16", 100.0)
+    assert main(words) == 0
+    assert "warning: mouth_fp16.onnx is " in capsys.readouterr().err
 
 
 @pytest.mark.slow
