@@ -197,7 +197,7 @@ class MouthTrainer(Trainer[Batch]):
         with self.precision():
             turn = self._mouth.alignment(face).float()
             features = self._mouth.encode(face, turn)
-            made = self._mouth.render(lips, (*features[:6], features[6].detach(), features[7]))
+            made = self._mouth.render(lips, (*features[:6], features[6].detach()), turn)
         return {
             "aligned": weights.aligned
             * alignment_loss(turn, batch.motion.to(device), face, target),

@@ -51,7 +51,7 @@ def test_the_turn_moves_pixels_where_nobody_speaks():
     turn = torch.zeros(2, 2, 12, 12)
     turn[:, 0] = 2.0  # pixels across
     with torch.no_grad():
-        made = network.render(torch.zeros(2, MEASURES), network.encode(face, turn))
+        made = network.render(torch.zeros(2, MEASURES), network.encode(face, turn), turn)
     assert torch.allclose(made.moved[..., :-2], face[:, 3:, 48:, 2:], atol=1e-3)
 
 

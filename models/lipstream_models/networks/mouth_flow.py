@@ -6,7 +6,7 @@ measures of ``lip_shape``: nothing of a face, so it learns from any voice whose 
 sees them stand in the reference, and paints a change on them where something new shows
 (teeth, tongue, the dark of the mouth): whatever moves keeps the person's own skin, beard and lips,
 also on a face never seen in training. Before that, ``Alignment`` says how the reference's head is
-to be turned; of an avatar, whose reference is the picture itself, not at all.
+to be turned; the exported halves do without it, as their reference is the picture itself.
 
 After "First Order Motion Model for Image Animation" (Siarohin et al., 2019) in warping with an
 occlusion mask, with lip measures in place of learned key points.
@@ -94,7 +94,7 @@ class MouthFlow(SplitNetwork):
     face_size = 96
     mel_columns = COLUMNS
     mouth_rows = (48, 96)
-    feature_names = ("f0", "f1", "f2", "f3", "f4", "own", "own_lips", "turn")
+    feature_names = ("f0", "f1", "f2", "f3", "f4", "own", "own_lips")
     starts_at: Tensor
     gain: Tensor
     places: Tensor
@@ -136,7 +136,8 @@ class MouthFlow(SplitNetwork):
         ``mel`` is (N, 1, 80, 32), ``face`` (N, 6, 96, 96) in 0..1: BGR with the lower half
         blanked, then BGR of the reference. Returns (N, 3, 48, 96) in 0..1, rows 48 to 96.
         """
-        return self.render(self.lips(mel), self.encode(face)).picture
+        turn = self.alignment(face)
+        return self.render(self.lips(mel), self.encode(face, turn), turn).picture
 
     def face_features(self, face: Tensor) -> tuple[Tensor, ...]:
         """Encode (N, 96, 96, 3) uint8 crops; of each map only the rows that reach the mouth."""
@@ -154,26 +155,30 @@ class MouthFlow(SplitNetwork):
     def encode(self, face: Tensor, turn: Tensor | None = None) -> tuple[Tensor, ...]:
         """Encode (N, 6, 96, 96) faces: the maps of ``feature_names``.
 
-        ``turn`` is the alignment of these faces where the caller has it already.
+        ``turn`` is what ``alignment`` says of them; None where the reference is the same picture.
         """
-        turn = self.alignment(face) if turn is None else turn
-        aligned = sample(face[:, 3:], _finer(turn, 8)).detach()
-        x, maps = functional.pixel_unshuffle(torch.cat([face[:, :3], aligned], 1), 2), []
+        reference = face[:, 3:]
+        if turn is not None:
+            reference = sample(reference, _finer(turn, 8)).detach()
+        x, maps = functional.pixel_unshuffle(torch.cat([face[:, :3], reference], 1), 2), []
         for block in self.encoder:
             x = block(x)
             maps.append(x)
         fine = [m[:, :, row:] for m, row in zip(maps[:4], _FIRST_ROWS, strict=True)]
         own_lips = self.own_lips(maps[4].flatten(1))
-        below = _finer(turn, 4)[:, :, self.mouth_rows[0] // 2 :] / UNIT
-        return (*fine, maps[4], face[:, 3:, _MOVED_ROWS:], own_lips, below)
+        return (*fine, maps[4], face[:, 3:, _MOVED_ROWS:], own_lips)
 
-    def render(self, lips: Tensor, features: tuple[Tensor, ...]) -> Rendered:
-        """Paint (N, 17) lip shapes on encoded faces."""
-        own, own_lips, turn = features[5:]
+    def render(
+        self, lips: Tensor, features: tuple[Tensor, ...], turn: Tensor | None = None
+    ) -> Rendered:
+        """Paint (N, 17) lip shapes on encoded faces; ``turn`` as in ``encode``."""
+        own, own_lips = features[5], features[6]
         to_go = lips - own_lips
         coarse, x = self._decode(self.code(torch.cat([lips, to_go], 1)), features)
         flow = _added(self.fields(coarse)[:, :, 1:].float(), to_go.float())
-        flow = _finer(flow, 2) + self.flow(x)[:, :, 2:].float() + turn
+        flow = _finer(flow, 2) + self.flow(x)[:, :, 2:].float()
+        if turn is not None:
+            flow = flow + _finer(turn, 4)[:, :, self.mouth_rows[0] // 2 :] / UNIT
         moved = self._move(own, flow)
         below = own[:, :, self.mouth_rows[0] - _MOVED_ROWS :]
         seen = self.moved(functional.pixel_unshuffle(torch.cat([moved, below], 1), 2))

@@ -1,7 +1,7 @@
 """The Wav2Lip generator with the parameter names of its published weights.
 
 Prajwal, Mukhopadhyay, Namboodiri, Jawahar, "A Lip Sync Expert Is All You Need for Speech to Lip
-Generation In The Wild", ACM Multimedia 2020. 36.3 M parameters.
+Generation In The Wild", ACM Multimedia 2020. 36.3 M parameters. Larger faces: ``wav2lip_layout``.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lipstream_models.networks.split import SplitNetwork, mask_and_join, to_pixels
+from lipstream_models.networks.wav2lip_layout import PUBLISHED, Layout
 
 Pair = int | tuple[int, int]
 
@@ -40,12 +41,14 @@ class ConvBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Transposed convolution, batch norm, ReLU. Doubles the size, or widens 1 to 3."""
+    """Transposed convolution, batch norm, ReLU. Doubles the size, or makes one pixel a square."""
 
-    def __init__(self, channels: tuple[int, int], *, doubling: bool = True) -> None:
+    def __init__(self, channels: tuple[int, int], sides: tuple[int, int]) -> None:
+        """Go from the first side to the second: 1 to n, or n to 2 n or 2 n - 1."""
         super().__init__()
-        stride, padding = (2, 1) if doubling else (1, 0)
-        convolution = nn.ConvTranspose2d(*channels, 3, stride, padding, output_padding=padding)
+        before, after = sides
+        shape = (after, 1, 0, 0) if before == 1 else (3, 2, 1, after - 2 * before + 1)
+        convolution = nn.ConvTranspose2d(*channels, *shape)
         self.conv_block = nn.Sequential(convolution, nn.BatchNorm2d(channels[1]))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,66 +60,61 @@ def _same(channels: int, count: int) -> list[nn.Module]:
     return [ConvBlock((channels, channels), residual=True) for _ in range(count)]
 
 
-def _halving(channels: tuple[int, int], residuals: int) -> nn.Sequential:
-    return nn.Sequential(ConvBlock(channels, stride=2), *_same(channels[1], residuals))
+def _face_encoder(layout: Layout) -> nn.ModuleList:
+    blocks, channels = nn.ModuleList(), 6
+    for place, level in enumerate(layout.down):
+        pair, stride = (channels, level.channels), 2 if place else 1
+        first = ConvBlock(pair, level.kernel, stride, padding=level.kernel // 2)
+        blocks.append(nn.Sequential(first, *_same(level.channels, level.residuals)))
+        channels = level.channels
+    for level in layout.closing:
+        first = ConvBlock((channels, level.channels), level.kernel, padding=0)
+        second = ConvBlock((level.channels, level.channels), 1, padding=0)
+        blocks.append(nn.Sequential(first, second))
+        channels = level.channels
+    return blocks
 
 
-def _doubling(channels: tuple[int, int]) -> nn.Sequential:
-    return nn.Sequential(UpBlock(channels), *_same(channels[1], 2))
-
-
-def _face_encoder() -> nn.ModuleList:
-    return nn.ModuleList(
-        [
-            nn.Sequential(ConvBlock((6, 16), 7, padding=3)),  # 96
-            _halving((16, 32), 2),  # 48
-            _halving((32, 64), 3),  # 24
-            _halving((64, 128), 2),  # 12
-            _halving((128, 256), 2),  # 6
-            _halving((256, 512), 1),  # 3
-            nn.Sequential(  # 1
-                ConvBlock((512, 512), padding=0), ConvBlock((512, 512), 1, padding=0)
-            ),
-        ]
-    )
-
-
-def _audio_encoder() -> nn.Sequential:
+def _audio_encoder(layout: Layout) -> nn.Sequential:
+    one, two, three, four, five = layout.audio
     return nn.Sequential(
-        ConvBlock((1, 32)),
-        *_same(32, 2),
-        ConvBlock((32, 64), stride=(3, 1)),
-        *_same(64, 2),
-        ConvBlock((64, 128), stride=3),
-        *_same(128, 2),
-        ConvBlock((128, 256), stride=(3, 2)),
-        *_same(256, 1),
-        ConvBlock((256, 512), padding=0),
-        ConvBlock((512, 512), 1, padding=0),
+        ConvBlock((1, one)),
+        *_same(one, 2),
+        ConvBlock((one, two), stride=(3, 1)),
+        *_same(two, 2),
+        ConvBlock((two, three), stride=3),
+        *_same(three, 2),
+        ConvBlock((three, four), stride=(3, 2)),
+        *_same(four, 1),
+        ConvBlock((four, five), padding=0),
+        ConvBlock((five, five), 1, padding=0),
     )
 
 
-def _face_decoder() -> nn.ModuleList:
-    return nn.ModuleList(
-        [
-            nn.Sequential(ConvBlock((512, 512), 1, padding=0)),  # 1
-            nn.Sequential(UpBlock((1024, 512), doubling=False), *_same(512, 1)),  # 3
-            _doubling((1024, 512)),  # 6
-            _doubling((768, 384)),  # 12
-            _doubling((512, 256)),  # 24
-            _doubling((320, 128)),  # 48
-            _doubling((160, 64)),  # 96
-        ]
-    )
+def _face_decoder(layout: Layout) -> nn.ModuleList:
+    first = ConvBlock((layout.audio[-1], layout.up[0].channels), 1, padding=0)
+    blocks = nn.ModuleList([nn.Sequential(first)])
+    sizes, widths = layout.sizes[::-1], layout.widths[::-1]
+    for k, level in enumerate(layout.up[1:], 1):
+        pair = (layout.up[k - 1].channels + widths[k - 1], level.channels)
+        up = UpBlock(pair, (sizes[k - 1], sizes[k]))
+        blocks.append(nn.Sequential(up, *_same(level.channels, level.residuals)))
+    return blocks
 
 
-_FIRST_ROWS = (0, 0, 0, 1, 4, 10, 22, 47)
-"""First row needed of what goes into each decoder block, 1 to 96 rows high, and into the output.
+def _first_rows(layout: Layout) -> list[int]:
+    """Return the first row needed of what goes into each decoder block, and into the output block.
 
-From the last up: row 48 of the picture needs row 47 of what goes into the output block; two 3 x 3
-convolutions cost two rows, and a doubled row 2 r and those below it come from row r and those below
-it. The convolutions begin without padding above, so each leaves out one row more.
-"""
+    From the last up: the mouth's first row of the picture needs one row more of what goes into the
+    output block; a 3 x 3 convolution costs one row, and a doubled row 2 r and those below it come
+    from row r and those below it. For 96 pixels: 0, 0, 0, 1, 4, 10, 22, 47.
+    """
+    rows = [layout.face_size // 2 - 1]
+    for level in layout.up[:2:-1]:
+        rows.append(max(0, rows[-1] - level.residuals) // 2)
+    return [0, 0, 0, *rows[::-1]]
+
+
 _SHARES = ("share1", "share2")
 """What the face gives to the second and third decoder block, 3 and 6 rows high.
 
@@ -128,24 +126,30 @@ the face's is computed once. Higher up it would take more memory than it saves t
 class Wav2Lip(SplitNetwork):
     """The generator: a mel window and a masked face in, the spoken face out."""
 
-    face_size = 96
     mel_columns = 16
     window_start_ms = -40
-    mouth_rows = (48, 96)
-    feature_names = ("f0", "f1", "f2", "f3", "f4", *_SHARES)
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout = PUBLISHED) -> None:
         super().__init__()
-        self.face_encoder_blocks = _face_encoder()
-        self.audio_encoder = _audio_encoder()
-        self.face_decoder_blocks = _face_decoder()
-        self.output_block = nn.Sequential(ConvBlock((80, 32)), nn.Conv2d(32, 3, 1), nn.Sigmoid())
+        self.face_size = layout.face_size
+        self.mouth_rows = (layout.face_size // 2, layout.face_size)
+        self._levels = len(layout.up)
+        self._heard = (0, *(level.channels for level in layout.up))  # before the face's, by block
+        self._rows = _first_rows(layout)
+        self.feature_names = (*(f"f{k}" for k in range(self._levels - 2)), *_SHARES)
+        self.face_encoder_blocks = _face_encoder(layout)
+        self.audio_encoder = _audio_encoder(layout)
+        self.face_decoder_blocks = _face_decoder(layout)
+        pair = (layout.up[-1].channels + layout.widths[0], layout.painted)
+        self.output_block = nn.Sequential(
+            ConvBlock(pair), nn.Conv2d(layout.painted, 3, 1), nn.Sigmoid()
+        )
 
     def forward(self, mel: Tensor, face: Tensor) -> Tensor:
         """Paint whole faces, as the original does.
 
-        ``mel`` is (N, 1, 80, 16), ``face`` (N, 6, 96, 96) in 0..1: BGR with the lower half blanked,
-        then BGR of the reference. Returns (N, 3, 96, 96) in 0..1.
+        ``mel`` is (N, 1, 80, 16), ``face`` (N, 6, S, S) in 0..1: BGR with the lower half blanked,
+        then BGR of the reference. Returns (N, 3, S, S) in 0..1.
         """
         features = self._encode(face)
         x = self.audio_encoder(mel)
@@ -155,25 +159,25 @@ class Wav2Lip(SplitNetwork):
         return frame
 
     def face_features(self, face: Tensor) -> tuple[Tensor, ...]:
-        """Encode (N, 96, 96, 3) uint8 crops; of each feature only the rows that reach the mouth."""
+        """Encode (N, S, S, 3) uint8 crops; of each feature only the rows that reach the mouth."""
         features = self._encode(mask_and_join(face))
-        rows = _FIRST_ROWS[:2:-1]
-        fine = [f[:, :, row:] for f, row in zip(features[:5], rows, strict=True)]
-        shares = [self._raise(k, features[7 - k], face_side=True) for k in (1, 2)]
+        rows = self._rows[:2:-1]
+        fine = [f[:, :, row:] for f, row in zip(features[:-2], rows, strict=True)]
+        shares = [self._raise(k, features[-k], face_side=True) for k in (1, 2)]
         return (*fine, *shares)
 
     def mouth_from(self, mel: Tensor, *features: Tensor) -> Tensor:
-        """Paint rows 48 to 96: exactly those of ``forward``, at about half the work."""
+        """Paint the lower half: exactly the rows of ``forward``, at about half the work."""
         decoder: Any = self.face_decoder_blocks
         out: Any = self.output_block
         x = decoder[0](self.audio_encoder(mel))
-        x = decoder[1][1](torch.relu(self._raise(1, x) + features[5]))
-        x = torch.relu(self._raise(2, x) + features[6])
-        x = _lower(decoder[2][2], decoder[2][1](x))
-        for k in (3, 4, 5, 6):
-            up, first, second = decoder[k]
-            x = up(torch.cat([x, features[7 - k]], 1))
-            x = _lower(second, _lower(first, x[:, :, 1:] if k == 6 else x))
+        for k in range(1, self._levels):
+            up, *residuals = decoder[k]
+            if k <= len(_SHARES):
+                x = torch.relu(self._raise(k, x) + features[self._levels - 3 + k])
+            else:
+                x = up(torch.cat([x, features[self._levels - k]], 1))
+            x = _descend(residuals, x, (2 * self._rows[k], self._rows[k + 1]))
         x = _lower(out[0], torch.cat([x, features[0]], 1))
         # Colours last before the sigmoid: three channels in a row of 16 leave a processor idle.
         painted = out[2](out[1](x).permute(0, 2, 3, 1))
@@ -188,14 +192,15 @@ class Wav2Lip(SplitNetwork):
         blocks: Any = self.face_decoder_blocks
         convolution, norm = blocks[k][0].conv_block
         weight, bias = _folded(convolution, norm)
-        half = len(weight) // 2
-        weight = weight[half:] if face_side else weight[:half]
+        heard = self._heard[k]
+        weight = weight[heard:] if face_side else weight[:heard]
         shift = bias if face_side else None
         if k > 1:
-            return functional.conv_transpose2d(x, weight, shift, 2, 1, 1)
-        flat = weight.permute(1, 2, 3, 0).reshape(-1, half, 1, 1)
-        repeated = None if shift is None else shift.repeat_interleave(9)
-        return functional.conv2d(x, flat, repeated).view(-1, len(bias), 3, 3)
+            return functional.conv_transpose2d(x, weight, shift, 2, 1, convolution.output_padding)
+        side = convolution.kernel_size[0]
+        flat = weight.permute(1, 2, 3, 0).reshape(-1, len(weight), 1, 1)
+        repeated = None if shift is None else shift.repeat_interleave(side * side)
+        return functional.conv2d(x, flat, repeated).view(-1, len(bias), side, side)
 
     def _encode(self, face: Tensor) -> list[Tensor]:
         features, x = [], face
@@ -203,6 +208,20 @@ class Wav2Lip(SplitNetwork):
             x = block(x)
             features.append(x)
         return features
+
+
+def _descend(blocks: list[ConvBlock], x: Tensor, rows: tuple[int, int]) -> Tensor:
+    """Apply residual blocks to an input that begins at the first row, up to the second one."""
+    top, wanted = rows
+    for left, block in zip(range(len(blocks) - 1, -1, -1), blocks, strict=True):
+        first = max(0, wanted - left)
+        if first == 0:
+            x = block(x)
+            continue
+        spare = first - 1 - top
+        x = _lower(block, x[:, :, spare:] if spare else x)
+        top = first
+    return x[:, :, wanted - top :] if wanted > top else x
 
 
 def _lower(block: ConvBlock, x: Tensor) -> Tensor:
