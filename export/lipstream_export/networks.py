@@ -13,6 +13,7 @@ from lipstream_models.checkpoints import load_weights, read_checkpoint, read_sta
 from lipstream_models.networks.mouth_flow import MouthFlow
 from lipstream_models.networks.split import SplitNetwork
 from lipstream_models.networks.wav2lip import Wav2Lip
+from lipstream_models.networks.wav2lip_layout import PUBLISHED, read_layout
 
 OWN_NETWORKS: dict[str, type[SplitNetwork]] = {"mouth_flow": MouthFlow}
 """Networks of this project, by the name under ``network`` in their checkpoints."""
@@ -32,7 +33,7 @@ class LoadedMouth:
 
 
 def load_network(path: Path) -> LoadedMouth | S3fd:
-    """Load a checkpoint: this project's own, the published Wav2Lip's, or the published S3FD's.
+    """Load a checkpoint: this project's own, a Wav2Lip's, or the published S3FD's.
 
     Raises ModelError when the file is missing, damaged, unsafe or of another network.
     """
@@ -46,9 +47,12 @@ def load_network(path: Path) -> LoadedMouth | S3fd:
     kind = _own_kind(header, state, path)
     if kind is not None:
         return _own(header, kind, state, path)
-    network = Wav2Lip()
+    layout = read_layout({name: tuple(tensor.shape) for name, tensor in state.items()}, path)
+    network = Wav2Lip(layout)
     load_weights(network, state, path)
-    return LoadedMouth(network.eval(), "wav2lip", "1", _WAV2LIP_LICENCE, _WAV2LIP_SOURCE)
+    published = layout.face_size == PUBLISHED.face_size
+    name = "wav2lip" if published else f"wav2lip-{layout.face_size}"
+    return LoadedMouth(network.eval(), name, "1", _WAV2LIP_LICENCE, _WAV2LIP_SOURCE)
 
 
 def _own_kind(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> str | None:
