@@ -7,21 +7,23 @@ from pathlib import Path
 from rich.console import Console
 
 from lipstream.arguments import add_avatar_argument, add_model_argument
-from lipstream.backends import AUTO_ORDER, BACKENDS, available_backends
+from lipstream.backends import AUTO_ORDER, BACKENDS, PRECISIONS, available_backends
 from lipstream.errors import InputError
+from lipstream_bench.exporting import measure_export, print_export
 from lipstream_bench.latency import measure_latency
 from lipstream_bench.plot import check_plot, plot_report
 from lipstream_bench.report import print_report
 from lipstream_bench.sessions import measure_sessions
 from lipstream_bench.stages import measure_stages
-from lipstream_bench.subject import Settings
+from lipstream_bench.subject import ExportSettings, Settings
 
 _BENCHMARKS = {
     "stages": measure_stages,
     "latency": measure_latency,
     "sessions": measure_sessions,
+    "export": measure_export,
 }
-_SECONDS = {"stages": 1.0, "latency": 10.0, "sessions": 5.0}
+_SECONDS = {"stages": 1.0, "latency": 10.0, "sessions": 5.0, "export": 2.0}
 """How long each figure is measured unless told."""
 _BUSY = 0.7
 """Load (programs that want to run, over a minute) above which a figure is doubtful."""
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "benchmark",
         choices=list(_BENCHMARKS),
         help="stages: ms of each step of a frame; latency: sound in to picture out; sessions: how"
-        " many at 25 fps",
+        " many at 25 fps; export: what each precision of a network costs and does to the picture",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it: .png, .svg or .pdf")
@@ -53,6 +55,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline-ms", type=float, default=80.0, metavar="MS", help="for sessions (default: 80)"
     )
+    _add_export_arguments(parser.add_argument_group("for export"))
+
+
+def _add_export_arguments(group: "argparse._ArgumentGroup") -> None:
+    usual = ExportSettings()
+    group.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="CKPT",
+        help="network to export (default: Wav2Lip with seeded random weights)",
+    )
+    group.add_argument("--precision", nargs="+", default=list(usual.precisions), choices=PRECISIONS)
+    group.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="FOLDER",
+        help="faces and speech to calibrate and judge on (default: an embedded avatar, espeak)",
+    )
+    group.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="keep what is exported here"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,7 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings, console = _settings(arguments), Console()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     report = _BENCHMARKS[arguments.benchmark](settings)
-    print_report(report, console)
+    show = print_export if arguments.benchmark == "export" else print_report
+    show(report, console)
     if load > _BUSY:
         console.print(
             f"note: other programs kept this machine busy (load {load:.1f} before measuring):"
@@ -89,6 +113,12 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         seconds=seconds,
         threads=arguments.threads,
         deadline_ms=arguments.deadline_ms,
+        export=ExportSettings(
+            checkpoint=arguments.checkpoint,
+            precisions=tuple(arguments.precision),
+            calibrate=arguments.calibrate,
+            output=arguments.output,
+        ),
     )
 
 

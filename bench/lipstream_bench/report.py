@@ -107,18 +107,20 @@ def print_report(report: Report, console: Console) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in report.rows:
         figures = (row.mean, row.p50, row.p95, row.p99, row.worst)
-        table.add_row(row.backend, row.name, str(row.count), *map(_three_digits, figures))
+        table.add_row(row.backend, row.name, str(row.count), *map(three_digits, figures))
     console.print(table)
     for name, value in report.summary.items():
         console.print(f"{name}: {value:g}", highlight=False)
-    console.print(_small_print(report), highlight=False, soft_wrap=True)
+    console.print(small_print(report), highlight=False, soft_wrap=True)
 
 
-def _three_digits(value: float) -> str:
+def three_digits(value: float) -> str:
+    """Write a figure as tables show it."""
     return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def _small_print(report: Report) -> str:
+def small_print(report: Report) -> str:
+    """Return what stands below a table: method, subject, machine."""
     machine, subject = report.machine, report.subject
     names = ("lipstream", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
     versions = ", ".join(f"{n} {machine.versions[n]}" for n in names if n in machine.versions)

@@ -1,6 +1,6 @@
 """What a benchmark measures, opened; and the sound it is fed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +20,19 @@ BLOCK_MS = 20
 
 
 @dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """What ``bench export`` is to export."""
+
+    checkpoint: Path | None = None
+    """None for Wav2Lip with seeded random weights."""
+    precisions: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
+    calibrate: Path | None = None
+    """Folder of faces and speech; None for the embedded avatar and made-up speech."""
+    output: Path | None = None
+    """Folder that keeps what is exported; None for one that is removed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What to measure, and for how long."""
 
@@ -35,6 +48,8 @@ class Settings:
     """CPU threads of the backend, 0 for its own choice."""
     deadline_ms: float = 80.0
     """How late a picture may be after its look-ahead before its deadline counts as missed."""
+    export: ExportSettings = field(default_factory=ExportSettings)
+    """For ``bench export`` alone."""
 
 
 def open_model(settings: Settings, backend: str) -> MouthModel:

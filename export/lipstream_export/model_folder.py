@@ -1,6 +1,8 @@
 """Write a lip-sync network as a model folder: model.toml and its graphs."""
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,9 +42,17 @@ class Wishes:
     """What int8 is calibrated and every precision judged on; needed for ``precisions``."""
 
 
-def export_mouth(loaded: LoadedMouth, target: Path, wishes: Wishes | None = None) -> None:
-    """Write the model folder. Raises InputError when the folder cannot be written."""
-    wishes = wishes or Wishes()
+def export_mouth(
+    loaded: LoadedMouth,
+    target: Path,
+    wishes: Wishes | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Write the model folder; return the seconds that each precision with a graph took.
+
+    Raises InputError when the folder cannot be written.
+    """
+    wishes, begun = wishes or Wishes(), clock()
     start = wishes.window_start_ms
     if start is None:
         start = loaded.network.window_start_ms
@@ -50,30 +60,30 @@ def export_mouth(loaded: LoadedMouth, target: Path, wishes: Wishes | None = None
         raise InputError(f"--window-start-ms {start}: choose -40 (training) or 0 (inference)")
     with folder_written_whole(target) as folder:
         _save_split(loaded.network, folder)
+        seconds, notes = {"fp32": clock() - begun}, {}
         if wishes.whole:
             save_whole(loaded.network, folder / WHOLE)
-        notes = _save_precisions(loaded.network, folder, wishes)
+        for precision in (one for one in wishes.precisions if one in LOWERED):
+            begun = clock()
+            notes[precision] = _save_lowered(loaded.network, folder, wishes, precision)
+            seconds[precision] = clock() - begun
         text = _manifest(loaded, start, folder, notes)
         (folder / MANIFEST).write_text(text, "utf-8")
+    return seconds
 
 
-def _save_precisions(network: SplitNetwork, folder: Path, wishes: Wishes) -> dict[str, list[str]]:
-    """Write the graphs of other precisions; return the manifest's lines about each."""
-    notes: dict[str, list[str]] = {}
-    for precision in wishes.precisions:
-        if precision not in LOWERED:
-            continue
-        assert wishes.samples is not None, "a lower precision is judged on samples"
-        from lipstream_export.precisions import lower  # noqa: PLC0415  needs a runtime
+def _save_lowered(network: SplitNetwork, folder: Path, wishes: Wishes, precision: str) -> list[str]:
+    """Write the mouth graph in another precision; return the manifest's lines about it."""
+    assert wishes.samples is not None, "a lower precision is judged on samples"
+    from lipstream_export.precisions import lower  # noqa: PLC0415  needs a runtime
 
-        lowered = lower(folder / MOUTH, network, wishes.samples, precision)
-        onnx.save_model(lowered.model, folder / f"mouth_{precision}.onnx")
-        notes[precision] = [
-            f"psnr_db = {min(lowered.psnr_db, 99.0):.1f}",
-            f"measured_on = {json.dumps(wishes.samples.origin)}",
-            f"kept_fp32 = {json.dumps(lowered.kept)}",
-        ]
-    return notes
+    lowered = lower(folder / MOUTH, network, wishes.samples, precision)
+    onnx.save_model(lowered.model, folder / f"mouth_{precision}.onnx")
+    return [
+        f"psnr_db = {min(lowered.psnr_db, 99.0):.1f}",
+        f"measured_on = {json.dumps(wishes.samples.origin)}",
+        f"kept_fp32 = {json.dumps(lowered.kept)}",
+    ]
 
 
 def _save_split(network: SplitNetwork, folder: Path) -> None:
