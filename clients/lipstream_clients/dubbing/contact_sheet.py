@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from lipstream.errors import MediaError
+from lipstream.files import written_whole
 from lipstream.types import Image
 from lipstream_clients.media import Film
 
@@ -42,14 +43,12 @@ def write_sheet(path: Path, film: Path, frames: int, before: Callable[[int], Ima
         if shown is not None:
             pairs.append(np.hstack([_small(before(frame)), _small(shown)]))
     done, encoded = cv2.imencode(path.suffix.lower(), _arranged(pairs))
-    temporary = path.with_name(f".{path.name}.part")
     try:
         if not done:
             raise OSError("the picture cannot be encoded")
-        temporary.write_bytes(encoded.tobytes())
-        temporary.replace(path)
+        with written_whole(path) as unfinished:
+            unfinished.write_bytes(encoded.tobytes())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise MediaError(f"cannot write {path}: {error.strerror or error}") from error
 
 

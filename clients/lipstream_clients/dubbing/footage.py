@@ -10,6 +10,7 @@ import numpy as np
 
 from lipstream.errors import InputError
 from lipstream.types import Image
+from lipstream_clients.dubbing.beside import ahead
 from lipstream_clients.dubbing.programme import WHOLE, Cut
 from lipstream_clients.media import Film
 
@@ -156,10 +157,10 @@ class Projector:
 
     def show(self, frame: int) -> Image:
         """Return the picture under a frame of the output; quick in rising order."""
-        ahead = frame - self._next
-        if self._pictures is None or not 0 <= ahead <= _WORTH_SEEKING:
-            self._pictures, ahead = self._from(frame), 0
-        for _ in range(ahead):
+        skipped = frame - self._next
+        if self._pictures is None or not 0 <= skipped <= _WORTH_SEEKING:
+            self._pictures, skipped = ahead(self._from(frame), 2, "decode"), 0
+        for _ in range(skipped):
             next(self._pictures)
         self._next = frame + 1
         return next(self._pictures)

@@ -14,6 +14,7 @@ from typing import Self
 from zipfile import BadZipFile
 
 from lipstream.errors import LipstreamError, MediaError
+from lipstream.files import written_whole
 from lipstream_clients.dubbing.sightings import Sightings
 
 PART_FRAMES = 250
@@ -38,9 +39,8 @@ class Journal:
             if not (note.is_file() and note.read_text("utf-8") == job):
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder.mkdir()
-                temporary = self._folder / ".job.txt.part"
-                temporary.write_text(job, "utf-8")
-                temporary.replace(note)
+                with written_whole(note) as unfinished:
+                    unfinished.write_text(job, "utf-8")
         except OSError as error:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise MediaError(

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.compositor import Compositor
+from lipstream.compositor import Compositor, smooth_step
 from lipstream.landmarks import FaceTracker
 from lipstream.model import MouthModel
 from lipstream.pipeline import Picture, PreparedAvatar, make_compositor
@@ -157,19 +157,14 @@ def _head_weight(places: NDArray[np.float64], crop: Float32) -> NDArray[np.float
     off = places - crop @ np.array([0.5, 0.5, 1.0])
     u = off @ (crop[:, 0] / across**2)
     v = off @ (crop[:, 1] / down**2)
-    return _smooth((_OUTER - np.hypot(u, v)) / (_OUTER - _INNER))
+    return smooth_step((_OUTER - np.hypot(u, v)) / (_OUTER - _INNER))
 
 
 def _body_weight(places: NDArray[np.float64], crop: Float32) -> NDArray[np.float64]:
     """Return how much of the breath is at each place: all of it from the shoulders down."""
     down = np.linalg.norm(crop[:, 1])
     v = (places - crop @ np.array([0.5, 1.0, 1.0])) @ (crop[:, 1] / down**2)
-    return _smooth(v / 0.7)
-
-
-def _smooth(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    t = np.clip(x, 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return smooth_step(v / 0.7)
 
 
 def _warped(image: Image, shift: NDArray[np.float64]) -> Image:

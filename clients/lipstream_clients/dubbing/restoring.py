@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from lipstream.backends import Backend, open_backend
-from lipstream.compositor import Target
+from lipstream.compositor import Target, smooth_step
 from lipstream.errors import ModelError
 from lipstream.faces import CROP_HEIGHT, CROP_LEFT, CROP_TOP, CROP_WIDTH
 from lipstream.model import ModelManifest
@@ -103,5 +103,4 @@ class Restorer:
 def _mask() -> Float32:
     y, x = np.mgrid[:_SIDE, :_SIDE].astype(np.float32)
     far = np.hypot((x - _MOUTH[0]) / _MOUTH_RADII[0], (y - _MOUTH[1]) / _MOUTH_RADII[1])
-    t = np.clip((1.0 - far) / _SOFT, 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
+    return np.asarray(smooth_step((1.0 - far) / _SOFT), np.float32)

@@ -1,6 +1,7 @@
 """Where faces were seen in a whole film: one row for each face in each frame."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from lipstream.errors import InputError
 from lipstream.faces import cut_crop
+from lipstream.files import written_whole
 from lipstream.types import Array, Float32, Image
+from lipstream_clients.dubbing.beside import ahead
 from lipstream_clients.dubbing.crowd import Crowd, CutWatch, Seen
 from lipstream_clients.dubbing.footage import Footage
 
@@ -51,11 +54,10 @@ class Sightings:
         return np.asarray(self.rows["crop"], np.float32)
 
     def save(self, path: Path) -> None:
-        """Write the rows under a temporary name, then rename it. Raises OSError."""
-        temporary = path.with_name(f".{path.name}.part")
-        with temporary.open("wb") as opened:
-            np.savez(opened, rows=self.rows, cuts=np.array(sorted(self.cuts)), frames=self.frames)
-        temporary.replace(path)
+        """Write the rows, whole or not at all. Raises OSError."""
+        cuts = np.array(sorted(self.cuts))
+        with written_whole(path) as unfinished, unfinished.open("wb") as opened:
+            np.savez(opened, rows=self.rows, cuts=cuts, frames=self.frames)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -75,9 +77,10 @@ def watch(
     watcher = _Watcher(crowd, max(1, round(footage.fps / _CALM_LOOKS_A_SECOND)))
     for span in spans:
         watcher.begin()
-        for frame, image in zip(span, footage.pictures(span.start), strict=False):
-            watcher.step(frame, image)
-            on_frame()
+        with closing(ahead(footage.pictures(span.start), 4, "decode")) as pictures:
+            for frame, image in zip(span, pictures, strict=False):
+                watcher.step(frame, image)
+                on_frame()
         watcher.catch_up()
     return Sightings(watcher.rows, footage.count, frozenset(watcher.cuts))
 

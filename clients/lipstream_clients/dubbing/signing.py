@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lipstream.errors import InputError, MediaError
+from lipstream.files import written_whole
 
 SIGNED_SUFFIXES = (".mp4", ".m4v", ".mov")
 """Film files in which C2PA keeps its manifest."""
@@ -44,7 +45,6 @@ def sign(film: Path, certificate: Certificate, output: Path) -> None:
     does not fit its key or is not one that C2PA takes.
     """
     c2pa = _c2pa()
-    temporary = output.with_name(f".{output.name}.part{output.suffix}")
     try:
         signer_info = c2pa.C2paSignerInfo(
             certificate.algorithm,
@@ -52,13 +52,14 @@ def sign(film: Path, certificate: Certificate, output: Path) -> None:
             certificate.key.read_bytes(),
             None,
         )
-        with c2pa.Signer.from_info(signer_info) as signer, c2pa.Builder(_manifest(output)) as made:
-            made.sign_file(str(film), str(temporary), signer)
-        temporary.replace(output)
+        with (
+            written_whole(output) as unfinished,
+            c2pa.Signer.from_info(signer_info) as signer,
+            c2pa.Builder(_manifest(output)) as made,
+        ):
+            made.sign_file(str(film), str(unfinished), signer)
     except (c2pa.C2paError, OSError, ValueError) as error:
         raise MediaError(f"{output.name} cannot be signed: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _manifest(output: Path) -> str:

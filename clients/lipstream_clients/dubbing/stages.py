@@ -1,14 +1,17 @@
 """What stands in front of the camera: a film with a cast, or an avatar. One picture a frame."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lipstream.compositor import Target
 from lipstream.faces import cut_crop
 from lipstream.lips import make_timing
 from lipstream.model import MouthModel
@@ -21,7 +24,8 @@ from lipstream.pipeline import (
     paint,
     pieces,
 )
-from lipstream.types import Image
+from lipstream.types import AvFrame, Image
+from lipstream_clients.dubbing.beside import beside
 from lipstream_clients.dubbing.casting import Casting
 from lipstream_clients.dubbing.footage import Ends, Footage, Projector
 from lipstream_clients.dubbing.paste import FilmPaste
@@ -36,6 +40,10 @@ _EDGE_FRAMES = 4
 _NOTHING = Picture(np.zeros((0, 0, 3), np.uint8), None, None)
 
 
+Finishing = Callable[[], Image]
+"""Makes one picture; called once, in order, and in another thread than the stage."""
+
+
 class Stage(Protocol):
     """Gives the pictures of a film, in rising order. Used by one thread."""
 
@@ -47,8 +55,8 @@ class Stage(Protocol):
         """Return what a mouth is to be put into."""
         ...
 
-    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Image:
-        """Return the picture with its mouth, and bring the pipeline past it."""
+    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:
+        """Bring the pipeline past a request; return what puts the mouth into its picture."""
         ...
 
 
@@ -70,6 +78,13 @@ def _spoken(
     stage: Stage, model: MouthModel, programme: Programme, passage: Passage, first: int
 ) -> Iterator[Image]:
     """Yield the frames of one passage; what comes before ``first`` is heard, but not painted."""
+    with closing(beside(_finishings(stage, model, programme, passage, first), 2, "paint")) as made:
+        yield from made
+
+
+def _finishings(
+    stage: Stage, model: MouthModel, programme: Programme, passage: Passage, first: int
+) -> Iterator[Finishing]:
     skipped = max(0, first - passage.start)
     scene = _PassageScene(stage, passage, skipped)
     timing = make_timing(model, programme.rate, programme.fps)
@@ -129,10 +144,12 @@ class AvatarStage:
         """Return the avatar's picture."""
         return self._scene.picture(frame, self._fps)
 
-    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Image:  # noqa: ARG002
-        """Return the picture as the live engine makes it."""
+    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:  # noqa: ARG002
+        """Paint as the live engine does; what is left is to restore."""
         frame = pipeline.complete(request, paint(self._model, request))
-        target = request.picture.target
+        return partial(self._restored, frame, request.picture.target)
+
+    def _restored(self, frame: AvFrame, target: Target | None) -> Image:
         if self._restorer is None or target is None or frame.openness <= 0:
             return frame.image
         return self._restorer.restored(frame.image, target, frame.openness)
@@ -179,11 +196,11 @@ class FilmStage:
         features = self._model.face_features(face[None])
         return Picture(image, self._paste.target(image, crop, face), features)
 
-    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Image:
-        """Return the film's picture with the mouth pasted as far as it may be seen."""
-        image = self._finished(request, self._strength(passage.start + request.index, passage))
+    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:
+        """Paste the mouth as far as it may be seen."""
+        strength = self._strength(passage.start + request.index, passage)
         pipeline.skip(request)
-        return image
+        return partial(self._finished, request, strength)
 
     def _finished(self, request: MouthRequest, strength: float) -> Image:
         picture = request.picture
