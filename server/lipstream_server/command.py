@@ -15,7 +15,9 @@ import uvicorn
 
 from lipstream import Avatar, MouthModel, Worker
 from lipstream.arguments import add_avatar_argument, add_engine_arguments
-from lipstream.errors import ServerError
+from lipstream.errors import LipstreamError, ServerError
+from lipstream.speaking import SpeechSettings, open_voice
+from lipstream.speaking.arguments import add_voice_arguments, settings_of
 from lipstream_server import rtc
 from lipstream_server.app import Routes
 from lipstream_server.config import ServerConfig, is_loopback
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token", help=f"secret that clients send; needed off loopback (or {TOKEN_VARIABLE})"
     )
+    add_voice_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,8 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         sessions=arguments.sessions,
         token=arguments.token or os.environ.get(TOKEN_VARIABLE) or None,
+        speech=settings_of(arguments),
     )
     config.check()
+    check_speech(config.speech)
     with (
         contextlib.closing(bind(config.host, config.port)) as listener,
         open_sessions(config) as sessions,
@@ -71,7 +76,20 @@ def open_sessions(config: ServerConfig) -> Iterator[Sessions]:
     model = MouthModel.open(config.model, backend=config.backend, precision=config.precision)
     with Worker(model, capacity=config.sessions) as worker:
         worker.prepare(avatar)
-        yield Sessions(worker, avatar)
+        yield Sessions(worker, avatar, config.speech)
+
+
+def check_speech(speech: SpeechSettings) -> None:
+    """Load the voice that texts are spoken with; raises LipstreamError when it was asked for.
+
+    Whoever asked for none can serve without: texts are then refused, one by one.
+    """
+    try:
+        open_voice(speech).close()
+    except LipstreamError as error:
+        if speech != SpeechSettings():
+            raise
+        log.info("texts cannot be spoken: %s", error)
 
 
 async def serve(config: ServerConfig, sessions: Sessions, listener: socket.socket) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lipstream.errors import InputError
+from lipstream.speaking import SpeechSettings
 from lipstream_server.studio.settings import StudioConfig
 
 LOCAL_NAMES = ("localhost", "localhost.localdomain")
@@ -28,6 +29,8 @@ class ServerConfig:
     """Peers served at once; one more is answered 503."""
     token: str | None = None
     """What a client must send as `Authorization: Bearer`; needed off loopback."""
+    speech: SpeechSettings = field(default_factory=SpeechSettings)
+    """Who speaks texts."""
     studio: StudioConfig = field(default_factory=StudioConfig)
     """The studio page."""
 

@@ -17,7 +17,8 @@ Pure: no clock, no thread. The caller says how many samples of time have passed.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,13 +40,26 @@ class IntakePolicy:
     speech_queue: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """Something to tell when a sample is heard."""
+
+    sample: int
+    """Of the piece of speech it came with, or of the session once that is fed."""
+    event: str
+    """Text for the data channel."""
+    is_last: bool = False
+    """Whether it is the last of its text."""
+
+
 class Intake:
     """Sound waiting to be fed. Used by one thread."""
 
     def __init__(self, policy: IntakePolicy) -> None:
         self._policy = policy
         self._live: deque[Pcm] = deque()
-        self._speech: deque[Pcm] = deque()
+        self._speech: deque[tuple[Pcm, list[Cue]]] = deque()
+        self._cues: list[Cue] = []
         self._live_queued = self._speech_queued = 0
         self._flowing = False
         self.fed = 0
@@ -54,6 +68,11 @@ class Intake:
         """Live samples lost because too much waited."""
         self.filled = 0
         """Samples of silence put in where no sound was."""
+
+    @property
+    def speech_queued(self) -> int:
+        """Samples of speech that wait."""
+        return self._speech_queued
 
     @property
     def queued(self) -> int:
@@ -72,17 +91,29 @@ class Intake:
             self._live_queued -= len(oldest)
             self.dropped += len(oldest)
 
-    def speak(self, pcm: Pcm) -> bool:
-        """Add (n,) int16 to be spoken in its own time; return False when it does not fit."""
+    def speak(self, pcm: Pcm, cues: Sequence[Cue] = ()) -> bool:
+        """Add (n,) int16 to be spoken in its own time; return False when it does not fit.
+
+        ``cues`` come with it, in order; one past its end counts as at its end.
+        """
         if self._speech_queued + len(pcm) > self._policy.speech_queue:
             return False
-        self._speech.extend(pcm[at : at + _PIECE] for at in range(0, len(pcm), _PIECE))
+        for at in range(0, len(pcm), _PIECE):
+            last = at + _PIECE >= len(pcm)
+            inside = [c for c in cues if at <= c.sample and (last or c.sample < at + _PIECE)]
+            self._speech.append((pcm[at : at + _PIECE], [_moved(c, -at) for c in inside]))
         self._speech_queued += len(pcm)
         return True
+
+    def take_cues(self) -> list[Cue]:
+        """Return the cues in what was fed since the last call, at samples of the session."""
+        cues, self._cues = self._cues, []
+        return cues
 
     def interrupt(self) -> None:
         """Forget what waits."""
         self._speech.clear()
+        self._cues.clear()
         self._live.clear()
         self._live_queued = self._speech_queued = 0
 
@@ -104,11 +135,16 @@ class Intake:
 
     def _next(self) -> Pcm | None:
         if self._speech:
-            pcm = self._speech.popleft()
+            pcm, cues = self._speech.popleft()
             self._speech_queued -= len(pcm)
+            self._cues += [_moved(cue, self.fed) for cue in cues]
             return pcm
         if self._live:
             pcm = self._live.popleft()
             self._live_queued -= len(pcm)
             return pcm
         return None
+
+
+def _moved(cue: Cue, samples: int) -> Cue:
+    return replace(cue, sample=cue.sample + samples)

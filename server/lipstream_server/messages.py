@@ -1,23 +1,38 @@
 """The data channel's words: JSON texts both ways, and raw sound in.
 
 in    {"type": "speak", "rate": 24000}     then binary messages: int16 little-endian mono
+      {"type": "speak", "text": "Hello."}  a text to be spoken, after those sent before; also
+                                           "voice": its name, "id": comes back with its events
+      {"type": "voices"}                   which voices are there?
       {"type": "interrupt"}                forget what waits to be spoken
 out   {"type": "state", "state": "idle" | "speaking"}
       {"type": "stats", "fps": 25.0, ...}  once a second, the fields of `Stats`
-      {"type": "error", "message": "..."}  what came in could not be used; the session goes on
+      {"type": "error", "message": "..."}  what came in could not be used; the session goes on;
+                                           with the "id" of a text that cannot be spoken (further)
+      {"type": "text", "id": 1, "state": "begun" | "ended" | "interrupted"}
+      {"type": "sentence" | "word", "id": 1, "start": 0, "stop": 5, "text": "Hello"}
+                                           as it is heard; start and stop count characters of the
+                                           text (code points); words from voices that know them
+      {"type": "voices", "provider": "espeak-ng", "voice": "en-us",
+       "voices": [{"name": "ar", "language": "ar", "title": "Arabic"}, ...]}
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 
 from lipstream.audio import check_rate
 from lipstream.errors import InputError
+from lipstream.speaking import Mark, SpeechSettings, VoiceCard
 from lipstream.types import Pcm
 
-LARGEST_TEXT = 4096
+LARGEST_TEXT = 20_000
 """Characters of a text message; more is refused unread."""
+LONGEST_NAME = 200
+"""Characters of a voice's name, and of a text's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,22 @@ class Speak:
 
     rate: int
     """Its samples a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakText:
+    """A text, to be spoken."""
+
+    text: str
+    voice: str | None = None
+    """None for the server's usual one."""
+    name: str | int | None = None
+    """The sender's id of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskVoices:
+    """Which voices are there?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +82,10 @@ class Stats:
     """Sound lost because too much of it waited, since the session began."""
 
 
-def parse_text(text: str) -> Speak | Interrupt:
+Message = Speak | SpeakText | AskVoices | Interrupt
+
+
+def parse_text(text: str) -> Message:
     """Read a text message; raise InputError saying what is wrong with it."""
     if len(text) > LARGEST_TEXT:
         raise InputError(f"message of {len(text)} characters: send {LARGEST_TEXT} at most")
@@ -62,12 +96,31 @@ def parse_text(text: str) -> Speak | Interrupt:
     kind = message.get("type") if isinstance(message, dict) else None
     if kind == "interrupt":
         return Interrupt()
+    if kind == "voices":
+        return AskVoices()
+    if kind == "speak" and "text" in message:
+        return _speak_text(message)
     if kind == "speak":
         rate = message.get("rate")
         if not isinstance(rate, int) or isinstance(rate, bool):
-            raise InputError("speak needs the sound's rate: a whole number of samples a second")
+            raise InputError(
+                "speak needs a text, or the sound's rate: a whole number of samples a second"
+            )
         return Speak(check_rate(rate))
-    raise InputError("message has no known type: send speak or interrupt")
+    raise InputError("message has no known type: send speak, voices or interrupt")
+
+
+def _speak_text(message: Mapping[str, object]) -> SpeakText:
+    text, voice, name = (message.get(key) for key in ("text", "voice", "id"))
+    if not isinstance(text, str):
+        raise InputError("speak needs its text as a string")
+    if voice is not None and not (isinstance(voice, str) and len(voice) <= LONGEST_NAME):
+        raise InputError("speak takes a voice by its name: a string")
+    whole = isinstance(name, int) and not isinstance(name, bool) and abs(name) < 1 << 53
+    if not (name is None or whole or (isinstance(name, str) and len(name) <= LONGEST_NAME)):
+        raise InputError("speak takes an id that is a short string or a whole number")
+    assert name is None or isinstance(name, str | int)
+    return SpeakText(text, voice or None, name)
 
 
 def parse_sound(sent: bytes) -> Pcm:
@@ -88,6 +141,25 @@ def stats_event(stats: Stats) -> str:
     return json.dumps({"type": "stats", **fields})
 
 
-def error_event(error: Exception) -> str:
-    """Return the text that says what was wrong."""
-    return json.dumps({"type": "error", "message": str(error)})
+def error_event(error: Exception, name: str | int | None = None) -> str:
+    """Return the text that says what was wrong, and with which text."""
+    said = {} if name is None else {"id": name}
+    return json.dumps({"type": "error", "message": str(error), **said})
+
+
+def text_event(order: SpeakText, state: Literal["begun", "ended", "interrupted"]) -> str:
+    """Return the text that says how far a text is."""
+    return json.dumps({"type": "text", "id": order.name, "state": state})
+
+
+def mark_event(order: SpeakText, mark: Mark) -> str:
+    """Return the text that says which sentence or word begins."""
+    where = {"start": mark.start, "stop": mark.stop, "text": order.text[mark.start : mark.stop]}
+    return json.dumps({"type": mark.kind, "id": order.name, **where})
+
+
+def voices_event(settings: SpeechSettings, voices: Sequence[VoiceCard]) -> str:
+    """Return the text that lists voices."""
+    listed = [asdict(voice) for voice in voices]
+    said = {"provider": settings.provider, "voice": settings.voice, "voices": listed}
+    return json.dumps({"type": "voices", **said})

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,7 +11,7 @@ from lipstream import Avatar, AvFrame, Pacer, Worker
 from lipstream.session import MOST_LATE_MS
 from lipstream.types import Pcm
 from lipstream_server import rtc
-from lipstream_server.intake import Intake, IntakePolicy
+from lipstream_server.intake import Cue, Intake, IntakePolicy
 from lipstream_server.messages import Stats
 from lipstream_server.playout import Picture, Playout, Sound
 from lipstream_server.timeline import RATE, Timeline, milliseconds, samples
@@ -56,6 +56,11 @@ class Performance:
         self.sound, self.pictures = SoundTrack(), PictureTrack()
         self.on_speaking: Callable[[bool], None] = lambda _: None
         """Called when the avatar begins (True) and ends to speak."""
+        self.on_cue: Callable[[Cue], None] = lambda _: None
+        """Called with each cue as its sample is heard."""
+        self.narrated = False
+        """Whether a text is being spoken: live sound is ignored meanwhile."""
+        self._cues: deque[Cue] = deque()
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._intake = Intake(POLICY)
@@ -75,16 +80,29 @@ class Performance:
 
     def hear(self, pcm: Pcm) -> None:
         """Take (n,) int16 of live sound at 48 kHz."""
-        self._intake.hear(pcm)
+        if not self.narrated:
+            self._intake.hear(pcm)
         self._feed()
 
     def speak(self, pcm: Pcm) -> bool:
         """Take (n,) int16 at 48 kHz to be spoken in its own time; False when the queue is full."""
         return self._intake.speak(pcm)
 
+    def narrate(self, pcm: Pcm, cues: Sequence[Cue]) -> None:
+        """Take the next (n,) int16 of a text. With ``speech_waiting`` kept low there is room."""
+        fits = self._intake.speak(pcm, cues)
+        assert fits, "narrated further ahead than the queue is long"
+        self._feed()
+
+    @property
+    def speech_waiting(self) -> int:
+        """Samples that wait to be spoken."""
+        return self._intake.speech_queued
+
     def interrupt(self) -> None:
         """Forget what waits to be spoken; what the engine already holds, 0.3 s, is still said."""
         self._intake.interrupt()
+        self._cues.clear()
 
     async def run(self) -> None:
         """Feed sound and play what is due, until cancelled."""
@@ -94,6 +112,7 @@ class Performance:
             self._feed()
             for item in self._playout.play(self._clock()):
                 self._put(item)
+            self._give_cues()
             due = self._playout.next_due
             wait = TICK_SECONDS if due is None else min(due - self._clock(), TICK_SECONDS)
             await asyncio.sleep(max(0.0, wait))
@@ -149,6 +168,11 @@ class Performance:
             self._pacer.hear(pcm)
             self._fed.append(_Fed(at, now))
             at += len(pcm)
+        self._cues += self._intake.take_cues()
+
+    def _give_cues(self) -> None:
+        while self._cues and self._pacer.due(self._cues[0].sample) <= self._clock():
+            self.on_cue(self._cues.popleft())
 
     def _from_engine(self, frame: AvFrame) -> None:
         """Pass a frame on to the event loop. Called on the engine thread."""

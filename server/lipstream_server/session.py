@@ -15,16 +15,22 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 
-from lipstream.errors import InputError
+from lipstream.errors import InputError, LipstreamError
+from lipstream.speaking import SpeechSettings, list_voices
 from lipstream_server import rtc
 from lipstream_server.messages import (
+    AskVoices,
+    Message,
     Speak,
+    SpeakText,
     error_event,
     parse_sound,
     parse_text,
     state_event,
     stats_event,
+    voices_event,
 )
+from lipstream_server.narrator import Narrator
 from lipstream_server.offer import Offer
 from lipstream_server.performance import Performance
 from lipstream_server.sound_in import SpeechSound, TrackSound
@@ -40,7 +46,11 @@ class Session:
     """A connection and the performance it carries. The event loop's."""
 
     def __init__(
-        self, name: str, performance: Performance, on_end: Callable[["Session"], None]
+        self,
+        name: str,
+        performance: Performance,
+        on_end: Callable[["Session"], None],
+        speech: SpeechSettings,
     ) -> None:
         self.name = name
         """Its part of the URL: hard to guess."""
@@ -52,6 +62,8 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
+        self._voices = speech
+        self._narrator = Narrator(performance, speech, self._tell)
         performance.on_speaking = lambda speaking: self._tell(state_event(speaking))
 
     async def answer(self, offer: Offer) -> str:
@@ -83,6 +95,7 @@ class Session:
     async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
+        self._narrator.interrupt()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.performance.close()
         try:
@@ -134,18 +147,37 @@ class Session:
         try:
             if isinstance(message, bytes):
                 self._speak(message)
-            elif isinstance(command := parse_text(message), Speak):
-                self._speech = SpeechSound(command.rate)
             else:
-                self.performance.interrupt()
+                self._obey(parse_text(message))
         except InputError as error:
             self._tell(error_event(error))
 
+    def _obey(self, message: Message) -> None:
+        if isinstance(message, Speak):
+            self._speech = SpeechSound(message.rate)
+        elif isinstance(message, SpeakText):
+            self._narrator.say(message)
+        elif isinstance(message, AskVoices):
+            self._start("voices", self._list_voices())
+        else:
+            self._narrator.interrupt()
+            self.performance.interrupt()
+
     def _speak(self, sent: bytes) -> None:
+        if self._narrator.speaking:
+            raise InputError("a text is being spoken: send the sound later, or interrupt it")
         if self._speech is None:
             raise InputError("sound without a rate: send speak first")
         if not self.performance.speak(self._speech.read(parse_sound(sent))):
             raise InputError("a minute of speech waits already: send the rest later")
+
+    async def _list_voices(self) -> None:
+        try:
+            voices = await asyncio.to_thread(list_voices, self._voices)
+        except LipstreamError as error:
+            self._tell(error_event(error))
+            voices = []
+        self._tell(voices_event(self._voices, voices))
 
     def _tell(self, event: str) -> None:
         if self._channel is not None and self._channel.readyState == "open":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lipstream import Avatar, Worker
 from lipstream.errors import ServerError
+from lipstream.speaking import SpeechSettings
 from lipstream_server.offer import Offer
 from lipstream_server.performance import Performance
 from lipstream_server.session import Session
@@ -27,8 +28,12 @@ class Totals:
 class Sessions:
     """All peers of one worker. The event loop's."""
 
-    def __init__(self, worker: Worker, avatar: Avatar) -> None:
+    def __init__(
+        self, worker: Worker, avatar: Avatar, speech: SpeechSettings | None = None
+    ) -> None:
+        """``speech`` says who speaks texts; None for the usual voice."""
         self.worker, self.avatar = worker, avatar
+        self._speech = speech or SpeechSettings()
         self.opened = 0
         """Sessions answered since the server started."""
         self.refused = 0
@@ -52,7 +57,8 @@ class Sessions:
         except ServerError:
             self.refused += 1
             raise
-        session = Session(secrets.token_urlsafe(16), performance, self._forget)
+        name = secrets.token_urlsafe(16)
+        session = Session(name, performance, self._forget, self._speech)
         self._by_name[session.name] = session
         try:
             answer = await session.answer(offer)

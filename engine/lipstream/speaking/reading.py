@@ -3,7 +3,7 @@
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Self
 
@@ -57,10 +57,13 @@ class Reading:
     Speech waits in a queue of ``AHEAD_MS``; when it is full the voice pauses until some is taken.
     """
 
-    def __init__(self, voice: Voice, text: str) -> None:
-        """Begin at once. Raises InputError when the text cannot be spoken; closes no voice."""
+    def __init__(self, voice: Voice, text: str, on_made: Callable[[], None] = lambda: None) -> None:
+        """Begin at once. Raises InputError when the text cannot be spoken; closes no voice.
+
+        ``on_made`` is called on the thread whenever there is something more to take.
+        """
         check_text(text, voice)
-        self._voice, self._text = voice, text
+        self._voice, self._text, self._on_made = voice, text, on_made
         self._made: queue.Queue[Spoken | LipstreamError | None] = queue.Queue(AHEAD_MS // PIECE_MS)
         self._stopping = threading.Event()
         self._ended = False
@@ -130,9 +133,10 @@ class Reading:
         while not self._stopping.is_set():
             try:
                 self._made.put(made, timeout=0.1)
-                return
             except queue.Full:
                 continue
+            self._on_made()
+            return
 
 
 def cut(spoken: Spoken, longest: int) -> Iterator[Spoken]:
