@@ -42,6 +42,7 @@ class Intake:
     def __init__(self, store: Store, config: StudioConfig) -> None:
         self._store, self._config = store, config
         self._looking = asyncio.Semaphore(_AT_ONCE)
+        self._voices: list[dict[str, str]] | None = None
 
     async def take(self, incoming: Incoming) -> Media:
         """Take in a face or a sound.
@@ -82,12 +83,12 @@ class Intake:
             return await self._keep(new, order, shown_name(short.replace("/", " "), "speech"))
 
     async def voices(self) -> list[dict[str, str]]:
-        """Return the voices for typed text. Raises InputError when there are none."""
-        said = await ask_child(
-            {"do": "voices", "speech": asdict(self._config.speech)}, limit_s=LOOK_SECONDS
-        )
-        voices: list[dict[str, str]] = said["voices"]
-        return voices
+        """Return the voices for typed text, asked for once. Raises InputError when there are none."""
+        if self._voices is None:
+            order = {"do": "voices", "speech": asdict(self._config.speech)}
+            said = await ask_child(order, limit_s=LOOK_SECONDS)
+            self._voices = said["voices"]
+        return self._voices
 
     async def avatar_picture(self, name: str) -> Path:
         """Return the picture of an embedded avatar, made when it is first asked for."""

@@ -139,7 +139,12 @@ class Studio:
         length = request.headers.get("Content-Length", "")
         known = int(length) if length.isascii() and length.isdigit() else None
         name = request.query_params.get("name", "")
-        media = await self._intake.take(Incoming(use, name, known, request.stream()))
+        content = request.stream()
+        try:
+            media = await self._intake.take(Incoming(use, name, known, content))
+        except LipstreamError:
+            await _hear_out(content, self._config.limits.upload_bytes)
+            raise
         return JSONResponse(self._views.media(media), 201)
 
     async def _say(self, request: Request) -> Response:
@@ -240,6 +245,14 @@ async def _body(request: Request) -> bytes:
         if len(body) > LARGEST_ORDER:
             raise HTTPException(413, f"what was sent is too large: send {LARGEST_ORDER} bytes")
     return body
+
+
+async def _hear_out(content: AsyncIterator[bytes], most: int) -> None:
+    """Read on and forget: clients that are cut short while they send see no answer."""
+    async for piece in content:
+        most -= len(piece)
+        if most < 0:
+            return
 
 
 def _http_error(error: LipstreamError) -> HTTPException:

@@ -1,9 +1,27 @@
-"""From files to a film, over HTTP."""
+"""From files to a film, over HTTP: made, watched, cancelled, tried again, taken up, deleted."""
+
+import io
+import os
+import signal
+from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
-ADA = {"avatar": "ada"}
+from clients.making import add_sound, numbered, tone, write_film, write_wav
+from lipstream_server.studio.child import FILM_NICENESS
+from lipstream_server.studio.settings import StudioConfig, StudioLimits
+from lipstream_server.studio.store import MOST_STARTS
+from server.studio.serving import serving
+
+LONG_FRAMES = 3000
+WORKING = {"working"}
+
+
+@pytest.fixture(scope="module")
+def limits():
+    return StudioLimits(film_seconds=300, waiting=3, reserve_mb=0)
 
 
 @pytest.fixture(scope="module")
@@ -11,17 +29,266 @@ def sound(visitor, speech):
     return visitor.added("sound", speech)
 
 
-def test_a_picture_and_a_sound_become_a_film(visitor, portrait, sound, tmp_path):
-    face = visitor.added("face", portrait)
-    asked = visitor.order({"media": face}, {"sound": sound})
+@pytest.fixture(scope="module")
+def face(visitor, film):
+    return {"media": visitor.added("face", film)}
+
+
+@pytest.fixture(scope="module")
+def long_face(visitor, files):
+    """A film that takes a few seconds to make."""
+    path = write_film(files / "long.mp4", [numbered(40)[k % 40] for k in range(LONG_FRAMES)], 25)
+    return {"media": visitor.added("face", path)}
+
+
+@pytest.fixture(scope="module")
+def long_sound(visitor, files):
+    path = write_wav(files / "long.wav", tone(8000, 8000 * LONG_FRAMES // 25), 8000)
+    return visitor.added("sound", path)
+
+
+def decoded(content):
+    """Return how many pictures a film has, and its sound, (n,) int16."""
+    with av.open(io.BytesIO(content)) as opened:
+        pictures = sum(1 for _ in opened.decode(video=0))
+    with av.open(io.BytesIO(content)) as opened:
+        sound = [frame.to_ndarray()[0] for frame in opened.decode(audio=0)]
+    return pictures, np.concatenate(sound)
+
+
+def children():
+    """Return the processes that this one started and that work on a studio."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (place / "cmdline").read_bytes()
+            status = (place / "status").read_text()
+        except OSError:
+            continue
+        if b"lipstream_server.studio.child" in command and f"PPid:\t{os.getpid()}\n" in status:
+            found.append(int(place.name))
+    return found
+
+
+def test_a_picture_and_a_sound_become_a_film(visitor, portrait, sound):
+    asked = visitor.order({"media": visitor.added("face", portrait)}, {"sound": sound})
     assert asked.status == 201
+    assert asked.headers["location"] == f"/studio/jobs/{asked.said['id']}"
     job = visitor.wait(asked.said["id"])
     assert (job["state"], job["message"]) == ("done", None)
     film = visitor.ask("GET", job["film"]["link"])
     assert (film.status, film.headers["content-type"]) == (200, "video/mp4")
-    (tmp_path / "film.mp4").write_bytes(film.body)
-    with av.open(str(tmp_path / "film.mp4")) as opened:
-        pictures = list(opened.decode(video=0))
-        assert (len(pictures), pictures[0].width, pictures[0].height) == (10, 192, 192)
-        assert opened.streams.audio[0].duration > 0
+    assert "attachment" not in film.headers.get("content-disposition", "")
+    with av.open(io.BytesIO(film.body)) as opened:
+        picture = next(opened.decode(video=0))
+        assert (picture.width, picture.height) == (192, 192)
         assert "synthetic" in opened.metadata["comment"]
+    assert decoded(film.body)[0] == job["film"]["frames"] == 10
+    assert len(film.body) == job["film"]["bytes"]
+
+
+@pytest.mark.slow
+def test_pieces_are_spoken_where_they_were_put_and_the_rest_is_kept(visitor, face, sound):
+    speech = [{"sound": sound, "at": 0.52, "until": 0.8}, {"sound": sound, "at": 1.2}]
+    job = visitor.wait(visitor.order(face, *speech, title="Two words").said["id"])
+    assert (job["state"], job["title"]) == ("done", "Two words")
+    film = visitor.ask("GET", job["film"]["link"])
+    pictures, _ = decoded(film.body)
+    assert pictures == 50
+    spoken = job["film"]["faceless"]
+    assert spoken == 7 + 10  # frames of the two pieces: this film shows nobody
+
+
+@pytest.mark.slow
+def test_a_film_may_become_as_long_as_what_is_said(visitor, face, files):
+    path = write_wav(files / "three.wav", tone(8000, 24_000), 8000)
+    piece = {"sound": visitor.added("sound", path)}
+    asked = visitor.order(face, piece, length="speech", ends="bounce")
+    job = visitor.wait(asked.said["id"])
+    assert job["film"]["seconds"] == pytest.approx(3.0)
+
+
+@pytest.mark.slow
+def test_a_film_can_be_sought_in_and_downloaded_under_its_title(visitor, face, sound):
+    asked = visitor.order(face, {"sound": sound}, title='Grüße: "A/B"\n')
+    job = visitor.wait(asked.said["id"])
+    link = job["film"]["link"]
+    part = visitor.ask("GET", link, Range="bytes=4-7")
+    assert (part.status, part.body) == (206, b"ftyp")
+    saved = visitor.ask("GET", link + "&download=1")
+    named = saved.headers["content-disposition"]
+    assert named.startswith("attachment; filename*=utf-8''")
+    assert not set('"/\\\n').intersection(named.partition("''")[2])
+
+
+@pytest.mark.slow
+def test_progress_is_told_while_others_wait_and_a_film_can_be_cancelled(
+    visitor, long_face, long_sound
+):
+    names = [visitor.order(long_face, {"sound": long_sound}).said["id"] for _ in range(3)]
+    full = visitor.order(long_face, {"sound": long_sound})
+    assert full.status == 503
+    assert "3 films" in full.error
+    assert "Retry-After" in {name.title() for name in full.headers}
+    while not (visitor.job(names[0])["progress"] or {}).get("left_s"):
+        pass
+    seen = visitor.job(names[0])["progress"]
+    assert 0 < seen["done"] < seen["of"] == 2 * LONG_FRAMES
+    assert visitor.job(names[2])["before"] == 2
+    (child,) = children()
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, child) == min(19, ours + FILM_NICENESS)
+    busy = visitor.ask("DELETE", f"/studio/jobs/{names[0]}")
+    assert (busy.status, "cancel it first" in busy.error) == (409, True)
+    for name in reversed(names):
+        assert visitor.ask("POST", f"/studio/jobs/{name}/cancel").said["state"] == "cancelled"
+    assert children() == []
+    assert visitor.ask("POST", f"/studio/jobs/{names[0]}/cancel").status == 409
+    left = {path.name for path in (visitor.folder / "jobs" / names[0]).iterdir()}
+    assert left == {"job.json", "poster.jpg", "face.mp4", "sound-1.wav"}
+    for name in names:
+        assert visitor.ask("DELETE", f"/studio/jobs/{name}").status == 204
+        assert visitor.ask("GET", f"/studio/jobs/{name}").status == 404
+    assert not set(names) & set(visitor.kept("jobs"))
+
+
+@pytest.mark.slow
+def test_a_film_whose_maker_is_killed_says_so_and_goes_on_when_tried_again(
+    visitor, long_face, long_sound
+):
+    name = visitor.order(long_face, {"sound": long_sound}).said["id"]
+    work = visitor.folder / "jobs" / name / ".film.mp4.work"
+    while not (work / "000000.mp4").exists():
+        pass
+    (child,) = children()
+    os.kill(child, signal.SIGKILL)
+    job = visitor.wait(name)
+    assert (job["state"], job["message"]) == (
+        "failed",
+        "the work on it ended unexpectedly on the server: try again",
+    )
+    part = (work / "000000.mp4").stat()
+    assert visitor.ask("POST", f"/studio/jobs/{name}/again").said["state"] == "waiting"
+    visitor.wait(name, WORKING)
+    while not (work / "000001.mp4").exists():
+        pass
+    assert (work / "000000.mp4").stat().st_mtime_ns == part.st_mtime_ns
+    visitor.ask("POST", f"/studio/jobs/{name}/cancel")
+
+
+@pytest.mark.slow
+def test_films_survive_the_server(worker, toy_avatar, toy_folder, tmp_path, files, speech):
+    frames = [numbered(40)[k % 40] for k in range(1500)]
+    long = write_film(files / "minute.mp4", frames)
+    words = write_wav(files / "minute.wav", tone(8000, 8000 * 60), 8000)
+    limits = StudioLimits(reserve_mb=0)
+    config = StudioConfig(tmp_path / "kept", model=toy_folder, limits=limits)
+    with serving(worker, toy_avatar, config) as visitor:
+        face = {"media": visitor.added("face", long)}
+        name = visitor.order(face, {"sound": visitor.added("sound", words)}).said["id"]
+        short = visitor.added("sound", speech)
+        later = visitor.order({"avatar": "ada"}, {"sound": short}, quality="low").said["id"]
+        work = config.folder / "jobs" / name / ".film.mp4.work"
+        while not (work / "000000.mp4").exists():
+            pass
+        stamp = (work / "000000.mp4").stat().st_mtime_ns
+    assert children() == []
+    assert (work / "000000.mp4").stat().st_mtime_ns == stamp
+    with serving(worker, toy_avatar, config) as visitor:
+        assert visitor.job(later)["state"] == "waiting"
+        job = visitor.wait(name)
+        assert (job["state"], job["film"]["frames"]) == ("done", 1500)
+        assert visitor.wait(later)["state"] == "done"
+        assert not work.exists()
+        assert "starts" not in job
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_while_a_film_is_made_is_said_by_the_names_of_its_owner(
+    visitor, files, sound
+):
+    sized = write_film(files / "a.mkv", numbered(10))
+    broken = add_sound(sized, np.zeros((1600, 1), np.int16), 8000)
+    name = visitor.added("face", broken)
+    (kept,) = (visitor.folder / "media" / name).glob("media.mkv")
+    asked = visitor.order({"media": name}, {"sound": sound, "until": 0.2})
+    visitor.wait(asked.said["id"])
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:500])  # as a disk does that goes bad; the film has the same file
+    job = visitor.wait(visitor.order({"media": name}, {"sound": sound, "until": 0.2}).said["id"])
+    assert job["state"] == "failed"
+    assert broken.name in job["message"]
+    assert "face.mkv" not in job["message"]
+    left = {path.name for path in (visitor.folder / "jobs" / job["id"]).iterdir()}
+    assert left == {"job.json", "poster.jpg", "face.mkv", "sound-1.wav"}
+    assert visitor.ask("GET", f"/studio/jobs/{job['id']}/film").status == 404
+
+
+def test_many_starts_are_allowed_but_not_without_end():
+    assert 2 <= MOST_STARTS <= 10
+
+
+def test_there_are_avatars_to_choose_and_limits_to_know(visitor):
+    about = visitor.ask("GET", "/studio/about").said
+    assert [avatar["name"] for avatar in about["avatars"]] == ["ada", "mei", "omar"]
+    assert about["limits"]["film_seconds"] == 300
+    assert "reserve_mb" not in about["limits"]
+    assert visitor.ask("GET", "/studio/avatars/eve").status == 404
+
+
+def test_the_page_is_there_and_loads_nothing_from_elsewhere(visitor):
+    page = visitor.ask("GET", "/studio")
+    assert page.status == 200
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert b"https://" not in page.body
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/studio/jobs/nobody"),
+        ("GET", "/studio/jobs/..%2f..%2fmedia"),
+        ("POST", "/studio/jobs/nobody/cancel"),
+        ("POST", "/studio/jobs/nobody/again"),
+        ("DELETE", "/studio/jobs/nobody"),
+        ("GET", "/studio/jobs/nobody/film"),
+        ("GET", "/studio/media/%2e%2e/file"),
+        ("DELETE", "/studio/media/nobody"),
+    ],
+)
+def test_what_is_not_there_is_not_found(visitor, method, path):
+    assert visitor.ask(method, path).status == 404
+
+
+def test_without_the_token_nothing_is_told_but_links_open(worker, toy_avatar, config, tmp_path):
+    private = StudioConfig(tmp_path / "private", model=config.model, limits=config.limits)
+    with serving(worker, toy_avatar, private, token="correct horse") as owner:
+        doors = [("GET", "about"), ("GET", "voices"), ("GET", "jobs"), ("POST", "jobs")]
+        doors += [("POST", "media?use=face"), ("POST", "speech"), ("GET", "avatars/ada")]
+        doors += [("GET", "jobs/a/film"), ("DELETE", "jobs/a"), ("POST", "jobs/a/cancel")]
+        for method, door in doors:
+            stranger = owner.ask(method, f"/studio/{door}", Authorization="Bearer wrong")
+            assert stranger.status == 401, door
+        assert not private.folder.exists()
+        link = owner.ask("GET", "/studio/about").said["avatars"][0]["poster"]
+        opened = owner.ask("GET", link, Authorization="")
+        assert (opened.status, opened.body[:2]) == (200, b"\xff\xd8")
+        assert owner.ask("GET", link + "0", Authorization="").status == 401
+        assert owner.ask("GET", "/studio", Authorization="").status == 200
+
+
+def test_a_page_of_another_site_cannot_ask(visitor):
+    """Its name may be made to lead here, but it is not ours."""
+    refused = visitor.ask("GET", "/studio/jobs", Host="films.example")
+    assert refused.status == 403
+    assert "127.0.0.1" in refused.error
+    assert visitor.ask("GET", "/studio/jobs", Host="localhost:8080").status == 200
+
+
+def test_a_second_server_says_whose_the_folder_is(worker, toy_avatar, visitor, config):
+    with serving(worker, toy_avatar, config) as second:
+        answer = second.ask("GET", "/studio/jobs")
+        assert answer.status == 503
+        assert "another lipstream server" in answer.error
+        assert second.ask("GET", "/healthz").status == 200
+    assert visitor.ask("GET", "/studio/jobs").status == 200
