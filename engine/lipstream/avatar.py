@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lipstream.errors import AvatarError, InputError
 from lipstream.faces import cut_crop
+from lipstream.files import written_whole
 from lipstream.model import embedded_folder
 from lipstream.types import Array, Float32, Image
 
@@ -93,7 +94,7 @@ class Avatar:
             raise AvatarError(f"{path} is not a usable avatar: {error}; make it again") from error
 
     def save(self, path: Path, codec: Codec = "raw", quality: int = _JPEG_QUALITY) -> None:
-        """Write the pack under a temporary name, then rename it.
+        """Write the pack, whole or not at all.
 
         ``quality`` is that of JPEG, 1 to 100; raw frames lose nothing.
         """
@@ -103,12 +104,10 @@ class Avatar:
         else:
             sections["frames"], sections["ends"] = _encode(self.frames, quality)
         content = _pack(self._header(codec), sections)
-        temporary = path.with_name(path.name + ".part")
         try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
+            with written_whole(path) as unfinished:
+                unfinished.write_bytes(content)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise AvatarError(f"{path} cannot be written: {error.strerror}") from error
 
     def _header(self, codec: Codec) -> dict[str, Any]:

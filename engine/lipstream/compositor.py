@@ -122,14 +122,15 @@ def _feather(area: MouthArea) -> Float32:
     rows, size = area.bottom - area.top, area.face_size
     v = (np.arange(rows) + 0.5) / size
     u = (np.arange(size) + 0.5) / size
-    across = _smooth(u / _FEATHER_SIDE) * _smooth((1.0 - u) / _FEATHER_SIDE)
-    down = _smooth(v / _FEATHER_TOP) * _smooth((rows / size - v) / _FEATHER_BOTTOM)
-    return (down[:, None] * across[None, :]).astype(np.float32)
+    across = smooth_step(u / _FEATHER_SIDE) * smooth_step((1.0 - u) / _FEATHER_SIDE)
+    down = smooth_step(v / _FEATHER_TOP) * smooth_step((rows / size - v) / _FEATHER_BOTTOM)
+    return np.asarray(down[:, None] * across[None, :], np.float32)
 
 
-def _smooth(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth_step(x: Array) -> Array:
+    """Return 0 up to 0, 1 from 1 on, and a cubic without a kink between; new, of x's type."""
     t = np.clip(x, 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return np.asarray(t * t * (3.0 - 2.0 * t))
 
 
 def _region(image: Image, affine: Float32, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -1,6 +1,5 @@
 """Read weights from files: safely, strictly, and with a clear word when they do not fit."""
 
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lipstream.errors import ModelError
+from lipstream.files import written_whole
 
 _PREFIX = "module."
 """What torch's DataParallel puts before every name."""
@@ -36,9 +36,8 @@ def read_checkpoint(path: Path) -> Any:
 def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
     """Write a ``torch.save`` file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    torch.save(dict(state), unfinished)
-    os.replace(unfinished, path)  # noqa: PTH105
+    with written_whole(path) as unfinished:
+        torch.save(dict(state), unfinished)
 
 
 def _is_pickle(path: Path) -> bool:

@@ -12,7 +12,7 @@ import lipstream
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "engine" / "lipstream"
 LAYERS = [
-    {"types", "errors", "timing"},
+    {"types", "errors", "timing", "files"},
     {"ring", "audio", "mel", "faces", "region", "silence", "backends"},
     {"compositor"},
     {"model"},

@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from lipstream.errors import MediaError
+from lipstream.files import written_whole
 from lipstream_clients.media.codecs import AudioCodec, audio_encoder, check_film_name
 from lipstream_clients.media.opening import open_media, reason
 from lipstream_clients.media.sound_reader import Sound
@@ -49,20 +50,16 @@ def join_parts(parts: Sequence[Path], fps: Fraction, sound: SoundTrack, output: 
     The file appears under its own name when it is whole. Raises MediaError.
     """
     kind = check_film_name(output)
-    temporary = output.with_name(f".{output.name}.part{output.suffix}")
     options = {"movflags": "+faststart"} if kind in {"mp4", "mov"} else {}
     try:
-        with contextlib.ExitStack() as stack:
+        with written_whole(output) as unfinished, contextlib.ExitStack() as stack:
             container = stack.enter_context(
-                av.open(str(temporary), "w", format=kind, options=options)
+                av.open(str(unfinished), "w", format=kind, options=options)
             )
             container.metadata["comment"] = _MARK
             _mux(container, _Pictures(parts, fps), sound, stack)
-        temporary.replace(output)
     except (FFmpegError, OSError, ValueError) as error:
         raise write_failure(output, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _Pictures:

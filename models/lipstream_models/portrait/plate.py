@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lipstream.compositor import smooth_step
 from lipstream.types import Image
 
 
@@ -40,8 +41,7 @@ def feather(height: int, width: int, border: int) -> NDArray[np.float64]:
     """Return weights (height, width, 1): 0 at the edge, 1 from ``border`` pixels inward."""
     y = np.minimum(np.arange(height), np.arange(height)[::-1]) / border
     x = np.minimum(np.arange(width), np.arange(width)[::-1]) / border
-    t = np.clip(np.minimum(y[:, None], x[None]), 0, 1)
-    return np.asarray(t * t * (3 - 2 * t))[..., None]
+    return smooth_step(np.minimum(y[:, None], x[None]))[..., None]
 
 
 def lay(plate: Image, patch: Image, at: Frame, *, border: int) -> Image:

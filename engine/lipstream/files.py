@@ -1,0 +1,21 @@
+"""Files that are there whole or not at all."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a place to write to, which gets the name ``path`` when the block ends well.
+
+    It lies in the same folder, hidden, and has the same suffix. Whatever goes wrong, nothing is
+    left of it, and an older file of that name is not touched. Raises OSError.
+    """
+    unfinished = path.with_name(f".{path.name}.part{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        with contextlib.suppress(OSError):  # it has its name, or it never was
+            unfinished.unlink()

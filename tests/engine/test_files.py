@@ -1,0 +1,39 @@
+"""A file gets its name when it is whole."""
+
+import pytest
+
+from lipstream.files import written_whole
+
+
+def test_a_file_appears_under_its_name_at_the_end(tmp_path):
+    path = tmp_path / "a.mp4"
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(b"all of it")
+        assert unfinished.suffix == ".mp4"
+        assert not path.exists()
+    assert path.read_bytes() == b"all of it"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_older_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("older")
+
+    def half():
+        with written_whole(path) as unfinished:
+            unfinished.write_text("hal")
+            raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        half()
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path):
+    def write():
+        with written_whole(tmp_path / "no" / "a.txt") as unfinished:
+            unfinished.write_text("x")
+
+    with pytest.raises(FileNotFoundError):
+        write()
