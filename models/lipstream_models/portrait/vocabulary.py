@@ -1,0 +1,232 @@
+"""The words a description may be made of, and what each says; the first word of a row is its name.
+
+A ``Said`` gives one field of ``words.Description`` a value. Values are names; ``casting`` turns
+them into shapes and colours. Ages are spans of years, ``"60-69"``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One field of a description and its value."""
+
+    field: str
+    value: str
+
+
+Meanings = Mapping[str, tuple[Said, ...]]
+"""What each word says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Something that descriptions speak of: its nouns and the words that may stand before them."""
+
+    nouns: Meanings
+    words: Meanings = field(default_factory=dict)
+    absent: tuple[Said, ...] = ()
+    """What "no" before the noun says; empty where it says nothing."""
+    ending: str = ""
+    """Of compounds such as "grey-haired", which stand among other words."""
+
+
+def _rows(name: str, **rows: str) -> dict[str, tuple[Said, ...]]:
+    """Return meanings from rows: ``value="word, other word"``; ``_`` in a value is a space."""
+    return {
+        word: (Said(name, value.replace("_", " ")),)
+        for value, words in rows.items()
+        for word in words.split(", ")
+    }
+
+
+def _decades() -> dict[str, tuple[Said, ...]]:
+    names = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties")
+    spans = {"": (0, 9), "early ": (0, 3), "mid ": (4, 6), "late ": (7, 9)}
+    return {
+        f"{part}{name}": (Said("age", f"{20 + 10 * k + low}-{20 + 10 * k + high}"),)
+        for k, name in enumerate(names)
+        for part, (low, high) in spans.items()
+    }
+
+
+AGES = {
+    word: (Said("age", span),)
+    for words, span in (
+        ("young, youthful", "18-32"),
+        ("middle aged", "40-56"),
+        ("old, elderly, aged, senior", "65-85"),
+        ("very old", "80-92"),
+    )
+    for word in words.split(", ")
+} | _decades()
+SEXES = _rows("sex", woman="female, feminine", man="male, masculine")
+ORIGINS = _rows(
+    "origin",
+    african="african, black, nigerian, ethiopian, kenyan, african american",
+    european="european, white, caucasian",
+    east_asian="east asian, asian, chinese, japanese, korean",
+    southeast_asian="southeast asian, south east asian, filipino, filipina, indonesian, malay,"
+    " thai, vietnamese",
+    south_asian="south asian, indian, pakistani, bangladeshi, sri lankan",
+    arab="arab, arabic, middle eastern, north african, egyptian, iranian, persian, turkish",
+    latin_american="latin american, latin, latina, latino, hispanic, mexican, brazilian",
+    mixed="mixed, mixed race, biracial",
+)
+MOODS = _rows(
+    "mood",
+    smiling="smiling, happy, cheerful, friendly, joyful",
+    calm="calm, neutral, relaxed",
+    serious="serious, stern, earnest",
+    sad="sad, unhappy",
+    angry="angry, cross, grim",
+    surprised="surprised, astonished",
+    tired="tired, sleepy, weary",
+)
+BUILDS = _rows(
+    "build",
+    thin="thin, slim, slender, skinny, lean",
+    heavy="heavy, plump, fat, chubby, stout, round, overweight",
+    strong="strong, muscular, athletic",
+)
+_SKINS = {"pale": "pale, very light", "light": "light, fair", "olive": "olive", "tan":
+          "tan, tanned", "brown": "brown", "dark": "dark", "very_dark":
+          "very dark, black"}  # fmt: skip
+SKIN = _rows("skin", **_SKINS)
+_HAIRS = {"black": "black", "dark_brown": "dark brown, dark", "brown": "brown", "light_brown":
+          "light brown", "blond": "blond, blonde, fair, golden", "red": "red, ginger",
+          "auburn": "auburn", "grey": "grey, gray, silver, greying, graying", "white":
+          "white, snow white"}  # fmt: skip
+HAIR = (
+    _rows("hair_colour", **_HAIRS)
+    | _rows(
+        "hair_length",
+        cropped="cropped, very short, shaved, buzzed",
+        short="short",
+        medium="medium, medium length, shoulder length, chin length",
+        long="long, very long",
+    )
+    | _rows(
+        "hair_kind",
+        straight="straight, smooth",
+        wavy="wavy",
+        curly="curly",
+        afro="coily, frizzy",
+        tied="tied, tied back, pinned up",
+    )
+)
+_CLOTHS = {"black": "black", "grey": "grey, gray", "white": "white", "beige": "beige, cream",
+           "brown": "brown", "red": "red", "dark_red": "dark red, burgundy, maroon", "orange":
+           "orange, saffron", "yellow": "yellow", "green": "green", "dark_green": "dark green",
+           "teal": "teal, turquoise", "blue": "blue", "light_blue": "light blue", "navy":
+           "navy, dark blue", "purple": "purple, violet", "pink": "pink"}  # fmt: skip
+_EYES = {"black": "black, very dark", "brown": "brown, dark, dark brown", "hazel":
+         "hazel, light brown", "green": "green", "blue": "blue", "grey": "grey, gray"}  # fmt: skip
+_RIMS = {"black": "black", "brown": "brown, tortoiseshell", "gold": "gold, golden",
+         "silver": "silver, metal", "red": "red", "blue": "blue"}  # fmt: skip
+_BALD = (Said("hair_length", "bald"),)
+_WOMAN, _MAN, _OLD = Said("sex", "woman"), Said("sex", "man"), Said("age", "65-85")
+
+_PERSON_WORDS: Meanings = (
+    AGES
+    | SEXES
+    | MOODS
+    | BUILDS
+    | _rows("skin", pale="pale", light="fair", tan="tan, tanned", dark="dark", brown="brown")
+    | ORIGINS
+    | _rows("hair_colour", blond="blond, blonde", dark_brown="brunette", red="ginger, redheaded")
+    | _rows("hair_length", bald="bald, bald headed")
+    | _rows("hair_kind", curly="curly")
+    | _rows("beard", full="bearded", none="clean shaven, shaven, beardless", stubble="unshaven")
+    | _rows("glasses", yes="bespectacled")
+)
+_NOBODY = "person, human, human being, adult, someone, somebody, face, head, build, nationality"
+PERSON = Topic(
+    {
+        **dict.fromkeys(("woman", "lady"), (_WOMAN,)),
+        **dict.fromkeys(("man", "gentleman", "guy"), (_MAN,)),
+        **dict.fromkeys(("grandmother", "grandma", "granny"), (_WOMAN, _OLD)),
+        **dict.fromkeys(("grandfather", "grandpa"), (_MAN, _OLD)),
+        **dict.fromkeys(_NOBODY.split(", "), ()),
+    },
+    _PERSON_WORDS,
+)
+TOPICS: Mapping[str, Topic] = {
+    "person": PERSON,
+    "skin": Topic({"skin": (), "complexion": ()}, SKIN, ending="skinned"),
+    "hair": Topic(
+        {
+            "hair": (),
+            "curls": (Said("hair_kind", "curly"),),
+            "afro": (Said("hair_kind", "afro"),),
+            **{w: (Said("hair_kind", "tied"),) for w in ("ponytail", "bun")},
+        },
+        HAIR,
+        _BALD,
+        "haired",
+    ),
+    "eyes": Topic({"eyes": ()}, _rows("eyes", **_EYES), ending="eyed"),
+    "beard": Topic(
+        {
+            "beard": (Said("beard", "full"),),
+            "goatee": (Said("beard", "goatee"),),
+            "moustache": (Said("beard", "moustache"),),
+            "mustache": (Said("beard", "moustache"),),
+            "stubble": (Said("beard", "stubble"),),
+        },
+        _rows("beard_colour", **_HAIRS)
+        | _rows("beard_length", short="short, trimmed, neat", long="long, full, thick, bushy"),
+        (Said("beard", "none"),),
+        "bearded",
+    ),
+    "glasses": Topic(
+        {word: (Said("glasses", "yes"),) for word in ("glasses", "spectacles", "eyeglasses")},
+        _rows("rims", **_RIMS)
+        | _rows("rim_shape", round="round", square="square, rectangular, thick"),
+        (Said("glasses", "none"),),
+    ),
+    "headwear": Topic(
+        {
+            **{
+                word: (Said("headwear", "headscarf"),)
+                for word in ("headscarf", "head scarf", "scarf", "hijab")
+            },
+            "turban": (Said("headwear", "turban"),),
+        },
+        _rows("headwear_colour", **_CLOTHS),
+        (Said("headwear", "none"),),
+    ),
+    "clothes": Topic(
+        {
+            **{
+                word: (Said("clothes", "jumper"),)
+                for word in ("jumper", "sweater", "pullover", "jersey")
+            },
+            "shirt": (Said("clothes", "shirt"),),
+            "blouse": (Said("clothes", "shirt"),),
+            "clothes": (),
+        },
+        _rows("clothes_colour", **_CLOTHS),
+    ),
+    "smile": Topic(
+        {"smile": (Said("mood", "smiling"),)},
+        dict.fromkeys(("friendly", "gentle", "warm", "slight", "broad", "big"), ()),
+        (Said("mood", "serious"),),
+    ),
+    "background": Topic(
+        dict.fromkeys(("background", "backdrop", "wall"), ()),
+        _rows("background", **_CLOTHS),
+    ),
+}
+"""Everything by name."""
+
+JOINTS = frozenset(("with", "wearing", "wears", "in", "on", "of", "who", "has", "have", "having"))
+"""Small words after which something else is spoken of."""
+SMALL = frozenset(
+    ("a", "an", "the", "is", "are", "looks", "looking", "her", "his", "their", "its", "she", "he",
+     "they", "year", "years")
+)  # fmt: skip
+"""Words that say nothing here."""
+NEGATIONS = frozenset(("no", "without"))
+LINKS = frozenset(("and", "or", "nor", "but", ",", ";", "."))
