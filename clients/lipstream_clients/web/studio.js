@@ -321,7 +321,7 @@ function showAvatars(avatars) {
 
 function showLimits() {
   const { upload_mb, film_seconds, keep_days } = limits;
-  element("limits").textContent = `Files up to ${upload_mb} MB, films up to ${lasting(film_seconds)}. Films made here carry a mark that their mouths are synthetic.`;
+  element("limits").textContent = `Files up to ${upload_mb} MB, films up to ${Math.round(film_seconds / 6) / 10} minutes. Films made here carry a mark that their mouths are synthetic.`;
   element("rule").textContent = `Films are deleted ${keep_days} days after they are finished.`;
 }
 

@@ -42,6 +42,7 @@ class Intake:
     def __init__(self, store: Store, config: StudioConfig) -> None:
         self._store, self._config = store, config
         self._looking = asyncio.Semaphore(_AT_ONCE)
+        self._painting = asyncio.Lock()
         self._voices: list[dict[str, str]] | None = None
 
     async def take(self, incoming: Incoming) -> Media:
@@ -83,7 +84,7 @@ class Intake:
             return await self._keep(new, order, shown_name(short.replace("/", " "), "speech"))
 
     async def voices(self) -> list[dict[str, str]]:
-        """Return the voices for typed text, asked for once. Raises InputError when there are none."""
+        """Return the voices for typed text, found once. Raises InputError when there are none."""
         if self._voices is None:
             order = {"do": "voices", "speech": asdict(self._config.speech)}
             said = await ask_child(order, limit_s=LOOK_SECONDS)
@@ -94,10 +95,12 @@ class Intake:
         """Return the picture of an embedded avatar, made when it is first asked for."""
         self._store.folder.open()
         path = self._store.folder.path / "avatars" / f"{name}.jpg"
-        if not path.exists():
-            part = path.with_name(f".{name}.part.jpg")
-            await ask_child({"do": "avatar", "name": name, "file": str(part)}, limit_s=LOOK_SECONDS)
-            part.replace(path)
+        async with self._painting:
+            if not path.exists():
+                part = path.with_name(f".{name}.part.jpg")
+                order = {"do": "avatar", "name": name, "file": str(part)}
+                await ask_child(order, limit_s=LOOK_SECONDS)
+                part.replace(path)
         return path
 
     async def _keep(self, new: New, order: Mapping[str, Any], name: str) -> Media:
