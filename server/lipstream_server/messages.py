@@ -15,6 +15,7 @@ out   {"type": "state", "state": "idle" | "speaking"}
                                            text (code points); words from voices that know them
       {"type": "voices", "provider": "espeak-ng", "voice": "en-us",
        "voices": [{"name": "ar", "language": "ar", "title": "Arabic"}, ...]}
+                                           with an "error" when there are none
 """
 
 import json
@@ -158,8 +159,11 @@ def mark_event(order: SpeakText, mark: Mark) -> str:
     return json.dumps({"type": mark.kind, "id": order.name, **where})
 
 
-def voices_event(settings: SpeechSettings, voices: Sequence[VoiceCard]) -> str:
-    """Return the text that lists voices."""
+def voices_event(
+    settings: SpeechSettings, voices: Sequence[VoiceCard], error: str | None = None
+) -> str:
+    """Return the text that lists voices, or says why there are none."""
     listed = [asdict(voice) for voice in voices]
     said = {"provider": settings.provider, "voice": settings.voice, "voices": listed}
-    return json.dumps({"type": "voices", **said})
+    why = {} if error is None else {"error": error}
+    return json.dumps({"type": "voices", **said, **why})

@@ -156,12 +156,18 @@ class Session:
         if isinstance(message, Speak):
             self._speech = SpeechSound(message.rate)
         elif isinstance(message, SpeakText):
-            self._narrator.say(message)
+            self._say(message)
         elif isinstance(message, AskVoices):
             self._start("voices", self._list_voices())
         else:
             self._narrator.interrupt()
             self.performance.interrupt()
+
+    def _say(self, message: SpeakText) -> None:
+        try:
+            self._narrator.say(message)
+        except InputError as error:
+            self._tell(error_event(error, message.name))
 
     def _speak(self, sent: bytes) -> None:
         if self._narrator.speaking:
@@ -175,9 +181,9 @@ class Session:
         try:
             voices = await asyncio.to_thread(list_voices, self._voices)
         except LipstreamError as error:
-            self._tell(error_event(error))
-            voices = []
-        self._tell(voices_event(self._voices, voices))
+            self._tell(voices_event(self._voices, [], str(error)))
+        else:
+            self._tell(voices_event(self._voices, voices))
 
     def _tell(self, event: str) -> None:
         if self._channel is not None and self._channel.readyState == "open":

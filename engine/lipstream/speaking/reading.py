@@ -40,7 +40,13 @@ def read_aloud(voice: Voice, text: str) -> Iterator[Spoken]:
     cannot be spoken, and as ``Voice.say`` does.
     """
     check_text(text, voice)
+    yield from _spoken(voice, text, lambda: False)
+
+
+def _spoken(voice: Voice, text: str, is_over: Callable[[], bool]) -> Iterator[Spoken]:
     for sentence in split_sentences(text):
+        if is_over():
+            return
         begins: tuple[Mark, ...] = (Mark("sentence", sentence.start, sentence.stop, 0),)
         for spoken in voice.say(text[sentence.start : sentence.stop]):
             words = (
@@ -117,7 +123,7 @@ class Reading:
     def _speak(self) -> None:
         outcome: LipstreamError | None = None
         try:
-            for spoken in read_aloud(self._voice, self._text):
+            for spoken in _spoken(self._voice, self._text, self._stopping.is_set):
                 for piece in cut(spoken, self._voice.rate * PIECE_MS // 1000):
                     self._put(piece)
                 if self._stopping.is_set():

@@ -26,7 +26,7 @@ def write_speech(
     temporary = path.with_name(f".{path.name}.part")
     samples = 0
     try:
-        with wave.open(str(temporary), "wb") as written:
+        with temporary.open("wb") as file, wave.open(file, "wb") as written:
             written.setparams((1, 2, voice.rate, 0, "NONE", ""))
             for spoken in read_aloud(voice, text):
                 written.writeframes(spoken.pcm.astype("<i2").tobytes())
