@@ -5,17 +5,13 @@ and visemes run into each other as lips do. It teaches a mouth network to follow
 of the training set has.
 """
 
-import ctypes
-import ctypes.util
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lipstream.audio import Resampler
-from lipstream.errors import InputError
+from lipstream.speaking.espeak_library import Manner, espeak_library
 from lipstream.types import Float32
 from lipstream_models.portrait.visemes import VISEMES
 
@@ -84,84 +80,29 @@ def random_voice(rng: np.random.Generator) -> Voice:
     return Voice(f"{accent}+{variant}", int(rng.integers(120, 200)), int(pitch))
 
 
-class _Identity(ctypes.Union):
-    _fields_: ClassVar = [("number", ctypes.c_int), ("string", ctypes.c_char * 8)]
-
-
-class _Event(ctypes.Structure):
-    """``espeak_EVENT`` of espeak-ng's ``speak_lib.h``."""
-
-    _fields_: ClassVar = [
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _Identity),
-    ]
-
-
-_CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
-_SYNCHRONOUS, _PHONEME_EVENTS = 2, 1
-_EVENT_END, _EVENT_PHONEME = 0, 7
-_RATE, _PITCH = 1, 3
-_UTF8 = 1
-
-
 class Speaker:
-    """espeak-ng, loaded once a process. Used by one thread."""
+    """espeak-ng, with the times of its phonemes."""
 
     def __init__(self) -> None:
-        path = ctypes.util.find_library("espeak-ng")
-        if path is None:
-            raise InputError("made-up speech needs espeak-ng: apt-get install espeak-ng")
-        self._library = ctypes.CDLL(path)
-        self.rate = int(self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONEME_EVENTS))
-        if self.rate <= 0:
-            raise InputError("espeak-ng does not start: reinstall its package and voices")
-        self._blocks: list[NDArray[np.int16]] = []
-        self._phonemes: list[Phoneme] = []
-        self._callback = _CALLBACK(self._take)
-        self._library.espeak_SetSynthCallback(self._callback)
+        """Raises BackendUnavailable, naming the package to install, where espeak-ng is missing."""
+        self._library = espeak_library()
+        self.rate = self._library.rate
 
     def say(self, text: str, voice: Voice) -> Utterance:
         """Speak a text. Raises InputError for a voice that espeak-ng lacks."""
-        self._blocks, self._phonemes = [], []
-        if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
-            raise InputError(f"espeak-ng has no voice {voice.name}")
-        self._library.espeak_SetParameter(_RATE, voice.words_a_minute, 0)
-        self._library.espeak_SetParameter(_PITCH, voice.pitch, 0)
-        spoken = text.encode() + b"\0"
-        self._library.espeak_Synth(spoken, len(spoken), 0, 0, 0, _UTF8, None, None)
-        pcm = np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.int16)
-        return self._padded(pcm)
-
-    def _padded(self, pcm: NDArray[np.int16]) -> Utterance:
+        manner = Manner(voice.name, voice.words_a_minute, voice.pitch, ends_with_pause=False)
+        said = self._library.say(text, manner)
         pad = np.zeros(round(_PAD_S * self.rate), np.int16)
-        sound = np.concatenate([pad, pcm, pad])
         resampler = Resampler(self.rate)
+        sound = np.concatenate([pad, said.pcm, pad])
         whole = np.concatenate([resampler.feed(sound), resampler.flush()])
-        ends = Phoneme("", _PAD_S + len(pcm) / self.rate)
-        shifted = [Phoneme(p.name, p.start_s + _PAD_S) for p in self._phonemes]
-        return Utterance(whole.astype(np.float32), (Phoneme("", 0.0), *shifted, ends))
-
-    def _take(
-        self, pcm: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_Event]"
-    ) -> int:
-        if count > 0 and pcm:
-            self._blocks.append(np.ctypeslib.as_array(pcm, (count,)).astype(np.int16))
-        index = 0
-        while events[index].type != _EVENT_END:
-            event = events[index]
-            if event.type == _EVENT_PHONEME:
-                name = event.id.string.decode("utf-8", "replace").strip("'!,%=_:; ")
-                self._phonemes.append(Phoneme(name, event.audio_position / 1000))
-            index += 1
-        return 0
+        spoken = [
+            Phoneme(moment.name.strip("'!,%=_:; "), _PAD_S + moment.time_ms / 1000)
+            for moment in said.moments
+            if moment.kind == "phoneme"
+        ]
+        ends = Phoneme("", _PAD_S + len(said.pcm) / self.rate)
+        return Utterance(whole.astype(np.float32), (Phoneme("", 0.0), *spoken, ends))
 
 
 _VISEME_OF: dict[str, tuple[str, float, float]] = {
