@@ -17,6 +17,7 @@ from rich.table import Table
 
 from lipstream.doctor import Machine, describe_machine
 from lipstream.errors import InputError
+from lipstream.files import written_whole
 
 SCHEMA = 1
 
@@ -74,13 +75,11 @@ class Report:
     schema: int = SCHEMA
 
     def save(self, path: Path) -> None:
-        """Write the report as JSON, under a temporary name first."""
-        temporary = path.with_name(path.name + ".part")
+        """Write the report as JSON, whole or not at all."""
         try:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
-            temporary.replace(path)
+            with written_whole(path) as unfinished:
+                unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise InputError(f"cannot write {path}: {error.strerror}; choose another") from error
 
 

@@ -175,7 +175,8 @@ def _window() -> Finding:
 
 
 def _model() -> Finding:
-    from lipstream.model import MouthModel, embedded_folder, sha256_of  # noqa: PLC0415  heavy
+    from lipstream.files import sha256_of  # noqa: PLC0415
+    from lipstream.model import MouthModel, embedded_folder  # noqa: PLC0415  heavy
 
     folder = embedded_folder() / "mouth"
     try:

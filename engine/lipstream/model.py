@@ -6,7 +6,6 @@ fp32, and it may hold ``mouth_fp16`` and ``mouth_int8`` besides.
 """
 
 import contextlib
-import hashlib
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from lipstream.backends import Backend, open_backend
 from lipstream.errors import ModelError
+from lipstream.files import sha256_of
 from lipstream.mel import BANDS
 from lipstream.types import Array, Float32
 
@@ -72,12 +72,6 @@ def model_folder(named: Path | None) -> Path:
     if named is None:
         return embedded[EMBEDDED]
     return named if named.exists() else embedded.get(str(named), named)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class MouthModel:

@@ -12,7 +12,7 @@ import onnx
 
 from lipstream.detection import DIGESTS
 from lipstream.errors import InputError, ModelError
-from lipstream.model import sha256_of
+from lipstream.files import sha256_of
 from lipstream_export.folder import folder_written_whole
 from lipstream_export.tflite import Conversion, Port, convert
 

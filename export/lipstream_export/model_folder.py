@@ -11,8 +11,9 @@ import onnx
 import torch
 
 from lipstream.errors import InputError
+from lipstream.files import sha256_of
 from lipstream.mel import BANDS
-from lipstream.model import FORMAT, sha256_of
+from lipstream.model import FORMAT
 from lipstream_export.folder import folder_written_whole
 from lipstream_export.graphs import Signature, save_graph
 from lipstream_export.networks import LoadedMouth

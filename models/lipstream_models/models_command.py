@@ -9,7 +9,8 @@ from rich.table import Table
 
 from lipstream.avatar import Avatar, embedded_avatars
 from lipstream.errors import LipstreamError, ModelError
-from lipstream.model import MouthModel, embedded_folder, embedded_models, read_manifest, sha256_of
+from lipstream.files import sha256_of
+from lipstream.model import MouthModel, embedded_folder, embedded_models, read_manifest
 
 CHECKSUMS = "sha256sums.txt"
 

@@ -51,12 +51,6 @@ class EngineKey:
         return f"{hashlib.sha256(written).hexdigest()[:32]}.engine"
 
 
-def digest_of(onnx: Path) -> str:
-    """Return the SHA-256 of a graph."""
-    with onnx.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def cache_folder() -> Path:
     """Return where engines are kept; any of it may be deleted."""
     return Path.home() / ".cache" / "lipstream" / "engines"

@@ -20,13 +20,13 @@ from lipstream.backends.engines import (
     Plan,
     build_engine,
     cache_folder,
-    digest_of,
     library_of,
     load_blob,
     make_logger,
     save_blob,
 )
 from lipstream.errors import BackendUnavailable, InputError
+from lipstream.files import sha256_of
 from lipstream.types import Array
 
 log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ def _engine_of(api: Any, runtime: Any, gpu: Gpu, source: tuple[Path, str]) -> An
     """Return the engine of (graph, precision), from the cache or built anew."""
     onnx, precision = source
     place = f"{gpu.name} {gpu.compute_capability}"
-    key = EngineKey(digest_of(onnx), library_of(api), place, precision, BatchRange())
+    key = EngineKey(sha256_of(onnx), library_of(api), place, precision, BatchRange())
     path = cache_folder() / key.file_name
     kept = load_blob(path)
     engine = None if kept is None else runtime.deserialize_cuda_engine(kept)
