@@ -1,6 +1,6 @@
 // The list of films: one row each, changed in place so that a player or a focus is not disturbed.
 
-import { day, lasting, left, make, size } from "./studio-words.js";
+import { day, lasting, left, make, sentence, size } from "./studio-words.js";
 
 const SURE_MS = 4000;
 
@@ -108,8 +108,6 @@ function faceNote({ state, film }) {
   const all = film.faceless >= film.frames;
   return all ? "No face was found in it: its pictures are unchanged." : "In parts of it no face was found: those are unchanged.";
 }
-
-const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
 
 /** Ask once more, on the button itself. */
 function sure(button, act) {

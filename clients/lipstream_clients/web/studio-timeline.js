@@ -164,7 +164,7 @@ export class Timeline extends EventTarget {
   #drawRuler(span) {
     const step = [0.5, 1, 2, 5, 10, 15, 30, 60, 120].find((each) => span / each <= 8) ?? 300;
     const marks = [];
-    for (let at = 0; at <= span - step / 3 || at === 0; at += step) {
+    for (let at = 0; at <= span + 1e-6; at += step) {
       const mark = make("span", { textContent: step < 1 ? at.toFixed(1) : clock(at) });
       mark.style.left = `${(100 * at) / span}%`;
       marks.push(mark);

@@ -26,6 +26,13 @@ export function day(seconds) {
   return new Date(seconds * 1000).toLocaleDateString(undefined, { day: "numeric", month: "long" });
 }
 
+/** A message as a sentence; one that begins with a file's name keeps it as it is. */
+export function sentence(text) {
+  if (!text) return "";
+  const begun = /^\p{Ll}+[ ,:]/u.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+  return begun + (/[.!?]$/.test(begun) ? "" : ".");
+}
+
 export function make(tag, properties = {}, ...children) {
   const { class: kind, ...rest } = properties;
   const made = Object.assign(document.createElement(tag), rest);

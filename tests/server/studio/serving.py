@@ -19,7 +19,7 @@ from lipstream_server.command import Server, bind, listen
 from lipstream_server.sessions import Sessions
 from lipstream_server.studio.settings import StudioConfig
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 240.0
 OVER = {"done", "failed", "cancelled"}
 
 

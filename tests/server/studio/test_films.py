@@ -15,7 +15,7 @@ from lipstream_server.studio.settings import StudioConfig, StudioLimits
 from lipstream_server.studio.store import MOST_STARTS
 from server.studio.serving import serving
 
-LONG_FRAMES = 3000
+LONG_FRAMES = 1500
 WORKING = {"working"}
 
 
@@ -37,7 +37,8 @@ def face(visitor, film):
 @pytest.fixture(scope="module")
 def long_face(visitor, files):
     """A film that takes a few seconds to make."""
-    path = write_film(files / "long.mp4", [numbered(40)[k % 40] for k in range(LONG_FRAMES)], 25)
+    shades = numbered(40)
+    path = write_film(files / "long.mp4", [shades[k % 40] for k in range(LONG_FRAMES)])
     return {"media": visitor.added("face", path)}
 
 
@@ -178,9 +179,10 @@ def test_a_film_whose_maker_is_killed_says_so_and_goes_on_when_tried_again(
 
 @pytest.mark.slow
 def test_films_survive_the_server(worker, toy_avatar, toy_folder, tmp_path, files, speech):
-    frames = [numbered(40)[k % 40] for k in range(1500)]
-    long = write_film(files / "minute.mp4", frames)
-    words = write_wav(files / "minute.wav", tone(8000, 8000 * 60), 8000)
+    shades = numbered(40)
+    frames = [shades[k % 40] for k in range(600)]
+    long = write_film(files / "half.mp4", frames)
+    words = write_wav(files / "half.wav", tone(8000, 8000 * 24), 8000)
     limits = StudioLimits(reserve_mb=0)
     config = StudioConfig(tmp_path / "kept", model=toy_folder, limits=limits)
     with serving(worker, toy_avatar, config) as visitor:
@@ -197,10 +199,9 @@ def test_films_survive_the_server(worker, toy_avatar, toy_folder, tmp_path, file
     with serving(worker, toy_avatar, config) as visitor:
         assert visitor.job(later)["state"] == "waiting"
         job = visitor.wait(name)
-        assert (job["state"], job["film"]["frames"]) == ("done", 1500)
+        assert (job["state"], job["film"]["frames"]) == ("done", 600)
         assert visitor.wait(later)["state"] == "done"
         assert not work.exists()
-        assert "starts" not in job
 
 
 @pytest.mark.slow

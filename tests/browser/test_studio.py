@@ -1,0 +1,161 @@
+"""The studio page, as somebody uses it."""
+
+import shutil
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from browser.driving import serving
+from lipstream import Avatar
+
+PATIENCE_MS = 180_000
+TEXT = "Good morning. This picture can speak."
+
+needs_voice = pytest.mark.skipif(
+    shutil.which("espeak-ng") is None, reason="no espeak-ng: apt-get install espeak-ng"
+)
+
+
+@pytest.fixture
+def portrait(tmp_path):
+    """A small picture of a person."""
+    path = tmp_path / "ada at home.png"
+    assert cv2.imwrite(str(path), cv2.resize(np.array(Avatar.open().frames[0]), (192, 192)))
+    return path
+
+
+@pytest.fixture
+def studio(toy_folder, toy_pack, tmp_path, monkeypatch):
+    """Words for a server whose studio is empty."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return ("--model", toy_folder, "--avatar", toy_pack)
+
+
+@pytest.fixture
+def page(visitor):
+    opened = visitor.new_page()
+    opened.set_default_timeout(PATIENCE_MS)
+    complaints = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    assert complaints == []
+
+
+def visit(page, url):
+    page.goto(f"{url}/studio")
+    page.wait_for_selector(".avatars img")
+
+
+@needs_voice
+def test_a_picture_says_a_text_through_a_reload_and_a_restart(page, studio, portrait, tmp_path):
+    with serving(*studio) as url:
+        visit(page, url)
+        page.set_input_files("#face-input", portrait)
+        page.wait_for_selector("#face-name:not([hidden])")
+        page.fill("#text", TEXT)
+        page.click("#make")
+        page.wait_for_selector(".film")
+        page.click(".avatars label:has-text('Ada')")
+        page.fill("#text", "And so can I.")
+        page.click("#make")
+        page.wait_for_selector(".film:nth-child(2)")
+        page.reload()
+        page.wait_for_selector(".film:nth-child(2)")
+    with serving(*studio, "--port", url.rpartition(":")[2]):
+        page.wait_for_selector(".film[data-state=done]:nth-child(2)")
+        row = page.locator(".film", has_text="ada at home.png: Good morning.")
+        watch(page, row)
+        download(page, row, tmp_path / "saved.mp4")
+        page.wait_for_selector(".film[data-state=done]:nth-child(1)")
+        remove = row.get_by_role("button", name="Delete")
+        remove.click()
+        remove.click()
+        page.wait_for_selector(".film:nth-child(2)", state="detached")
+
+
+def watch(page, row):
+    row.get_by_role("button", name="Watch").click()
+    video = row.locator("video")
+    video.evaluate("film => film.play()")
+    page.wait_for_function("document.querySelector('video:not([hidden])').currentTime > 0.2")
+    size = video.evaluate("film => [film.videoWidth, film.videoHeight]")
+    assert size == [192, 192]
+
+
+def download(page, row, path):
+    with page.expect_download() as started:
+        row.get_by_role("link", name="Download").click()
+    started.value.save_as(path)
+    assert started.value.suggested_filename.startswith("ada at home.png")
+    with av.open(str(path)) as film:
+        assert film.format.name.startswith("mov,mp4")
+        pictures = sum(1 for _ in film.decode(video=0))
+        sound = film.streams.audio[0]
+        assert pictures / 25 == pytest.approx(float(sound.duration * sound.time_base), abs=0.1)
+
+
+def test_what_is_wrong_is_said_where_it_is_wrong(page, studio, tmp_path, speech):
+    with serving(*studio) as url:
+        visit(page, url)
+        page.click("#make")
+        assert "Choose who speaks first" in page.inner_text("#make-trouble")
+        page.click(".avatars label:has-text('Ada')")
+        page.click("#make")
+        assert "Nothing is said yet" in page.inner_text("#make-trouble")
+        notes = tmp_path / "notes.txt"
+        notes.write_text("not media")
+        page.set_input_files("#face-input", notes)
+        page.wait_for_selector("#face-trouble:not([hidden])")
+        assert "notes.txt cannot be read" in page.inner_text("#face-trouble")
+        assert page.is_checked(".avatars input[value=ada]")
+        page.set_input_files("#sound-input", speech)
+        page.set_input_files("#sound-input", speech)
+        page.wait_for_selector(".times li:nth-child(2)")
+        page.fill(".times li:nth-child(2) input", "1")
+        page.keyboard.press("Tab")
+        assert "begins before" in page.inner_text("#time-trouble")
+        page.locator(".block").nth(1).focus()
+        for _ in range(20):
+            page.keyboard.press("Shift+ArrowRight")
+        assert page.is_hidden("#time-trouble")
+
+
+def test_a_recording_becomes_speech(page, studio):
+    with serving(*studio) as url:
+        visit(page, url)
+        page.get_by_text("Record", exact=True).click()
+        page.click("#record")
+        page.wait_for_selector("#record[aria-pressed=true]")
+        page.wait_for_function("document.querySelector('#record-time').value === '0:01'")
+        page.click("#record")
+        page.wait_for_selector("#pieces li")
+        assert "Recording" in page.inner_text("#pieces li .title")
+
+
+@pytest.mark.parametrize("width", [320, 375, 768, 1280])
+def test_nothing_sticks_out_and_all_can_be_reached_by_keyboard(page, studio, width):
+    with serving(*studio) as url:
+        page.set_viewport_size({"width": width, "height": 812})
+        visit(page, url)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        reached = set()
+        for _ in range(16):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate("document.activeElement.id || document.activeElement.name"))
+        assert {"live", "face-choose", "avatar", "way", "text", "voice", "say", "make"} <= reached
+
+
+def test_a_token_is_asked_for(page, studio):
+    with serving(*studio, "--token", "open sesame") as url:
+        page.goto(f"{url.partition('/#')[0]}/studio")
+        page.fill("#token", "wrong word")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#token-message:not([hidden])")
+        assert page.is_hidden("#compose")
+        page.fill("#token", "open sesame")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".avatars img")
+        page.wait_for_function("document.querySelector('.avatars img').naturalWidth > 0")
+        assert page.get_attribute("#live", "href") == "/#token=open%20sesame"
