@@ -1,5 +1,7 @@
 // The studio's doors on the server. Every refusal is a sentence fit to show.
 
+import { sentence } from "./studio-words.js";
+
 export class Refusal extends Error {
   constructor(status, message) {
     super(message);
@@ -40,7 +42,7 @@ async function ask(method, path, content) {
   } catch {
     throw new Refusal(0, LOST);
   }
-  if (!answer.ok) throw new Refusal(answer.status, sentence(answer.status, await answer.text()));
+  if (!answer.ok) throw new Refusal(answer.status, said(answer.status, await answer.text()));
   return answer.status === 204 ? null : answer.json();
 }
 
@@ -55,7 +57,7 @@ export function send(use, file, name, onPart) {
     request.addEventListener("error", () => reject(new Refusal(0, `${name} could not be sent: the connection was lost.`)));
     request.addEventListener("load", () => {
       if (request.status === 201) resolve(JSON.parse(request.responseText));
-      else reject(new Refusal(request.status, sentence(request.status, request.responseText)));
+      else reject(new Refusal(request.status, said(request.status, request.responseText)));
     });
     request.send(file);
   });
@@ -63,12 +65,10 @@ export function send(use, file, name, onPart) {
 
 const authorization = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
-function sentence(status, text) {
-  let said = `the server answered ${status}`;
+function said(status, text) {
   try {
-    said = JSON.parse(text).error ?? said;
+    return sentence(JSON.parse(text).error);
   } catch {
-    // not from our server: something between answered
+    return `The server answered ${status}.`; // not ours: something between us spoke
   }
-  return said[0].toUpperCase() + said.slice(1) + (/[.!?]$/.test(said) ? "" : ".");
 }
