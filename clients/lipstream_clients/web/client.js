@@ -4,6 +4,7 @@ import { Connection, Refusal } from "./connection.js";
 import { Meter } from "./meter.js";
 import { Numbers } from "./numbers.js";
 import { Microphone, SoundFile, explain, microphones } from "./sound.js";
+import { Texts } from "./texts.js";
 import * as view from "./view.js";
 
 const { parts } = view;
@@ -18,6 +19,8 @@ let retryTimer = 0;
 let source = null; // {kind: "microphone" | "file", stream, track, close()}
 let mutedByUser = null; // null: not chosen yet, so speaking turns the sound on
 let serverDelayMs = 0;
+let bufferMs = 0;
+const texts = new Texts({ onSend: () => hearTexts(), delayMs: () => bufferMs });
 
 // ---------------------------------------------------------------- connection
 
@@ -32,6 +35,7 @@ async function connect() {
   mine.addEventListener("lost", () => lost(mine));
   mine.addEventListener("state", ({ detail }) => view.showSpeaking(detail.state === "speaking"));
   mine.addEventListener("stats", ({ detail }) => (serverDelayMs = detail.delay_ms));
+  texts.join(mine);
   parts.video.srcObject = mine.stream;
   view.showPicture(false);
   onFirstPicture(() => connection === mine && view.showPicture(true));
@@ -60,6 +64,7 @@ function opened(mine) {
     if (connection !== mine) return clearInterval(timer);
     const read = numbers.read(await mine.statistics());
     if (read && connection === mine) {
+      bufferMs = read.bufferMs;
       view.showNumbers({ ...read, delayMs: serverDelayMs + read.bufferMs + read.networkMs });
     }
   }, 1000);
@@ -100,6 +105,7 @@ function retryIn(seconds, state, text) {
 
 async function speak(kind, open) {
   await hush();
+  texts.stop();
   try {
     source = { kind, opened: await open() };
   } catch (error) {
@@ -143,6 +149,11 @@ async function speakFile(file) {
   source?.opened.play?.();
 }
 
+async function hearTexts() {
+  if (source?.kind === "file") await hush();
+  if (mutedByUser === null) setMuted(false);
+}
+
 async function listMicrophones() {
   view.showMicrophones(await microphones(), source?.opened.deviceId ?? parts.microphone.value);
 }
@@ -178,7 +189,7 @@ parts.tokenForm.addEventListener("submit", (event) => {
   connect();
 });
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("button, input, select, a");
+  const typing = event.target.closest("button, input, select, textarea, a");
   if (event.code !== "Space" || typing || event.repeat || parts.talk.disabled) return;
   event.preventDefault();
   talk();

@@ -26,6 +26,7 @@ export class Connection extends EventTarget {
     this.stream = new MediaStream([this.#picture.receiver.track, this.#sound.receiver.track]);
     this.#peer.addEventListener("connectionstatechange", () => this.#stateChanged());
     this.#channel.addEventListener("message", ({ data }) => this.#heard(data));
+    this.#channel.addEventListener("open", () => this.#emit("ready"));
     this.#channel.addEventListener("close", () => this.#closed || this.#emit("lost")); // a server that stops says so
   }
 
@@ -48,10 +49,11 @@ export class Connection extends EventTarget {
     await this.#sound.sender.replaceTrack(track);
   }
 
-  interrupt() {
-    if (this.#channel.readyState === "open") {
-      this.#channel.send(JSON.stringify({ type: "interrupt" }));
-    }
+  /** Send a message; return whether it could be sent. */
+  tell(message) {
+    if (this.#channel.readyState !== "open") return false;
+    this.#channel.send(JSON.stringify(message));
+    return true;
   }
 
   async statistics() {

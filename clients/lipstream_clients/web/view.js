@@ -4,7 +4,7 @@ const element = (id) => document.getElementById(id);
 const page = document.body;
 
 const HINTS = {
-  none: "Press Talk and speak: the avatar says it. Headphones keep it from hearing itself.",
+  none: "Talk, or type something: the avatar says it. Headphones keep it from hearing itself.",
   microphone: "Speak: the avatar says it a moment later.",
   file: "The avatar speaks the file.",
 };
@@ -23,6 +23,10 @@ export const parts = {
   file: element("file"),
   fileInput: element("file-input"),
   mute: element("mute"),
+  text: element("text"),
+  textForm: element("text-form"),
+  say: element("say"),
+  voice: element("voice"),
   microphone: element("microphone"),
   retry: element("retry"),
   tokenForm: element("token-form"),
@@ -35,6 +39,7 @@ export function showConnection(state) {
   const usable = state === "live" || state === "unsteady";
   parts.talk.disabled = !usable;
   parts.file.disabled = !usable;
+  parts.text.disabled = !usable || !parts.voice.options.length;
   if (!usable) showNumbers(null);
 }
 
@@ -84,6 +89,33 @@ export function showMicrophones(devices, chosen) {
   const options = devices.map((device, at) => new Option(device.label || `Microphone ${at + 1}`, device.deviceId));
   parts.microphone.replaceChildren(...options);
   if (chosen) parts.microphone.value = chosen;
+}
+
+export function showVoices(voices, chosen, missing = "") {
+  const options = voices.map(({ name, title }) => new Option(title, name));
+  options.sort((a, b) => a.text.localeCompare(b.text));
+  parts.voice.replaceChildren(...options);
+  parts.voice.value = chosen;
+  element("voice-choice").hidden = voices.length === 0;
+  parts.text.disabled = voices.length === 0;
+  parts.text.title = missing;
+  parts.text.placeholder = voices.length ? "Type what to say" : "No voice here to read text";
+}
+
+/** What the button beside the text does: say what is typed, else stop what is spoken. */
+export function showText({ typed, spoken }) {
+  const stops = spoken && !typed;
+  parts.say.disabled = parts.text.disabled || !(typed || spoken);
+  parts.say.dataset.does = stops ? "stop" : "say";
+  parts.say.setAttribute("aria-label", stops ? "Stop speaking" : "Say it");
+  parts.say.title = stops ? "Stop speaking (Esc)" : "Say it (Enter)";
+}
+
+export function showCaption(caption) {
+  element("caption").hidden = caption === null;
+  element("caption-before").textContent = caption?.before ?? "";
+  element("caption-word").textContent = caption?.word ?? "";
+  element("caption-after").textContent = caption?.after ?? "";
 }
 
 export function showNumbers(numbers) {
