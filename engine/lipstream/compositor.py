@@ -15,12 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.faces import cut_crop, pixel_affine
-from lipstream.types import Array, Float32, Image
+from lipstream.types import NOWHERE, Array, Box, Float32, Image, Planes, Still
 
 _FEATHER_TOP, _FEATHER_SIDE, _FEATHER_BOTTOM = 0.06, 0.10, 0.05
 """Width of the soft edge, in crop sides."""
 _DETAIL_FADE = (4.0, 20.0)
 """Change in levels from which detail starts to fade, and at which it is gone."""
+_UNSEEN = np.array([0.25, 0.25, 0.25, 0.001])
+"""Change in levels, and fading of detail, too small to reach another level once scaled up."""
+_REACH = 3
+"""Pixels of the mouth that one pixel can touch when it is scaled up (cubic), and one to spare."""
+_CHROMA = np.array(
+    [
+        [0.5, -0.5 * 0.587 / 0.886, -0.5 * 0.299 / 0.886],
+        [-0.5 * 0.114 / 0.701, -0.5 * 0.587 / 0.701, 0.5],
+    ]
+)
+"""B, G, R to Cb and Cr of ITU-R BT.601, before they are scaled to 224 levels round 128."""
+_TO_CHROMA = np.column_stack([_CHROMA * 224 / 255, [128.0, 128.0]]).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +51,21 @@ class MouthArea:
 class Target:
     """One avatar picture and what is known of it before any sound."""
 
-    image: Image
-    """(H, W, 3) uint8 BGR, never written to."""
+    still: Still
+    """The picture."""
     rest: NDArray[np.uint8]
     """(rows, S, 3) uint8 BGR: the mouth that changes nothing."""
     affine: Float32
     """(2, 3) float32: pixels of ``rest`` to pixels of ``image``."""
-    region: tuple[slice, slice]
-    """Rows and columns of ``image`` that the mouth can touch."""
+    region: Box
+    """Where in ``image`` the mouth can touch it."""
     detail: NDArray[np.int16]
     """(h, w, 3) int16: what the region shows over its own mouth rows scaled up, in levels."""
+
+    @property
+    def image(self) -> Image:
+        """The picture itself: (H, W, 3) uint8 BGR, never written to."""
+        return self.still.image
 
 
 class Compositor:
@@ -85,9 +102,9 @@ class Compositor:
         own = face[area.top : area.bottom]
         rest = own if silent_mouth is None else silent_mouth.copy()
         affine = pixel_affine(crop, area.face_size, area.top)
-        region = _region(image, affine, own.shape)
+        region = _region(image, affine, (0, 0, own.shape[1], own.shape[0]))
         detail = cv2.subtract(image[region], _warp(own, affine, region), dtype=cv2.CV_16S)
-        return Target(image, rest, affine, region, np.asarray(detail, np.int16))
+        return Target(Still(image), rest, affine, region, np.asarray(detail, np.int16))
 
     def paste(self, target: Target, mouth: NDArray[np.uint8], openness: float = 1.0) -> Image:
         """Return a new picture with ``mouth`` (rows, S, 3) in it.
@@ -95,13 +112,27 @@ class Compositor:
         ``openness`` from 0 to 1 fades between the picture's own mouth and the network's.
         """
         image = target.image.copy()
-        rows, columns = target.region
-        if openness <= 0.0 or rows.start >= rows.stop or columns.start >= columns.stop:
-            return image
-        spread = _warp(self._layers(target, mouth, openness), target.affine, target.region)
-        change = spread[..., :3] - spread[..., 3:] * target.detail
-        image[rows, columns] = cv2.add(image[rows, columns], change, dtype=cv2.CV_8U)
+        self.blend(target, mouth, openness, image)
         return image
+
+    def blend(self, target: Target, mouth: NDArray[np.uint8], openness: float, image: Image) -> Box:
+        """Do as ``paste`` does, into ``image``, a copy of the target's; return what it changed."""
+        if openness <= 0.0:
+            return NOWHERE
+        layers = self._layers(target, mouth, openness)
+        rows, columns = box = _seen(layers, target)
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return NOWHERE
+        spread = _warp(layers, target.affine, box)
+        top, left = (edge.start for edge in target.region)
+        detail = target.detail[
+            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+        ]
+        fade = cv2.extractChannel(spread, 3)
+        faded = cv2.multiply(cv2.merge([fade, fade, fade]), detail, dtype=cv2.CV_32F)
+        change = cv2.subtract(cv2.cvtColor(spread, cv2.COLOR_BGRA2BGR), faded)
+        image[box] = cv2.add(image[box], change, dtype=cv2.CV_8U)
+        return box
 
     def _layers(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Float32:
         """Return (rows, S, 4) float32: the change in B, G, R and how much detail to fade."""
@@ -133,16 +164,32 @@ def smooth_step(x: Array) -> Array:
     return np.asarray(t * t * (3.0 - 2.0 * t))
 
 
-def _region(image: Image, affine: Float32, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    height, width = shape[:2]
-    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float32)
-    places = corners @ affine.T
+def _seen(layers: Float32, target: Target) -> Box:
+    """Return the part of the target's region in which layers can be seen; empty when nowhere."""
+    unseen = cv2.inRange(layers, -_UNSEEN, _UNSEEN)
+    x, y, width, height = cv2.boundingRect(cv2.bitwise_not(unseen))
+    if width == 0:
+        return NOWHERE
+    corners = (x - _REACH, y - _REACH, x + width + _REACH, y + height + _REACH)
+    part = _region(target.image, target.affine, corners)
+    return _common(part[0], target.region[0]), _common(part[1], target.region[1])
+
+
+def _common(one: slice, other: slice) -> slice:
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def _region(image: Image, affine: Float32, corners: tuple[int, int, int, int]) -> Box:
+    """Return where in an image a rectangle of mouth pixels lies: left, top, right, bottom."""
+    left, top, right, bottom = corners
+    points = [[left, top, 1], [right, top, 1], [left, bottom, 1], [right, bottom, 1]]
+    places = np.array(points, np.float32) @ affine.T
     low = np.maximum(np.floor(places.min(0)).astype(int), 0)
     high = np.minimum(np.ceil(places.max(0)).astype(int) + 1, [image.shape[1], image.shape[0]])
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
-def _warp(layers: Array, affine: Float32, region: tuple[slice, slice]) -> Array:
+def _warp(layers: Array, affine: Float32, region: Box) -> Array:
     """Scale (rows, S, C) up into a region; outside float layers there is nothing."""
     rows, columns = region
     affine = affine.copy()
@@ -151,3 +198,32 @@ def _warp(layers: Array, affine: Float32, region: tuple[slice, slice]) -> Array:
     border = cv2.BORDER_REPLICATE if layers.dtype == np.uint8 else cv2.BORDER_CONSTANT
     warped = cv2.warpAffine(layers, affine, size, flags=cv2.INTER_CUBIC, borderMode=border)
     return warped
+
+
+def planes_of(still: Still) -> Planes:
+    """Return a still as encoders take it: computed once, then shared, never written to."""
+    if still.planes is None:
+        height, width = still.image.shape[:2]
+        small = (height // 2, width // 2)
+        made = [np.empty(size, np.uint8) for size in ((height, width), small, small)]
+        planes = Planes(*made)
+        convert(still.image, (slice(0, height), slice(0, width)), planes)
+        still.planes = planes
+    return still.planes
+
+
+def convert(image: Image, box: Box, planes: Planes) -> None:
+    """Write a part of an image of even sides, widened to even edges, into the planes of a picture.
+
+    Any cutting into parts gives the same planes. A colour is the mean of the four pixels it is for.
+    """
+    rows, columns = (slice(one.start // 2 * 2, -(-one.stop // 2) * 2) for one in box)
+    part = image[rows, columns]
+    if part.size == 0:
+        return
+    height, width = part.shape[:2]
+    planes.y[rows, columns] = cv2.cvtColor(part, cv2.COLOR_BGR2YUV_I420)[:height]
+    small = cv2.resize(part, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    colour = cv2.transform(small, _TO_CHROMA)
+    half = tuple(slice(one.start // 2, one.stop // 2) for one in (rows, columns))
+    planes.u[half], planes.v[half] = colour[..., 0], colour[..., 1]

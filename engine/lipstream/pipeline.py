@@ -25,7 +25,7 @@ from lipstream.model import Features, MouthModel
 from lipstream.ring import RingBuffer
 from lipstream.silence import SilenceGate
 from lipstream.timing import MODEL_RATE, Span, Timing
-from lipstream.types import AvFrame, Float32, Image, Pcm
+from lipstream.types import NOWHERE, AvFrame, Float32, Image, Pcm
 
 _RING_SECONDS = 2
 _LARGEST_PIECE_SECONDS = 0.25
@@ -178,22 +178,29 @@ class Pipeline:
         assert request.index == self._next, "requests are completed in order"
         gate = self._gate.step(self._around(request.index))
         openness = gate if self._scene.rests else 1.0
-        image = self._compose(request.picture, mouth, openness)
+        picture, changed = request.picture, NOWHERE
+        target = picture.target
+        image = (picture.image if target is None else target.image).copy()
+        if target is not None and mouth is not None:
+            changed = self._compositor.blend(target, mouth, openness, image)
         span = self.timing.frame_span(request.index)
         heard = Span(span.start, min(span.stop, self._sound.stop))
         self._next += 1
-        return AvFrame(request.index, image, self._sound.read(heard), span.start, openness)
+        return AvFrame(
+            request.index,
+            image,
+            self._sound.read(heard),
+            span.start,
+            openness,
+            None if target is None else target.still,
+            changed,
+        )
 
     def skip(self, request: MouthRequest) -> None:
         """Go past the next frame without making it."""
         assert request.index == self._next, "requests are completed in order"
         self._gate.step(self._around(request.index))
         self._next += 1
-
-    def _compose(self, picture: Picture, mouth: NDArray[np.uint8] | None, openness: float) -> Image:
-        if picture.target is None or mouth is None:
-            return picture.image.copy()
-        return self._compositor.paste(picture.target, mouth, openness)
 
     def _around(self, index: int) -> Float32:
         start = int(index * MODEL_RATE / self.timing.fps)

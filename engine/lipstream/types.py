@@ -17,6 +17,33 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Planes:
+    """A picture of even sides as video encoders take it: I420, BT.601, 16 to 235."""
+
+    y: NDArray[np.uint8]
+    """(H, W)."""
+    u: NDArray[np.uint8]
+    """(H / 2, W / 2): blue against luma, of the mean of two by two pixels."""
+    v: NDArray[np.uint8]
+    """(H / 2, W / 2): red against luma."""
+
+
+@dataclass(slots=True, eq=False)
+class Still:
+    """A picture before any mouth: one object for all frames of all sessions that show it."""
+
+    image: Image
+    """(H, W, 3) uint8 BGR, never written to."""
+    planes: Planes | None = None
+    """The same for encoders, never written to; set by whoever needs it first."""
+
+
+Box = tuple[slice, slice]
+"""Rows and columns of a picture."""
+NOWHERE: Box = (slice(0, 0), slice(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
 class AvFrame:
     """A picture and the sound that is heard while it shows: they travel together."""
 
@@ -30,3 +57,7 @@ class AvFrame:
     """Absolute index of pcm[0] since the session began."""
     openness: float
     """Silence gate, 0.0 (the avatar's own resting mouth) to 1.0 (the network's mouth)."""
+    still: Still | None = None
+    """What ``image`` shows outside ``changed``; None where it may differ everywhere."""
+    changed: Box = NOWHERE
+    """Where ``image`` differs from ``still``."""

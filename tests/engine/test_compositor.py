@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from lipstream.compositor import Compositor, MouthArea
+from lipstream import compositor as module
+from lipstream.compositor import Compositor, MouthArea, convert, planes_of
 from lipstream.faces import CropSmoother, cut_crop, fit_crop
 
 AREA = MouthArea(96, 48, 96)
@@ -68,6 +69,64 @@ def test_a_face_that_hangs_over_the_edge_is_pasted_where_it_shows(picture):
     over = np.array([[150, 0, 250], [0, 160, 150]], np.float32)
     target = compositor.target(picture, over)
     assert compositor.paste(target, 255 - target.rest).shape == picture.shape
+
+
+def speaking(target, seed, where=(slice(14, 34), slice(30, 66))):
+    """A mouth that differs from the resting one in a part of it."""
+    change = np.random.default_rng(seed).normal(0, 40, target.rest.shape)
+    mouth = target.rest.astype(float)
+    mouth[where] += change[where]
+    return np.clip(mouth, 0, 255).astype(np.uint8)
+
+
+def test_only_the_part_that_changes_is_made_and_nothing_is_lost_by_it(picture, monkeypatch):
+    compositor = Compositor(AREA)
+    target = compositor.target(picture, CROP)
+    for seed in range(5):
+        mouth, image = speaking(target, seed), picture.copy()
+        box = compositor.blend(target, mouth, 0.7, image)
+        with monkeypatch.context() as everything_is_seen:
+            everything_is_seen.setattr(module, "_UNSEEN", np.full(4, -1.0))
+            whole = compositor.paste(target, mouth, 0.7)
+        # coordinates are rounded to 1/1024 pixel from another corner
+        assert np.abs(image.astype(int) - whole).max() <= 1
+        outside = np.ones(picture.shape[:2], bool)
+        outside[box] = False
+        np.testing.assert_array_equal(image[outside], picture[outside])
+        assert (~outside).sum() < 0.7 * target.detail[..., 0].size
+
+
+def test_where_nothing_changes_the_box_is_empty(picture):
+    compositor = Compositor(AREA)
+    target = compositor.target(picture, CROP)
+    for mouth, openness in ((target.rest, 1.0), (speaking(target, 1), 0.0)):
+        rows, columns = compositor.blend(target, mouth, openness, picture.copy())
+        assert (rows.stop - rows.start) * (columns.stop - columns.start) == 0
+
+
+def test_a_picture_converted_in_parts_is_the_picture_converted_whole(picture):
+    compositor = Compositor(AREA)
+    colours = picture.copy()
+    colours[..., 0] //= 2
+    colours[40:90, 30:200, 2] = 200
+    target = compositor.target(colours, CROP)
+    image = colours.copy()
+    box = compositor.blend(target, speaking(target, 3), 1.0, image)
+    kept = planes_of(target.still)
+    parts = module.Planes(kept.y.copy(), kept.u.copy(), kept.v.copy())
+    convert(image, box, parts)
+    whole = planes_of(module.Still(image))
+    for part, wanted in zip((parts.y, parts.u, parts.v), (whole.y, whole.u, whole.v), strict=True):
+        np.testing.assert_array_equal(part, wanted)
+    assert planes_of(target.still) is kept
+
+
+def test_black_white_and_grey_become_16_235_and_no_colour():
+    ramp = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], 4, 0)
+    planes = planes_of(module.Still(np.repeat(ramp, 3, 2)))
+    assert (planes.y[0, 0], planes.y[0, -1]) == (16, 235)
+    assert np.abs(planes.u.astype(int) - 128).max() == 0
+    assert np.abs(planes.v.astype(int) - 128).max() == 0
 
 
 def test_fit_crop_follows_shift_size_and_roll_and_ignores_the_jaw():
