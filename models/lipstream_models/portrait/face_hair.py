@@ -53,7 +53,7 @@ class Whiskers:
 
     def __init__(self, skin: Surface, lips: Float, style: Beard, count: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        density = beard_density(skin.places, lips)
+        density = beard_density(skin.places, lips, style.shape)
         self._style = style
         self._roots = scatter(skin.points, skin.quads, density + 1e-12, count=count, rng=rng)
         self._random = rng.normal(size=(count, 4))

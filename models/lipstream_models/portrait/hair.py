@@ -41,7 +41,8 @@ def bob(skin: Surface, cut: Bob) -> Strands:
     """Grow a parted bob by letting each hair run along a flow over the scalp."""
     rng = np.random.default_rng(cut.seed)
     roots = _scalp_roots(skin, cut, rng)
-    path = _grow(skin, roots, _Way(_hanging, cut.parting, _STEPS), rng)
+    floor = 5.0 if cut.length > 6.0 else 6.05  # long hair falls behind the shoulders
+    path = _grow(skin, roots, _Way(_hanging, cut.parting, _STEPS, floor=floor), rng)
     place = roots.at(skin.places)
     return _trim(path, place, cut, rng)
 
@@ -87,6 +88,8 @@ class _Way:
     steps: int
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """From the base head to this one: flows are written for the base head."""
+    floor: float = 5.0
+    """Hair passes through the body below this height on the base head."""
 
 
 def _grow(skin: Surface, roots: Roots, way: _Way, rng: np.random.Generator) -> Float:
@@ -96,7 +99,7 @@ def _grow(skin: Surface, roots: Roots, way: _Way, rng: np.random.Generator) -> F
     clump = np.stack([waves(x, 5.0, k) * 0.5 + waves(x, 14.0, 10 + k) * 0.35 for k in range(3)], 1)
     clump *= 0.16
     layer, shift = rng.random(len(x)), np.array(way.shift)
-    solid = (skin.places[:, 1] > 5.0) & ~(
+    solid = (skin.places[:, 1] > way.floor) & ~(
         (np.abs(skin.places[:, 0]) > 0.76) & (skin.places[:, 1] > 6.75) & (skin.places[:, 1] < 7.45)
     )  # hair passes over the ears' place as if they were flat
     tree = cKDTree(skin.points[solid])
@@ -126,7 +129,7 @@ def _grow(skin: Surface, roots: Roots, way: _Way, rng: np.random.Generator) -> F
 
 def _trim(path: Float, place: Float, cut: Bob, rng: np.random.Generator) -> Strands:
     """Cut the paths to length and resample them; wisps and taper come last."""
-    count, samples = len(path), 20
+    count, samples = len(path), 56 if cut.wave else 20
     shift = path[:, 0, 1].max() - 8.49  # this head's crown against the base head's
     tip = cut.length + shift + rng.normal(0, 0.035, count) + 0.03 * waves(path[:, 0], 5.0, 5)
     tip -= 0.12 * ramp(0.6, -0.3, place[:, 2])
@@ -138,12 +141,24 @@ def _trim(path: Float, place: Float, cut: Bob, rng: np.random.Generator) -> Stra
     flat = hair.reshape(-1, 3)
     wisp = np.stack([waves(flat, 9.0, 20 + k) for k in range(3)], 1).reshape(hair.shape)
     hair += (wisp * 0.012 + rng.normal(0, 0.007, (count, 1, 3))) * along[None, :, None]
+    if cut.wave:
+        hair += _swing(hair, cut)
     reach = np.abs(hair[:, :, 0]).max(1)
     keep = reach < np.percentile(reach, 99.3)  # no strays
     taper = np.concatenate([np.full(samples - 3, 1.0), [0.8, 0.55, 0.2]])
     thin = 0.38 + 0.62 * ramp(-0.03, 0.11, hairline(place))  # fine hairs at the edge
     radii = cut.radius * taper[None] * thin[:, None] * rng.uniform(0.8, 1.15, (count, 1))
     return Strands(hair[keep], radii[keep])
+
+
+def _swing(hair: Float, cut: Bob) -> Float:
+    """Return how far hairs (n, k, 3) swing off their way, locks of them together."""
+    root = hair[:, 0]
+    steps = np.linalg.norm(np.diff(hair, axis=1, prepend=hair[:, :1]), axis=2)
+    run = np.cumsum(steps, 1)
+    phase = 2.5 * waves(root, 3.0, 30)[:, None] + 2 * np.pi * run / cut.wave_length
+    grown = cut.wave * ramp(0.1, 1.2, run)
+    return np.stack([grown * np.sin(phase), 0 * run, grown * np.cos(phase)], -1)
 
 
 def _sampled(path: Float, at: Float) -> Float:

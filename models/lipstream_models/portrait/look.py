@@ -48,6 +48,8 @@ class Relief:
     """Of the lines beside and below the eyes."""
     lumps: float = 0.0
     """How far one half of the face differs from the other."""
+    cheeks: float = 0.0
+    """Of the folds beside nose and mouth."""
     seed: int = 0
 
 
@@ -72,6 +74,10 @@ class Bob:
     length: float = 6.34
     """y of the tips on the base head, dm."""
     radius: float = 0.0046
+    wave: float = 0.0
+    """How far hairs swing off their way, dm."""
+    wave_length: float = 0.6
+    """Between two swings, dm."""
     seed: int = 9
 
 
@@ -101,13 +107,16 @@ class Crop:
     curl: float = 0.25
     """How much hairs bend off their way."""
     radius: float = 0.0026
+    coil: float = 0.0
+    """Radius of the coils of tight curls, dm; coiled hair stands up."""
     seed: int = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Beard:
-    """A short beard with a moustache."""
+    """A beard with a moustache, or a part of one."""
 
+    shape: Literal["full", "goatee", "moustache"] = "full"
     count: int = 15000
     length: float = 0.05
     radius: float = 0.0020
@@ -115,7 +124,33 @@ class Beard:
     """Share of hairs without pigment."""
     shade: float = 0.35
     """How much it darkens the skin below."""
+    tone: HairTone | None = None
+    """None is that of the hair."""
     seed: int = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Headwear:
+    """Cloth on the head; it hides the hair."""
+
+    kind: Literal["headscarf", "turban"]
+    colour: Colour
+    seed: int = 0
+    """Of its folds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glasses:
+    """Rims without glass, lengths in dm."""
+
+    colour: Colour = (0.012, 0.011, 0.011)
+    width: float = 0.245
+    """Half the width of a rim."""
+    height: float = 0.19
+    power: float = 2.8
+    """Of the rim's superellipse: 2 is round."""
+    radius: float = 0.018
+    """Of the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +216,8 @@ class Look:
     identity: Identity
     complexion: Complexion = field(default_factory=Complexion)
     relief: Relief | None = None
-    hair: Bob | Tied | Crop = field(default_factory=Bob)
+    hair: Bob | Tied | Crop | None = field(default_factory=Bob)
+    """None is bald."""
     tone: HairTone = field(default_factory=HairTone)
     brows: BrowStyle = field(default_factory=BrowStyle)
     beard: Beard | None = None
@@ -191,6 +227,8 @@ class Look:
     """Width of the rows of teeth against the common one: a narrow chin needs narrow ones."""
     manner: Mapping[str, float] = field(default_factory=dict)
     """Face units added to every pose: how the face rests, and what its halves do differently."""
+    headwear: Headwear | None = None
+    glasses: Glasses | None = None
     clothes: Clothes = field(default_factory=Clothes)
     background: Colour = (0.62, 0.68, 0.72)
     lights: tuple[Light, ...] = STUDIO

@@ -15,11 +15,8 @@ from .plate import fit, shown
 LICENCE = "CC0-1.0"
 
 
-def pack(plate: Image, frames: Sequence[Image], idle: Idle, path: Path, quality: int = 95) -> None:
-    """Write the pack of frames (512, 512, 3) that were made from ``plate`` (1024, 1024, 3).
-
-    ``quality`` is that of the frames' JPEG.
-    """
+def looping(plate: Image, frames: Sequence[Image], idle: Idle, name: str) -> Avatar:
+    """Return the avatar of frames (512, 512, 3) that were made from ``plate`` (1024, 1024, 3)."""
     tracker = FaceTracker.open()
     try:
         face = tracker.step(fit(shown(plate)))
@@ -32,5 +29,9 @@ def pack(plate: Image, frames: Sequence[Image], idle: Idle, path: Path, quality:
         fit_crop(move_points(face.points, figure, pose_at(idle, index)))
         for index in range(len(frames))
     ]
-    avatar = Avatar.from_frames(frames, crops, fps=idle.fps, name=path.stem, licence=LICENCE)
-    avatar.save(path, codec="jpeg", quality=quality)
+    return Avatar.from_frames(frames, crops, fps=idle.fps, name=name, licence=LICENCE)
+
+
+def pack(plate: Image, frames: Sequence[Image], idle: Idle, path: Path, quality: int = 95) -> None:
+    """Write the pack of ``looping`` frames; ``quality`` is that of their JPEG."""
+    looping(plate, frames, idle, path.stem).save(path, codec="jpeg", quality=quality)

@@ -44,13 +44,14 @@ ADA = Look(
     )
 )
 
-_WINDOW = (
+WINDOW = (
     Light("key", (5.5, 4.0, 8.5), 5.0, 1600, (1.0, 0.96, 0.90)),
     Light("fill", (-8.0, 0.5, 7.0), 5.0, 560, (0.90, 0.94, 1.0)),
     Light("rim left", (-5.5, 4.5, -5.5), 2.6, 360, (1.0, 0.97, 0.93)),
     Light("rim right", (6.0, 4.0, -6.0), 3.0, 280, (0.92, 0.96, 1.0)),
     Light("mouth", (0.2, -1.6, 11.0), 2.0, 240, (1.0, 0.97, 0.93), mirrored=False),
 )
+"""The light of a large window and a reflector."""
 
 OMAR = Look(
     Identity(
@@ -116,7 +117,7 @@ OMAR = Look(
     },
     clothes=Clothes("shirt", (0.13, 0.20, 0.32), drop=0.46),
     background=(0.36, 0.40, 0.40),
-    lights=_WINDOW,
+    lights=WINDOW,
 )
 
 MEI = Look(
@@ -173,7 +174,7 @@ MEI = Look(
     },
     clothes=Clothes("jumper", (0.045, 0.085, 0.075), drop=0.62),
     background=(0.70, 0.66, 0.60),
-    lights=_WINDOW,
+    lights=WINDOW,
 )
 
 PEOPLE = {"ada": ADA, "mei": MEI, "omar": OMAR}

@@ -1,14 +1,16 @@
 """Put the person together: shape, paint, props, hair and clothes, posed by face units."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from .clothes import garments
+from .eyewear import glasses
 from .face_hair import Brows, Lashes, Whiskers
 from .hair import Strands, Surface, bob, tied
+from .headwear import headwear
 from .look import Crop, HairTone, Look, Tied
 from .materials import bump, cloth, hairs, painted, plain, pores
 from .mesh import Part, normals, refine
@@ -21,6 +23,8 @@ from .source import Float, HeadSource
 from .visemes import NEUTRAL
 
 TONGUE = (0.60, 0.21, 0.20)
+_SHAVEN = 0.10
+"""How far a shaven scalp takes the tint of its hair, against one that is covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,25 @@ class Person:
         for name, garment in garments(skin, look.clothes).items():
             solid = Solid(garment.vertices, garment.quads, places=garment.vertices, levels=1)
             stage.add_mesh(name, solid, wool)
+        self._add_wear(skin, posed)
         for coat in [*_hair_coats(look), *self._coats]:
             stage.add_strands(coat.name, coat.grow(skin), hairs(coat.name, coat.tone))
         stage.add_strands("lashes", self._lashes.strands(posed), plain("lash", (0.01,) * 3, 0.6))
+
+    def _add_wear(self, skin: Surface, posed: Float) -> None:
+        look, stage = self._look, self._stage
+        if look.headwear is not None:
+            weave = cloth("headwear", look.headwear.colour)
+            for name, part in headwear(skin, look.headwear).items():
+                solid = Solid(part.vertices, part.quads, places=part.vertices, levels=1)
+                stage.add_mesh(name, solid, weave)
+        if look.glasses is not None:
+            base = self._source.base
+            groups = [base.group_vertices(f"helper-{side}-eye") for side in "lr"]
+            eyes_at = np.stack([posed[group].mean(0) for group in groups])
+            wire = glasses(skin, eyes_at, look.glasses)
+            material = plain("glasses", look.glasses.colour, 0.25, 0.5)
+            stage.add_mesh("glasses", Solid(wire.vertices, wire.quads), material)
 
     def _add_skin(self, skin: Surface) -> None:
         look = self._look
@@ -121,17 +141,22 @@ class Person:
 
 
 def _hair_coats(look: Look) -> list[_Coat]:
-    """Return the hair of the head."""
+    """Return the hair of the head that shows."""
     hair = look.hair
-    if isinstance(hair, Crop):
-        shares = _shares(hair.count, look.tone, look.tone.grey)
-        return [
-            _Coat(f"hair {k}", partial(cropped, cut=hair, count=n, seed=hair.seed + k), tone)
-            for k, (n, tone) in enumerate(shares)
-        ]
-    if isinstance(hair, Tied):
-        return [_Coat("hair", partial(tied, cut=hair), look.tone)]
-    return [_Coat("hair", partial(bob, cut=hair), look.tone)]
+    if hair is None or look.headwear is not None:
+        return []
+    coats = []
+    for k, (count, tone) in enumerate(_shares(hair.count, look.tone, look.tone.grey)):
+        seed = hair.seed + k
+        grow: Callable[[Surface], Strands]
+        if isinstance(hair, Crop):
+            grow = partial(cropped, cut=hair, count=count, seed=seed)
+        elif isinstance(hair, Tied):
+            grow = partial(tied, cut=replace(hair, count=count, seed=seed))
+        else:
+            grow = partial(bob, cut=replace(hair, count=count, seed=seed))
+        coats.append(_Coat(f"hair {k}", grow, tone))
+    return coats
 
 
 def _brow_coats(skin: Surface, look: Look) -> list[_Coat]:
@@ -146,7 +171,8 @@ def _brow_coats(skin: Surface, look: Look) -> list[_Coat]:
 def _beard_coats(skin: Surface, lips: Float, look: Look) -> list[_Coat]:
     if look.beard is None:
         return []
-    shares = _shares(look.beard.count, look.tone, look.beard.grey)
+    tone = look.beard.tone or look.tone
+    shares = _shares(look.beard.count, tone, look.beard.grey)
     seed = look.beard.seed
     return [
         _Coat(f"beard {k}", Whiskers(skin, lips, look.beard, count, seed + k).strands, tone)
@@ -164,11 +190,13 @@ def _shares(count: int, tone: HairTone, grey: float) -> list[tuple[int, HairTone
 def _hair_cover(places: Float, lips: Float, look: Look) -> Float:
     """Return how far hair tints the skin, (N,) 0 to 1."""
     recede = look.hair.recede if isinstance(look.hair, Crop) else 0.0
+    grown = 0.0 if look.headwear else _SHAVEN if look.hair is None else 1.0
     cover = np.maximum(
-        scalp_cover(places, recede), look.brows.shade * brow_density(places, look.brows)
+        grown * scalp_cover(places, recede), look.brows.shade * brow_density(places, look.brows)
     )
     if look.beard is not None:
-        cover = np.maximum(cover, look.beard.shade * beard_density(places, lips))
+        beard = look.beard.shade * beard_density(places, lips, look.beard.shape)
+        cover = np.maximum(cover, beard)
     return np.asarray(cover)
 
 

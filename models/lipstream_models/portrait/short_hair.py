@@ -27,7 +27,27 @@ def cropped(skin: Surface, cut: Crop, count: int, seed: int) -> Strands:
     length = cut.length * (0.20 + 0.80 * top) * (0.5 + 0.5 * near)
     length = length * rng.uniform(0.6, 1.15, len(length))
     heading = normal * (0.22 + 0.5 * top * near)[:, None]
-    return _bend(roots.at(skin.points), heading, _combed(place, cut, rng), length, cut.radius)
+    start = roots.at(skin.points)
+    if cut.coil:
+        return _coiled(start, normal, length, cut, rng)
+    return _bend(start, heading, _combed(place, cut, rng), length, cut.radius)
+
+
+def _coiled(
+    root: Float, normal: Float, length: Float, cut: Crop, rng: np.random.Generator
+) -> Strands:
+    """Return hairs that wind outward in coils."""
+    samples = 14
+    across = unit(np.cross(normal, [0.3, 1.0, 0.2]))
+    upward = np.cross(normal, across)
+    lean = unit(normal + 0.35 * rng.normal(size=normal.shape))
+    t = np.linspace(0, 1, samples)[None, :, None]
+    turn = rng.uniform(0, 2 * np.pi, (len(root), 1, 1)) + 2 * np.pi * 2.6 * t
+    wind = np.cos(turn) * across[:, None] + np.sin(turn) * upward[:, None]
+    points = root[:, None] + (0.85 * t * length[:, None, None]) * lean[:, None]
+    points = points + cut.coil * np.minimum(3 * t, 1) * wind - 0.008 * normal[:, None]
+    radii = cut.radius * np.concatenate([np.full(samples - 3, 1.0), [0.85, 0.7, 0.5]])
+    return Strands(points, np.repeat(radii[None], len(root), 0))
 
 
 def _combed(place: Float, cut: Crop, rng: np.random.Generator) -> Float:

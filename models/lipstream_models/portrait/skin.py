@@ -104,8 +104,11 @@ _JAW = ([0.2, 0.5, 1.0, 1.5], [6.46, 6.36, 6.16, 6.08])
 """Its lower edge, below the jaw."""
 
 
-def beard_density(places: Float, lips: Float) -> Float:
-    """Return the density of a beard with moustache, (N,) 0 to 1; ``lips`` is their mask."""
+def beard_density(places: Float, lips: Float, shape: str = "full") -> Float:
+    """Return the density of a beard with moustache, (N,) 0 to 1; ``lips`` is their mask.
+
+    ``shape`` is that of ``look.Beard``: a goatee leaves the cheeks bare, a moustache the chin too.
+    """
     x, y, z = np.abs(places[:, 0]), places[:, 1], places[:, 2]
     fray = 0.02 * waves(places, 10.0, 31)
     jaw = ramp(0.03, -0.07, y - np.interp(z, *_CHEEK) + fray)
@@ -115,6 +118,10 @@ def beard_density(places: Float, lips: Float) -> Float:
     moustache = ramp(0.36, 0.26, x) * ramp(6.60, 6.64, y) * (z > 1.25)
     moustache = moustache * ramp(6.83, 6.76, y + 0.25 * np.maximum(x - 0.12, 0) + fray)
     moustache = moustache * (1 - 0.5 * np.exp(-((x / 0.025) ** 2)))
+    if shape == "goatee":
+        jaw = jaw * ramp(0.30, 0.22, x + 0.5 * fray)
+    elif shape == "moustache":
+        jaw = 0.0 * jaw
     return np.asarray(np.maximum(jaw, moustache) * ramp(0.35, 0.08, lips))
 
 
