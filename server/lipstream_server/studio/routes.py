@@ -1,6 +1,7 @@
 """The studio's doors. All but the page ask for the token, or for a ticket that was made of it."""
 
 import contextlib
+import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +15,9 @@ from starlette.routing import Route
 from lipstream.avatar import embedded_avatars
 from lipstream.errors import InputError, LipstreamError
 from lipstream_server.studio.folder import Folder
-from lipstream_server.studio.intake import Incoming, Intake, Use
 from lipstream_server.studio.jobs import Job
 from lipstream_server.studio.orders import LARGEST_ORDER, Shelf, parse_json, parse_order
+from lipstream_server.studio.reception import Incoming, Reception, Use
 from lipstream_server.studio.refusals import (
     DiskFull,
     NotNow,
@@ -43,6 +44,7 @@ _STATUS: dict[type[LipstreamError], int] = {
 """Error -> HTTP status; the first that fits."""
 _RETRY_SECONDS = "30"
 _CLOSED_BY_CLIENT = 499
+_BYTES = "application/octet-stream"
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
 """Sent with visitors' files: whatever is in them, a browser must not run it."""
 
@@ -62,7 +64,7 @@ class Studio:
         self._config, self._check = config, check
         self._tickets = Tickets(now)
         self._store = Store(Folder(config.folder or usual_folder()), config.limits, now)
-        self._intake = Intake(self._store, config)
+        self._reception = Reception(self._store, config)
         self._runner = Runner(self._store, config)
         self._views = Views(self._store, self._runner, self._tickets)
         self._closed: StudioBusy | None = None
@@ -129,10 +131,10 @@ class Studio:
         return JSONResponse(self._views.about(self._config.limits, self._avatars))
 
     async def _voices(self, _: Request) -> Response:
-        return JSONResponse({"voices": await self._intake.voices()})
+        return JSONResponse({"voices": await self._reception.voices()})
 
     async def _take(self, request: Request) -> Response:
-        _check_kind(request, "application/octet-stream")
+        _check_kind(request, _BYTES)
         use: Use = "sound" if request.query_params.get("use") == "sound" else "face"
         if request.query_params.get("use") not in get_args(Use):
             raise InputError("say what the file is for: use=face or use=sound")
@@ -141,7 +143,7 @@ class Studio:
         name = request.query_params.get("name", "")
         content = request.stream()
         try:
-            media = await self._intake.take(Incoming(use, name, known, content))
+            media = await self._reception.take(Incoming(use, name, known, content))
         except LipstreamError:
             await _hear_out(content, self._config.limits.upload_bytes)
             raise
@@ -156,7 +158,7 @@ class Studio:
             raise InputError("voice is the name of one of the voices")
         if not isinstance(speed, int | float) or isinstance(speed, bool):
             raise InputError("speed is a number from 0.5 to 2")
-        media = await self._intake.say(text, voice, speed)
+        media = await self._reception.say(text, voice, speed)
         return JSONResponse(self._views.media(media), 201)
 
     async def _drop(self, request: Request) -> Response:
@@ -191,7 +193,7 @@ class Studio:
         name = next((one for one in self._avatars if one == request.path_params["name"]), None)
         if name is None:
             raise Unknown("there is no such avatar")
-        return _file(await self._intake.avatar_picture(name), "image/jpeg")
+        return _file(await self._reception.avatar_picture(name), "image/jpeg")
 
     async def _media_poster(self, request: Request) -> Response:
         media = self._store.media(request.path_params["id"])
@@ -199,7 +201,8 @@ class Studio:
 
     async def _media_file(self, request: Request) -> Response:
         media = self._store.media(request.path_params["id"])
-        kind = "audio/wav" if media.file.endswith(".wav") else "application/octet-stream"
+        guessed, _ = mimetypes.guess_type(media.file)  # of an ending that we chose
+        kind = guessed if guessed and guessed.startswith(("audio/", "video/")) else _BYTES
         return _file(self._store.place(media) / media.file, kind)
 
     async def _job_poster(self, request: Request) -> Response:

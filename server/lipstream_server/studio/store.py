@@ -89,9 +89,12 @@ class Store:
             )
 
     async def add_job(self, order: Order) -> Job:
-        """Keep an order with files of its own. Raises QueueFull and DiskFull."""
+        """Keep an order with files of its own. Raises QueueFull, Unknown and DiskFull."""
         self.check_queue()
-        job = await asyncio.to_thread(self._lay_out, order)
+        try:
+            job = await asyncio.to_thread(self._lay_out, order)
+        except FileNotFoundError as error:  # deleted this very moment
+            raise Unknown("a file of this film is no longer kept: add it again") from error
         self._jobs[job.id] = job
         return job
 

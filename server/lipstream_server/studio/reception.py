@@ -36,14 +36,14 @@ class Incoming:
     content: AsyncIterator[bytes]
 
 
-class Intake:
+class Reception:
     """Takes in files and texts. The event loop's."""
 
     def __init__(self, store: Store, config: StudioConfig) -> None:
         self._store, self._config = store, config
         self._looking = asyncio.Semaphore(_AT_ONCE)
         self._painting = asyncio.Lock()
-        self._voices: list[dict[str, str]] | None = None
+        self._voices: list[dict[str, str]] = []
 
     async def take(self, incoming: Incoming) -> Media:
         """Take in a face or a sound.
@@ -85,7 +85,7 @@ class Intake:
 
     async def voices(self) -> list[dict[str, str]]:
         """Return the voices for typed text, found once. Raises InputError when there are none."""
-        if self._voices is None:
+        if not self._voices:
             order = {"do": "voices", "speech": asdict(self._config.speech)}
             said = await ask_child(order, limit_s=LOOK_SECONDS)
             self._voices = said["voices"]

@@ -1,0 +1,97 @@
+"""Orders as the page sends them: good ones, and each wrong value named."""
+
+from fractions import Fraction
+
+import pytest
+
+from lipstream.errors import InputError
+from lipstream_server.studio.jobs import Job, Media
+from lipstream_server.studio.orders import Shelf, parse_json, parse_order
+from lipstream_server.studio.refusals import Unknown
+from lipstream_server.studio.settings import StudioLimits
+
+FILM = Media("f", "film", "walk.mp4", "media.mp4", 0.0, 64, 48, 75, Fraction(25), 48_000, 2)
+PICTURE = Media("p", "picture", "ada.png", "media.png", 0.0, 64, 48)
+SHORT = Media("s", "sound", "hi.wav", "media.wav", 0.0, rate=16_000, channels=1, samples=16_000)
+LONG = Media("l", "sound", "talk.mp3", "media.mp3", 0.0, rate=44_100, channels=2, samples=220_500)
+KEPT = {media.id: media for media in (FILM, PICTURE, SHORT, LONG)}
+ON_FILM, ON_PICTURE, ADA = {"media": "f"}, {"media": "p"}, {"avatar": "ada"}
+
+
+def kept(name):
+    if name not in KEPT:
+        raise Unknown("there is no such file here any more: add it again")
+    return KEPT[name]
+
+
+def order(face, *speech, **more):
+    shelf = Shelf(kept, ["ada", "mei"])
+    limits = StudioLimits(film_seconds=10, pieces=3)
+    return parse_order({"face": face, "speech": list(speech), **more}, shelf, limits)
+
+
+def test_an_order_comes_back_from_its_json_as_it_was():
+    made = order(ON_FILM, {"sound": "s", "at": 0.5}, {"sound": "l", "at": 2, "until": 3})
+    job = Job("id", made, 1.5)
+    assert Job.from_json(job.to_json()) == job
+    assert made.title == "walk.mp4: hi.wav"
+    assert made.pieces[1].until == 3
+
+
+def test_pieces_that_meet_at_a_frame_do_not_overlap():
+    order(ON_FILM, {"sound": "s", "at": 0.04}, {"sound": "s", "at": 1.04})
+    order(ON_FILM, {"sound": "s", "at": 2})  # to the film's last frame
+
+
+def test_a_picture_has_no_end():
+    order(ON_PICTURE, {"sound": "s", "at": 8})
+    order(ADA, {"sound": "l"}, title="Hello")
+
+
+@pytest.mark.parametrize(
+    ("face", "speech", "more", "says"),
+    [
+        (None, [{"sound": "s"}], {}, "nobody is there to speak"),
+        ({"avatar": "eve"}, [{"sound": "s"}], {}, "choose one of ada, mei"),
+        ({"avatar": ["ada"]}, [{"sound": "s"}], {}, "choose one of ada, mei"),
+        ({"media": "s"}, [{"sound": "s"}], {}, "nobody is there to speak"),
+        ({"media": "gone"}, [{"sound": "s"}], {}, "add it again"),
+        ({"media": "../f"}, [{"sound": "s"}], {}, "add it again"),
+        (ADA, [], {}, "nothing is said"),
+        (ADA, ["s"], {}, "each piece of speech is an object"),
+        (ADA, [{"sound": "p"}], {}, "ada.png was added as a face"),
+        (ADA, [{"sound": "s"}] * 4, {}, "send 3 at most"),
+        (ADA, [{"sound": "s", "from": 1}], {}, "unknown from"),
+        (ADA, [{"sound": "s", "at": -1}], {}, "hi.wav: its times must be seconds"),
+        (ADA, [{"sound": "s", "at": "1"}], {}, "its times must be seconds"),
+        (ADA, [{"sound": "s", "at": True}], {}, "its times must be seconds"),
+        (ADA, [{"sound": "s", "at": float("inf")}], {}, "its times must be seconds"),
+        (ADA, [{"sound": "s"}], {"length": "long"}, "no such length"),
+        (ADA, [{"sound": "s"}], {"ends": ["cut"]}, "no such ends"),
+        (ADA, [{"sound": "s"}], {"quality": "best"}, "choose one of low, medium, high"),
+        (ADA, [{"sound": "s"}], {"still": 1}, "still is true or false"),
+        (ADA, [{"sound": "s"}], {"backend": "cuda"}, "unknown backend"),
+        (ON_FILM, [{"sound": "s", "at": 4}], {}, "outside the film, which lasts 3.00 s"),
+        (ON_FILM, [{"sound": "s", "at": 2.5}], {}, "hi.wav would be spoken until 3.5"),
+        (ON_FILM, [{"sound": "l"}], {}, "talk.mp3 would be spoken until 5.00 s"),
+        (ON_FILM, [{"sound": "s", "at": 1, "until": 1}], {}, "the end must come after"),
+        (ON_FILM, [{"sound": "s"}, {"sound": "s", "at": 0.5}], {}, "overlaps hi.wav"),
+        (ADA, [{"sound": "s"}, {"sound": "l", "at": 0.9}], {}, "talk.mp3, from 0.9 s, overlaps"),
+        (ADA, [{"sound": "s", "at": 9.5}], {}, "at most 10 s"),
+        (ON_FILM, [{"sound": "s", "at": 1}], {"length": "speech"}, "only when one piece"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_sentence(face, speech, more, says):
+    with pytest.raises(InputError, match=says) as refused:
+        order(face, *speech, **more)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_film_may_be_as_long_as_its_speech():
+    assert order(ON_FILM, {"sound": "l"}, length="speech", ends="bounce").ends == "bounce"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a": NaN}', b"\xff", b"[" * 100_000])
+def test_what_is_no_json_object_is_refused(body):
+    with pytest.raises(InputError, match="JSON"):
+        parse_json(body)

@@ -1,0 +1,204 @@
+"""What is kept: whole or not at all, taken up by the next server, deleted by rule."""
+
+import asyncio
+import json
+import resource
+from dataclasses import replace
+
+import pytest
+
+from lipstream_server.studio.folder import Folder, write_json
+from lipstream_server.studio.jobs import Job, Media, Order, Piece
+from lipstream_server.studio.refusals import DiskFull, NotNow, QueueFull, StudioBusy, Unknown
+from lipstream_server.studio.settings import StudioLimits
+from lipstream_server.studio.store import MOST_STARTS, Store
+
+LIMITS = StudioLimits(waiting=2, keep_days=7, upload_hours=24)
+HOUR = 3600.0
+
+
+@pytest.fixture
+def now():
+    return [1_000_000.0]
+
+
+@pytest.fixture
+def store(tmp_path, now):
+    opened = Store(Folder(tmp_path / "studio"), LIMITS, lambda: now[0])
+    opened.open()
+    yield opened
+    opened.close()
+
+
+def add_sound(store):
+    with store.folder.new("media") as new:
+        (new.place / "media.wav").write_bytes(b"sound")
+        media = Media(
+            new.id, "sound", "a.wav", "media.wav", store.now(), rate=8000, channels=1, samples=9
+        )
+        write_json(new.place / "media.json", media.to_json())
+        new.keep()
+    store.add_media(media)
+    return media
+
+
+def add_job(store):
+    order = Order("film", None, "ada", (Piece(add_sound(store)),))
+    return asyncio.run(store.add_job(order))
+
+
+def reopened(store):
+    store.close()
+    other = Store(Folder(store.folder.path), LIMITS, store.now)
+    other.open()
+    return other
+
+
+def test_nothing_is_written_before_something_is_kept(store):
+    assert not store.folder.exists()
+    add_sound(store)
+    assert store.folder.exists()
+
+
+def test_the_next_server_finds_films_and_files(store):
+    job = add_job(store)
+    again = reopened(store)
+    assert again.jobs() == [job]
+    assert again.media(job.order.pieces[0].sound.id).name == "a.wav"
+    assert (again.place(job) / "sound-1.wav").read_bytes() == b"sound"
+    again.close()
+
+
+def test_a_film_has_files_of_its_own(store):
+    job = add_job(store)
+    asyncio.run(store.delete(store.media(job.order.pieces[0].sound.id)))
+    assert (store.place(job) / "sound-1.wav").read_bytes() == b"sound"
+
+
+def test_a_film_under_way_waits_again_but_not_for_ever(store):
+    job = replace(add_job(store), state="working", starts=MOST_STARTS - 1)
+    store.put(job)
+    again = reopened(store)
+    assert [one.id for one in again.waiting()] == [job.id]
+    again.put(replace(job, starts=MOST_STARTS))
+    last = reopened(again)
+    assert last.job(job.id).state == "failed"
+    assert f"stopped {MOST_STARTS} times" in last.job(job.id).message
+    last.close()
+
+
+def test_films_are_made_in_the_order_they_were_asked_for(store, now):
+    first = add_job(store)
+    now[0] += 1
+    second = add_job(store)
+    assert [job.id for job in store.waiting()] == [first.id, second.id]
+    assert [job.id for job in store.jobs()] == [second.id, first.id]
+
+
+def test_more_than_may_wait_are_refused(store):
+    add_job(store)
+    done = add_job(store)
+    with pytest.raises(QueueFull, match="2 films"):
+        add_job(store)
+    store.put(replace(done, state="done", ended=store.now()))
+    add_job(store)
+
+
+def test_a_film_is_deleted_a_week_after_it_was_over_and_a_file_after_a_day(store, now):
+    job = add_job(store)
+    now[0] += 24 * HOUR + 1
+    asyncio.run(store.sweep())
+    assert store.jobs() == [job]  # it still waits
+    with pytest.raises(Unknown):
+        store.media(job.order.pieces[0].sound.id)
+    store.put(replace(job, state="failed", ended=store.now()))
+    now[0] += 7 * 24 * HOUR - 2
+    asyncio.run(store.sweep())
+    assert len(store.jobs()) == 1
+    now[0] += 3
+    asyncio.run(store.sweep())
+    assert store.jobs() == []
+    assert not store.place(job).exists()
+
+
+def test_a_film_under_way_cannot_be_deleted(store):
+    job = add_job(store)
+    with pytest.raises(NotNow, match="cancel it first"):
+        asyncio.run(store.delete(job))
+
+
+def test_two_servers_do_not_share_a_folder(store):
+    add_sound(store)
+    other = Folder(store.folder.path)
+    with pytest.raises(StudioBusy, match="another lipstream server"):
+        other.open()
+    store.close()
+    other.open()
+    other.close()
+
+
+def test_what_was_left_unfinished_is_thrown_away(store):
+    job = add_job(store)
+    for kind in ("media", "jobs"):
+        (store.folder.path / kind / ".unfinished-abc").mkdir()
+    again = reopened(store)
+    assert [path.name for path in (store.folder.path / "jobs").glob("*")] == [job.id]
+    assert not list((store.folder.path / "media").glob(".*"))
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b"{}", b'{"format": 2}', b'{"format": 1, "order": null}', b"\xff\xff"],
+)
+def test_a_damaged_film_is_left_out_and_the_others_are_there(store, damage):
+    damaged, whole = add_job(store), add_job(store)
+    (store.place(damaged) / "job.json").write_bytes(damage)
+    again = reopened(store)
+    assert again.jobs() == [whole]
+    again.close()
+
+
+def test_every_cut_of_a_job_file_is_survived(store):
+    job = add_job(store)
+    written = json.dumps(job.to_json())
+    store.close()
+    for end in range(0, len(written), 37):
+        (store.place(job) / "job.json").write_text(written[:end])
+        other = Store(Folder(store.folder.path), LIMITS, store.now)
+        other.open()
+        assert other.jobs() == []
+        other.close()
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path):
+    path = tmp_path / "job.json"
+    write_json(path, {"old": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(DiskFull, match="disk is full"):
+            write_json(path, {"new": "x" * 100_000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [one.name for one in tmp_path.iterdir()] == ["job.json"]
+
+
+def test_a_job_of_today_is_read_by_tomorrows_server(store):
+    """The form on disk is a promise: what this JSON says is what is read."""
+    sound = add_sound(store).to_json()
+    order = {
+        "title": "t",
+        "face": None,
+        "avatar": "ada",
+        "pieces": [{"sound": sound, "at": "1/2", "until": None}],
+        "length": "film",
+        "ends": "repeat",
+        "quality": "medium",
+        "still": False,
+    }
+    made = {"frames": 10, "seconds": 0.4, "faceless": 0, "bytes": 99}
+    written = {"format": 1, "id": "a", "order": order, "asked": 1.0, "state": "done", "ended": 2.0}
+    job = Job.from_json(written | {"message": None, "starts": 1, "made": made})
+    assert (job.order.pieces[0].at, job.made.frames, job.over) == (0.5, 10, True)
