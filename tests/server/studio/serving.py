@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,21 +81,24 @@ class Visitor:
 
     def wait(self, name: str, states: set[str] = OVER) -> dict[str, Any]:
         """Wait until a film is in one of the states."""
-        until = time.monotonic() + PATIENCE_SECONDS
-        while (job := self.job(name))["state"] not in states:
-            assert time.monotonic() < until, job
-            time.sleep(0.02)
-        return job
+        until(lambda: self.job(name)["state"] in states)
+        return self.job(name)
 
     def kept(self, kind: str) -> list[str]:
         """Names of what lies in the studio's folder, hidden things included."""
         return sorted(path.name for path in (self.folder / kind).glob("*"))
 
 
+def until(true: Callable[[], Any]) -> None:
+    """Wait until something holds, leaving the processor to those who make it so."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.05)
+
+
 @contextmanager
-def serving(
-    worker, avatar, config: StudioConfig, *, token: str | None = None, stop: bool = True
-) -> Iterator[Visitor]:
+def serving(worker, avatar, config: StudioConfig, *, token: str | None = None) -> Iterator[Visitor]:
     """Serve a studio on a free port, in a thread."""
     routes = Routes(Sessions(worker, avatar), token=token, loopback=True, studio=config)
     with closing(bind("127.0.0.1", 0)) as listener:

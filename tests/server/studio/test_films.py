@@ -13,7 +13,7 @@ from clients.making import add_sound, numbered, tone, write_film, write_wav
 from lipstream_server.studio.child import FILM_NICENESS
 from lipstream_server.studio.settings import StudioConfig, StudioLimits
 from lipstream_server.studio.store import MOST_STARTS
-from server.studio.serving import serving
+from server.studio.serving import serving, until
 
 LONG_FRAMES = 1500
 WORKING = {"working"}
@@ -131,8 +131,7 @@ def test_progress_is_told_while_others_wait_and_a_film_can_be_cancelled(
     assert full.status == 503
     assert "3 films" in full.error
     assert "Retry-After" in {name.title() for name in full.headers}
-    while not (visitor.job(names[0])["progress"] or {}).get("left_s"):
-        pass
+    until(lambda: (visitor.job(names[0])["progress"] or {}).get("left_s"))
     seen = visitor.job(names[0])["progress"]
     assert 0 < seen["done"] < seen["of"] == 2 * LONG_FRAMES
     assert visitor.job(names[2])["before"] == 2
@@ -159,8 +158,7 @@ def test_a_film_whose_maker_is_killed_says_so_and_goes_on_when_tried_again(
 ):
     name = visitor.order(long_face, {"sound": long_sound}).said["id"]
     work = visitor.folder / "jobs" / name / ".film.mp4.work"
-    while not (work / "000000.mp4").exists():
-        pass
+    until((work / "000000.mp4").exists)
     (child,) = children()
     os.kill(child, signal.SIGKILL)
     job = visitor.wait(name)
@@ -171,8 +169,7 @@ def test_a_film_whose_maker_is_killed_says_so_and_goes_on_when_tried_again(
     part = (work / "000000.mp4").stat()
     assert visitor.ask("POST", f"/studio/jobs/{name}/again").said["state"] == "waiting"
     visitor.wait(name, WORKING)
-    while not (work / "000001.mp4").exists():
-        pass
+    until((work / "000001.mp4").exists)
     assert (work / "000000.mp4").stat().st_mtime_ns == part.st_mtime_ns
     visitor.ask("POST", f"/studio/jobs/{name}/cancel")
 
@@ -191,8 +188,7 @@ def test_films_survive_the_server(worker, toy_avatar, toy_folder, tmp_path, file
         short = visitor.added("sound", speech)
         later = visitor.order({"avatar": "ada"}, {"sound": short}, quality="low").said["id"]
         work = config.folder / "jobs" / name / ".film.mp4.work"
-        while not (work / "000000.mp4").exists():
-            pass
+        until((work / "000000.mp4").exists)
         stamp = (work / "000000.mp4").stat().st_mtime_ns
     assert children() == []
     assert (work / "000000.mp4").stat().st_mtime_ns == stamp

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from clients.making import numbered, tone, write_film, write_picture, write_wav
+from server.studio.serving import until
 
 pytestmark = pytest.mark.slow  # each file is looked into by a process of its own
 
@@ -122,11 +123,9 @@ def test_a_visitor_who_leaves_in_the_middle_leaves_nothing_behind(visitor):
     connection.putheader("Content-Type", "application/octet-stream")
     connection.putheader("Content-Length", "1000000")
     connection.endheaders(b"\0" * 1000)
-    while visitor.kept("media") == before:
-        pass
+    until(lambda: visitor.kept("media") != before)
     connection.close()
-    while visitor.kept("media") != before:
-        pass
+    until(lambda: visitor.kept("media") == before)
 
 
 def test_a_disk_that_fills_up_is_said_and_nothing_stays(visitor, film):
