@@ -144,3 +144,57 @@ def test_nothing_sticks_out_at_any_width(visitor, toy_server, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     face = page.locator("#avatar").bounding_box()
     assert face["width"] >= min(width * 0.85, 480)
+
+
+def typed(page, text):
+    page.wait_for_selector("#text:enabled")
+    page.fill("#text", text)
+    page.press("#text", "Enter")
+
+
+CAPTIONS = """() => {
+  window.captions = [];
+  const word = caption.querySelector("mark");
+  const note = () => captions.push([caption.textContent, word.textContent]);
+  new MutationObserver(note).observe(caption, { childList: true, subtree: true });
+}"""
+
+
+def test_a_typed_text_is_spoken_with_captions(page):
+    page.evaluate(CAPTIONS)
+    typed(page, "One 😀 two. Three.")
+    page.wait_for_selector("body[data-speaking=true]")
+    page.wait_for_function("captions.some(([_, word]) => word === 'Three')")
+    page.wait_for_selector("#caption", state="hidden")
+    shown = page.evaluate("captions")
+    for caption in (["One 😀 two.", "One"], ["One 😀 two.", "two"], ["Three.", "Three"]):
+        assert caption in shown
+    assert page.input_value("#text") == ""
+    assert page.evaluate("avatar.muted") is False
+    page.wait_for_selector("#say:disabled")
+
+
+def test_a_text_can_be_stopped(page):
+    typed(page, "One, two, three, four. " * 20)
+    page.wait_for_selector("#caption:not([hidden])")
+    assert page.get_attribute("#say", "aria-label") == "Stop speaking"
+    page.press("#text", "Escape")
+    page.wait_for_selector("#caption", state="hidden")
+    page.wait_for_selector("body[data-speaking=false]")
+    typed(page, "Yes.")
+    page.wait_for_selector("#caption:not([hidden])")
+    page.click("#talk")  # whoever talks interrupts
+    page.wait_for_selector("#caption", state="hidden")
+
+
+def test_another_voice_reads_another_script_and_is_remembered(page):
+    typed(page, "مرحبا")
+    page.wait_for_selector("#message:not([hidden])")
+    assert "which is Arabic" in page.inner_text("#message-text")
+    page.select_option("#voice", "ar")
+    typed(page, "مرحبا")
+    page.wait_for_selector("#caption:not([hidden])")
+    assert page.is_hidden("#message")
+    page.reload()
+    page.wait_for_selector("#text:enabled")
+    assert page.input_value("#voice") == "ar"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lipstream.errors import InputError, MediaError
+from lipstream.files import written_whole
 from lipstream.speaking.reading import read_aloud
 from lipstream.speaking.voice import Voice
 
@@ -23,10 +24,13 @@ def write_speech(
     the seconds so far. Raises as ``read_aloud`` does, InputError when the speech is longer than
     ``longest_s`` or there is none, and MediaError when it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
     samples = 0
     try:
-        with temporary.open("wb") as file, wave.open(file, "wb") as written:
+        with (
+            written_whole(path) as unfinished,
+            unfinished.open("wb") as file,
+            wave.open(file, "wb") as written,
+        ):
             written.setparams((1, 2, voice.rate, 0, "NONE", ""))
             for spoken in read_aloud(voice, text):
                 written.writeframes(spoken.pcm.astype("<i2").tobytes())
@@ -34,11 +38,8 @@ def write_speech(
                 if longest_s is not None and samples > longest_s * voice.rate:
                     raise InputError(f"the text takes longer than {longest_s:g} s: shorten it")
                 on_written(samples / voice.rate)
-        if samples == 0:
-            raise InputError(f"voice {voice.name} says nothing for this text: use words it knows")
-        temporary.replace(path)
+            if samples == 0:
+                raise InputError(f"voice {voice.name} says nothing for this text: use its words")
     except OSError as error:
         raise MediaError(f"speech cannot be written to {path.parent}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return samples
