@@ -184,7 +184,7 @@ def _complexion(
         blotches=1.0 + 0.9 * worn,
         moles=round(3 + 10 * worn),
         pores=min(1.2, (0.25 if basics.woman else 0.6) + 0.8 * worn),
-        shine=0.28,
+        shine=0.28 - 0.10 * depth,
         seed=int(dice.of("skin").integers(1, 1000)),
     )
 

@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +66,14 @@ def described_avatar(text: str, rendering: Rendering, name: str = "described") -
         return _avatar(Path(folder), rendering, name)
 
 
-def check_packages() -> None:
+def is_installed(name: str) -> bool:
+    """Return whether a package can be imported."""
+    return importlib.util.find_spec(name) is not None
+
+
+def check_packages(installed: Callable[[str], bool] = is_installed) -> None:
     """Raise InputError that names the missing packages and how to install them."""
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDS if not installed(name)]
     if not missing:
         return
     extras = {NEEDS[name] for name in missing} - {""}

@@ -11,6 +11,8 @@ from .source import Float, Index
 
 _CLEAR = 0.05
 """How far the rims stand off what lies behind them, dm."""
+_NOSE = 0.085
+"""Half the width of the nose between the rims, dm."""
 
 
 def glasses(skin: Surface, eyes: Float, look: Glasses) -> Garment:
@@ -18,21 +20,20 @@ def glasses(skin: Surface, eyes: Float, look: Glasses) -> Garment:
     half = float(np.abs(eyes[:, 0] - eyes[:, 0].mean()).mean())
     middle = eyes.mean(0) + np.array([0.0, -0.035, 0.0])
     away = half + 0.015  # rims sit a little wider than the pupils
+    width = min(look.width, away - _NOSE)
     turn = np.linspace(0, 2 * np.pi, 72)
     c, s = np.cos(turn), np.sin(turn)
     power = 2 / look.power
-    rim_x = np.sign(c) * np.abs(c) ** power * look.width
+    rim_x = np.sign(c) * np.abs(c) ** power * width
     rim_y = np.sign(s) * np.abs(s) ** power * look.height
-    front = _front(skin, middle, away + look.width, look.height)
+    front = _front(skin, middle, away + width, look.height)
     wires = []
     for side in (-1.0, 1.0):
         x = side * away + rim_x
         wires.append(np.column_stack([x, rim_y, front - 0.16 * x**2]))
-        hinge = side * (away + look.width)
+        hinge = side * (away + width)
         wires.append(_temple(skin, middle, np.array([hinge, 0.07, front - 0.16 * hinge**2])))
-    x = np.linspace(-1, 1, 15) * (away - look.width)
-    bow = np.sqrt(np.clip(1 - (x / (away - look.width)) ** 2, 0, 1))
-    wires.append(np.column_stack([x, 0.05 + 0.03 * bow, front + 0.02 * bow]))
+    wires.append(_bridge(skin, middle, away - width, front))
     place = np.array([middle[0], middle[1], 0.0])
     tubes = [_tube(wire + place, look.radius) for wire in wires]
     counts = np.cumsum([0, *(len(vertices) for vertices, _ in tubes)])
@@ -43,9 +44,19 @@ def glasses(skin: Surface, eyes: Float, look: Glasses) -> Garment:
 def _front(skin: Surface, middle: Float, width: float, height: float) -> float:
     """Return the depth at which flat rims touch neither brows, lids nor cheeks."""
     off = skin.points - middle
-    behind = (np.abs(off[:, 0]) > 0.17) & (np.abs(off[:, 0]) < width)
+    behind = (np.abs(off[:, 0]) > _NOSE) & (np.abs(off[:, 0]) < width)
     behind &= np.abs(off[:, 1]) < height + 0.02
     return float(np.max(skin.points[behind, 2] + 0.16 * off[behind, 0] ** 2)) + _CLEAR
+
+
+def _bridge(skin: Surface, middle: Float, half: float, front: float) -> Float:
+    """Return the bow over the nose between the rims, ``half`` its width."""
+    off = skin.points - middle
+    nose = (np.abs(off[:, 0]) < 0.07) & (np.abs(off[:, 1] - 0.07) < 0.05)
+    rise = max(0.02, float(skin.points[nose, 2].max()) + 0.03 - front)
+    x = np.linspace(-half, half, 15)
+    bow = np.sqrt(np.clip(1 - (x / half) ** 2, 0, 1))
+    return np.column_stack([x, 0.05 + 0.03 * bow, front + rise * bow])
 
 
 def _temple(skin: Surface, middle: Float, hinge: Float) -> Float:

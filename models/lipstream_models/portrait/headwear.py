@@ -20,8 +20,8 @@ _MIDDLE = np.array([0.0, 7.25, 0.35])
 _TOP = np.array([0.0, 7.55, 0.30])
 """The middle of the skull, about which a turban is wound."""
 
-_EVERY = 5
-"""One of so many points of the skin is enough to lay cloth on."""
+_ENOUGH = 6000
+"""Points of the head are enough to lay cloth on."""
 
 
 def headwear(skin: Surface, wear: Headwear) -> dict[str, Garment]:
@@ -50,6 +50,10 @@ def _skull(skin: Surface) -> Float:
 def _back(points: Float, skull: Float) -> Float:
     """Return points (n, 3) of this head on the base head."""
     return np.asarray(np.linalg.solve(skull[:3].T, (points - skull[3]).T).T)
+
+
+def _some(points: Float) -> Float:
+    return points[:: max(1, len(points) // _ENOUGH)]
 
 
 def _reach(directions: Float, points: Float, spread: float) -> Float:
@@ -94,7 +98,7 @@ def _hood(skin: Surface, seed: int, rows: int = 110, columns: int = 220) -> Garm
     directions = np.stack(
         [np.sin(away) * np.sin(phi), np.sin(away) * np.cos(phi), np.cos(away)], -1
     )
-    head = skin.points[skin.points[:, 1] > 6.15][::_EVERY] - _MIDDLE
+    head = _some(skin.points[skin.points[:, 1] > 6.15]) - _MIDDLE
     reach = _reach(directions, head, 0.09)
     reach = np.where(directions[..., 1] < -0.75, np.minimum(reach, 1.22), reach)
     over = ramp(-0.2, 0.5, directions[..., 1])  # hair lies under the cloth above
@@ -203,7 +207,7 @@ def _turban(skin: Surface, seed: int, rows: int = 150, columns: int = 300) -> Ga
     rise = rise + 0 * turn[None]
     across = np.cos(rise)
     directions = np.stack([across * np.sin(turn), np.sin(rise), across * np.cos(turn)], -1)
-    head = skin.points[skin.points[:, 1] > 6.6][::_EVERY] - _TOP
+    head = _some(skin.points[skin.points[:, 1] > 6.6]) - _TOP
     reach = _reach(directions, head, 0.12)
     bulge = 0.10 + 0.30 * ramp(0.0, 0.30, t) - 0.12 * ramp(0.45, 1.0, t)
     bulge = bulge * (0.75 + 0.25 * (1 - front[None] ** 2)) + 0.05 * ramp(0.0, 0.03, t) - 0.07

@@ -1,0 +1,79 @@
+import importlib.util
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lipstream.errors import InputError
+from lipstream_models.portrait.casting import cast
+from lipstream_models.portrait.describe import (
+    NEEDS,
+    Rendering,
+    check_packages,
+    described_avatar,
+    is_installed,
+)
+from lipstream_models.portrait.source import HeadSource
+from lipstream_models.portrait.words import read_description
+
+
+def need_renderer() -> None:
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"the renderer needs {', '.join(missing)}")
+
+
+def test_words_are_read_before_anything_is_rendered() -> None:
+    with pytest.raises(InputError, match="'wooden'"):
+        described_avatar("a wooden man", Rendering())
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ({"bpy"}, "needs bpy, not installed here: pip install 'lipstream[describe]'"),
+        ({"anny"}, "needs anny, not installed here: pip install --no-deps anny"),
+        ({"bpy", "anny"}, "(CPython 3.11) and pip install --no-deps anny"),
+    ],
+)
+def test_missing_packages_are_named_with_the_way_to_get_them(missing: set[str], says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        check_packages(lambda name: name not in missing)
+
+
+def test_nothing_missing_is_no_error() -> None:
+    check_packages(lambda _: True)
+    assert is_installed("numpy")
+    assert not is_installed("no_such_package")
+
+
+@pytest.mark.slow
+def test_a_pixel_is_the_same_each_time_whatever_the_threads(tmp_path: Path) -> None:
+    need_renderer()
+    person = pytest.importorskip("lipstream_models.portrait.person", reason="needs Blender")
+    look = cast(read_description("an old woman with a headscarf and glasses"), 3)
+    pictures = []
+    for threads in (1, 2):
+        path = tmp_path / f"{threads}.png"
+        person.Person(HeadSource(), look, threads=threads).stage.render(path, 1, scale=0.25)
+        pictures.append(cv2.imread(str(path)))
+    assert pictures[0].shape == (128, 128, 3)
+    assert np.ptp(pictures[0]) > 100
+    assert np.array_equal(*pictures)
+
+
+@pytest.mark.slow
+def test_a_description_becomes_an_avatar_that_blinks_and_has_no_seam() -> None:
+    need_renderer()
+    avatar = described_avatar("an old woman with a headscarf", Rendering(seed=3, samples=1), "old")
+    assert (len(avatar), avatar.width, avatar.height) == (115, 512, 512)
+    assert (avatar.name, avatar.licence) == ("old", "CC0-1.0")
+    frames = np.array(avatar.frames, np.int16)
+    steps = np.abs(np.diff(frames[:, ::4, ::4], axis=0, append=frames[:1, ::4, ::4])).mean(
+        (1, 2, 3)
+    )
+    assert steps.min() > 0
+    assert steps[-1] <= steps.max()
+    assert np.median(steps) < steps.max() / 1.5  # a blink stands out of the breathing
