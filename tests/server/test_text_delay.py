@@ -1,0 +1,72 @@
+"""How long an answer takes from its text to its first picture: measured and told, not judged.
+
+The promise is under 300 ms beyond the model's look-ahead, with espeak-ng, on a machine at rest:
+``pytest -m slow -s tests/server/test_text_delay.py``.
+"""
+
+import asyncio
+import statistics
+import sys
+
+import pytest
+
+from lipstream.errors import BackendUnavailable
+from lipstream.speaking import SpeechSettings
+from lipstream.speaking.espeak_library import espeak_library
+from lipstream_server.messages import SpeakText
+from lipstream_server.narrator import Narrator
+from lipstream_server.performance import FPS, Performance
+from lipstream_server.timeline import RATE
+from server.peers import until
+
+TEXT = "Good morning, and thank you for calling: how may I help you today? One moment, please."
+TIMES = 20
+
+
+async def measure(worker, avatar):
+    """Return, for each text, the milliseconds to its first picture beyond the look-ahead."""
+    performance = Performance(worker, avatar)
+    clock, begun, shown, told = performance._clock, [], [], []
+    narrator = Narrator(performance, SpeechSettings(), told.append)
+    tell, put = performance.on_cue, performance.pictures.put
+
+    def on_cue(cue):
+        begun.append(cue.sample)
+        tell(cue)
+
+    def on_picture(picture):
+        shown.append((clock(), picture.sample))
+        put(picture)
+
+    performance.on_cue, performance.pictures.put = on_cue, on_picture
+    playing, delays = asyncio.create_task(performance.run()), []
+    try:
+        await until(lambda: len(shown) > 10)
+        for _ in range(TIMES):
+            begun.clear()
+            sent = clock()
+            narrator.say(SpeakText(TEXT))
+            await until(lambda: begun and shown[-1][1] >= begun[0])
+            first = next(at for at, sample in shown if sample > begun[0] - RATE / FPS and at > sent)
+            delays.append((first - sent) * 1000 - performance._session.look_ahead_ms)
+            narrator.interrupt()
+            performance.interrupt()
+            await asyncio.sleep(0.4)
+    finally:
+        playing.cancel()
+        narrator.interrupt()
+        performance.close()
+    return delays
+
+
+@pytest.mark.slow
+def test_from_a_text_to_its_first_picture(worker, toy_avatar, capsys):
+    try:
+        espeak_library()
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+    delays = sorted(asyncio.run(measure(worker, toy_avatar)))
+    assert len(delays) == TIMES
+    with capsys.disabled():
+        figures = f"p50 {statistics.median(delays):.0f} ms, most {delays[-1]:.0f} ms"
+        sys.stdout.write(f"\ntext to first picture, beyond the look-ahead: {figures}\n")
