@@ -8,7 +8,7 @@ from lipstream.errors import InputError
 from lipstream_clients.arguments import add_s3fd_argument, frames_a_second
 from lipstream_clients.avatar_making import AvatarSettings, make_avatar
 from lipstream_models.portrait.describe import Rendering, described_avatar
-from lipstream_models.portrait.words import vocabulary
+from lipstream_models.portrait.vocabulary import word_rows
 
 _CODECS = ("jpeg", "raw")
 
@@ -133,10 +133,7 @@ def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], why: str) -> 
 
 
 def _list_words() -> int:
-    topic = ""
-    for row in vocabulary():
-        if row.topic != topic:
-            topic = row.topic
-            print(f"{topic}:")
-        print("  " + ", ".join(row.words))
+    for row in word_rows():
+        says = f" ({row.says})" if row.says else ""
+        print(f"{row.topic}{says}: {'; '.join(', '.join(same) for same in row.words)}")
     return 0

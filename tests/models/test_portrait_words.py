@@ -1,11 +1,12 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from lipstream.errors import InputError
 from lipstream_models.portrait import palette
-from lipstream_models.portrait.vocabulary import TOPICS
-from lipstream_models.portrait.words import Description, Years, read_description, vocabulary
+from lipstream_models.portrait.vocabulary import TOPICS, word_rows
+from lipstream_models.portrait.words import Description, Years, read_description
 
 
 def said(text: str) -> dict[str, object]:
@@ -163,12 +164,20 @@ def test_an_empty_or_endless_description_is_refused(text: str) -> None:
 
 def test_every_word_of_the_vocabulary_is_understood() -> None:
     fields = {field.name for field in dataclasses.fields(Description)}
-    for row in vocabulary():
+    for row in word_rows():
         noun = next(iter(TOPICS[row.topic].nouns))
-        for word in row.words:
+        for word in (word for same in row.words for word in same):
             is_noun = word in TOPICS[row.topic].nouns
             values = said(word if is_noun or row.topic == "person" else f"{word} {noun}")
             assert values.keys() <= fields
+            assert not row.says or row.says.replace(" ", "_") in values
+
+
+def test_the_page_lists_the_word_rows() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "describe.md").read_text()
+    for row in word_rows():
+        words = "; ".join(", ".join(same) for same in row.words)
+        assert f"| {row.topic} | {row.says} | {words} |" in page
 
 
 def test_every_value_has_a_look() -> None:

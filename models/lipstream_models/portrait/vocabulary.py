@@ -230,3 +230,36 @@ SMALL = frozenset(
 """Words that say nothing here."""
 NEGATIONS = frozenset(("no", "without"))
 LINKS = frozenset(("and", "or", "nor", "but", ",", ";", "."))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Words that speak of the same."""
+
+    topic: str
+    says: str
+    """The trait they give, or nothing for nouns that give none."""
+    words: tuple[tuple[str, ...], ...]
+    """By meaning; the first of each is its name."""
+
+
+def word_rows() -> list[Row]:
+    """Return the words by topic and trait, but for "early", "mid" and "late" decades."""
+    rows: dict[tuple[str, str], dict[tuple[Said, ...], list[str]]] = {}
+    for name, topic in TOPICS.items():
+        for word, said in (*topic.nouns.items(), *topic.words.items()):
+            if not word.startswith(("early ", "mid ", "late ")):
+                says = said[0].field.replace("_", " ") if said else ""
+                rows.setdefault((name, says), {}).setdefault(said, []).append(word)
+    return [
+        Row(topic, says, tuple(tuple(same) for same in meanings.values()))
+        for (topic, says), meanings in rows.items()
+    ]
+
+
+def known_words() -> str:
+    """Return the name of every meaning, by topic."""
+    names: dict[str, list[str]] = {}
+    for row in word_rows():
+        names.setdefault(row.topic, []).extend(same[0] for same in row.words)
+    return "; ".join(f"{topic}: {', '.join(words)}" for topic, words in names.items())

@@ -12,7 +12,17 @@ from dataclasses import dataclass, fields
 
 from lipstream.errors import InputError
 
-from .vocabulary import JOINTS, LINKS, NEGATIONS, PERSON, SMALL, TOPICS, Said, Topic
+from .vocabulary import (
+    JOINTS,
+    LINKS,
+    NEGATIONS,
+    PERSON,
+    SMALL,
+    TOPICS,
+    Said,
+    Topic,
+    known_words,
+)
 
 _AGE = re.compile(r"\b(?:aged? (?:of )?)?(\d+)(?: years?)?(?: old| of age)?\b")
 _TOKEN = re.compile(r"#\d+|[^\W\d_]+(?:'[^\W\d_]+)?|\d+|[,;.]|[^\s]")
@@ -61,15 +71,6 @@ class Description:
     background: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the vocabulary."""
-
-    topic: str
-    words: tuple[str, ...]
-    """That say the same; the first is the name."""
-
-
 def read_description(text: str) -> Description:
     """Return what a description says; raises InputError that names the words it trips over."""
     if not text.strip() or len(text) > _CHARACTERS:
@@ -81,26 +82,6 @@ def read_description(text: str) -> Description:
     for phrase in _phrases(text):
         reader.take(phrase)
     return reader.description()
-
-
-def vocabulary() -> list[Row]:
-    """Return every word there is, by what it speaks of."""
-    rows = []
-    for name, topic in TOPICS.items():
-        for words in (topic.nouns, topic.words):
-            same: dict[tuple[Said, ...], list[str]] = {}
-            for word, said in words.items():
-                same.setdefault(said, []).append(word)
-            rows += [Row(name, tuple(group)) for group in same.values()]
-    return rows
-
-
-def _known() -> str:
-    """Return the name of every row, by topic."""
-    names: dict[str, list[str]] = {}
-    for row in vocabulary():
-        names.setdefault(row.topic, []).append(row.words[0])
-    return "; ".join(f"{topic}: {', '.join(words)}" for topic, words in names.items())
 
 
 _ENDINGS = {topic.ending: topic for topic in TOPICS.values() if topic.ending}
@@ -125,7 +106,7 @@ def _phrases(text: str) -> list[str]:
         at += size
     if unknown:
         named = ", ".join(repr(word) for word in dict.fromkeys(unknown))
-        raise InputError(f"description: I do not know {named}; known: {_known()}")
+        raise InputError(f"description: I do not know {named}; known: {known_words()}")
     return phrases
 
 
