@@ -276,8 +276,8 @@ def _headwear(said: Description, dice: _Dice) -> Headwear | None:
         return None
     colours = ("dark red", "navy", "teal", "purple", "beige", "orange")
     colour = palette.CLOTHS[said.headwear_colour or dice.pick("headwear", colours)]
-    kind = "turban" if said.headwear == "turban" else "headscarf"
-    return Headwear(kind, colour, int(dice.of("folds").integers(1, 1000)))
+    seed = int(dice.of("folds").integers(1, 1000))
+    return Headwear("turban" if said.headwear == "turban" else "headscarf", colour, seed)
 
 
 def _glasses(said: Description, dice: _Dice) -> Glasses | None:

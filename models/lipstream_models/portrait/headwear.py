@@ -159,7 +159,7 @@ def _round(points: Float, height: Float, turn: Float) -> Float:
     near = np.abs((angle[None] - turn[:, None] + np.pi) % (2 * np.pi) - np.pi) < 0.12
     near &= np.abs(points[None, :, 1] - height[:, None]) < 0.06
     reach = np.where(near, radius[None], 0.75).max(1)
-    return _smoothed(reach[None], 12)[0]
+    return np.asarray(_smoothed(reach[None], 12)[0])
 
 
 def _ground(skin: Surface, radius: Float, turn: Float) -> Float:

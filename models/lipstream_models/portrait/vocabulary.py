@@ -182,8 +182,7 @@ TOPICS: Mapping[str, Topic] = {
     ),
     "glasses": Topic(
         {word: (Said("glasses", "yes"),) for word in ("glasses", "spectacles", "eyeglasses")},
-        _rows("rims", **_RIMS)
-        | _rows("rim_shape", round="round", square="square, rectangular, thick"),
+        _rows("rims", **_RIMS) | _rows("rim_shape", round="round", square="square, rectangular"),
         (Said("glasses", "none"),),
     ),
     "headwear": Topic(
