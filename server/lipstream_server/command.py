@@ -22,6 +22,7 @@ from lipstream_server import rtc
 from lipstream_server.app import Routes
 from lipstream_server.config import ServerConfig, is_loopback
 from lipstream_server.sessions import Sessions
+from lipstream_server.studio.settings import StudioConfig
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted."""
+    speech = settings_of(arguments)
     config = ServerConfig(
         host=arguments.host,
         port=arguments.port,
@@ -57,7 +59,13 @@ def run(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         sessions=arguments.sessions,
         token=arguments.token or os.environ.get(TOKEN_VARIABLE) or None,
-        speech=settings_of(arguments),
+        speech=speech,
+        studio=StudioConfig(
+            model=arguments.model,
+            backend=arguments.backend,
+            precision=arguments.precision,
+            speech=speech,
+        ),
     )
     config.check()
     check_speech(config.speech)
@@ -125,10 +133,10 @@ def make_server(config: ServerConfig, sessions: Sessions) -> Server:
     rtc.listen_on(config.host, loopback)
     rtc.notice_vanished_peers()
     rtc.set_bitrates()
-    app = Routes(sessions, token=config.token, loopback=loopback).app()
+    routes = Routes(sessions, token=config.token, loopback=loopback, studio=config.studio)
     return Server(
         uvicorn.Config(
-            app,
+            routes.app(),
             log_config=None,
             access_log=False,
             server_header=False,
