@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lipstream.files import written_whole
 from lipstream_server.studio.refusals import StudioBusy, disk_full, full_disk
 
 log = logging.getLogger(__name__)
@@ -113,12 +114,11 @@ class New:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file so that it is there whole or not at all. Raises DiskFull."""
-    temporary = path.with_name(f".{path.name}.part")
+    text = json.dumps(content, ensure_ascii=False, indent=1)
     try:
-        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), "utf-8")
-        temporary.replace(path)
+        with written_whole(path) as unfinished:
+            unfinished.write_text(text, "utf-8")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if disk_full(error):
             raise full_disk() from error
         raise

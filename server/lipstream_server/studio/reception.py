@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from lipstream.errors import InputError
+from lipstream.files import written_whole
 from lipstream_server.studio.children import ChildEnded, ask_child
 from lipstream_server.studio.folder import New, write_json
 from lipstream_server.studio.jobs import Media
@@ -97,10 +98,9 @@ class Reception:
         path = self._store.folder.path / "avatars" / f"{name}.jpg"
         async with self._painting:
             if not path.exists():
-                part = path.with_name(f".{name}.part.jpg")
-                order = {"do": "avatar", "name": name, "file": str(part)}
-                await ask_child(order, limit_s=LOOK_SECONDS)
-                part.replace(path)
+                with written_whole(path) as unfinished:
+                    order = {"do": "avatar", "name": name, "file": str(unfinished)}
+                    await ask_child(order, limit_s=LOOK_SECONDS)
         return path
 
     async def _keep(self, new: New, order: Mapping[str, Any], name: str) -> Media:
