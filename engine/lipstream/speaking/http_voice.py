@@ -101,6 +101,8 @@ class HttpVoice:
 
     def _said(self, connection: http.client.HTTPConnection, sentence: str) -> Iterator[Spoken]:
         _connect(connection, self._server)
+        if self._stopped:
+            return
         connection.request(
             "POST", f"{self._server.path}/audio/speech", self._asked(sentence), self._headers()
         )

@@ -169,12 +169,10 @@ def _with_alignments(model: Path) -> str | bytes:
     """Return the network with an output that tells how long each phoneme is, where onnx is."""
     if importlib.util.find_spec("onnx") is None:
         return str(model)
-    onnx = importlib.import_module("onnx")
-    patch = importlib.import_module("piper.patch_voice_with_alignment")
-    graph = onnx.load(str(model))
+    graph = importlib.import_module("onnx").load(str(model))
     try:
-        patch.add_alignment_output(graph)
-    except ValueError:  # it has such an output, or nothing to make it of
+        importlib.import_module("piper.patch_voice_with_alignment").add_alignment_output(graph)
+    except (ImportError, AttributeError, ValueError):  # an old Piper, or nothing to make it of
         return str(model)
     return bytes(graph.SerializeToString())
 
