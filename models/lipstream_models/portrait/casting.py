@@ -29,29 +29,8 @@ from .people import WINDOW
 from .source import Float, Identity, mirrored
 from .words import Description
 
-_PAIRS = (
-    ("chin/chin-width-decr", "chin/chin-width-incr"),
-    ("chin/chin-height-decr", "chin/chin-height-incr"),
-    ("chin/chin-prominent-decr", "chin/chin-prominent-incr"),
-    ("nose/nose-scale-horiz-decr", "nose/nose-scale-horiz-incr"),
-    ("nose/nose-hump-decr", "nose/nose-hump-incr"),
-    ("nose/nose-point-down", "nose/nose-point-up"),
-    ("nose/nose-scale-vert-decr", "nose/nose-scale-vert-incr"),
-    ("mouth/mouth-scale-horiz-decr", "mouth/mouth-scale-horiz-incr"),
-    ("mouth/mouth-upperlip-volume-decr", "mouth/mouth-upperlip-volume-incr"),
-    ("mouth/mouth-lowerlip-volume-decr", "mouth/mouth-lowerlip-volume-incr"),
-    ("cheek/l-cheek-bones-decr", "cheek/l-cheek-bones-incr"),
-    ("cheek/l-cheek-volume-decr", "cheek/l-cheek-volume-incr"),
-    ("eyes/l-eye-scale-decr", "eyes/l-eye-scale-incr"),
-    ("eyes/l-eye-corner2-down", "eyes/l-eye-corner2-up"),
-    ("eyebrows/eyebrows-trans-down", "eyebrows/eyebrows-trans-up"),
-    ("head/head-scale-horiz-decr", "head/head-scale-horiz-incr"),
-    ("ears/l-ear-scale-decr", "ears/l-ear-scale-incr"),
-)
-"""Targets that make faces differ, less and more of the same."""
-_MEANS = {"eyes/l-eye-scale-incr": 0.28, "ears/l-ear-scale-incr": -0.4}
-_FEMALE = {"chin/chin-width-incr": -0.35, "nose/nose-scale-horiz-incr": -0.15}
-_SIDES = ("asym/asym-nose-1", "asym/asym-eye-2", "asym/asym-brown-1", "asym/asym-jaw-1")
+_FEW = 0.03
+"""A smaller share of grey hairs is none: a coat of a handful of hairs may end up empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +72,8 @@ def cast(said: Description, seed: int) -> Look:
     colour = said.hair_colour or _hair_colour(basics, dice)
     tone, tint = palette.HAIR[colour]
     if said.hair_colour is None and tone.grey == 0:
-        tone = replace(tone, grey=float(np.clip(1.6 * basics.worn - 0.5, 0, 0.5)))
+        grey = float(np.clip(1.6 * basics.worn - 0.5, 0, 0.5))
+        tone = replace(tone, grey=grey if grey > _FEW else 0.0)
     skin = _colour(basics.tone)
     return Look(
         _identity(said, basics, dice),
@@ -141,11 +121,13 @@ def _mix(one: Colour | Float, other: Colour | Float, share: float) -> Colour:
 def _identity(said: Description, basics: _Basics, dice: _Dice) -> Identity:
     rng, worn = dice.of("face"), basics.worn
     details = {"head/head-oval": 0.45} if basics.woman else {"head/head-square": 0.2}
-    for less, more in _PAIRS:
-        mean = _MEANS.get(more, 0.0) + (_FEMALE.get(more, 0.0) if basics.woman else 0.0)
+    for less, more in palette.PAIRS:
+        mean = palette.MEANS.get(more, 0.0) + (
+            palette.FEMALE.get(more, 0.0) if basics.woman else 0.0
+        )
         weight = float(np.clip(rng.normal(mean, 0.20), -0.6, 0.6))
         details[more if weight > 0 else less] = abs(weight)
-    for name in _SIDES:
+    for name in palette.SIDES:
         side, strength = rng.choice(["l", "r"]), float(rng.uniform(0.1, 0.28))
         details[f"{name}-{side}"] = strength
     if worn:

@@ -1,6 +1,6 @@
-"""What the words of a description look like: colours, pigments and face units; our choosing.
+"""What the words of a description look like: colours, pigments, shapes and face units.
 
-Colours are linear RGB. The keys are values of ``words.Description``.
+All of our choosing. Colours are linear RGB. The keys are values of ``words.Description``.
 """
 
 from collections.abc import Mapping
@@ -143,3 +143,29 @@ MOODS: Mapping[str, Mapping[str, float]] = {
     "tired": {"browInnerUp": 0.10, **mirrored(mouthSmile=-0.30, eyeWide=-0.10, eyeSquint=0.22)},
 }
 """Face units beyond those of a face at rest, which smiles faintly."""
+
+PAIRS = (
+    ("chin/chin-width-decr", "chin/chin-width-incr"),
+    ("chin/chin-height-decr", "chin/chin-height-incr"),
+    ("chin/chin-prominent-decr", "chin/chin-prominent-incr"),
+    ("nose/nose-scale-horiz-decr", "nose/nose-scale-horiz-incr"),
+    ("nose/nose-hump-decr", "nose/nose-hump-incr"),
+    ("nose/nose-point-down", "nose/nose-point-up"),
+    ("nose/nose-scale-vert-decr", "nose/nose-scale-vert-incr"),
+    ("mouth/mouth-scale-horiz-decr", "mouth/mouth-scale-horiz-incr"),
+    ("mouth/mouth-upperlip-volume-decr", "mouth/mouth-upperlip-volume-incr"),
+    ("mouth/mouth-lowerlip-volume-decr", "mouth/mouth-lowerlip-volume-incr"),
+    ("cheek/l-cheek-bones-decr", "cheek/l-cheek-bones-incr"),
+    ("cheek/l-cheek-volume-decr", "cheek/l-cheek-volume-incr"),
+    ("eyes/l-eye-scale-decr", "eyes/l-eye-scale-incr"),
+    ("eyes/l-eye-corner2-down", "eyes/l-eye-corner2-up"),
+    ("eyebrows/eyebrows-trans-down", "eyebrows/eyebrows-trans-up"),
+    ("head/head-scale-horiz-decr", "head/head-scale-horiz-incr"),
+    ("ears/l-ear-scale-decr", "ears/l-ear-scale-incr"),
+)
+"""Targets that make faces differ, less and more of the same."""
+MEANS: Mapping[str, float] = {"eyes/l-eye-scale-incr": 0.28, "ears/l-ear-scale-incr": -0.4}
+FEMALE: Mapping[str, float] = {"chin/chin-width-incr": -0.35, "nose/nose-scale-horiz-incr": -0.15}
+"""Of the draws of faces: of everybody, and of women besides."""
+SIDES = ("asym/asym-nose-1", "asym/asym-eye-2", "asym/asym-brown-1", "asym/asym-jaw-1")
+"""Targets that make halves of a face differ, without their side."""
