@@ -120,6 +120,10 @@ def test_what_is_wrong_is_said_where_it_is_wrong(page, studio, tmp_path, speech)
         for _ in range(20):
             page.keyboard.press("Shift+ArrowRight")
         assert page.is_hidden("#time-trouble")
+        page.set_viewport_size({"width": 320, "height": 812})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        boxes = [one.bounding_box() for one in page.locator(".times li:first-child input").all()]
+        assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
 
 
 def test_a_recording_becomes_speech(page, studio):
@@ -152,7 +156,7 @@ def test_a_token_is_asked_for(page, studio):
         page.goto(f"{url.partition('/#')[0]}/studio")
         page.fill("#token", "wrong word")
         page.keyboard.press("Enter")
-        page.wait_for_selector("#token-message:not([hidden])")
+        page.wait_for_selector("#token-trouble:not([hidden])")
         assert page.is_hidden("#compose")
         page.fill("#token", "open sesame")
         page.keyboard.press("Enter")

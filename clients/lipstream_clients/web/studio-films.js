@@ -44,7 +44,7 @@ export class Films extends EventTarget {
       line: make("p", { class: "state" }),
       bar: make("progress", { max: 1, ariaLabel: `Progress of ${film.title}` }),
       note: make("p", { class: "note" }),
-      player: make("video", { controls: true, playsInline: true, preload: "metadata", hidden: true }),
+      player: make("video", { controls: true, playsInline: true, preload: "metadata", poster: film.poster, hidden: true }),
       watch: make("button", named("Watch")),
       save: make("a", { class: "quiet", textContent: "Download", ariaLabel: `Download: ${film.title}` }),
       cancel: make("button", named("Cancel")),

@@ -348,10 +348,7 @@ async function showVoices() {
 }
 
 function askToken() {
-  trouble("token", null);
-  const again = api.hasToken();
-  element("token-message").hidden = !again;
-  element("token-message").textContent = "The token was not accepted.";
+  trouble("token", api.hasToken() ? "The token was not accepted." : null);
   for (const part of ["compose", "films-part"]) element(part).hidden = true;
   element("token-form").hidden = false;
   element("token").focus();
