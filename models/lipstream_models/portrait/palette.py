@@ -115,7 +115,7 @@ RIMS: Mapping[str, Colour] = {
     "black": (0.012, 0.011, 0.011),
     "brown": (0.070, 0.028, 0.012),
     "gold": (0.400, 0.240, 0.060),
-    "silver": (0.380, 0.380, 0.380),
+    "silver": (0.150, 0.152, 0.158),
     "red": (0.250, 0.012, 0.015),
     "blue": (0.015, 0.045, 0.180),
 }
@@ -128,7 +128,7 @@ BEARDS: Mapping[str, Beard] = {
 BEARD_LENGTHS = {"short": 0.020, "long": 0.085}
 """dm."""
 MOODS: Mapping[str, Mapping[str, float]] = {
-    "smiling": mirrored(mouthSmile=0.24, cheekSquint=0.22, eyeSquint=0.06),
+    "smiling": mirrored(mouthSmile=0.40, cheekSquint=0.25, eyeSquint=0.06),
     "calm": mirrored(mouthSmile=-0.16, browOuterUp=-0.06),
     "serious": {"browInnerUp": -0.16, **mirrored(mouthSmile=-0.34, browDown=0.18, eyeWide=-0.05)},
     "sad": {"browInnerUp": 0.50, **mirrored(mouthSmile=-0.36, mouthFrown=0.22, browOuterUp=-0.12)},
