@@ -1,5 +1,6 @@
 """Sessions of the live engine, fed in real time as microphones would feed them."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -41,11 +42,15 @@ def live_engines(settings: Settings, capacity: int) -> Iterator[LiveEngine]:
     """Yield an engine for each backend asked for, closed when the next one is asked for."""
     avatar = Avatar.open(settings.avatar)
     for backend in settings.backends:
-        model = open_model(settings, backend)
+        model = open_model(settings, backend, min(capacity, settings.threads or _cores()))
         subject = describe(model, avatar)
         with Worker(model, capacity=capacity) as worker:
             worker.prepare(avatar)
             yield LiveEngine(worker, avatar, timing_of(model), called(model, backend), subject)
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,11 +52,15 @@ class Settings:
     """For ``bench export`` alone."""
 
 
-def open_model(settings: Settings, backend: str) -> MouthModel:
+def open_model(settings: Settings, backend: str, lanes: int = 1) -> MouthModel:
     """Open the model to measure in one backend, written "openvino" or "openvino:int8"."""
     name, _, precision = backend.partition(":")
     return MouthModel.open(
-        settings.model, backend=name, threads=settings.threads, precision=precision or "fp32"
+        settings.model,
+        backend=name,
+        threads=settings.threads,
+        precision=precision or "fp32",
+        lanes=lanes,
     )
 
 

@@ -89,12 +89,15 @@ class MouthModel:
         backend: str = "auto",
         threads: int = 0,
         precision: str = "fp32",
+        lanes: int = 1,
     ) -> Self:
         """Open a model folder, or an embedded model by its name; by default EMBEDDED.
 
         ``precision`` is one of ``lipstream.backends.PRECISIONS``; a lower one is faster and changes
-        the picture a little. Raises ModelError when a part is missing, fails its checksum or does
-        not fit the manifest, and BackendUnavailable when the backend asked for cannot run here.
+        the picture a little. ``lanes`` is how many threads may paint at once on a processor, one of
+        them with this model, the others each with one ``beside`` it. Raises ModelError when a part
+        is missing, fails its checksum or does not fit the manifest, and BackendUnavailable when the
+        backend asked for cannot run here.
         """
         folder = model_folder(folder)
         written = _read_toml(folder)
@@ -103,7 +106,7 @@ class MouthModel:
         _check_precision(manifest, written, precision)
         paths = [_checked_file(folder, written, part) for part in ("face", f"mouth{ending}")]
         with contextlib.ExitStack() as opened:
-            mouth = open_backend(paths[1], backend, threads, precision)
+            mouth = open_backend(paths[1], backend, threads, precision, lanes)
             opened.callback(mouth.close)
             face = open_backend(paths[0], mouth.name, threads)
             opened.callback(face.close)
@@ -133,6 +136,15 @@ class MouthModel:
     def best_batch(self) -> int:
         """Frames at once beyond which one call of ``mouth`` gains nothing; 1 where none does."""
         return self._mouth.best_batch
+
+    @property
+    def lanes(self) -> int:
+        """Threads that may paint at once; 1 on a GPU, where frames are painted together."""
+        return self._mouth.lanes
+
+    def beside(self) -> Self:
+        """Return the same model for one other thread, its weights shared; closed by itself."""
+        return type(self)(self.manifest, self._face.beside(), self._mouth.beside())
 
     def close(self) -> None:
         """Free both graphs."""

@@ -1,8 +1,10 @@
 """The engine thread: it alone runs the model, for all sessions.
 
 Sessions hand over sound by a queue and get frames by a callback on the engine thread. The frame
-that has been ready longest goes first, so nobody is starved. On a processor frames are made one by
-one: a batch gains nothing there, and a session's pictures do not depend on who else is served. On a
+that has been ready longest goes first, so nobody is starved. On a processor each frame is made by
+itself: a batch gains nothing there, and a session's pictures do not depend on who else is served. A
+model with several lanes has as many frames made at once, each by one thread, which keeps all cores
+busy also while mouths are pasted; the engine thread is one of them and waits for the others. On a
 GPU the frames that are ready are made together, up to the backend's ``best_batch``, and none is
 waited for, so no deadline passes meanwhile; a batch may round differently with its size.
 """
@@ -12,7 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fractions import Fraction
 from typing import Self, TypeVar
 
@@ -45,6 +47,9 @@ class Worker:
         """Start the thread. ``capacity`` is the number of sessions served at once."""
         self.clock = clock
         self._model, self._capacity = model, capacity
+        lanes = min(model.lanes, capacity)
+        self._others = [model.beside() for _ in range(lanes - 1)]
+        self._pool = ThreadPoolExecutor(max(1, lanes - 1), "lipstream-lane")
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._sessions: list[SessionHandle] = []  # engine thread only, as is _prepared
         self._prepared: dict[int, PreparedAvatar] = {}
@@ -84,8 +89,9 @@ class Worker:
         on_frame: Callable[[AvFrame], None],
         most_late_ms: float | None = None,
     ) -> SessionHandle:
-        """Open a session for sound at ``rate`` Hz; ``on_frame`` is called on the engine thread.
+        """Open a session for sound at ``rate`` Hz.
 
+        ``on_frame`` is called on the engine thread or one of its lanes, never twice at a time.
         A frame that could have been made more than ``most_late_ms`` ago is skipped, so that a mouth
         the engine has no time for stays in step; None makes every frame.
 
@@ -158,7 +164,9 @@ class Worker:
                 self._commands.get()()
             busy = self._step()
         self._sessions.clear()
-        self._model.close()
+        self._pool.shutdown()
+        for model in (*self._others, self._model):
+            model.close()
 
     def _step(self) -> bool:
         """Make the frames that have been ready longest; return whether there was one."""
@@ -168,12 +176,24 @@ class Worker:
             if since is not None:
                 ready.append((since, session))
         ready.sort(key=lambda one: one[0])
-        chosen = [session for _, session in ready[: self._model.best_batch]]
-        if len(chosen) > 1:
+        together = self._model.best_batch
+        chosen = [one for _, one in ready[: together if together > 1 else 1 + len(self._others)]]
+        if len(chosen) > 1 and together > 1:
             self._make_together(chosen)
         elif chosen:
-            self._guarded(chosen[0], lambda s: s.make_frame(self._model))
+            self._make_at_once(chosen)
         return bool(chosen)
+
+    def _make_at_once(self, sessions: list[SessionHandle]) -> None:
+        """Make a frame of each, the first on this thread, each other one on a lane of its own."""
+
+        def make(session: SessionHandle, model: MouthModel) -> None:
+            self._guarded(session, lambda s: s.make_frame(model))
+
+        others = zip(sessions[1:], self._others, strict=False)
+        begun = [self._pool.submit(make, session, model) for session, model in others]
+        make(sessions[0], self._model)
+        wait(begun)
 
     def _make_together(self, sessions: list[SessionHandle]) -> None:
         """Make a frame of each, the network run once for all. Nobody is waited for."""

@@ -164,3 +164,64 @@ def test_sessions_made_together_get_the_pictures_they_would_get_alone(
                 np.testing.assert_array_equal(live.image, wanted.image)
     assert 3 in batches
     assert max(n for n in batches if n != 5) == 3  # 5: the avatar's frames, prepared
+
+
+@pytest.mark.parametrize("backend", ["cpu", "openvino"])
+def test_lanes_make_frames_at_once_and_each_session_gets_the_pictures_it_would_get_alone(
+    toy_folder, toy_pack, bursts, backend
+):
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="one of the two runtimes with lanes")
+    options = Options(model=toy_folder, avatar=toy_pack, rate=48_000, backend=backend, threads=1)
+    with LipSync.open(options) as lips:
+        offline = lips.feed(bursts) + lips.flush()
+    meet = threading.Barrier(2)
+    threads, collected = set(), [Collected(75) for _ in range(3)]
+
+    def received(one):
+        def on_frame(frame):
+            if frame.index == 0 and one is not collected[2]:
+                meet.wait(PATIENCE_SECONDS)  # passes only if two frames are made at once
+            threads.add(threading.current_thread().name)
+            one(frame)
+
+        return on_frame
+
+    model = MouthModel.open(toy_folder, backend=backend, lanes=2)
+    with Worker(model, capacity=4) as worker:
+        avatar, hold = make_toy_avatar(), threading.Event()
+        sessions = [
+            worker.open_session(avatar, rate=48_000, on_frame=received(one)) for one in collected
+        ]
+        worker.post(lambda: hold.wait(PATIENCE_SECONDS))
+        for session in sessions:
+            feed(session, bursts)
+        hold.set()
+        for one in collected:
+            for live, wanted in zip(one.wait(), offline, strict=True):
+                np.testing.assert_array_equal(live.image, wanted.image)
+    assert threads == {"lipstream-engine", "lipstream-lane_0"}
+
+
+def test_a_session_that_fails_on_a_lane_is_closed_and_the_other_goes_on(
+    toy_folder, toy_avatar, bursts, caplog
+):
+    def fail(frame):
+        raise RuntimeError("the receiver broke")
+
+    good = Collected(75)
+    with Worker(MouthModel.open(toy_folder, lanes=2), capacity=2) as worker:
+        sessions = [
+            worker.open_session(toy_avatar, rate=48_000, on_frame=one) for one in (good, fail)
+        ]
+        hold = threading.Event()
+        worker.post(lambda: hold.wait(PATIENCE_SECONDS))
+        for session in reversed(sessions):
+            session.feed(bursts[:48_000])
+        sessions[0].feed(bursts[48_000:])
+        sessions[0].flush()
+        hold.set()
+        good.wait()
+        assert sessions[1].closed
+        assert worker.session_count() == 1
+    assert "the receiver broke" in caplog.text

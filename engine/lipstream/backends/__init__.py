@@ -42,12 +42,14 @@ class Backend(Protocol):
     name: str
     best_batch: int
     """Frames at once beyond which one call gains nothing; 1 where it never does."""
+    lanes: int
+    """Threads that may run it at the same time, each with a runner of its own (``beside``)."""
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
 
     @classmethod
-    def open(cls, onnx: Path, threads: int, precision: str = "fp32") -> Self:
-        """Load the graph.
+    def open(cls, onnx: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
+        """Load the graph, with ``threads`` for one run, or ``lanes`` runs of one thread each.
 
         Raises ModelError when the file is corrupt, BackendUnavailable when this runtime does not
         have ``precision``, one of PRECISIONS.
@@ -56,6 +58,13 @@ class Backend(Protocol):
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run once. The outputs are valid until the next run."""
+        ...
+
+    def beside(self) -> Self:
+        """Return another runner of the same graph, for one other thread; each is closed by itself.
+
+        Raises BackendUnavailable on a GPU, where one runner is all there is.
+        """
         ...
 
     def close(self) -> None:
@@ -101,18 +110,20 @@ def available_backends() -> tuple[str, ...]:
 
 
 def open_backend(
-    onnx: Path, name: str = "auto", threads: int = 0, precision: str = "fp32"
+    onnx: Path, name: str = "auto", threads: int = 0, precision: str = "fp32", lanes: int = 1
 ) -> Backend:
     """Open a graph in the backend asked for.
 
-    ``threads`` is the number of CPU threads, 0 for the runtime's own choice. ``auto`` takes the
+    ``threads`` is the number of CPU threads of one run, 0 for the runtime's own choice; with
+    ``lanes`` above 1 a CPU backend takes that many runs at once instead, of one thread each.
+    ``auto`` takes the
     first of AUTO_ORDER that is installed and works, and logs why those before it did not. A backend
     asked for by name never falls back: BackendUnavailable says what is missing.
     """
     if precision not in PRECISIONS:
         raise BackendUnavailable(f"no precision '{precision}': choose {', '.join(PRECISIONS)}")
     if name == "auto":
-        return _open_first(onnx, threads, precision)
+        return _open_first(onnx, threads, precision, lanes)
     if name not in BACKENDS:
         raise BackendUnavailable(f"no backend '{name}': choose auto, {', '.join(BACKENDS)}")
     entry = BACKENDS[name]
@@ -122,17 +133,17 @@ def open_backend(
         )
     module, _, cls = entry.target.partition(":")
     backend: type[Backend] = getattr(importlib.import_module(module), cls)
-    return backend.open(onnx, threads, precision)
+    return backend.open(onnx, threads, precision, lanes)
 
 
-def _open_first(onnx: Path, threads: int, precision: str) -> Backend:
+def _open_first(onnx: Path, threads: int, precision: str, lanes: int) -> Backend:
     order = _LOW_PRECISION_ORDER if precision in ("bf16", "int8") else AUTO_ORDER
     if not any(importlib.util.find_spec(BACKENDS[name].package) for name in order):
         raise BackendUnavailable("no ONNX runtime is installed: pip install 'lipstream[cpu]'")
     refused: dict[str, LipstreamError] = {}
     for name in order:
         try:
-            opened = open_backend(onnx, name, threads, precision)
+            opened = open_backend(onnx, name, threads, precision, lanes)
         except (BackendUnavailable, ModelError) as error:
             refused[name] = error
             continue

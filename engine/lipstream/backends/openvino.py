@@ -1,7 +1,8 @@
 """OpenVINO on the CPU: the faster one where cores are free, and the one for bf16 and int8."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import openvino as ov
@@ -9,6 +10,20 @@ import openvino as ov
 from lipstream.backends import TensorInfo
 from lipstream.errors import ModelError
 from lipstream.types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """What a graph takes and gives, as it is written."""
+
+    inputs: dict[str, TensorInfo]
+    outputs: dict[str, TensorInfo]
+
+    @property
+    def by_row(self) -> bool:
+        """Whether the batch alone is free."""
+        shapes = [info.shape for info in self.inputs.values()]
+        return all(shape[:1] == (None,) and None not in shape[1:] for shape in shapes)
 
 
 class OpenVinoBackend:
@@ -21,21 +36,14 @@ class OpenVinoBackend:
     name = "openvino"
     best_batch = 1
 
-    def __init__(self, model: "ov.Model", settings: dict[str, str | int]) -> None:
-        # Compiling may rename an output whose last operator it folds away; the order stays.
-        self.inputs = {port.any_name: _describe(port) for port in model.inputs}
-        self.outputs = {port.any_name: _describe(port) for port in model.outputs}
-        self._by_row = all(
-            info.shape[:1] == (None,) and None not in info.shape[1:]
-            for info in self.inputs.values()
-        )
-        if self._by_row:
-            model.reshape({name: [1, *info.shape[1:]] for name, info in self.inputs.items()})
-        compiled = ov.Core().compile_model(model, "CPU", settings)
+    def __init__(self, compiled: "ov.CompiledModel", ports: _Ports, lanes: int) -> None:
+        self.inputs, self.outputs, self.lanes = ports.inputs, ports.outputs, lanes
+        self._compiled: Any = compiled
+        self._ports = ports
         self._request: ov.InferRequest | None = compiled.create_infer_request()
 
     @classmethod
-    def open(cls, onnx: Path, threads: int, precision: str = "fp32") -> Self:
+    def open(cls, onnx: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
         """Load and compile ``onnx``; raises ModelError when OpenVINO cannot read it."""
         # Without the precision hint OpenVINO takes bf16 where the CPU has it, and pictures change
         # with the machine.
@@ -44,8 +52,15 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
+        if lanes > 1:
+            settings |= {"NUM_STREAMS": lanes, "INFERENCE_NUM_THREADS": lanes}
         try:
-            return cls(ov.Core().read_model(onnx), settings)
+            model = ov.Core().read_model(onnx)
+            # Compiling may rename an output whose last operator it folds away; the order stays.
+            ports = _Ports(_described(model.inputs), _described(model.outputs))
+            if ports.by_row:
+                model.reshape({name: [1, *info.shape[1:]] for name, info in ports.inputs.items()})
+            return cls(ov.Core().compile_model(model, "CPU", settings), ports, lanes)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1][:200]
             raise ModelError(f"{onnx.name} is not a graph OpenVINO can load: {line}") from error
@@ -53,7 +68,7 @@ class OpenVinoBackend:
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run once; the outputs of one row are views that the next run overwrites."""
         rows = len(next(iter(feeds.values())))
-        if not self._by_row or rows == 1:
+        if not self._ports.by_row or rows == 1:
             return self._infer(feeds)
         made: dict[str, Array] = {}
         for row in range(rows):
@@ -69,9 +84,17 @@ class OpenVinoBackend:
         results = self._request.infer(feeds, share_inputs=True, share_outputs=True)
         return dict(zip(self.outputs, results.values(), strict=True))
 
+    def beside(self) -> Self:
+        """Return another request of the compiled graph, for one other thread."""
+        return type(self)(self._compiled, self._ports, self.lanes)
+
     def close(self) -> None:
-        """Free the compiled graph."""
-        self._request = None
+        """Free the compiled graph, once those beside it are closed too."""
+        self._request = self._compiled = None
+
+
+def _described(ports: "list[ov.Output]") -> dict[str, TensorInfo]:
+    return {port.any_name: _describe(port) for port in ports}
 
 
 def _describe(port: "ov.Output") -> TensorInfo:

@@ -26,15 +26,17 @@ class OnnxRuntimeCpu:
     best_batch = 1
     _provider = "CPUExecutionProvider"
     _extra = "cpu"
+    _most_lanes = 1024
 
-    def __init__(self, session: "ort.InferenceSession") -> None:
+    def __init__(self, session: "ort.InferenceSession", lanes: int = 1) -> None:
         self._session: ort.InferenceSession | None = session
+        self.lanes = lanes
         self.inputs = {node.name: _describe(node) for node in session.get_inputs()}
         self.outputs = {node.name: _describe(node) for node in session.get_outputs()}
         self._wanted = list(self.outputs)
 
     @classmethod
-    def open(cls, onnx: Path, threads: int, precision: str = "fp32") -> Self:
+    def open(cls, onnx: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
         """Load ``onnx``.
 
         Raises ModelError when ONNX Runtime cannot read it, and BackendUnavailable when it has no
@@ -46,7 +48,8 @@ class OnnxRuntimeCpu:
         if cls._provider not in ort.get_available_providers():
             raise cls._unavailable("this build of ONNX Runtime does not have it")
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        lanes = min(lanes, cls._most_lanes)
+        options.intra_op_num_threads = threads if lanes == 1 else 1
         options.inter_op_num_threads = 1
         # Spinning workers would take the core that encodes video between two frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -60,7 +63,12 @@ class OnnxRuntimeCpu:
         given = session.get_providers()[0]
         if given != cls._provider:
             raise cls._unavailable(f"ONNX Runtime gave {given} instead: look at its driver")
-        return cls(session)
+        return cls(session, lanes)
+
+    def beside(self) -> Self:
+        """Return another runner of the session, for one other thread: a session takes several."""
+        assert self._session is not None, "closed"
+        return type(self)(self._session, self.lanes)
 
     @classmethod
     def _unavailable(cls, reason: str) -> BackendUnavailable:
@@ -87,9 +95,11 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
     best_batch = 8
     _provider = "CUDAExecutionProvider"
     _extra = "gpu"
+    _most_lanes = 1
+    """Frames are made together there, by one thread."""
 
-    def __init__(self, session: "ort.InferenceSession") -> None:
-        super().__init__(session)
+    def __init__(self, session: "ort.InferenceSession", lanes: int = 1) -> None:
+        super().__init__(session, lanes)
         self._binding: Any = session.io_binding()
         self._on_gpu: dict[str, Any] = {}
 

@@ -37,6 +37,7 @@ class TensorRtBackend:
 
     name = "tensorrt"
     best_batch = 8
+    lanes = 1
     _module = "tensorrt"
     _records = True
     """Whether runs are recorded here as CUDA graphs; TensorRT-RTX does that by itself."""
@@ -59,8 +60,14 @@ class TensorRtBackend:
             self._reserve(engine.get_tensor_name(number))
 
     @classmethod
-    def open(cls, onnx: Path, threads: int, precision: str = "fp32") -> Self:  # noqa: ARG003
-        """Build or load the engine of ``onnx``; ``threads`` is for CPUs and not used.
+    def open(
+        cls,
+        onnx: Path,
+        threads: int,  # noqa: ARG003  for CPUs, as are lanes
+        precision: str = "fp32",
+        lanes: int = 1,  # noqa: ARG003
+    ) -> Self:
+        """Build or load the engine of ``onnx``.
 
         Raises ModelError when the graph cannot be parsed, BackendUnavailable when there is no GPU,
         no driver, no memory, or when ``precision`` is one that only CPUs run.
@@ -98,6 +105,10 @@ class TensorRtBackend:
             self._graphs[rows].launch(self._stream)
         self._stream.wait()
         return {name: self._buffers[name].array[:rows] for name in self.outputs}
+
+    def beside(self) -> Self:
+        """Refuse: a GPU's frames are made together, by one thread."""
+        raise BackendUnavailable(f"backend '{self.name}' runs on one thread")
 
     def close(self) -> None:
         """Free the engine and its memory."""
