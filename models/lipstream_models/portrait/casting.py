@@ -167,6 +167,7 @@ def _complexion(
         moles=round(3 + 10 * worn),
         pores=min(1.2, (0.25 if basics.woman else 0.6) + 0.8 * worn),
         shine=0.28 - 0.10 * depth,
+        lip_shine=0.40 - 0.35 * depth,
         seed=int(dice.of("skin").integers(1, 1000)),
     )
 

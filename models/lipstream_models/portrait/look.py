@@ -33,6 +33,8 @@ class Complexion:
     """Depth of pores and fine lines; 0 leaves only a soft grain."""
     shine: float = 0.25
     """Gloss of the cheeks, 0 to 1."""
+    lip_shine: float = 0.45
+    """Gloss of the lips beyond that, 0 to 1."""
     seed: int = 3
 
 

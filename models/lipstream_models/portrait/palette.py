@@ -121,7 +121,7 @@ RIMS: Mapping[str, Colour] = {
 }
 BEARDS: Mapping[str, Beard] = {
     "stubble": Beard(count=15000, length=0.010, radius=0.0012, shade=0.30),
-    "moustache": Beard("moustache", count=5200, length=0.042, radius=0.0018, shade=0.45),
+    "moustache": Beard("moustache", count=5200, length=0.032, radius=0.0018, shade=0.45),
     "goatee": Beard("goatee", count=9000, length=0.034, radius=0.0018, shade=0.45),
     "full": Beard(count=20000, length=0.034, radius=0.0017, shade=0.45),
 }

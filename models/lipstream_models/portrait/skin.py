@@ -185,5 +185,5 @@ def _lips(places: Float, colour: Float, masks: Masks, look: Complexion) -> Float
     oily = 0.35 * blob(places, (0.0, 7.0, 1.62), (0.10, 0.4, 0.2)) + 0.15 * blob(
         places, (0.0, 7.72, 1.5), (0.4, 0.25, 0.4)
     )
-    gloss = np.clip(look.shine + oily + 0.45 * edge[:, 0] + 0.4 * deep[:, 0], 0, 1)
+    gloss = np.clip(look.shine + oily + look.lip_shine * edge[:, 0] + 0.4 * deep[:, 0], 0, 1)
     return np.column_stack([np.clip(colour, 0.002, 0.95), gloss])
