@@ -4,16 +4,15 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 
-import cv2
-import numpy as np
-
 from lipstream.audio import Resampler
 from lipstream.avatar import Avatar
+from lipstream.compositor import draw, empty_planes
 from lipstream.lips import LipSync
 from lipstream.mel import mel_columns
 from lipstream.model import MouthModel
-from lipstream.pipeline import PreparedAvatar, make_compositor
+from lipstream.pipeline import Pipeline, PreparedAvatar, make_compositor, paint
 from lipstream.timing import MODEL_RATE
+from lipstream.types import AvFrame
 from lipstream_bench.ratio import has_whole_graph, measure_ratios
 from lipstream_bench.report import Report, Row
 from lipstream_bench.subject import (
@@ -30,8 +29,10 @@ from lipstream_bench.subject import (
 METHOD = (
     "each stage is called again and again on one thread with the shapes of the live path, warmed up"
     " first; 'whole frame' is 40 ms of sound through the live pipeline in one go (resampling, mel,"
-    " network, paste); conversion (BGR to I420, what a video encoder takes) comes on top; where the"
-    " model folder has its whole graph, the network and that graph in ONNX Runtime take turns"
+    " network, paste); conversion comes on top: to I420, what a video encoder takes, where the"
+    " mouth shows, over the still converted once; 'outside the network' is the whole frame and the"
+    " conversion without the network, each timed in the same frames; where the model folder has its"
+    " whole graph, the network and that graph in ONNX Runtime take turns"
 )
 _WARM_UP = 10
 _LEAST, _MOST = 20, 5000
@@ -50,6 +51,8 @@ def measure_stages(settings: Settings) -> Report:
                 Row.of(called(model, backend), name, _timed(stage, settings.seconds))
                 for name, stage in _stages(model, avatar).items()
             ]
+            outside = _outside_the_network(model, avatar, settings.seconds)
+            rows.append(Row.of(called(model, backend), "outside the network", outside))
     assert subject is not None, "there is at least one backend"
     ratios: dict[str, float] = {}
     if has_whole_graph(settings.model):
@@ -73,7 +76,7 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     mel = mel_columns(model_sound[first.start : first.stop])[None, None]
     features = [picture.features or {} for picture in pictures]
     mouth = model.mouth(mel, features[0])[0].copy()
-    image = np.ascontiguousarray(_even(avatar.frames[0]))
+    convert = _conversion(avatar)
     lips = LipSync(model, prepared, timing)
     lips.feed(sound[:RATE])
 
@@ -90,20 +93,50 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
         assert target is not None, "every avatar frame has a face"
         return compositor.paste(target, mouth, 1.0)
 
+    shown = lips.feed(sound[cut(0)])[0]
+
     return {
         "resampling": lambda k: resampler.feed(sound[cut(k)]),
         "mel": one_mel,
         "network": lambda k: model.mouth(mel, features[k % len(features)]),
         "paste": one_paste,
         "whole frame": lambda k: lips.feed(sound[cut(k)]),
-        "conversion": lambda _: cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420),
+        "conversion": lambda _: convert(shown),
     }
 
 
-def _even(
-    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
+def _conversion(avatar: Avatar) -> Callable[[AvFrame], object]:
+    """Return what makes a frame ready for an encoder: nothing where a side is odd."""
+    if avatar.height % 2 or avatar.width % 2:
+        return lambda _: None
+    canvas = empty_planes(avatar.height, avatar.width)
+    return lambda frame: draw(frame, canvas)
+
+
+def _outside_the_network(model: MouthModel, avatar: Avatar, seconds: float) -> list[float]:
+    """Return the milliseconds of whole frames, drawn for an encoder, less those of the network."""
+    timing = timing_of(model)
+    prepared = PreparedAvatar.prepare(avatar, model)
+    pipeline = Pipeline(prepared, timing, make_compositor(model))
+    sound, samples = speech_like(4.0), int(RATE / FPS)
+    convert = _conversion(avatar)
+    pipeline.feed(sound[:RATE])
+    for request in iter(pipeline.next_request, None):
+        convert(pipeline.complete(request, paint(model, request)))  # stills are made here
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(taken) < _LEAST or (len(taken) < _MOST and time.perf_counter() < end):
+        at = samples * (len(taken) % 90)
+        begun = time.perf_counter()
+        pipeline.feed(sound[at : at + samples])
+        made = pipeline.next_request()
+        assert made is not None, "40 ms of sound are one frame"
+        painting = time.perf_counter()
+        mouth = paint(model, made)
+        painted = time.perf_counter()
+        convert(pipeline.complete(made, mouth))
+        taken.append((time.perf_counter() - painted + painting - begun) * 1000)
+    return taken
 
 
 def _timed(stage: Callable[[int], object], seconds: float) -> list[float]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.faces import cut_crop, pixel_affine
-from lipstream.types import NOWHERE, Array, Box, Float32, Image, Planes, Still
+from lipstream.types import NOWHERE, Array, AvFrame, Box, Float32, Image, Planes, Still
 
 _FEATHER_TOP, _FEATHER_SIDE, _FEATHER_BOTTOM = 0.06, 0.10, 0.05
 """Width of the soft edge, in crop sides."""
@@ -200,13 +200,31 @@ def _warp(layers: Array, affine: Float32, region: Box) -> Array:
     return warped
 
 
+def draw(frame: AvFrame, planes: Planes) -> None:
+    """Write a frame's picture, of even sides, into planes: its still and what differs."""
+    if frame.still is None:
+        height, width = frame.image.shape[:2]
+        convert(frame.image, (slice(0, height), slice(0, width)), planes)
+        return
+    still = planes_of(frame.still)
+    np.copyto(planes.y, still.y)
+    np.copyto(planes.u, still.u)
+    np.copyto(planes.v, still.v)
+    convert(frame.image, frame.changed, planes)
+
+
+def empty_planes(height: int, width: int) -> Planes:
+    """Return planes of an even size, their content not set."""
+    small = (height // 2, width // 2)
+    made = [np.empty(size, np.uint8) for size in ((height, width), small, small)]
+    return Planes(*made)
+
+
 def planes_of(still: Still) -> Planes:
     """Return a still as encoders take it: computed once, then shared, never written to."""
     if still.planes is None:
         height, width = still.image.shape[:2]
-        small = (height // 2, width // 2)
-        made = [np.empty(size, np.uint8) for size in ((height, width), small, small)]
-        planes = Planes(*made)
+        planes = empty_planes(height, width)
         convert(still.image, (slice(0, height), slice(0, width)), planes)
         still.planes = planes
     return still.planes

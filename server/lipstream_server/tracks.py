@@ -12,7 +12,7 @@ from av import AudioFrame, VideoFrame
 from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
-from lipstream.compositor import convert, planes_of
+from lipstream.compositor import draw
 from lipstream.types import AvFrame, Planes
 from lipstream_server.playout import BLOCK, Picture, Sound
 from lipstream_server.timeline import RATE
@@ -121,15 +121,7 @@ def video_frame(shown: AvFrame) -> VideoFrame:
     if height % 2 or width % 2:
         return VideoFrame.from_ndarray(image, format="bgr24")
     frame = VideoFrame(width, height, "yuv420p")
-    planes = Planes(*(_view(plane) for plane in frame.planes))
-    box = shown.changed
-    if shown.still is None:
-        box = (slice(0, height), slice(0, width))
-    else:
-        kept = planes_of(shown.still)
-        for to, source in ((planes.y, kept.y), (planes.u, kept.u), (planes.v, kept.v)):
-            np.copyto(to, source)
-    convert(image, box, planes)
+    draw(shown, Planes(*(_view(plane) for plane in frame.planes)))
     return frame
 
 

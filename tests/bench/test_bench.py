@@ -42,7 +42,8 @@ def test_nothing_measured_is_said():
 def test_stages_name_every_step_of_a_frame(tiny):
     report = measure_stages(tiny)
     names = [row.name for row in report.rows]
-    assert names == ["resampling", "mel", "network", "paste", "whole frame", "conversion"]
+    steps = ["resampling", "mel", "network", "paste", "whole frame", "conversion"]
+    assert names == [*steps, "outside the network"]
     assert all(row.count >= 20 and 0 < row.p50 <= row.p95 <= row.worst for row in report.rows)
     assert report.subject.model == "toy 1"
 
@@ -64,6 +65,12 @@ def test_latency_parts_add_up(latency):
     parts = rows["look-ahead"].mean + rows["beyond look-ahead"].mean
     assert rows["total"].mean == pytest.approx(parts)
     assert rows["look-ahead"].worst <= latency.subject.look_ahead_ms + 0.001
+
+
+def test_opening_to_the_first_frame_is_measured(latency):
+    row = next(row for row in latency.rows if row.name == "opening to first frame")
+    assert row.count == 3
+    assert 0 < row.p50 < 60_000
 
 
 def test_a_frame_is_never_out_before_its_sound_was_spoken(latency):
