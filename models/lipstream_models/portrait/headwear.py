@@ -134,8 +134,8 @@ def _wrap(skin: Surface, hood: Float, seed: int, rows: int = 120, columns: int =
     turn = np.linspace(-np.pi, np.pi, columns, endpoint=False)
     front = (1 + np.cos(turn)) / 2
     v = np.linspace(0, 1, rows)[:, None]
-    high = 6.98 - 0.76 * front**3
-    inner = _round(hood, high, turn) - 0.09  # it comes out from under the hood
+    high = 7.03 - 0.81 * front**3
+    inner = _round(hood, high, turn) - 0.12  # it comes out from under the hood
     outer = 2.4 - 0.95 * front**2
     radius = inner[None] + (outer - inner)[None] * v**1.4
     fall = high[None] - (0.05 + 0.30 * (1 - front)) * ramp(0.0, 0.35, v) - 1.65 * v
