@@ -12,7 +12,6 @@ import pytest
 from clients.making import add_sound, numbered, tone, write_film, write_wav
 from lipstream_server.studio.child import FILM_NICENESS
 from lipstream_server.studio.settings import StudioConfig, StudioLimits
-from lipstream_server.studio.store import MOST_STARTS
 from server.studio.serving import serving, until
 
 LONG_FRAMES = 1500
@@ -71,6 +70,7 @@ def children():
     return found
 
 
+@pytest.mark.slow
 def test_a_picture_and_a_sound_become_a_film(visitor, portrait, sound):
     asked = visitor.order({"media": visitor.added("face", portrait)}, {"sound": sound})
     assert asked.status == 201
@@ -219,10 +219,6 @@ def test_what_goes_wrong_while_a_film_is_made_is_said_by_the_names_of_its_owner(
     left = {path.name for path in (visitor.folder / "jobs" / job["id"]).iterdir()}
     assert left == {"job.json", "poster.jpg", "face.mkv", "sound-1.wav"}
     assert visitor.ask("GET", f"/studio/jobs/{job['id']}/film").status == 404
-
-
-def test_many_starts_are_allowed_but_not_without_end():
-    assert 2 <= MOST_STARTS <= 10
 
 
 def test_there_are_avatars_to_choose_and_limits_to_know(visitor):
