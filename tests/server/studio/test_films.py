@@ -279,6 +279,7 @@ def test_a_page_of_another_site_cannot_ask(visitor):
 
 
 def test_a_second_server_says_whose_the_folder_is(worker, toy_avatar, visitor, config):
+    assert visitor.ask("GET", "/studio/avatars/ada").status == 200  # now it keeps something
     with serving(worker, toy_avatar, config) as second:
         answer = second.ask("GET", "/studio/jobs")
         assert answer.status == 503
