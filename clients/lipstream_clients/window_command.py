@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lipstream.arguments import add_avatar_argument, add_engine_arguments
 from lipstream.errors import InputError
-from lipstream.model import MouthModel
+from lipstream.model import LIVE, MouthModel
 from lipstream.session import MOST_LATE_MS
 from lipstream.speaking import open_voice
 from lipstream.speaking.arguments import (
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``lipstream window`` takes."""
     add_avatar_argument(parser, "an avatar pack, picture or short film", metavar="FACE")
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, LIVE)
     parser.add_argument(
         "--input", type=Path, metavar="FILE", help="speak a sound file instead of the microphone"
     )
@@ -78,7 +78,7 @@ def _show(arguments: argparse.Namespace) -> ShowStats:
         speaker = _speaker(arguments, source.rate)
         avatar = open_avatar(arguments.avatar)
         model = MouthModel.open(
-            arguments.model, backend=arguments.backend, precision=arguments.precision
+            arguments.model or Path(LIVE), backend=arguments.backend, precision=arguments.precision
         )
         worker = stack.enter_context(Worker(model, capacity=1))
         worker.prepare(avatar)

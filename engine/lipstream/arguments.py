@@ -11,9 +11,9 @@ from lipstream.model import EMBEDDED as DEFAULT_MODEL
 from lipstream.model import embedded_models
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--backend`` and ``--precision``."""
-    add_model_argument(parser)
+def add_engine_arguments(parser: argparse.ArgumentParser, model: str = DEFAULT_MODEL) -> None:
+    """Add ``--model``, ``--backend`` and ``--precision``; ``model`` is taken when none is named."""
+    add_model_argument(parser, model)
     parser.add_argument(
         "--backend",
         default="auto",
@@ -29,14 +29,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``."""
+def add_model_argument(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL) -> None:
+    """Add ``--model``: None where none is named; ``default`` is what the command then takes."""
     parser.add_argument(
         "--model",
         type=Path,
         metavar="DIR|NAME",
         help=f"{one_of(embedded_models())}, or a model folder from 'lipstream export'"
-        f" (default: {DEFAULT_MODEL})",
+        f" (default: {default})",
     )
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import uvicorn
@@ -16,6 +17,7 @@ import uvicorn
 from lipstream import Avatar, MouthModel, Worker
 from lipstream.arguments import add_avatar_argument, add_engine_arguments
 from lipstream.errors import LipstreamError, ServerError
+from lipstream.model import LIVE
 from lipstream.speaking import SpeechSettings, open_voice
 from lipstream.speaking.arguments import add_voice_arguments, settings_of
 from lipstream_server import rtc
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default=defaults.host, help="address to listen on")
     parser.add_argument("--port", type=int, default=defaults.port, help="0 takes any free one")
     add_avatar_argument(parser)
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, LIVE)
     parser.add_argument(
         "--sessions", type=int, default=defaults.sessions, help="peers served at once"
     )
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = ServerConfig(
         host=arguments.host,
         port=arguments.port,
-        model=arguments.model,
+        model=arguments.model or Path(LIVE),
         avatar=arguments.avatar,
         backend=arguments.backend,
         precision=arguments.precision,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lipstream.errors import InputError
+from lipstream.model import LIVE
 from lipstream.speaking import SpeechSettings
 from lipstream_server.studio.settings import StudioConfig
 
@@ -18,8 +19,8 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8080
     """0 takes any free port."""
-    model: Path | None = None
-    """Model folder, or an embedded model's name; None is ``quality``."""
+    model: Path = Path(LIVE)
+    """Model folder, or an embedded model's name."""
     avatar: Path | None = None
     """Avatar pack, or the name of an embedded avatar; None is the usual one."""
     backend: str = "auto"

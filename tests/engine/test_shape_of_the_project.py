@@ -14,7 +14,7 @@ ENGINE = ROOT / "engine" / "lipstream"
 LAYERS = [
     {"types", "errors", "timing", "files"},
     {"ring", "audio", "mel", "faces", "region", "silence", "backends"},
-    {"compositor"},
+    {"compositor", "speaking"},
     {"model"},
     {"avatar", "detection"},
     {"landmarks", "s3fd"},
