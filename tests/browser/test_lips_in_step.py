@@ -7,6 +7,7 @@ which makes the offset exact. How fast a machine is does not decide a test, so t
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from browser.driving import leave, open_page, record, serving
 from browser.measuring import Box, Recording, expected_levels, fit, speaking_parts
 from lipstream import Avatar, LipSync, Options
+from lipstream.model import LIVE
 
 MEASURE = "LIPSTREAM_MEASURE" in os.environ
 LEAST_RATE = 24.5 if MEASURE else 12.0
@@ -65,9 +67,8 @@ def embedded(browser):
     mouth = Box.of_mouth(Avatar.open())
     with serving() as url:
         recording = watch(browser, url, mouth, EMBEDDED_SECONDS)
-    return Case(
-        "embedded", recording, Options(rate=RATE), mouth, fine=4, likeness=0.6 if MEASURE else 0.4
-    )
+    options = Options(model=Path(LIVE), rate=RATE)
+    return Case("embedded", recording, options, mouth, fine=4, likeness=0.6 if MEASURE else 0.4)
 
 
 @pytest.fixture(params=["toy", "embedded"])
