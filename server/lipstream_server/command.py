@@ -24,7 +24,7 @@ from lipstream_server import rtc
 from lipstream_server.app import Routes
 from lipstream_server.config import ServerConfig, is_loopback
 from lipstream_server.sessions import Sessions
-from lipstream_server.studio.settings import StudioConfig
+from lipstream_server.studio.settings import StudioConfig, StudioLimits, usual_folder
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token", help=f"secret that clients send; needed off loopback (or {TOKEN_VARIABLE})"
     )
     add_voice_arguments(parser)
+    studio = parser.add_argument_group("the studio page")
+    limits = StudioLimits()
+    studio.add_argument(
+        "--studio",
+        type=Path,
+        metavar="DIR",
+        help=f"where films are kept (default: {usual_folder()})",
+    )
+    studio.add_argument(
+        "--studio-upload-mb", type=int, default=limits.upload_mb, metavar="MB", help="largest file"
+    )
+    studio.add_argument(
+        "--studio-film-seconds",
+        type=int,
+        default=limits.film_seconds,
+        metavar="S",
+        help="longest film taken or made",
+    )
+    studio.add_argument(
+        "--studio-keep-days",
+        type=int,
+        default=limits.keep_days,
+        metavar="DAYS",
+        help="films are deleted this long after they are finished",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,10 +88,16 @@ def run(arguments: argparse.Namespace) -> int:
         token=arguments.token or os.environ.get(TOKEN_VARIABLE) or None,
         speech=speech,
         studio=StudioConfig(
+            folder=arguments.studio,
             model=arguments.model,
             backend=arguments.backend,
             precision=arguments.precision,
             speech=speech,
+            limits=StudioLimits(
+                upload_mb=arguments.studio_upload_mb,
+                film_seconds=arguments.studio_film_seconds,
+                keep_days=arguments.studio_keep_days,
+            ),
         ),
     )
     config.check()
