@@ -203,7 +203,9 @@ def _hair(said: Description, basics: _Basics, dice: _Dice) -> Bob | Tied | Crop 
         return Tied(seed=seed)
     if kind == "afro":
         reach = {"cropped": 0.05, "short": 0.11, "medium": 0.30, "tied": 0.22}.get(length, 0.45)
-        return Crop(count=60000, length=reach, radius=0.0021, coil=0.020, seed=seed)
+        return Crop(
+            60000, reach, radius=0.0021, sides=0.35 if reach < 0.2 else 0.8, coil=0.02, seed=seed
+        )
     if length in ("cropped", "short") and not (basics.woman and length == "short"):
         recede = 0.0 if basics.woman else 0.20 * basics.worn
         curl = {"curly": 0.9, "wavy": 0.5}.get(kind, 0.25)

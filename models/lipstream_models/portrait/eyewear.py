@@ -66,9 +66,11 @@ def _temple(skin: Surface, middle: Float, hinge: Float) -> Float:
     y = hinge[1] + 0.0 * t
     side = np.sign(hinge[0])
     points = skin.points - np.array([middle[0], middle[1], 0.0])
-    level = points[(np.abs(points[:, 1] - hinge[1]) < 0.10) & (points[:, 0] * side > 0)]
-    near = np.abs(level[None, :, 2] - z[:, None]) < 0.10
-    skull = np.where(near, np.abs(level[None, :, 0]), 0.0).max(1)
+    level = (np.abs(points[:, 1] - hinge[1]) < 0.10) & (points[:, 0] * side > 0)
+    level &= np.abs(skin.places[:, 0]) < 0.76  # arms pass between the head and its ears
+    temple = points[level]
+    near = np.abs(temple[None, :, 2] - z[:, None]) < 0.10
+    skull = np.where(near, np.abs(temple[None, :, 0]), 0.0).max(1)
     wide = np.maximum.accumulate(np.maximum(skull + 0.03, np.abs(hinge[0])))
     wide[:3] = np.abs(hinge[0]) + np.array([0.0, 0.012, 0.018])
     wide = np.convolve(np.pad(wide, 3, mode="edge"), np.ones(7) / 7, "valid")

@@ -109,6 +109,8 @@ class Crop:
     curl: float = 0.25
     """How much hairs bend off their way."""
     radius: float = 0.0026
+    sides: float = 0.20
+    """Length at the sides, against the top."""
     coil: float = 0.0
     """Radius of the coils of tight curls, dm; coiled hair stands up."""
     seed: int = 8

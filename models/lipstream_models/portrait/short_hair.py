@@ -24,7 +24,7 @@ def cropped(skin: Surface, cut: Crop, count: int, seed: int) -> Strands:
     place, normal = roots.at(skin.places), unit(roots.at(skin.normals))
     top = ramp(7.80, 8.30, place[:, 1])
     near = ramp(0.0, 0.14, hairline(place, cut.recede))
-    length = cut.length * (0.20 + 0.80 * top) * (0.5 + 0.5 * near)
+    length = cut.length * (cut.sides + (1 - cut.sides) * top) * (0.5 + 0.5 * near)
     length = length * rng.uniform(0.6, 1.15, len(length))
     heading = normal * (0.22 + 0.5 * top * near)[:, None]
     start = roots.at(skin.points)
