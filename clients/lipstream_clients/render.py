@@ -1,6 +1,7 @@
 """A face and a sound to a film: the live engine, fed from files as fast as it goes."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -54,7 +55,12 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
     with ExitStack() as stack:
         job = stack.enter_context(spoken(job))
         model = stack.enter_context(
-            MouthModel.open(job.model, backend=job.backend, precision=job.precision)
+            MouthModel.open(
+                job.model,
+                backend=job.backend,
+                precision=job.precision,
+                lanes=os.cpu_count() or 1,
+            )
         )
         production = make_production(job, model)
         journal = stack.enter_context(_open_journal(production, model))

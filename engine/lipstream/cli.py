@@ -24,7 +24,9 @@ COMMANDS = {
     "serve": Command("lipstream_server.command", "a talking avatar at http://127.0.0.1:8080"),
     "window": Command("lipstream_clients.window_command", "microphone or text to a window"),
     "render": Command("lipstream_clients.render_command", "a face and a sound or a text to a film"),
-    "avatar": Command("lipstream_clients.avatar_command", "make an avatar of a picture or a film"),
+    "avatar": Command(
+        "lipstream_clients.avatar_command", "make an avatar of a picture, a film or a description"
+    ),
     "export": Command("lipstream_export.command", "turn a checkpoint into ONNX"),
     "models": Command("lipstream_models.models_command", "list and check models and avatars"),
     "bench": Command("lipstream_bench.command", "measure stages, latency and sessions"),

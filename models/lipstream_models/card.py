@@ -18,6 +18,8 @@ _SHOWN = {
     "copy_ssim": "SSIM of the reference copied",
     "lmd_percent": "landmark distance of the lips, % of the eye distance",
     "copy_lmd_percent": "landmark distance of the reference's lips",
+    "lve_percent": "lip vertex error: the point furthest astray, % of the eye distance",
+    "copy_lve_percent": "lip vertex error of the reference's lips",
     "gap_correlation": "lip gap: correlation with the truth",
     "gap_spread": "lip gap: spread over the truth's",
     "gap_offset": "lip gap: frames after the truth",

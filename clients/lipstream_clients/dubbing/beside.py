@@ -1,4 +1,4 @@
-"""Work done beside the caller's, in one thread and in order: two cores, one film."""
+"""Work done beside the caller's, its results in order: two cores, one film."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,14 +11,16 @@ Made = TypeVar("Made")
 _END = object()
 
 
-def beside(calls: Iterable[Callable[[], Made]], waiting: int, name: str) -> Generator[Made]:
+def beside(
+    calls: Iterable[Callable[[], Made]], waiting: int, name: str, threads: int = 1
+) -> Generator[Made]:
     """Yield what each call returns; up to ``waiting`` of them are under way beside the caller.
 
-    An error comes out where its result would have. Closing waits for the call that runs and drops
-    the others.
+    With one thread they are called one after another, with more at once. An error comes out where
+    its result would have. Closing waits for the calls that run and drops the others.
     """
     pending: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(1, name) as pool:
+    with ThreadPoolExecutor(threads, name) as pool:
         try:
             for call in calls:
                 pending.append(pool.submit(call))

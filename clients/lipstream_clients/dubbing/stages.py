@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import islice
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
@@ -41,11 +42,14 @@ _NOTHING = Picture(np.zeros((0, 0, 3), np.uint8), None, None)
 
 
 Finishing = Callable[[], Image]
-"""Makes one picture; called once, in order, and in another thread than the stage."""
+"""Makes one picture; called once, in another thread than the stage."""
 
 
 class Stage(Protocol):
     """Gives the pictures of a film, in rising order. Used by one thread."""
+
+    at_once: int
+    """How many pictures may be finished at once."""
 
     def plain(self, frame: int) -> Image:
         """Return a frame that nobody speaks in, untouched."""
@@ -78,7 +82,8 @@ def _spoken(
     stage: Stage, model: MouthModel, programme: Programme, passage: Passage, first: int
 ) -> Iterator[Image]:
     """Yield the frames of one passage; what comes before ``first`` is heard, but not painted."""
-    with closing(beside(_finishings(stage, model, programme, passage, first), 2, "paint")) as made:
+    finishings = _finishings(stage, model, programme, passage, first)
+    with closing(beside(finishings, 1 + stage.at_once, "paint", stage.at_once)) as made:
         yield from made
 
 
@@ -129,6 +134,8 @@ class _PassageScene:
 
 class AvatarStage:
     """An avatar, or a picture that lives: its own mouth rests, and silence shows it."""
+
+    at_once = 1
 
     def __init__(
         self, scene: Scene, model: MouthModel, fps: Fraction, restorer: Restorer | None = None
@@ -181,6 +188,10 @@ class FilmStage:
         self._projector = Projector(film.footage, film.ends)
         self._paste = FilmPaste(model.manifest)
         self._restorer = restorer
+        self.at_once = 1 if restorer else model.lanes
+        self._idle: SimpleQueue[MouthModel] = SimpleQueue()
+        for lane in [model, *(model.beside() for _ in range(self.at_once - 1))]:
+            self._idle.put(lane)
 
     def plain(self, frame: int) -> Image:
         """Return the film's picture, new."""
@@ -204,7 +215,9 @@ class FilmStage:
 
     def _finished(self, request: MouthRequest, strength: float) -> Image:
         picture = request.picture
-        mouth: NDArray[np.uint8] | None = paint(self._model, request)
+        model = self._idle.get()
+        mouth: NDArray[np.uint8] | None = paint(model, request)
+        self._idle.put(model)
         if picture.target is None or mouth is None:
             return picture.image
         image = self._paste.paste(picture.target, mouth, strength)
