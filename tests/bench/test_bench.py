@@ -105,6 +105,7 @@ def test_a_lost_or_late_frame_breaks_a_level():
     assert not Level(1, [10.0], lost=1).holds(80)
 
 
+@pytest.mark.slow
 def test_a_report_is_written_read_and_drawn(toy_folder, toy_pack, tmp_path, capsys):
     out, plot = tmp_path / "out.json", tmp_path / "out.png"
     words = ["bench", "stages", "--seconds", "0.1", "--model", toy_folder, "--avatar", toy_pack]

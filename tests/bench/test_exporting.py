@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_one_table_says_what_each_precision_costs_and_does(folder, capsys):
     words = ["bench", "export", "--checkpoint", folder / "few.pth", "--calibrate", folder / "real"]
     words += ["--precision", "bf16", "fp16", "--seconds", "0.1", "--threads", "1"]

@@ -89,6 +89,7 @@ def test_the_work_of_another_job_is_not_taken_up(job, face, monkeypatch):
     assert render(replace(job, ends="hold")).resumed == 0
 
 
+@pytest.mark.slow
 def test_the_work_done_with_another_model_is_not_taken_up(job, toy_pack, monkeypatch):
     monkeypatch.setattr(render_module, "PART_FRAMES", 10)
     model = Path(shutil.copytree(job.model, job.output.parent / "model"))

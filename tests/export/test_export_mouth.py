@@ -33,6 +33,7 @@ def test_the_model_folder_opens_and_paints(exported):
     assert np.abs(louder.astype(int) - mouths).max() > 3
 
 
+@pytest.mark.slow
 def test_the_command_exports_and_compares_every_runtime_with_torch(
     small_checkpoint, tmp_path, capsys
 ):

@@ -125,6 +125,7 @@ def test_an_interrupted_run_ends_like_a_whole_one(source, tmp_path):
     assert torch.allclose(weights(whole), weights(second), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_exported_weights_load_and_judge_alike(source, tmp_path):
     trainer = ExpertTrainer(source, TINY)
     next(trainer.run())

@@ -11,6 +11,7 @@ from lipstream.model import MouthModel, embedded_folder
 from lipstream_models.models_command import check_sums, embedded_assets
 
 
+@pytest.mark.slow
 def test_what_comes_with_the_package_is_listed_and_whole(capsys):
     assert main(["models", "list"]) == 0
     listed = capsys.readouterr().out

@@ -113,6 +113,7 @@ def test_the_sound_stage_learns_when_lips_open(folder, tmp_path):
     assert hear_clips(heard, folder, [0, 1]).shape == (2, 75, MEASURES)
 
 
+@pytest.mark.slow
 def test_the_mouth_keeps_the_sound_stage_as_it_is(source):
     trainer = make_trainer(source)
     before = {name: part.clone() for name, part in trainer.network.sound.state_dict().items()}

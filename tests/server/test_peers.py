@@ -125,6 +125,7 @@ def test_a_peer_that_says_goodbye_frees_its_place(worker, toy_avatar):
     asyncio.run(leave())
 
 
+@pytest.mark.slow
 def test_a_peer_that_vanishes_frees_its_place(worker, toy_avatar, monkeypatch):
     async def vanish():
         async with running(worker, toy_avatar) as server:

@@ -38,6 +38,7 @@ def test_encoders_start_where_they_are_told_to():
     assert vpx.Vp8Encoder().target_bitrate == rtc.START_BITRATE
 
 
+@pytest.mark.slow
 def test_reports_pair_a_timestamp_with_the_moment_it_is_due():
     """The pair in every report must lie on the line ntp_of draws, whenever it was sent."""
 

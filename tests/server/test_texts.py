@@ -129,6 +129,7 @@ def send(client, **message):
     client.channel.send(json.dumps(message))
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_all_texts_and_the_next_begins_at_once(worker, toy_avatar, espeak):
     async def talk():
         async with running(worker, toy_avatar) as server, peer() as client:
@@ -211,6 +212,7 @@ def failed(told):
     return bool(told) and told[-1]["type"] == "error"
 
 
+@pytest.mark.slow
 def test_texts_are_spoken_one_after_the_other_with_events(worker, toy_avatar, espeak):
     texts = SpeakText("Hi 😀 you. Yes.", None, 1), SpeakText("نعم", "ar", "two")
     events = perform(
@@ -233,6 +235,7 @@ def test_texts_are_spoken_one_after_the_other_with_events(worker, toy_avatar, es
     assert places == [(0, 9), (0, 2), (5, 8), (10, 14), (10, 13)]
 
 
+@pytest.mark.slow
 def test_a_text_that_cannot_be_spoken_is_answered_and_the_next_is_spoken(
     worker, toy_avatar, espeak
 ):
@@ -251,6 +254,7 @@ def test_a_text_that_cannot_be_spoken_is_answered_and_the_next_is_spoken(
     assert events[-1]["id"] == 4
 
 
+@pytest.mark.slow
 def test_a_server_of_voices_that_fails_in_mid_sentence_is_heard_so_far_and_named(
     worker, toy_avatar
 ):
@@ -270,6 +274,7 @@ def test_a_refused_key_is_named(worker, toy_avatar):
     assert "HTTP 401" in told[0]["message"]
 
 
+@pytest.mark.slow
 def test_the_first_word_is_heard_before_the_server_has_made_the_sentence(worker, toy_avatar):
     with speech_server() as server:
         server.answer = send_chunks(server, hum(0.3).tobytes(), hum(0.1).tobytes())

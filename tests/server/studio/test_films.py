@@ -278,6 +278,7 @@ def test_a_page_of_another_site_cannot_ask(visitor):
     assert visitor.ask("GET", "/studio/jobs", Host="localhost:8080").status == 200
 
 
+@pytest.mark.slow
 def test_a_second_server_says_whose_the_folder_is(worker, toy_avatar, visitor, config):
     assert visitor.ask("GET", "/studio/avatars/ada").status == 200  # now it keeps something
     with serving(worker, toy_avatar, config) as second:
