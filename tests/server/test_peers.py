@@ -5,6 +5,7 @@ import json
 
 import aioice.ice
 import numpy as np
+import pytest
 
 from server.peers import Peer, peer, running, until
 
