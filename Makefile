@@ -15,7 +15,8 @@ test-fast: install-dev      ## everything but the browser and slow tests: under 
 	$(BIN)/python -m pytest -m "not browser and not slow and not gpu"
 
 test-browser: install-dev   ## real Chromium, real WebRTC, real PortAudio; and the slow tests
-	$(BIN)/python -m pytest -m "browser or slow"
+	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -m "slow and not browser"   # apart: Playwright keeps an event loop running
 
 measure: install-dev        ## the promises about speed and step, in a real browser; on a quiet machine
 	LIPSTREAM_MEASURE=1 $(BIN)/python -m pytest -rA tests/browser/test_lips_in_step.py
