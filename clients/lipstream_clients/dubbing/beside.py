@@ -17,20 +17,21 @@ def beside(
     """Yield what each call returns; up to ``waiting`` of them are under way beside the caller.
 
     With one thread they are called one after another, with more at once. An error comes out where
-    its result would have. Closing waits for the calls that run and drops the others.
+    its result would have. Closing drops the calls not begun; one that runs ends by itself.
     """
     pending: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(threads, name) as pool:
-        try:
-            for call in calls:
-                pending.append(pool.submit(call))
-                if len(pending) > waiting:
-                    yield pending.popleft().result()
-            while pending:
+    pool = ThreadPoolExecutor(threads, name)
+    try:
+        for call in calls:
+            pending.append(pool.submit(call))
+            if len(pending) > waiting:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # Never wait here: a forgotten generator is closed by whichever thread collects garbage,
+        # and if that one is just starting, it holds a lock that the end of a thread needs.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def ahead(items: Iterator[Made], waiting: int, name: str) -> Generator[Made]:

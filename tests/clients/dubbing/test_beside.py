@@ -1,5 +1,6 @@
 """Work beside the caller's: in order, bounded, ended."""
 
+import gc
 import threading
 from itertools import count, islice
 
@@ -48,6 +49,20 @@ def test_an_error_comes_out_where_its_result_would_have():
 def test_closing_ends_the_thread():
     items = ahead(squares(count()), 2, "test-closing")
     assert next(items) == 0
-    assert any(t.name.startswith("test-closing") for t in threading.enumerate())
+    (thread,) = [t for t in threading.enumerate() if t.name.startswith("test-closing")]
     items.close()
-    assert not any(t.name.startswith("test-closing") for t in threading.enumerate())
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_forgotten_one_is_closed_by_a_starting_thread_without_a_deadlock():
+    for _ in range(200):
+        items = ahead(squares(count()), 2, "test-forgotten")
+        assert next(items) == 0
+        ring = [items]
+        ring.append(ring)  # only the collector frees it, wherever it runs
+        del items, ring
+        thread = threading.Thread(target=gc.collect)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
