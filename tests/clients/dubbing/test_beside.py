@@ -1,6 +1,5 @@
 """Work beside the caller's: in order, bounded, ended."""
 
-import gc
 import threading
 from itertools import count, islice
 
@@ -55,14 +54,18 @@ def test_closing_ends_the_thread():
     assert not thread.is_alive()
 
 
-def test_a_forgotten_one_is_closed_by_a_starting_thread_without_a_deadlock():
-    for _ in range(200):
-        items = ahead(squares(count()), 2, "test-forgotten")
-        assert next(items) == 0
-        ring = [items]
-        ring.append(ring)  # only the collector frees it, wherever it runs
-        del items, ring
-        thread = threading.Thread(target=gc.collect)
-        thread.start()
-        thread.join(10)
-        assert not thread.is_alive()
+def test_closing_does_not_wait_for_the_call_that_runs():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        return go_on.wait(30)
+
+    made = beside(iter([int, slow, slow]), 1, "test-slow")
+    assert next(made) == 0
+    assert begun.wait(10)
+    closing = threading.Thread(target=made.close)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
+    go_on.set()
