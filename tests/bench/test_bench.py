@@ -39,6 +39,7 @@ def test_nothing_measured_is_said():
         Row.of("cpu", "x", [])
 
 
+@pytest.mark.slow
 def test_stages_name_every_step_of_a_frame(tiny):
     report = measure_stages(tiny)
     names = [row.name for row in report.rows]

@@ -39,6 +39,7 @@ def test_loud_noise_stays_in_range():
     assert np.abs(mel).max() <= 4.0
 
 
+@pytest.mark.slow
 def test_agrees_with_librosa():
     librosa = pytest.importorskip("librosa")
     samples = np.random.default_rng(3).standard_normal(8000).astype(np.float32) * 0.05

@@ -80,6 +80,7 @@ def test_weights_of_another_network_are_refused_with_the_first_difference(tmp_pa
         load(path)
 
 
+@pytest.mark.slow
 def test_a_wrong_shape_is_refused(published, tmp_path):
     _, state = published
     changed = dict(state) | {"module.output_block.1.bias": torch.zeros(4)}

@@ -22,6 +22,7 @@ SERVE = [
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.slow
 def test_it_says_where_the_page_is_and_stops_cleanly(toy_folder, toy_pack, number):
     command = [*SERVE, "--port", "0", "--model", str(toy_folder), "--avatar", str(toy_pack)]
     with subprocess.Popen(
