@@ -69,7 +69,7 @@ class Target:
 
 
 class Compositor:
-    """Paste mouths of one area into pictures. Holds no picture; one thread at a time."""
+    """Paste mouths of one area into pictures. Holds no picture; any thread, several at once."""
 
     def __init__(self, area: MouthArea) -> None:
         self._area = area

@@ -73,12 +73,6 @@ class Batch:
     """(n, 2, 12, 12) float32: where the target's pixels are in the reference, pixels away."""
 
 
-def plain_batch(examples: Examples) -> Batch:
-    """Make a batch of examples as they are."""
-    mel = torch.from_numpy(examples.mel)[:, None]
-    return _join(examples, mel, _pictures(examples), _points(examples))
-
-
 def varied_batch(examples: Examples, variation: Variation, random: Generator) -> Batch:
     """Make a batch with sound, colour and place varied; pictures of one example alike."""
     count, size = len(examples.mel), examples.target.shape[1]

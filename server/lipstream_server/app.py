@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from lipstream.errors import InputError, ServerError
 from lipstream_server import metrics
+from lipstream_server.bodies import read_body
 from lipstream_server.config import is_loopback
 from lipstream_server.offer import Role, read_offer
 from lipstream_server.sessions import Sessions
@@ -105,7 +106,8 @@ class Routes:
         self._check_token(request)
         role = Role(request.url.path.strip("/"))
         try:
-            offer = read_offer(await _offer_body(request), role, keep_candidates=not self._loopback)
+            sent = await read_body(request, "application/sdp", LARGEST_OFFER)
+            offer = read_offer(sent, role, keep_candidates=not self._loopback)
             session, answer = await self._sessions.open(offer)
         except InputError as error:
             raise HTTPException(422, str(error)) from error
@@ -146,18 +148,6 @@ class Routes:
             raise HTTPException(
                 403, f"asked for as {name}: use http://127.0.0.1, or start the server with --token"
             )
-
-
-async def _offer_body(request: Request) -> bytes:
-    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind != "application/sdp":
-        raise HTTPException(415, f"offer sent as {kind or 'nothing'}: send application/sdp")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_OFFER:
-            raise HTTPException(413, f"offer too large: send at most {LARGEST_OFFER} bytes")
-    return body
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from clients.making import film_contents, tone, write_film, write_wav
+from lipstream import MouthModel
 from lipstream_clients import render as render_module
 from lipstream_clients.dubbing.journal import Journal
 from lipstream_clients.dubbing.production import make_production, open_stage
@@ -73,6 +74,27 @@ def test_frames_taken_up_anywhere_are_those_of_the_whole_to_the_pixel(job, toy_m
         taken_up = list(rendered(stage, toy_model, production.programme, first))
         assert len(taken_up) == 40 - first
         assert all(np.array_equal(a, b) for a, b in zip(whole[first:], taken_up, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "openvino"])
+def test_frames_painted_on_several_lanes_are_those_of_one_to_the_pixel(
+    job, toy_folder, face, backend
+):
+    write_film(job.face, [np.roll(face, k % 5, 0) for k in range(40)])
+    swelling = np.linspace(0, 1, RATE * 8 // 5) * np.random.default_rng(3).normal(0, 6000, 25_600)
+    write_wav(job.sound, swelling.astype(np.int16), RATE)
+    made = []
+    for lanes in (1, 3):
+        with (
+            MouthModel.open(toy_folder, backend=backend, threads=1, lanes=lanes) as model,
+            Journal(job.output, "x", ".mp4") as journal,
+        ):
+            production = make_production(job, model)
+            stage, _ = open_stage(production, model, journal, lambda: None)
+            assert stage.at_once == lanes
+            made.append(list(rendered(stage, model, production.programme)))
+    assert all(np.array_equal(a, b) for a, b in zip(*made, strict=True))
+    assert not np.array_equal(made[0][8], made[0][38])
 
 
 @pytest.mark.slow

@@ -136,6 +136,21 @@ def test_closing_twice_is_fine_and_a_closed_worker_says_so(toy_folder, toy_avata
         worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None)
 
 
+def show_at_once(model, pcm, collected, received=lambda one: one):
+    """Let all hear the same sound, fed before the engine makes the first frame."""
+    with Worker(model, capacity=4) as worker:
+        avatar, hold = make_toy_avatar(), threading.Event()
+        sessions = [
+            worker.open_session(avatar, rate=48_000, on_frame=received(one)) for one in collected
+        ]
+        worker.post(lambda: hold.wait(PATIENCE_SECONDS))
+        for session in sessions:
+            feed(session, pcm)
+        hold.set()
+        for one in collected:
+            one.wait()
+
+
 def test_sessions_made_together_get_the_pictures_they_would_get_alone(
     toy_folder, toy_pack, bursts, monkeypatch
 ):
@@ -152,16 +167,10 @@ def test_sessions_made_together_get_the_pictures_they_would_get_alone(
     monkeypatch.setattr(MouthModel, "mouth", mouth)
     monkeypatch.setattr(MouthModel, "best_batch", 3)
     collected = [Collected(75) for _ in range(4)]
-    with Worker(model, capacity=4) as worker:
-        avatar, hold = make_toy_avatar(), threading.Event()
-        sessions = [worker.open_session(avatar, rate=48_000, on_frame=c) for c in collected]
-        worker.post(lambda: hold.wait(PATIENCE_SECONDS))
-        for session in sessions:
-            feed(session, bursts)
-        hold.set()
-        for one in collected:
-            for live, wanted in zip(one.wait(), offline, strict=True):
-                np.testing.assert_array_equal(live.image, wanted.image)
+    show_at_once(model, bursts, collected)
+    for one in collected:
+        for live, wanted in zip(one.wait(), offline, strict=True):
+            np.testing.assert_array_equal(live.image, wanted.image)
     assert 3 in batches
     assert max(n for n in batches if n != 5) == 3  # 5: the avatar's frames, prepared
 
@@ -188,18 +197,10 @@ def test_lanes_make_frames_at_once_and_each_session_gets_the_pictures_it_would_g
         return on_frame
 
     model = MouthModel.open(toy_folder, backend=backend, lanes=2)
-    with Worker(model, capacity=4) as worker:
-        avatar, hold = make_toy_avatar(), threading.Event()
-        sessions = [
-            worker.open_session(avatar, rate=48_000, on_frame=received(one)) for one in collected
-        ]
-        worker.post(lambda: hold.wait(PATIENCE_SECONDS))
-        for session in sessions:
-            feed(session, bursts)
-        hold.set()
-        for one in collected:
-            for live, wanted in zip(one.wait(), offline, strict=True):
-                np.testing.assert_array_equal(live.image, wanted.image)
+    show_at_once(model, bursts, collected, received)
+    for one in collected:
+        for live, wanted in zip(one.wait(), offline, strict=True):
+            np.testing.assert_array_equal(live.image, wanted.image)
     assert threads == {"lipstream-engine", "lipstream-lane_0"}
 
 

@@ -4,19 +4,16 @@ import asyncio
 import json
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from engine.speaking.talkers import hum, send_chunks, send_text, speech_server
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speaking import Mark, SpeechSettings, Spoken
+from lipstream.speaking import SpeechSettings
 from lipstream.speaking.espeak_library import espeak_library
-from lipstream_server.intake import Cue, Intake
-from lipstream_server.messages import AskVoices, SpeakText, parse_text
-from lipstream_server.narrator import MOST_TEXTS, Narrator, _Line
-from lipstream_server.performance import POLICY, Performance
-from lipstream_server.timeline import RATE, samples
+from lipstream_server.messages import SpeakText
+from lipstream_server.narrator import MOST_TEXTS, Narrator
+from lipstream_server.performance import Performance
 from server.peers import peer, running, until
 
 
@@ -26,92 +23,6 @@ def espeak():
         return espeak_library()
     except BackendUnavailable as error:
         pytest.skip(str(error))
-
-
-# ------------------------------------------------------------------ messages
-
-
-def test_a_text_is_read_with_its_voice_and_id():
-    sent = json.dumps({"type": "speak", "text": "Hello.", "voice": "ar", "id": "a1"})
-    assert parse_text(sent) == SpeakText("Hello.", "ar", "a1")
-    assert parse_text('{"type": "speak", "text": "Hello."}') == SpeakText("Hello.")
-    assert parse_text('{"type": "voices"}') == AskVoices()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"text": 7},
-        {"text": None},
-        {"text": "a", "voice": 3},
-        {"text": "a", "voice": "x" * 201},
-        {"text": "a", "id": 1.5},
-        {"text": "a", "id": True},
-        {"text": "a", "id": ["x"]},
-        {"text": "a", "id": "x" * 201},
-        {"text": "a", "id": 1 << 60},
-        {"text": "a" * 20_000},
-    ],
-)
-def test_a_text_that_makes_no_sense_is_refused(wrong):
-    with pytest.raises(InputError) as caught:
-        parse_text(json.dumps({"type": "speak", **wrong}))
-    assert "\n" not in str(caught.value)
-
-
-# --------------------------------------------------------------------- cues
-
-
-def test_cues_come_out_at_the_samples_of_the_session_they_went_in_with():
-    intake = Intake(POLICY)
-    intake.take(samples(500))
-    begin = intake.fed
-    speech = np.arange(samples(100), dtype=np.int16)
-    cues = [Cue(at, str(at)) for at in (0, 959, 960, 4799, 9999)]
-    intake.speak(speech, cues)
-    intake.speak(speech, [Cue(5, "next")])
-    fed, told = [], []
-    for due in range(samples(500), samples(900), samples(10)):
-        fed += intake.take(due)
-        told += intake.take_cues()
-    assert [(c.sample - begin, c.event) for c in told] == [
-        (0, "0"),
-        (959, "959"),
-        (960, "960"),
-        (4799, "4799"),
-        (9999, "9999"),
-        (4805, "next"),
-    ]
-    assert np.array_equal(np.concatenate(fed)[: len(speech)], speech)
-
-
-def test_an_interrupt_forgets_the_cues_of_what_was_not_said():
-    intake = Intake(POLICY)
-    intake.speak(np.ones(samples(100), np.int16), [Cue(0, "first"), Cue(4000, "second")])
-    intake.take(1)
-    intake.interrupt()
-    intake.take(samples(300))
-    assert intake.take_cues() == []
-
-
-def test_marks_stay_with_their_sound_when_the_rate_changes():
-    class Voice:
-        rate = 22_050
-
-    order = SpeakText("one two three")
-    line, given, told = _Line(order, Voice()), 0, []
-    for at in range(0, 22_050, 441):
-        mark = Mark("word", 4, 7, 100)
-        pcm, cues = line.next(Spoken(np.zeros(441, np.int16), (mark,) if at == 8820 else ()))
-        told += [(given + cue.sample, json.loads(cue.event)) for cue in cues]
-        given += len(pcm)
-    assert [event["type"] for _, event in told] == ["text", "word"]
-    assert told[1][1]["text"] == "two"
-    assert told[1][0] == pytest.approx((8820 + 100) * RATE / 22_050, abs=48)
-    assert given == pytest.approx(RATE, abs=200)
-
-
-# ----------------------------------------------------------------- with peers
 
 
 async def told(client, last):
@@ -165,9 +76,6 @@ def test_voices_are_listed(worker, toy_avatar, espeak):
     assert said["provider"] == "espeak-ng"
     assert {"name": "ar", "language": "ar", "title": "Arabic"} in said["voices"]
     assert "error" not in said
-
-
-# ------------------------------------------------------ a performance by itself
 
 
 HELLO = SpeakText("Hello there.", None, 1)

@@ -23,7 +23,7 @@ _LEAST_EDGES = 0.25
 
 
 class FilmPaste:
-    """Put mouths into the pictures of films. One thread at a time."""
+    """Put mouths into the pictures of films. Any thread, several at once."""
 
     def __init__(self, manifest: ModelManifest) -> None:
         area = MouthArea(manifest.face_size, manifest.mouth_top, manifest.mouth_bottom)

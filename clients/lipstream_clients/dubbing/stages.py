@@ -189,7 +189,7 @@ class FilmStage:
         self._paste = FilmPaste(model.manifest)
         self._restorer = restorer
         self.at_once = 1 if restorer else model.lanes
-        self._idle: SimpleQueue[MouthModel] = SimpleQueue()
+        self._idle: SimpleQueue[MouthModel] = SimpleQueue()  # one lane for each that paints
         for lane in [model, *(model.beside() for _ in range(self.at_once - 1))]:
             self._idle.put(lane)
 
@@ -214,10 +214,15 @@ class FilmStage:
         return partial(self._finished, request, strength)
 
     def _finished(self, request: MouthRequest, strength: float) -> Image:
+        lane = self._idle.get()
+        try:  # until the mouth is pasted: the lane's next run paints into the same array
+            return self._painted(lane, request, strength)
+        finally:
+            self._idle.put(lane)
+
+    def _painted(self, lane: MouthModel, request: MouthRequest, strength: float) -> Image:
         picture = request.picture
-        model = self._idle.get()
-        mouth: NDArray[np.uint8] | None = paint(model, request)
-        self._idle.put(model)
+        mouth: NDArray[np.uint8] | None = paint(lane, request)
         if picture.target is None or mouth is None:
             return picture.image
         image = self._paste.paste(picture.target, mouth, strength)

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from lipstream.avatar import embedded_avatars
 from lipstream.errors import InputError, LipstreamError
+from lipstream_server.bodies import check_kind, read_body
 from lipstream_server.studio.folder import Folder
 from lipstream_server.studio.jobs import Job
 from lipstream_server.studio.orders import LARGEST_ORDER, Shelf, parse_json, parse_order
@@ -44,7 +45,7 @@ _STATUS: dict[type[LipstreamError], int] = {
 """Error -> HTTP status; the first that fits."""
 _RETRY_SECONDS = "30"
 _CLOSED_BY_CLIENT = 499
-_BYTES = "application/octet-stream"
+_BYTES, _JSON = "application/octet-stream", "application/json"
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
 """Sent with visitors' files: whatever is in them, a browser must not run it."""
 
@@ -134,7 +135,7 @@ class Studio:
         return JSONResponse({"voices": await self._reception.voices()})
 
     async def _take(self, request: Request) -> Response:
-        _check_kind(request, _BYTES)
+        check_kind(request, _BYTES)
         use: Use = "sound" if request.query_params.get("use") == "sound" else "face"
         if request.query_params.get("use") not in get_args(Use):
             raise InputError("say what the file is for: use=face or use=sound")
@@ -150,7 +151,7 @@ class Studio:
         return JSONResponse(self._views.media(media), 201)
 
     async def _say(self, request: Request) -> Response:
-        written = parse_json(await _body(request))
+        written = parse_json(await read_body(request, _JSON, LARGEST_ORDER))
         text, voice, speed = written.get("text"), written.get("voice"), written.get("speed", 1)
         if not isinstance(text, str) or not text.strip():
             raise InputError("there is no text: type what is to be said")
@@ -169,7 +170,7 @@ class Studio:
         return JSONResponse({"jobs": self._views.jobs(self._config.limits.keep_days)})
 
     async def _order(self, request: Request) -> Response:
-        written = parse_json(await _body(request))
+        written = parse_json(await read_body(request, _JSON, LARGEST_ORDER))
         shelf = Shelf(self._store.media, self._avatars)
         order = parse_order(written, shelf, self._config.limits)
         job = await self._store.add_job(order)
@@ -231,23 +232,6 @@ def _file(path: Path, kind: str, name: str | None = None) -> Response:
     if not path.is_file():
         raise Unknown("this is no longer kept")
     return FileResponse(path, media_type=kind, filename=name, headers=_PLAIN)
-
-
-def _check_kind(request: Request, wanted: str) -> None:
-    """Refuse what a page of another site could send without asking first (CORS)."""
-    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind != wanted:
-        raise HTTPException(415, f"sent as {kind or 'nothing'}: send {wanted}")
-
-
-async def _body(request: Request) -> bytes:
-    _check_kind(request, "application/json")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_ORDER:
-            raise HTTPException(413, f"what was sent is too large: send {LARGEST_ORDER} bytes")
-    return body
 
 
 async def _hear_out(content: AsyncIterator[bytes], most: int) -> None:
