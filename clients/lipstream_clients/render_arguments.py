@@ -82,8 +82,9 @@ def _add_time(group: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="sound=FILE,at=TIME",
-        help="in place of AUDIO, repeatable: say this from here, and keep the rest as it is; also"
-        " until=TIME (of the film), from=TIME and to=TIME (of the sound), who=FACE",
+        help="in place of AUDIO, repeatable: say this from here, and keep the rest as it is; or"
+        " text=TEXT,at=TIME, with voice=NAME and speed=TIMES where they differ from --voice and"
+        " --speed; also until=TIME (of the film), from=TIME and to=TIME (of the sound), who=FACE",
     )
     group.add_argument(
         "--segments", type=Path, metavar="TOML", help="the same from a file of [[segment]] tables"

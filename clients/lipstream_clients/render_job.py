@@ -35,8 +35,9 @@ class RenderJob:
     text: str | None = None
     """What is said, to be spoken by the voice of ``speech``."""
     speech: SpeechSettings = field(default_factory=SpeechSettings)
+    """Who speaks ``text``, and the texts of segments that name no voice of their own."""
     segments: tuple[Segment, ...] = ()
-    """Pieces of sound and when they are spoken; the rest of the film is kept as it is."""
+    """Pieces of sound or text and when they are spoken; the rest of the film is kept as it is."""
     keep: bool = False
     """Whether a film longer than the sound goes on to its end, as it is; else it is cut."""
     face_cut: Cut = WHOLE
@@ -67,4 +68,5 @@ class RenderJob:
     def sources(self) -> tuple[Path, ...]:
         """All files that are read as media."""
         sounds = [self.sound] if self.sound is not None else []
-        return tuple(dict.fromkeys([self.face, *sounds, *(one.sound for one in self.segments)]))
+        spoken = [one.sound for one in self.segments if isinstance(one.sound, Path)]
+        return tuple(dict.fromkeys([self.face, *sounds, *spoken]))

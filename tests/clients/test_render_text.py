@@ -1,14 +1,18 @@
 """A text in place of a sound, spoken by a real HTTP server on 127.0.0.1."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from clients.making import film_contents, tone, write_wav
+from clients.making import film_contents, numbered, tone, write_film, write_wav
 from engine.speaking.talkers import hum, send_chunks, send_text, speech_server
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speaking import SpeechSettings
 from lipstream_clients import render as module
+from lipstream_clients.dubbing.segments import parse_segment
 from lipstream_clients.render import RenderJob, render
 from lipstream_clients.render_speech import spoken
 
@@ -108,3 +112,100 @@ def test_a_file_that_is_no_text_is_refused(job, tmp_path, server, capsys, text, 
     assert main(["render", "ada", "--text-file", str(file), *voice, *film]) == 2
     assert says in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.fixture
+def on_film(job, tmp_path):
+    """A film of two seconds in which texts of half a second each are to be spoken."""
+    return replace(job, face=write_film(tmp_path / "film.mkv", numbered(50)), text=None)
+
+
+def saying(job, *texts):
+    return replace(job, segments=tuple(parse_segment(f"text={text}") for text in texts))
+
+
+def test_segments_of_text_are_spoken_where_they_belong(on_film, tmp_path, server):
+    job = saying(on_film, "One.,at=0.2", "Two.,at=1.2,voice=bob,speed=1.5,until=1.5")
+    rendered = render(job)
+    assert (rendered.frames, rendered.seconds) == (50, 2.0)
+    _, sound, rate = film_contents(job.output)
+    loud = np.abs(sound.astype(int)) > 1000
+    heard = [loud[round(at * rate) :][: rate // 10].any() for at in (0.05, 0.3, 0.9, 1.3, 1.7)]
+    assert heard == [False, True, False, True, False]
+    assert [(one["input"], one["voice"], one.get("speed")) for one in server.asked] == [
+        ("One.", "alloy", None),
+        ("Two.", "bob", 1.5),
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "film.mkv"]
+
+
+def test_sounds_stay_and_a_text_said_twice_is_spoken_once(on_film, tmp_path, server):
+    job = saying(on_film, "One.,at=0", "One.,at=1")
+    own = parse_segment("sound=a.wav,at=1.5")
+    with spoken(replace(job, segments=(*job.segments, own))) as changed:
+        first, second, third = changed.segments
+        assert first.sound == second.sound
+        assert first.sound.is_file()
+        assert third == own
+    assert len(server.asked) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (["One.,at=0", "And that is quite a long sentence.,at=0.3"], "'And that is quite a long"),
+        (["One.,at=0", "Two.,at=0.3"], "'Two.', from 0.3 s, overlaps 'One.', which ends"),
+        (["One.,at=9"], "'One.' is to be spoken from 9 s, outside the film"),
+        (["One.,at=1.8"], "'One.' would be spoken until 2.32 s, but the film ends"),
+        (["One.,to=3"], "'One.' lasts 0.50 s: the part from 0 to 3 s is not in it"),
+        (["One.,at=0", "?!,at=1"], r"segment '\?!': the text has no words"),
+        (["One.,at=0", "Two.,at=1,speed=9"], "segment 'Two.': .* 0.5 to 2"),
+    ],
+)
+def test_texts_that_do_not_fit_leave_nothing(on_film, tmp_path, texts, says):
+    with pytest.raises(InputError, match=says):
+        render(saying(on_film, *texts))
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
+
+
+def test_a_voice_that_stops_in_a_later_segment_leaves_nothing(on_film, tmp_path, server):
+    whole, broken = server.answer, send_chunks(server, hum(0.5).tobytes(), None)
+    server.go_on.set()
+
+    def break_at_two(request):
+        (broken if "Two." in str(server.asked) else whole)(request)
+
+    server.answer = break_at_two
+    with pytest.raises(BackendUnavailable, match=r"segment 'Two\.': .*hung up"):
+        render(saying(on_film, "One.,at=0", "Two.,at=1"))
+    assert len(server.asked) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="no espeak-ng")
+def test_a_segment_in_a_script_that_its_voice_cannot_read_is_refused(tmp_path, capsys):
+    film = write_film(tmp_path / "film.mkv", numbered(50))
+    texts = [
+        "--segment",
+        "text=Hello.,at=0",
+        "--segment",
+        "text=\u0645\u0631\u062d\u0628\u0627,at=1",
+    ]
+    assert main(["render", str(film), *texts, "-o", str(tmp_path / "a.mp4")]) == 2
+    said = capsys.readouterr().err
+    assert "segment '\u0645\u0631\u062d\u0628\u0627': " in said
+    assert "Arabic" in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
+
+
+def test_segments_taken_up_again_are_spoken_by_the_same_speech(on_film, tmp_path, server):
+    job = saying(on_film, "One.,at=0", "Two.,at=1")
+    with pytest.raises(KeyboardInterrupt), spoken(job) as before:
+        raise KeyboardInterrupt
+    server.answer = send_text(500, "gone")
+    with spoken(job) as again:
+        assert again == before
+        assert all(one.sound.is_file() for one in again.segments)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from lipstream.errors import InputError
 from lipstream.lips import make_timing
@@ -17,6 +18,7 @@ from lipstream_clients.dubbing.programme import (
     Clip,
     Passage,
     Programme,
+    Segment,
     SpokenClip,
     ended_at,
     plan,
@@ -27,6 +29,7 @@ from lipstream_clients.dubbing.sightings import Sightings, fixed_box, watch
 from lipstream_clients.dubbing.sound_track import OwnSound, sound_of
 from lipstream_clients.dubbing.stages import AvatarStage, FilmSet, FilmStage, Stage
 from lipstream_clients.dubbing.useless import refuse_useless
+from lipstream_clients.dubbing.who import Who
 from lipstream_clients.faces_of import FaceOptions, Posed, open_face
 from lipstream_clients.media import (
     Encoding,
@@ -165,10 +168,13 @@ def _spoken(job: RenderJob) -> list[SpokenClip]:
             "--audio-from and --audio-to cut one sound for all of the film: give a segment its own"
             " from= and to="
         )
-    return [
-        SpokenClip(Clip.open(one.sound, one.cut), one.at_s, one.until_s, one.who or job.who)
-        for one in job.segments
-    ]
+    return [_spoken_segment(one, job.who) for one in job.segments]
+
+
+def _spoken_segment(one: Segment, usual: Who) -> SpokenClip:
+    assert isinstance(one.sound, Path), "texts are spoken before a job gets here"
+    clip = Clip.open(one.sound, one.cut, one.name)
+    return SpokenClip(clip, one.at_s, one.until_s, one.who or usual)
 
 
 def _own_sound(job: RenderJob, face: Footage | Posed) -> OwnSound:
@@ -190,7 +196,7 @@ def _laid_out(
         return passages, last
     if job.segments:
         if last > film_frames:
-            late = passages[-1].clip.sound.path.name
+            late = passages[-1].clip.name
             raise InputError(
                 f"{late} would be spoken until {float(last / timing.fps):.2f} s, but the film ends"
                 f" at {float(film_frames / timing.fps):.2f} s: begin earlier, or give 'until'"

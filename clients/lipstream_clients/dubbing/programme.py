@@ -33,10 +33,21 @@ WHOLE = Cut()
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """A text that is still to be spoken."""
+
+    text: str
+    voice: str | None = None
+    """None for the voice of the whole job."""
+    speed: float | None = None
+    """Times the voice's usual speed; None for the speed of the whole job."""
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of sound and the time in the film from which it is spoken."""
 
-    sound: Path
+    sound: Path | Words
     at_s: Fraction = Fraction(0)
     until_s: Fraction | None = None
     """Time in the film at which the sound is cut off; None for the sound's own end."""
@@ -44,6 +55,8 @@ class Segment:
     """The part of the sound that is spoken."""
     who: Who | None = None
     """Whose mouth; None for the film's usual choice."""
+    name: str | None = None
+    """What messages call it; None for the sound file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +66,25 @@ class Clip:
     sound: SoundFile
     start_s: Fraction
     length_s: Fraction
+    name: str
+    """What messages call it."""
 
     @classmethod
-    def open(cls, path: Path, cut: Cut = WHOLE) -> "Clip":
+    def open(cls, path: Path, cut: Cut = WHOLE, name: str | None = None) -> "Clip":
         """Check a sound file and the part of it that is wanted; raises MediaError."""
-        sound = SoundFile.open(path)
+        return cls.of(SoundFile.open(path), cut, name)
+
+    @classmethod
+    def of(cls, sound: SoundFile, cut: Cut = WHOLE, name: str | None = None) -> "Clip":
+        """Check the part of a sound that is wanted; raises MediaError."""
+        name = name or sound.path.name
         stop = sound.seconds if cut.stop_s is None else cut.stop_s
         if not 0 <= cut.start_s < stop or stop > sound.seconds + Fraction(1, 100):
             raise MediaError(
-                f"{path.name} lasts {float(sound.seconds):.2f} s: the part from"
+                f"{name} lasts {float(sound.seconds):.2f} s: the part from"
                 f" {float(cut.start_s):g} to {float(stop):g} s is not in it"
             )
-        return cls(sound, cut.start_s, min(stop, sound.seconds) - cut.start_s)
+        return cls(sound, cut.start_s, min(stop, sound.seconds) - cut.start_s, name)
 
     @property
     def is_whole(self) -> bool:
@@ -152,7 +172,7 @@ def plan(spoken: Sequence[SpokenClip], timing: Timing, film_frames: int | None) 
     ordered = sorted(spoken, key=lambda one: one.at_s)
     passages: list[Passage] = []
     for one in ordered:
-        name = one.clip.sound.path.name
+        name = one.clip.name
         passage = _passage(one, timing)
         if film_frames is not None and not 0 <= passage.start < film_frames:
             raise InputError(
@@ -161,7 +181,7 @@ def plan(spoken: Sequence[SpokenClip], timing: Timing, film_frames: int | None) 
             )
         if passages and passage.start < passages[-1].stop:
             raise InputError(
-                f"{name}, from {float(one.at_s):g} s, overlaps {passages[-1].clip.sound.path.name},"
+                f"{name}, from {float(one.at_s):g} s, overlaps {passages[-1].clip.name},"
                 f" which ends at {float(passages[-1].stop / timing.fps):.2f} s: move one of them,"
                 " or cut it short with 'until'"
             )
@@ -174,7 +194,7 @@ def _passage(one: SpokenClip, timing: Timing) -> Passage:
     if one.until_s is not None:
         if one.until_s <= one.at_s:
             raise InputError(
-                f"{one.clip.sound.path.name} is to be spoken from {float(one.at_s):g} to"
+                f"{one.clip.name} is to be spoken from {float(one.at_s):g} to"
                 f" {float(one.until_s):g} s: the end must come after the beginning"
             )
         length = min(length, one.until_s - one.at_s)

@@ -9,6 +9,11 @@
     from = 0.5           # optional: the part of the sound that is used
     to = 4
     who = "2"            # optional: largest, a number from the left, or a point "x,y"
+
+    [[segment]]
+    text = "Good day."   # in place of a sound
+    voice = "en-in"      # optional, as is speed = 1.2: else those of --voice and --speed
+    at = 10
 """
 
 import re
@@ -19,13 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from lipstream.errors import InputError
-from lipstream_clients.dubbing.programme import Cut, Segment
+from lipstream_clients.dubbing.programme import Cut, Segment, Words
 from lipstream_clients.dubbing.who import parse_who
 
-_KEYS = ("sound", "at", "until", "from", "to", "who")
+_OF_TEXT = ("voice", "speed")
+_KEYS = ("sound", "text", *_OF_TEXT, "at", "until", "from", "to", "who")
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
 _WORD = re.compile(r",\s*(?=(?:" + "|".join(_KEYS) + r")\s*=)")
-"""A comma that begins another key: other commas belong to file names and points."""
+"""A comma that begins another key: others belong to texts, file names and points."""
 
 
 def parse_time(text: str) -> Fraction:
@@ -77,8 +83,7 @@ def _segment(entry: Mapping[str, Any], folder: Path, where: str) -> Segment:
     unknown = ", ".join(sorted(set(entry) - set(_KEYS)))
     if unknown:
         raise InputError(f"{where}: unknown {unknown}; the keys are {', '.join(_KEYS)}")
-    if not entry.get("sound"):
-        raise InputError(f"{where}: it names no sound; write sound=a.wav")
+    said = _said(entry, folder, where)
 
     def time(key: str) -> Fraction | None:
         value = entry.get(key)
@@ -89,9 +94,36 @@ def _segment(entry: Mapping[str, Any], folder: Path, where: str) -> Segment:
 
     who = entry.get("who")
     return Segment(
-        folder / str(entry["sound"]),
+        said,
         time("at") or Fraction(0),
         time("until"),
         Cut(time("from") or Fraction(0), time("to")),
         None if who is None else parse_who(str(who)),
     )
+
+
+def _said(entry: Mapping[str, Any], folder: Path, where: str) -> Path | Words:
+    """Return the sound or the text of an entry, which has one of them."""
+    sound, text = entry.get("sound"), entry.get("text")
+    if not sound and not text:
+        raise InputError(
+            f"{where}: it names no sound and no text; write sound=a.wav, or text=Hello"
+        )
+    if sound and text:
+        raise InputError(f"{where}: it names a sound and a text; leave one out")
+    if sound:
+        useless = " and ".join(key for key in _OF_TEXT if key in entry)
+        if useless:
+            raise InputError(f"{where}, {useless}: for a text, not for a sound; leave out")
+        return folder / str(sound)
+    voice = entry.get("voice")
+    if not isinstance(text, str) or not isinstance(voice, str | None):
+        raise InputError(f"{where}: text and voice are strings; write them in quotes")
+    return Words(text, voice or None, _speed(entry.get("speed"), where))
+
+
+def _speed(written: object, where: str) -> float | None:
+    try:
+        return None if written is None else float(str(written))
+    except ValueError:
+        raise InputError(f"{where}: speed '{written}' is no number; give 0.5 to 2") from None

@@ -137,7 +137,7 @@ def _check_times(order: Order, limits: StudioLimits) -> None:
     end = passages[-1].stop
     if placed and film is not None and end > film.frames:
         raise InputError(
-            f"{passages[-1].clip.sound.path.name} would be spoken until {float(end / fps):.2f} s,"
+            f"{passages[-1].clip.name} would be spoken until {float(end / fps):.2f} s,"
             f" but the film ends at {float(film.frames / fps):.2f} s: begin earlier, end it sooner,"
             " or let the film be as long as the speech"
         )
@@ -151,7 +151,7 @@ def _check_times(order: Order, limits: StudioLimits) -> None:
 def _spoken(piece: Piece) -> SpokenClip:
     sound = piece.sound
     opened = SoundFile(Path(sound.name), sound.rate, sound.channels, sound.samples)
-    return SpokenClip(Clip(opened, Fraction(0), opened.seconds), piece.at, piece.until)
+    return SpokenClip(Clip.of(opened), piece.at, piece.until)
 
 
 def _no_number(name: str) -> float:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_clients.dubbing.programme import Cut, Segment
+from lipstream_clients.dubbing.programme import Cut, Segment, Words
 from lipstream_clients.dubbing.segments import parse_segment, parse_time, read_segments
 from lipstream_clients.dubbing.who import Who, parse_who
 
@@ -34,6 +34,19 @@ def test_a_segment_on_the_command_line():
     )
 
 
+def test_a_segment_of_text_on_the_command_line():
+    segment = parse_segment("text=Well, hello: a=b, you there,voice=en-in, speed=1.2,at=3")
+    words = Words("Well, hello: a=b, you there", "en-in", 1.2)
+    assert segment == Segment(words, Fraction(3))
+    assert parse_segment("text=Hello").sound == Words("Hello")
+
+
+def test_segments_of_text_in_a_file(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text('[[segment]]\ntext = "First, at=2.\\nThen."\nvoice = "ar"\nspeed = 0.8\nat = 1')
+    assert read_segments(path) == [Segment(Words("First, at=2.\nThen.", "ar", 0.8), Fraction(1))]
+
+
 def test_segments_in_a_file_are_found_beside_it(tmp_path):
     path = tmp_path / "s.toml"
     path.write_text(
@@ -52,6 +65,13 @@ def test_segments_in_a_file_are_found_beside_it(tmp_path):
         ("", "should hold"),
         ("[[segment", "as TOML"),
         ("[[segment]]\nat = 3", "segment 1: it names no sound"),
+        ('[[segment]]\ntext = ""', "segment 1: it names no sound and no text"),
+        ('[[segment]]\ntext = "a"\nsound = "a"', "names a sound and a text; leave one out"),
+        ('[[segment]]\nsound = "a"\nvoice = "ar"', "voice: for a text, not for a sound"),
+        ('[[segment]]\nsound = "a"\nspeed = 1\nvoice = "ar"', "voice and speed: for a text"),
+        ("[[segment]]\ntext = 5", "text and voice are strings"),
+        ('[[segment]]\ntext = "a"\nvoice = 5', "text and voice are strings"),
+        ('[[segment]]\ntext = "a"\nspeed = "fast"', "speed 'fast' is no number"),
         ('[[segment]]\nsound = "a"\nstart = 1', "unknown start"),
         ('[[segment]]\nsound = "a"\nat = "x"', "segment 1, at: 'x' is no time"),
         ('[[segment]]\nsound = "a"\nwho = "nobody"', "picks no face"),
