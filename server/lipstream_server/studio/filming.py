@@ -9,7 +9,7 @@ from typing import Any
 
 from lipstream.avatar import embedded_avatars
 from lipstream.errors import InputError
-from lipstream_clients.dubbing.programme import Segment
+from lipstream_clients.dubbing.programme import WHOLE, Segment
 from lipstream_clients.media import Encoding
 from lipstream_clients.render import RenderJob, render
 from lipstream_server.studio.child import Reply
@@ -37,12 +37,14 @@ def make_film(order: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
 def render_job(order: Order, folder: Path, engine: tuple[Path | None, str, str]) -> RenderJob:
     """Return what to render; ``engine`` is the model, the backend and the precision."""
     segments: tuple[Segment, ...] = ()
-    sound = None
+    sound, cut = None, WHOLE
     if plain_speech(order):
-        sound = folder / order.pieces[0].sound.file
+        first = order.pieces[0]
+        sound, cut = folder / first.sound.file, first.cut
     else:
         segments = tuple(
-            Segment(folder / piece.sound.file, piece.at, piece.until) for piece in order.pieces
+            Segment(folder / piece.sound.file, piece.at, piece.until, piece.cut)
+            for piece in order.pieces
         )
     model, backend, precision = engine
     return RenderJob(
@@ -54,6 +56,8 @@ def render_job(order: Order, folder: Path, engine: tuple[Path | None, str, str])
         backend=backend,
         precision=precision,
         ends=order.ends,
+        sound_cut=cut,
+        who=order.who,
         still=order.still and order.face is not None,
         encoding=Encoding(quality=order.quality),
     )

@@ -6,6 +6,8 @@ from fractions import Fraction
 from typing import Any, Literal, Self
 
 from lipstream_clients.dubbing.footage import Ends
+from lipstream_clients.dubbing.programme import WHOLE, Cut
+from lipstream_clients.dubbing.who import LARGEST, Who
 from lipstream_clients.media import Quality
 
 MediaKind = Literal["picture", "film", "sound"]
@@ -14,6 +16,17 @@ Length = Literal["film", "speech"]
 """Whether a film keeps its own length, its other sound included, or is as long as the speech."""
 OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face in a picture, pixels of that picture."""
+
+    x: int
+    """Its middle."""
+    y: int
+    size: int
+    """Its height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,8 @@ class Media:
     channels: int = 0
     samples: int = 0
     """Length of a sound."""
+    faces: tuple[Face, ...] = ()
+    """Those in the picture, or in the film's poster, from left to right."""
 
     @property
     def seconds(self) -> Fraction | None:
@@ -53,7 +68,8 @@ class Media:
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
-        return cls(**{**written, "fps": Fraction(written["fps"])})
+        faces = tuple(Face(**face) for face in written.get("faces", ()))
+        return cls(**{**written, "fps": Fraction(written["fps"]), "faces": faces})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +81,23 @@ class Piece:
     """Seconds."""
     until: Fraction | None = None
     """Where it is cut off; None for its own end."""
+    cut: Cut = WHOLE
+    """The part of the sound that is used."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
-        until = None if self.until is None else str(self.until)
-        return {"sound": self.sound.to_json(), "at": str(self.at), "until": until}
+        until, stop = (None if one is None else str(one) for one in (self.until, self.cut.stop_s))
+        times = {"at": str(self.at), "until": until, "from": str(self.cut.start_s), "to": stop}
+        return {"sound": self.sound.to_json()} | times
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
-        until = written["until"]
-        return cls(
-            Media.from_json(written["sound"]),
-            Fraction(written["at"]),
-            None if until is None else Fraction(until),
+        until, stop = (
+            None if written.get(key) is None else Fraction(written[key]) for key in ("until", "to")
         )
+        cut = Cut(Fraction(written.get("from", 0)), stop)
+        return cls(Media.from_json(written["sound"]), Fraction(written["at"]), until, cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +116,15 @@ class Order:
     quality: Quality = "medium"
     still: bool = False
     """Whether a picture stays still where it would breathe and blink."""
+    who: Who = LARGEST
+    """Of several people in ``face``, the one who speaks."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
         plain = {name: getattr(self, name) for name in self.__slots__}
         face = None if self.face is None else self.face.to_json()
-        return plain | {"face": face, "pieces": [piece.to_json() for piece in self.pieces]}
+        pieces = [piece.to_json() for piece in self.pieces]
+        return plain | {"face": face, "pieces": pieces, "who": asdict(self.who)}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Self:
@@ -111,7 +132,8 @@ class Order:
         face = written["face"]
         pieces = tuple(Piece.from_json(piece) for piece in written["pieces"])
         face = None if face is None else Media.from_json(face)
-        return cls(**{**written, "face": face, "pieces": pieces})
+        who = Who(**written["who"]) if "who" in written else LARGEST
+        return cls(**{**written, "face": face, "pieces": pieces, "who": who})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Looking into files that came in: what they are, whether they can be used, how they look."""
 
+import itertools
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from av.audio.stream import AudioStream
 from lipstream.avatar import Avatar, embedded_avatars
 from lipstream.errors import MediaError
 from lipstream.types import Image
+from lipstream_clients.dubbing.crowd import Crowd, open_crowd
 from lipstream_clients.faces_of import LONGEST_SIDE, avatar_of_picture, shrunk
 from lipstream_clients.media import Film, SoundFile, is_picture
 from lipstream_clients.media.opening import open_media
@@ -26,6 +29,8 @@ FORMATS = (
 none that takes any text for a film."""
 _POSTER_SIDE = 640
 _POSTER_QUALITY = 82
+_POSTER_SECONDS, _POSTER_LOOKS = 5, 10
+"""Where somebody is looked for to show on the poster: as many looks in this part of a film."""
 
 
 def face(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
@@ -34,17 +39,20 @@ def face(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
     _check_format(path)
     if is_picture(path):
         avatar = avatar_of_picture(path, LONGEST_SIDE)
-        _write_poster(avatar.frames[0], path.with_name(POSTER))
-        return {"kind": "picture", "width": avatar.width, "height": avatar.height}
+        picture = np.asarray(avatar.frames[0])
+        _write_poster(picture, path.with_name(POSTER))
+        with closing(open_crowd()) as crowd:
+            faces = _faces(picture, crowd)
+        size = {"width": avatar.width, "height": avatar.height}
+        return {"kind": "picture", "faces": faces} | size
     film = Film(path)
     frames = film.count()
     _check_length(path.name, float(frames / film.fps), order["longest_s"])
-    first = next(film.pictures(), None)
-    if first is None:
-        raise MediaError(f"{path.name} has no picture that can be decoded: copy it again")
-    _write_poster(first, path.with_name(POSTER))
+    poster, faces = _shown_first(film)
+    _write_poster(poster, path.with_name(POSTER))
     size = {"width": film.width, "height": film.height}
-    return {"kind": "film", "frames": frames, "fps": str(film.fps)} | size | _own_sound(path)
+    length = {"frames": frames, "fps": str(film.fps)}
+    return {"kind": "film", "faces": faces} | length | size | _own_sound(path)
 
 
 def sound(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
@@ -81,6 +89,30 @@ def _check_length(name: str, seconds: float, longest_s: int) -> None:
             f"{name} lasts {_clock(seconds)}, and at most {_clock(longest_s)} are taken here:"
             " cut it first"
         )
+
+
+def _shown_first(film: Film) -> tuple[Image, list[dict[str, int]]]:
+    """Return the first picture, or one soon after in which there is a face, and its faces."""
+    every = max(1, round(film.fps * _POSTER_SECONDS / _POSTER_LOOKS))
+    first: Image | None = None
+    with closing(open_crowd()) as crowd:
+        for picture in itertools.islice(film.pictures(), 0, every * _POSTER_LOOKS, every):
+            faces = _faces(picture, crowd)
+            if faces:
+                return picture, faces
+            first = picture if first is None else first
+    if first is None:
+        raise MediaError(f"{film.path.name} has no picture that can be decoded: copy it again")
+    return first, []
+
+
+def _faces(picture: Image, crowd: Crowd) -> list[dict[str, int]]:
+    """Return the middles and heights of the faces in a picture, from left to right."""
+    found = []
+    for seen in crowd.step(picture, cut=True):
+        x, y = seen.crop @ np.array([0.5, 0.5, 1.0], np.float32)
+        found.append({"x": round(float(x)), "y": round(float(y)), "size": round(seen.size)})
+    return sorted(found, key=lambda face: face["x"])
 
 
 def _clock(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """What the page is told of films and files, as JSON."""
 
+from dataclasses import asdict
 from typing import Any
 
 from lipstream_server.studio.jobs import Job, Media
@@ -63,6 +64,7 @@ class Views:
             "frames": media.frames,
             "fps": float(media.fps),
             "sounds": media.rate > 0,
+            "faces": [asdict(one) for one in media.faces],
             "poster": self._tickets.link(f"{link}/poster") if face else None,
             "link": None if media.kind == "picture" else self._tickets.link(f"{link}/file"),
         }

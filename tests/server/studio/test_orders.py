@@ -1,17 +1,22 @@
 """Orders as the page sends them: good ones, and each wrong value named."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_server.studio.jobs import Job, Media
+from lipstream_clients.dubbing.programme import Cut
+from lipstream_clients.dubbing.who import Who
+from lipstream_server.studio.filming import render_job
+from lipstream_server.studio.jobs import Face, Job, Media, Order
 from lipstream_server.studio.orders import Shelf, parse_json, parse_order
 from lipstream_server.studio.refusals import Unknown
 from lipstream_server.studio.settings import StudioLimits
 
+TWO = (Face(10, 20, 8), Face(40, 20, 8))
 FILM = Media("f", "film", "walk.mp4", "media.mp4", 0.0, 64, 48, 75, Fraction(25), 48_000, 2)
-PICTURE = Media("p", "picture", "ada.png", "media.png", 0.0, 64, 48)
+PICTURE = Media("p", "picture", "ada.png", "media.png", 0.0, 64, 48, faces=TWO)
 SHORT = Media("s", "sound", "hi.wav", "media.wav", 0.0, rate=16_000, channels=1, samples=16_000)
 LONG = Media("l", "sound", "talk.mp3", "media.mp3", 0.0, rate=44_100, channels=2, samples=220_500)
 KEPT = {media.id: media for media in (FILM, PICTURE, SHORT, LONG)}
@@ -38,6 +43,39 @@ def test_an_order_comes_back_from_its_json_as_it_was():
     assert made.pieces[1].until == 3
 
 
+def test_a_part_of_a_sound_and_one_of_several_people_are_chosen():
+    piece = {"sound": "l", "at": 0.5, "from": 1.25, "to": 3}
+    made = order(ON_FILM, piece, who={"x": 12.5, "y": 40}, follow=True)
+    assert Order.from_json(made.to_json()) == made
+    assert made.who == Who("nearest", x=12.5, y=40, follow=True)
+    asked = render_job(made, Path("j"), (None, "auto", "fp32"))
+    (segment,) = asked.segments
+    assert (segment.at_s, segment.cut) == (Fraction(1, 2), Cut(Fraction(5, 4), Fraction(3)))
+    assert asked.who == made.who
+    assert order(ON_PICTURE, {"sound": "l"}, who=2).who == Who("nth", place=2)
+
+
+def test_a_part_of_a_sound_may_give_the_film_its_length():
+    made = order(ON_FILM, {"sound": "l", "from": 4}, length="speech")
+    asked = render_job(made, Path("j"), (None, "auto", "fp32"))
+    assert (asked.segments, asked.sound_cut) == ((), Cut(Fraction(4), None))
+
+
+def test_the_length_of_a_part_counts():
+    order(ON_FILM, {"sound": "l", "to": 2}, {"sound": "l", "at": 2, "from": 1, "to": 2})
+    with pytest.raises(InputError, match="overlaps"):
+        order(ON_FILM, {"sound": "l", "to": 2}, {"sound": "s", "at": 1.9})
+
+
+def test_what_an_older_version_kept_is_read():
+    made = order(ON_FILM, {"sound": "s"})
+    written = made.to_json()
+    del written["who"], written["face"]["faces"]
+    for key in ("from", "to"):
+        del written["pieces"][0][key]
+    assert Order.from_json(written) == made
+
+
 def test_pieces_that_meet_at_a_frame_do_not_overlap():
     order(ON_FILM, {"sound": "s", "at": 0.04}, {"sound": "s", "at": 1.04})
     order(ON_FILM, {"sound": "s", "at": 2})  # to the film's last frame
@@ -61,7 +99,32 @@ def test_a_picture_has_no_end():
         (ADA, ["s"], {}, "each piece of speech is an object"),
         (ADA, [{"sound": "p"}], {}, "ada.png was added as a face"),
         (ADA, [{"sound": "s"}] * 4, {}, "send 3 at most"),
-        (ADA, [{"sound": "s", "from": 1}], {}, "unknown from"),
+        (ADA, [{"sound": "s", "start": 1}], {}, "unknown start"),
+        (ADA, [{"sound": "s", "from": 1}], {}, "hi.wav lasts 1.00 s: the part from 1 to 1 s"),
+        (ADA, [{"sound": "s", "from": 0.6, "to": 0.5}], {}, "from 0.6 to 0.5 s is not in it"),
+        (ADA, [{"sound": "s", "to": 1.5}], {}, "from 0 to 1.5 s is not in it"),
+        (ADA, [{"sound": "s", "to": "1"}], {}, "hi.wav: its times must be seconds"),
+        (ADA, [{"sound": "s"}], {"who": 1}, "an avatar is one person"),
+        (ADA, [{"sound": "s"}], {"follow": True}, "an avatar is one person"),
+        (ON_PICTURE, [{"sound": "s"}], {"follow": True}, "leave it out for a picture"),
+        (ON_FILM, [{"sound": "s"}], {"follow": 1}, "follow is true or false"),
+        (
+            ON_PICTURE,
+            [{"sound": "s"}],
+            {"who": 3},
+            "who asks for face 3, and ada.png may have 1 to 2",
+        ),
+        (ON_FILM, [{"sound": "s"}], {"who": 0}, "who asks for face 0"),
+        (ON_FILM, [{"sound": "s"}], {"who": True}, "who is largest, a number"),
+        (ON_FILM, [{"sound": "s"}], {"who": "ann"}, "who is largest, a number"),
+        (ON_FILM, [{"sound": "s"}], {"who": {"x": 1}}, "who is largest, a number"),
+        (
+            ON_FILM,
+            [{"sound": "s"}],
+            {"who": {"x": 1, "y": 49}},
+            "not lie in walk.mp4, which is 64x48",
+        ),
+        (ON_FILM, [{"sound": "s"}], {"who": {"x": "1", "y": 4}}, "give x and y in its pixels"),
         (ADA, [{"sound": "s", "at": -1}], {}, "hi.wav: its times must be seconds"),
         (ADA, [{"sound": "s", "at": "1"}], {}, "its times must be seconds"),
         (ADA, [{"sound": "s", "at": True}], {}, "its times must be seconds"),

@@ -5,6 +5,7 @@ import resource
 import shutil
 import urllib.parse
 
+import cv2
 import numpy as np
 import pytest
 
@@ -28,6 +29,22 @@ def test_a_film_is_described_and_can_be_looked_at(visitor, film):
 def test_a_picture_of_a_person_is_described(visitor, portrait):
     said = visitor.send("face", portrait).said
     assert (said["kind"], said["name"], said["seconds"]) == ("picture", "ada at home.png", None)
+    (face,) = said["faces"]
+    assert abs(face["x"] - 96) < 20
+    assert 40 < face["size"] < 192
+
+
+def test_all_people_are_found_for_one_to_be_chosen(visitor, portrait, files):
+    one = cv2.imread(str(portrait))
+    blank = np.full_like(np.hstack([one, one]), 128)
+    both = write_picture(files / "two.png", np.hstack([one, one]))
+    left, right = visitor.send("face", both).said["faces"]
+    assert (left["x"] < 192 < right["x"], left["y"]) == (True, right["y"])
+    late = write_film(files / "late.mp4", [blank] * 20 + [np.hstack([one, one])] * 10)
+    said = visitor.send("face", late).said
+    assert len(said["faces"]) == 2
+    poster = cv2.imdecode(np.frombuffer(visitor.ask("GET", said["poster"]).body, np.uint8), 1)
+    assert poster.std() > 20  # the picture with the people, not the blank one before
 
 
 def test_a_sound_is_described_and_can_be_heard(visitor, speech):
