@@ -69,6 +69,12 @@ class Resampler:
         self._held_start = -self._half
         self._next = 0
 
+    def needed(self, count: int) -> int:
+        """Return the input samples, since the start, that the first ``count`` outputs need."""
+        if count < 1:
+            return 0
+        return -(-(count - 1) * self._down // self._up) + self._half + 1
+
     def feed(self, pcm: Pcm) -> Float32:
         """Take (n,) int16 and return the (m,) float32 samples that are now complete."""
         fresh = pcm.astype(np.float32) / np.float32(32768)
@@ -80,15 +86,23 @@ class Resampler:
         if last < self._next:
             self._held = held
             return np.zeros(0, np.float32)
-        wanted = np.arange(self._next, last + 1) * self._down
-        starts = wanted // self._up - self._half + 1 - self._held_start
-        windows = np.lib.stride_tricks.sliding_window_view(held, 2 * self._half)[starts]
-        out = np.einsum("ij,ij->i", windows, self._taps[wanted % self._up])
+        out = self._filtered(held, last + 1)
         self._next = last + 1
         drop = self._next * self._down // self._up - self._half + 1 - self._held_start
         self._held = held[drop:].copy()
         self._held_start += drop
         return np.asarray(out, np.float32)
+
+    def _filtered(self, held: Float32, stop: int) -> Float32:
+        """Return the outputs from the next one up to ``stop``, new."""
+        windows = np.lib.stride_tricks.sliding_window_view(held, 2 * self._half)
+        before = self._half - 1 + self._held_start
+        if self._up == 1:  # one set of taps, evenly spaced: nothing is gathered
+            first, last = (n * self._down - before for n in (self._next, stop - 1))
+            return np.einsum("ij,j->i", windows[first : last + 1 : self._down], self._taps[0])
+        wanted = np.arange(self._next, stop) * self._down
+        starts = wanted // self._up - before
+        return np.einsum("ij,ij->i", windows[starts], self._taps[wanted % self._up])
 
     def flush(self) -> Float32:
         """Return what is left when the sound ends, as if silence followed."""

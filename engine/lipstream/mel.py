@@ -1,4 +1,4 @@
-"""The mel window of one frame, as the published Wav2Lip network expects it.
+"""The mel window of a frame, as the published Wav2Lip network expects it.
 
 Formulas: ``audio.py`` of the original (melspectrogram, _amp_to_db, _normalize) with its
 ``hparams.py``: pre-emphasis 0.97, 800-point Hann STFT, 80 Slaney mel bands from 55 to 7600 Hz,
@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.timing import HOP, MODEL_RATE, WINDOW
+from lipstream.ring import RingBuffer
+from lipstream.timing import HOP, MODEL_RATE, WINDOW, Span
 from lipstream.types import Float32
 
 BANDS = 80
@@ -23,6 +24,35 @@ _RANGE_DB = 100.0
 _LIMIT = 4.0
 SILENCE = -_LIMIT
 """The value of every band in digital silence."""
+
+
+class MelWindow:
+    """The newest mel columns of a stream: windows overlap, and a column is computed once."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the columns: the next window may lie anywhere."""
+        self._window: Float32 = np.empty((BANDS, self._columns), np.float32)
+        self._stop = self._held = 0
+
+    def read(self, first: int, sound: RingBuffer) -> Float32:
+        """Return the columns from ``first`` on, (80, columns) float32: new, never written again.
+
+        ``sound`` is float32 in -1..1 at 16 kHz and holds ``timing.Timing.mel_span``. Asked in
+        rising order.
+        """
+        kept = min(max(0, self._stop - first), self._held)
+        window = np.empty((BANDS, self._columns), np.float32)
+        window[:, :kept] = self._window[:, self._columns - kept :]
+        if kept < self._columns:
+            at = (first + kept) * HOP - WINDOW // 2
+            stop = at + (self._columns - kept - 1) * HOP + WINDOW
+            window[:, kept:] = mel_columns(np.asarray(sound.read(Span(at - 1, stop)), np.float32))
+        self._window, self._stop, self._held = window, first + self._columns, self._columns
+        return window
 
 
 def mel_columns(samples: Float32) -> Float32:

@@ -76,3 +76,12 @@ def test_a_rate_that_cannot_be_used_says_which_can(rate):
 def test_sound_of_another_shape_or_type_is_refused(sound):
     with pytest.raises(InputError, match="int16"):
         check_pcm(sound)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+def test_what_an_output_needs_is_what_makes_it_appear(rate):
+    resampler, came = Resampler(rate), 0
+    assert resampler.needed(0) == 0
+    for fed in range(1, 400):
+        came += len(resampler.feed(np.ones(1, np.int16)))
+        assert resampler.needed(came) <= fed < resampler.needed(came + 1)

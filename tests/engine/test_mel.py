@@ -4,7 +4,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipstream.mel import SILENCE, mel_columns, mel_spectrogram
+from lipstream import mel as module
+from lipstream.mel import SILENCE, MelWindow, mel_columns, mel_spectrogram
 from lipstream.ring import RingBuffer
 from lipstream.timing import Timing
 
@@ -25,6 +26,30 @@ def test_every_live_window_is_a_piece_of_the_offline_spectrogram():
         if first >= 0:
             # 1e-6: the same float64 arithmetic, rounded to float32.
             np.testing.assert_allclose(window, offline[:, first : first + 16], atol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [range(30), [*range(5), 9, 11, 29], [4, 4, 5]])
+def test_windows_that_keep_their_columns_are_those_computed_anew(frames, monkeypatch):
+    samples = np.random.default_rng(4).standard_normal(24_000).astype(np.float32) * 0.1
+    timing = Timing(16_000, Fraction(25), mel_columns=32, window_start_ms=-240)
+    anew = windows(samples, timing, 30)
+    computed = []
+
+    def counted(sound):
+        made = mel_columns(sound)
+        computed.append(made.shape[1])
+        return made
+
+    monkeypatch.setattr(module, "mel_columns", counted)
+    ring = RingBuffer(40_000, np.float32)
+    ring.append(samples)
+    window = MelWindow(32)
+    for _ in range(2):
+        for k in frames:
+            np.testing.assert_array_equal(window.read(timing.first_column(k), ring), anew[k])
+        window.reset()
+    last, first = timing.first_column(frames[-1]), timing.first_column(frames[0])
+    assert sum(computed) == 2 * (32 + last - first)
 
 
 def test_silence_is_the_floor_and_not_nan():
