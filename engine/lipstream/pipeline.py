@@ -8,6 +8,7 @@ Who drives the pipeline runs the mouth model between ``next_request`` and ``comp
 does it in a loop, ``worker.py`` for many sessions on one thread.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +21,7 @@ from lipstream.audio import Resampler, check_pcm
 from lipstream.avatar import Avatar
 from lipstream.compositor import Compositor, MouthArea, Target
 from lipstream.errors import InputError
-from lipstream.mel import BANDS, SILENCE, mel_columns
+from lipstream.mel import BANDS, SILENCE, MelWindow
 from lipstream.model import Features, MouthModel
 from lipstream.ring import RingBuffer
 from lipstream.silence import SilenceGate
@@ -28,7 +29,7 @@ from lipstream.timing import MODEL_RATE, Span, Timing
 from lipstream.types import NOWHERE, AvFrame, Float32, Image, Pcm
 
 _RING_SECONDS = 2
-_LARGEST_PIECE_SECONDS = 0.25
+LARGEST_PIECE_SECONDS = 0.25
 """Sound is taken in pieces no longer than this, so that a ring never overruns."""
 _PREPARE_BATCH = 16
 _GATE_BEFORE, _GATE_AFTER = MODEL_RATE * 40 // 1000, MODEL_RATE * 120 // 1000
@@ -125,6 +126,7 @@ class Pipeline:
         self._resampler = Resampler(timing.rate)
         self._sound = RingBuffer(timing.rate * _RING_SECONDS)
         self._model_sound = RingBuffer(MODEL_RATE * _RING_SECONDS, np.float32)
+        self._mel = MelWindow(timing.mel_columns)
         self._gate = SilenceGate()
         self.reset()
 
@@ -133,6 +135,7 @@ class Pipeline:
         self._resampler.reset()
         self._sound.clear()
         self._model_sound.clear()
+        self._mel.reset()
         self._gate.reset()
         self._next = 0
         self._frames: int | None = None
@@ -156,18 +159,26 @@ class Pipeline:
         needed = self.timing.mel_span(self._next).stop * self.timing.rate // MODEL_RATE
         return self._sound.stop - needed
 
+    @property
+    def missing_samples(self) -> float:
+        """Session samples to be fed before the next frame is complete.
+
+        0 or less when it is; infinite when the sound has ended and no frame is left.
+        """
+        if self._frames is not None:
+            return 0 if self._next < self._frames else math.inf
+        heard = self.timing.frame_span(self._next).stop
+        painted = self._resampler.needed(self.timing.mel_span(self._next).stop)
+        return max(heard, painted) - self._sound.stop
+
     def next_request(self) -> MouthRequest | None:
         """Return what the next frame needs, or None when its sound is not all there yet."""
-        span = self.timing.mel_span(self._next)
-        heard = self.timing.frame_span(self._next).stop <= self._sound.stop
-        if self._frames is None and (span.stop > self._model_sound.stop or not heard):
+        if self.missing_samples > 0:
             return None
         if self._frames is not None:
-            if self._next >= self._frames:
-                return None
-            missing = span.stop - self._model_sound.stop
+            missing = self.timing.mel_span(self._next).stop - self._model_sound.stop
             self._model_sound.append(np.zeros(max(0, missing), np.float32))
-        mel = mel_columns(self._model_sound.read(span))[None, None]
+        mel = self._mel.read(self.timing.first_column(self._next), self._model_sound)[None, None]
         return MouthRequest(self._next, mel, self._scene.picture(self._next, self.timing.fps))
 
     def complete(self, request: MouthRequest, mouth: NDArray[np.uint8] | None) -> AvFrame:
@@ -203,14 +214,14 @@ class Pipeline:
         self._next += 1
 
     def _around(self, index: int) -> Float32:
-        start = int(index * MODEL_RATE / self.timing.fps)
+        start = index * MODEL_RATE * self.timing.fps.denominator // self.timing.fps.numerator
         stop = min(start + _GATE_AFTER, self._model_sound.stop)
         return self._model_sound.read(Span(start - _GATE_BEFORE, max(stop, start - _GATE_BEFORE)))
 
 
 def pieces(pcm: Pcm, rate: int) -> Iterator[Pcm]:
     """Cut sound into views short enough for ``Pipeline.feed``; raises InputError when unusable."""
-    length = int(rate * _LARGEST_PIECE_SECONDS)
+    length = int(rate * LARGEST_PIECE_SECONDS)
     checked = check_pcm(pcm)
     for at in range(0, len(checked), length):
         yield checked[at : at + length]

@@ -1,22 +1,25 @@
-"""The engine thread: it alone runs the model, for all sessions.
+"""The engine: its threads alone run the model, for all sessions.
 
-Sessions hand over sound by a queue and get frames by a callback on the engine thread. The frame
-that has been ready longest goes first, so nobody is starved. On a processor each frame is made by
-itself: a batch gains nothing there, and a session's pictures do not depend on who else is served. A
-model with several lanes has as many frames made at once, each by one thread, which keeps all cores
-busy also while mouths are pasted; the engine thread is one of them and waits for the others. On a
-GPU the frames that are ready are made together, up to the backend's ``best_batch``, and none is
-waited for, so no deadline passes meanwhile; a batch may round differently with its size.
+Sessions whose next frame is complete stand in one line, and each is served by one thread: it takes
+the sound, paints, pastes and calls back. The frame that has been ready longest goes first, so
+nobody is starved. On a processor each frame is made by itself: a batch gains nothing there, and a
+session's pictures do not depend on who else is served. A model with several lanes has as many
+threads, each with a runner of its own and none waiting for another, which keeps all cores busy also
+while mouths are pasted. On a GPU one thread makes the frames that are ready together, up to the
+backend's ``best_batch``, and none is waited for, so no deadline passes meanwhile; a batch may round
+differently with its size. Sessions are opened and avatars prepared on the first thread.
 """
 
 import logging
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from fractions import Fraction
 from typing import Self, TypeVar
+
+import cv2
 
 from lipstream.avatar import Avatar
 from lipstream.errors import ServerError
@@ -35,7 +38,11 @@ _LOOK_SECONDS = 1.0
 
 
 class Worker:
-    """Owns the engine thread and the model, and closes both."""
+    """Owns the engine's threads and the model, and closes both.
+
+    OpenCV is told to start no threads of its own, in the whole program: beside lanes they only wait
+    for a core, and cost a quarter of a millisecond a frame.
+    """
 
     def __init__(
         self,
@@ -44,18 +51,27 @@ class Worker:
         capacity: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start the thread. ``capacity`` is the number of sessions served at once."""
+        """Start the threads. ``capacity`` is the number of sessions served at once."""
         self.clock = clock
         self._model, self._capacity = model, capacity
         lanes = min(model.lanes, capacity)
         self._others = [model.beside() for _ in range(lanes - 1)]
-        self._pool = ThreadPoolExecutor(max(1, lanes - 1), "lipstream-lane")
-        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._turn = threading.Condition()  # guards _commands, _ready and _closing
+        self._commands: deque[Callable[[], None]] = deque()
+        self._ready: deque[SessionHandle] = deque()  # longest ready first, each of them once
+        self._closing = False
         self._sessions: list[SessionHandle] = []  # engine thread only, as is _prepared
         self._prepared: dict[int, PreparedAvatar] = {}
-        self._closing = False
+        cv2.setNumThreads(1)
         self._thread = threading.Thread(target=self._run, name="lipstream-engine", daemon=True)
-        self._thread.start()
+        self._lanes = [
+            threading.Thread(
+                target=self._serve_line, args=(one,), name=f"lipstream-lane_{k}", daemon=True
+            )
+            for k, one in enumerate(self._others)
+        ]
+        for thread in (self._thread, *self._lanes):
+            thread.start()
 
     @property
     def manifest_name(self) -> str:
@@ -66,6 +82,11 @@ class Worker:
     def backend(self) -> str:
         """Name of the backend in use."""
         return self._model.backend
+
+    @property
+    def lanes(self) -> int:
+        """Frames made at once, each by a thread of its own; 1 on a GPU."""
+        return 1 + len(self._others)
 
     @property
     def capacity(self) -> int:
@@ -112,7 +133,15 @@ class Worker:
 
     def post(self, command: Callable[[], None]) -> None:
         """Have a command run on the engine thread, in order. Not for users of a session."""
-        self._commands.put(command)
+        with self._turn:
+            self._commands.append(command)
+            self._turn.notify_all()  # the engine thread among them
+
+    def enqueue(self, session: SessionHandle) -> None:
+        """Have a session served after those that wait. Called by the session, once a turn."""
+        with self._turn:
+            self._ready.append(session)
+            self._turn.notify()
 
     def remove(self, session: SessionHandle) -> None:
         """Drop a closed session. Engine thread."""
@@ -120,11 +149,10 @@ class Worker:
             self._sessions.remove(session)
 
     def close(self) -> None:
-        """End all sessions, the thread and the model. Closing twice is fine."""
-        if self._closing:
-            return
-        self._closing = True
-        self.post(lambda: None)
+        """End all sessions, the threads and the model. Closing twice is fine."""
+        with self._turn:
+            self._closing = True
+            self._turn.notify_all()
         self._thread.join(_CLOSE_TIMEOUT_SECONDS)
 
     def __enter__(self) -> Self:
@@ -156,44 +184,45 @@ class Worker:
         return future.result()
 
     def _run(self) -> None:
-        busy = False
-        while not self._closing:
-            if not busy:
-                self._commands.get()()
-            while not self._commands.empty():
-                self._commands.get()()
-            busy = self._step()
+        self._serve_line(self._model, commands=True)
+        for lane in self._lanes:
+            lane.join()
         self._sessions.clear()
-        self._pool.shutdown()
         for model in (*self._others, self._model):
             model.close()
 
-    def _step(self) -> bool:
-        """Make the frames that have been ready longest; return whether there was one."""
-        ready: list[tuple[float, SessionHandle]] = []
-        for session in list(self._sessions):
-            since = self._guarded(session, lambda s: s.advance(self.clock()))
-            if since is not None:
-                ready.append((since, session))
-        ready.sort(key=lambda one: one[0])
-        together = self._model.best_batch
-        chosen = [one for _, one in ready[: together if together > 1 else 1 + len(self._others)]]
-        if len(chosen) > 1 and together > 1:
-            self._make_together(chosen)
-        elif chosen:
-            self._make_at_once(chosen)
-        return bool(chosen)
+    def _serve_line(self, model: MouthModel, *, commands: bool = False) -> None:
+        """Serve whose turn it is, and do commands before, until the worker closes."""
+        while True:
+            with self._turn:
+                while not (self._closing or self._ready or (commands and self._commands)):
+                    self._turn.wait()
+                if self._closing:
+                    return
+                command = self._commands.popleft() if commands and self._commands else None
+                sessions = self._next() if command is None else []
+                if self._ready:  # who does a command may have been woken for a frame
+                    self._turn.notify()
+            if command is not None:
+                command()
+            else:
+                self._serve(sessions, model)
 
-    def _make_at_once(self, sessions: list[SessionHandle]) -> None:
-        """Make a frame of each, the first on this thread, each other one on a lane of its own."""
+    def _next(self) -> list[SessionHandle]:
+        """Take who has been ready longest, on a GPU several, out of the line. Under the lock."""
+        together = min(len(self._ready), max(1, self._model.best_batch))
+        return [self._ready.popleft() for _ in range(together)]
 
-        def make(session: SessionHandle, model: MouthModel) -> None:
-            self._guarded(session, lambda s: s.make_frame(model))
-
-        others = zip(sessions[1:], self._others, strict=False)
-        begun = [self._pool.submit(make, session, model) for session, model in others]
-        make(sessions[0], self._model)
-        wait(begun)
+    def _serve(self, sessions: list[SessionHandle], model: MouthModel) -> None:
+        """Make a frame of each session that has one, and put those with more behind the others."""
+        ready = [one for one in sessions if self._guarded(one, lambda s: s.advance())]
+        if len(ready) > 1:
+            self._make_together(ready)
+        elif ready:
+            self._guarded(ready[0], lambda s: s.make_frame(model))
+        for session in sessions:
+            if session.release():
+                self.enqueue(session)
 
     def _make_together(self, sessions: list[SessionHandle]) -> None:
         """Make a frame of each, the network run once for all. Nobody is waited for."""
@@ -204,7 +233,6 @@ class Worker:
             log.exception("the network failed; %d sessions were closed", len(sessions))
             for session in sessions:
                 session.close()
-                self.remove(session)
             return
         for session, mouth in zip(sessions, mouths, strict=True):
             self._guarded(session, lambda s, m=mouth: s.finish_frame(m, begun))  # type: ignore[misc]
@@ -215,5 +243,4 @@ class Worker:
         except Exception:  # the root of a session: logged, and that session alone ends
             log.exception("a session failed and was closed")
             session.close()
-            self.remove(session)
             return None
