@@ -1,5 +1,6 @@
 """The studio page, as somebody uses it."""
 
+import json
 import shutil
 
 import av
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from browser.driving import serving
+from clients.making import write_film
 from lipstream import Avatar
 
 PATIENCE_MS = 180_000
@@ -124,6 +126,54 @@ def test_what_is_wrong_is_said_where_it_is_wrong(page, studio, tmp_path, speech)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
         boxes = [one.bounding_box() for one in page.locator(".times li:first-child input").all()]
         assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+
+
+def test_one_of_two_people_says_a_part_of_a_sound(page, studio, portrait, speech, tmp_path):
+    one = cv2.imread(str(portrait))
+    picture = tmp_path / "two.png"
+    assert cv2.imwrite(str(picture), np.hstack([one, one]))
+    with serving(*studio) as url:
+        visit(page, url)
+        assert page.is_hidden("#whose")
+        page.set_input_files("#face-input", picture)
+        page.wait_for_selector(".ring")
+        assert page.is_hidden("#follow")
+        page.select_option("#who", "1")
+        pressed = ".ring[aria-pressed=true]"
+        assert page.get_attribute(pressed, "data-face") == "0"
+        page.locator(".ring").nth(1).click()
+        assert page.get_attribute(pressed, "data-face") == "1"
+        assert page.locator("#who option:checked").inner_text() == "The one you clicked"
+        page.set_input_files("#sound-input", speech)
+        page.get_by_role("button", name="Trim").click()
+        page.fill(".trim input >> nth=0", "0.5")
+        page.fill(".trim input >> nth=1", "1.25")
+        page.get_by_role("slider").nth(1).press("ArrowRight")
+        assert page.inner_text("#pieces .time").startswith("0.8 s of ")
+        page.click("#make")
+        page.wait_for_selector(".film")
+        (kept,) = (tmp_path / "state").rglob("job.json")
+        order = json.loads(kept.read_text())["order"]
+        assert (order["pieces"][0]["from"], order["pieces"][0]["to"]) == ("1/2", "13/10")
+        assert (order["who"]["rule"], order["who"]["x"] > 192) == ("nearest", True)
+        page.click(".avatars label:has-text('Ada')")
+        assert page.is_hidden("#whose")
+
+
+def test_a_person_pointed_at_in_a_film_is_followed(page, studio, portrait, tmp_path):
+    one = cv2.imread(str(portrait))
+    film = write_film(tmp_path / "two.mp4", [np.hstack([one, one])] * 5)
+    with serving(*studio) as url:
+        page.set_viewport_size({"width": 375, "height": 812})
+        visit(page, url)
+        page.set_input_files("#face-input", film)
+        page.wait_for_selector(".ring >> nth=1")
+        assert not page.is_checked("#follow")
+        page.locator("#face-marks").click(position={"x": 250, "y": 5})
+        assert page.is_checked("#follow")
+        assert page.is_visible(".dot")
+        assert page.get_attribute(".ring[aria-pressed=true]", "data-face") == "1"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def test_a_recording_becomes_speech(page, studio):

@@ -1,8 +1,10 @@
 // Pieces of speech on a film: moved by hand, by arrow keys, or by typing their times.
 //
-// A piece is {media, at, until}: seconds of the film; `until` null is the sound's own end. Times lie
-// on the film's pictures, since a mouth can begin only with a picture.
+// A piece is {media, at, until, from, to}: seconds of the film, `until` null where its sound ends by
+// itself; then the part of the sound that is used. Times of the film lie on its pictures, since a
+// mouth can begin only with a picture.
 
+import { lengthOf } from "./studio-pieces.js";
 import { clock, lasting, make } from "./studio-words.js";
 
 const LEAST_SECONDS = 0.2;
@@ -41,7 +43,7 @@ export class Timeline extends EventTarget {
   }
 
   end(piece) {
-    return Math.min(piece.until ?? Infinity, piece.at + piece.media.seconds);
+    return Math.min(piece.until ?? Infinity, piece.at + lengthOf(piece));
   }
 
   /** What is wrong with the pieces as they lie, or null. */
@@ -131,7 +133,7 @@ export class Timeline extends EventTarget {
   }
 
   #cut(piece, until) {
-    const own = piece.at + piece.media.seconds;
+    const own = piece.at + lengthOf(piece);
     if (until !== null && this.#film !== null) until = Math.min(until, this.#film);
     piece.until = until === null || until >= own - 1e-3 ? null : Math.max(this.#snap(until), piece.at + LEAST_SECONDS);
     this.#changed();
@@ -176,6 +178,7 @@ export class Timeline extends EventTarget {
 }
 
 /** A piece's times as the server takes them: whole milliseconds that stay on their pictures. */
-export function sent({ media, at, until }) {
-  return { sound: media.id, at: Math.ceil(at * 1000 - 1e-6) / 1000, until: until === null ? null : Math.floor(until * 1000 + 1e-6) / 1000 };
+export function sent({ media, at, until, from, to }) {
+  const cut = until === null ? null : Math.floor(until * 1000 + 1e-6) / 1000;
+  return { sound: media.id, at: Math.ceil(at * 1000 - 1e-6) / 1000, until: cut, from, to };
 }

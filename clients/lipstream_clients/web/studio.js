@@ -2,8 +2,10 @@
 
 import * as api from "./studio-api.js";
 import { Films } from "./studio-films.js";
+import { lengthOf, pieceRow } from "./studio-pieces.js";
 import { Recorder, explainRecording } from "./studio-record.js";
 import { Timeline, sent } from "./studio-timeline.js";
+import { People } from "./studio-who.js";
 import { clock, lasting, make } from "./studio-words.js";
 
 const element = (id) => document.getElementById(id);
@@ -13,12 +15,19 @@ const DRAFT = "lipstream studio text";
 
 let limits = null;
 let face = null; // {avatar} or {media}
-let pieces = []; // {media, at, until}
+let pieces = []; // {media, at, until, from, to}: see studio-pieces.js
 let busy = 0; // files on their way
 let polling = 0;
 let asked = null; // the film asked for last, to be shown when it is done
 
 const timeline = new Timeline(element("timeline"));
+const people = new People({
+  seen: element("face-seen"),
+  marks: element("face-marks"),
+  choice: element("whose"),
+  list: element("who"),
+  follow: element("follow"),
+});
 const films = new Films(element("films"));
 const recorder = new Recorder(showLevel, (seconds) => (element("record-time").textContent = clock(seconds)));
 
@@ -47,9 +56,9 @@ function showLevel(level) {
 
 function showFace() {
   const media = face?.media;
-  const picture = element("face-picture");
-  picture.hidden = !media;
-  if (media) picture.src = media.poster;
+  element("face-seen").hidden = !media;
+  if (media) element("face-picture").src = media.poster;
+  people.show(media ?? null);
   element("face-drop").classList.toggle("full", Boolean(media));
   element("face-plea").hidden = Boolean(media);
   element("face-name").hidden = !media;
@@ -64,27 +73,21 @@ const alone = () => pieces.length === 1 && pieces[0].at === 0 && pieces[0].until
 const asLongAsSpeech = () => film() !== null && alone() && element("length").querySelector(":checked").value === "speech";
 
 function showSpeech() {
-  element("pieces").replaceChildren(...pieces.map(pieceRow));
+  element("pieces").replaceChildren(...pieces.map((piece) => pieceRow(piece, { changed: () => trimmed(piece), remove, trouble: (text) => trouble("speech", text) })));
   showTime();
 }
 
-function pieceRow(piece) {
-  const { media } = piece;
-  const player = make("audio", { src: media.link, preload: "none" });
-  const play = make("button", { type: "button", class: "round", ariaLabel: `Hear ${media.name}` });
-  const remove = make("button", { type: "button", class: "quiet", textContent: "Remove", ariaLabel: `Remove ${media.name}` });
-  const showPlaying = () => play.setAttribute("aria-pressed", String(!player.paused));
-  play.addEventListener("click", () => (player.paused ? player.play().catch(() => trouble("speech", `This browser cannot play ${media.name}; in the film it will be heard.`)) : player.pause()));
-  for (const event of ["play", "pause", "ended"]) player.addEventListener(event, showPlaying);
-  showPlaying();
-  remove.addEventListener("click", () => {
-    pieces = pieces.filter((one) => one !== piece);
-    api.drop(media.id);
-    showSpeech();
-    announce(`${media.name} was removed.`);
-    element("text").focus();
-  });
-  return make("li", {}, play, make("span", { class: "title", textContent: media.name }), make("span", { class: "time", textContent: lasting(media.seconds) }), remove, player);
+function remove(piece) {
+  pieces = pieces.filter((one) => one !== piece);
+  api.drop(piece.media.id);
+  showSpeech();
+  announce(`${piece.media.name} was removed.`);
+  element("text").focus();
+}
+
+function trimmed(piece) {
+  if (piece.until !== null && piece.until >= piece.at + lengthOf(piece)) piece.until = null;
+  showTime();
 }
 
 function showTime() {
@@ -125,7 +128,7 @@ function setFace(chosen) {
 
 /** A film shorter than its only piece of speech had better be as long as that. */
 function chooseLength() {
-  const longer = film() !== null && pieces.length === 1 && pieces[0].media.seconds > film().seconds;
+  const longer = film() !== null && pieces.length === 1 && lengthOf(pieces[0]) > film().seconds + 1e-3;
   element("length").querySelector(`[value=${longer ? "speech" : "film"}]`).checked = true;
 }
 
@@ -145,7 +148,7 @@ async function takeText() {
 }
 
 function addPiece(media) {
-  pieces.push({ media, at: 0, until: null });
+  pieces.push({ media, at: 0, until: null, from: 0, to: null });
   const piece = pieces.at(-1);
   timeline.show(pieces.slice(0, -1), { fps: film()?.fps ?? 25, seconds: film()?.seconds ?? null, fixed: false });
   piece.at = timeline.free();
@@ -249,6 +252,7 @@ function need(place, text) {
 function orderOf() {
   const order = {
     face: face.media ? { media: face.media.id } : { avatar: face.avatar },
+    ...people.order,
     speech: pieces.map(sent),
     quality: element("quality").value,
   };
