@@ -100,7 +100,8 @@ class Routes:
 
     async def _metrics(self, request: Request) -> Response:
         self._check_token(request)
-        return Response(metrics.render(self._sessions), media_type=metrics.CONTENT_TYPE)
+        said = metrics.render(self._sessions, await self._studio.figures())
+        return Response(said, media_type=metrics.CONTENT_TYPE)
 
     async def _offer(self, request: Request) -> Response:
         self._check_token(request)

@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from lipstream_server.metrics import render
+from lipstream_server.sessions import Sessions
+from lipstream_server.studio.figures import Counts, Figures
 from server.peers import SDP, peer, running
 
 
@@ -35,6 +38,16 @@ def test_metrics_are_prometheus_text(worker, toy_avatar):
     assert "lipstream_session_capacity 2" in lines
     names = {line.split()[0] for line in lines if not line.startswith("#")}
     assert all(f"# TYPE {name} " in answer.body for name in names)
+    assert "lipstream_studio_films_waiting 0" in lines
+
+
+def test_large_counts_are_told_to_the_last_digit(worker, toy_avatar):
+    counts = Counts(finished=1_234_567, film_seconds=8_640_000.25, received_bytes=123_456_789_012)
+    lines = render(Sessions(worker, toy_avatar), Figures(2, 1, counts, 5)).splitlines()
+    assert "lipstream_studio_films_finished_total 1234567" in lines
+    assert "lipstream_studio_film_seconds_total 8640000.25" in lines
+    assert "lipstream_studio_received_bytes_total 123456789012" in lines
+    assert {"lipstream_studio_films_waiting 2", "lipstream_studio_kept_bytes 5"} <= set(lines)
 
 
 def test_the_page_loads_nothing_from_elsewhere(worker, toy_avatar):

@@ -60,7 +60,10 @@ class Reception:
             await self._write(incoming.content, path)
             name = shown_name(incoming.name, "file")
             order = {"do": incoming.use, "file": str(path), "longest_s": limits.film_seconds}
-            return await self._keep(new, order, name)
+            size = path.stat().st_size
+            media = await self._keep(new, order, name)
+            self._store.counts.received_bytes += size
+            return media
 
     async def say(self, text: str, voice: str | None, speed: float) -> Media:
         """Have a text spoken and take in the sound. Raises as ``take``."""

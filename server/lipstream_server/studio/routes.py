@@ -15,6 +15,7 @@ from starlette.routing import Route
 from lipstream.avatar import embedded_avatars
 from lipstream.errors import InputError, LipstreamError
 from lipstream_server.bodies import check_kind, read_body
+from lipstream_server.studio.figures import Figures
 from lipstream_server.studio.folder import Folder
 from lipstream_server.studio.jobs import Job
 from lipstream_server.studio.orders import LARGEST_ORDER, Shelf, parse_json, parse_order
@@ -85,6 +86,10 @@ class Studio:
         finally:
             await self._runner.close()
             self._store.close()
+
+    async def figures(self) -> Figures:
+        """Return how the studio stands, for a monitoring system."""
+        return await self._store.figures()
 
     def routes(self) -> list[Route]:
         """Return the routes."""

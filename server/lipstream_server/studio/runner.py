@@ -133,12 +133,16 @@ class Runner:
             self._failed(job, "the film could not be made by a fault of the program: see its log")
         else:
             now = self._store.now()
-            self._store.put(replace(job, state="done", ended=now, made=Made(**made)))
+            job = replace(job, state="done", ended=now, made=Made(**made))
+            self._store.counts.finished += 1
+            self._store.counts.film_seconds += made["seconds"]
+            self._store.put(job)
 
     def _step(self, done: int, of: int) -> None:
         self._pace.step(self._clock(), done, of)
 
     def _failed(self, job: Job, message: str) -> None:
+        self._store.counts.failed += 1
         failed = replace(job, state="failed", ended=self._store.now(), message=message)
         try:
             self._store.put(failed)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lipstream_server.studio.figures import Counts, Figures, bytes_under
 from lipstream_server.studio.folder import Folder, link_or_copy, remove, write_json
 from lipstream_server.studio.jobs import Job, Media, Order
 from lipstream_server.studio.refusals import NotNow, QueueFull, Unknown
@@ -28,6 +29,7 @@ class Store:
 
     def __init__(self, folder: Folder, limits: StudioLimits, now: Callable[[], float]) -> None:
         self.folder, self.now = folder, now
+        self.counts = Counts()
         self._limits = limits
         self._jobs: dict[str, Job] = {}
         self._media: dict[str, Media] = {}
@@ -49,6 +51,12 @@ class Store:
     def close(self) -> None:
         """Leave the folder to others."""
         self.folder.close()
+
+    async def figures(self) -> Figures:
+        """Return how the studio stands; files are counted on a thread."""
+        states = [job.state for job in self._jobs.values()]
+        kept = await asyncio.to_thread(bytes_under, self.folder.path)
+        return Figures(states.count("waiting"), states.count("working"), self.counts, kept)
 
     def jobs(self) -> list[Job]:
         """Return all films, the newest order first."""

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -86,6 +87,22 @@ def test_a_picture_and_a_sound_become_a_film(visitor, portrait, sound):
         assert "synthetic" in opened.metadata["comment"]
     assert decoded(film.body)[0] == job["film"]["frames"] == 10
     assert len(film.body) == job["film"]["bytes"]
+    figures = metrics(visitor)
+    assert (
+        figures["films_working"] == figures["films_waiting"] == figures["films_failed_total"] == 0
+    )
+    assert figures["films_finished_total"] >= 1
+    assert figures["film_seconds_total"] >= 0.4
+    assert figures["received_bytes_total"] >= portrait.stat().st_size
+    assert figures["kept_bytes"] >= len(film.body)
+
+
+def metrics(visitor):
+    """Return what the studio tells a monitoring system."""
+    told = re.findall(
+        r"^lipstream_studio_(\S+) (\S+)$", visitor.ask("GET", "/metrics").body.decode(), re.M
+    )
+    return {name: float(value) for name, value in told}
 
 
 @pytest.mark.slow
@@ -162,6 +179,7 @@ def test_a_film_whose_maker_is_killed_says_so_and_goes_on_when_tried_again(
     (child,) = children()
     os.kill(child, signal.SIGKILL)
     job = visitor.wait(name)
+    assert metrics(visitor)["films_failed_total"] >= 1
     assert (job["state"], job["message"]) == (
         "failed",
         "the work on it ended unexpectedly on the server: try again",

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from lipstream_server.studio.figures import bytes_under
 from lipstream_server.studio.folder import Folder, write_json
 from lipstream_server.studio.jobs import Job, Media, Order, Piece
 from lipstream_server.studio.refusals import DiskFull, NotNow, QueueFull, StudioBusy, Unknown
@@ -202,3 +203,12 @@ def test_a_job_of_today_is_read_by_tomorrows_server(store):
     written = {"format": 1, "id": "a", "order": order, "asked": 1.0, "state": "done", "ended": 2.0}
     job = Job.from_json(written | {"message": None, "starts": 1, "made": made})
     assert (job.order.pieces[0].at, job.made.frames, job.over) == (0.5, 10, True)
+
+
+def test_a_file_of_two_names_takes_its_room_once(tmp_path):
+    assert bytes_under(tmp_path / "nowhere") == 0
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one").write_bytes(b"12345")
+    (tmp_path / "two").hardlink_to(tmp_path / "a" / "one")
+    (tmp_path / "three").write_bytes(b"123")
+    assert bytes_under(tmp_path) == 8
