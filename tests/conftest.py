@@ -12,13 +12,15 @@ from toys import make_toy_avatar, make_toy_model
 
 @pytest.fixture(scope="session", autouse=True)
 def state_elsewhere(tmp_path_factory):
-    """Servers that tests start keep their studio's films where nobody's own films are."""
-    before = os.environ.get("XDG_STATE_HOME")
-    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    """What tests keep, films of a studio and prepared faces, lies where nobody's own is."""
+    names = ("XDG_STATE_HOME", "XDG_CACHE_HOME")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ |= {name: str(tmp_path_factory.mktemp(name)) for name in names}
     yield
-    del os.environ["XDG_STATE_HOME"]
-    if before is not None:
-        os.environ["XDG_STATE_HOME"] = before
+    for name, value in before.items():
+        del os.environ[name]
+        if value is not None:
+            os.environ[name] = value
 
 
 @pytest.fixture(scope="session")

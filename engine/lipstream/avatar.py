@@ -1,14 +1,6 @@
-"""Avatar packs: a prepared face in one file, checked and memory-mapped.
+"""Avatars: a prepared face in one file (``packs``)."""
 
-Layout, little-endian: 8 bytes magic, uint32 version, uint32 header length, 32 bytes SHA-256 of all
-that follows, the header (JSON, UTF-8), zero bytes up to a multiple of 64, then the sections that
-the header names by offset from there. Nothing is executed on loading.
-"""
-
-import hashlib
 import json
-import mmap
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,15 +16,14 @@ from lipstream.errors import AvatarError, InputError
 from lipstream.faces import cut_crop
 from lipstream.files import written_whole
 from lipstream.model import embedded_folder
+from lipstream.packs import Pack, PackError, PackKind, read_pack, write_pack
 from lipstream.types import Array, Float32, Image
 
 VERSION = 1
 Codec = Literal["raw", "jpeg"]
 EMBEDDED = "ada"
 """Name of the avatar that is used when none is given."""
-_MAGIC = b"LIPAVTR\0"
-_PREFIX = struct.Struct("<8sII32s")
-_ALIGN = 64
+_KIND = PackKind(b"LIPAVTR\0", VERSION, "an avatar pack")
 _JPEG_QUALITY = 95
 
 
@@ -79,11 +70,16 @@ class Avatar:
         """
         path = path or Path(EMBEDDED)
         path = embedded_pack(path) or path
-        text, body = _read_pack(path)
         try:
-            header = json.loads(text)
-            frames = _load_frames(header, body)
-            crops = _section(header, body, "crops")
+            pack = read_pack(path, _KIND)
+        except PackError as error:
+            raise AvatarError(
+                f"avatar {path} {error}: copy it again, or make one with 'lipstream avatar make'"
+            ) from error
+        try:
+            header = json.loads(pack.text)
+            frames = _load_frames(header, pack)
+            crops = pack.section(header, "crops")
             fps = Fraction(*header["fps"])
             if frames.ndim != 4 or crops.shape != (len(frames), 2, 3) or fps <= 0:
                 raise ValueError("its sections do not fit together")
@@ -103,10 +99,9 @@ class Avatar:
             sections["frames"] = self.frames
         else:
             sections["frames"], sections["ends"] = _encode(self.frames, quality)
-        content = _pack(self._header(codec), sections)
         try:
             with written_whole(path) as unfinished:
-                unfinished.write_bytes(content)
+                write_pack(unfinished, _KIND, self._header(codec), sections)
         except OSError as error:
             raise AvatarError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -170,63 +165,23 @@ def _frozen(array: Any) -> Any:
     return array
 
 
-def _read_pack(path: Path) -> tuple[bytes, memoryview]:
-    """Return the header's text and what follows it, checked against the checksum."""
-    try:
-        with path.open("rb") as opened:
-            mapped = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:
-        reason = "it is empty" if isinstance(error, ValueError) else error.strerror
-        raise AvatarError(
-            f"avatar {path} cannot be read: {reason}; make one with 'lipstream avatar make'"
-        ) from error
-    if len(mapped) < _PREFIX.size or mapped[:8] != _MAGIC:
-        raise AvatarError(f"{path} is not an avatar pack; make one with 'lipstream avatar make'")
-    _, version, length, digest = _PREFIX.unpack(mapped[: _PREFIX.size])
-    if version != VERSION:
-        raise AvatarError(
-            f"{path} is version {version}, this program reads {VERSION}: make it again"
-        )
-    if hashlib.sha256(mapped[_PREFIX.size :]).digest() != digest:
-        raise AvatarError(f"{path} is damaged (its checksum differs): copy or make it again")
-    text = bytes(mapped[_PREFIX.size : _PREFIX.size + length])
-    return text, mapped[_aligned(_PREFIX.size + length) :]
-
-
-def _pack(header: dict[str, Any], sections: dict[str, Array]) -> bytes:
-    offset, blobs = 0, []
-    table: dict[str, Any] = {}
-    for name, array in sections.items():
-        blob = np.ascontiguousarray(array).tobytes()
-        table[name] = {"offset": offset, "dtype": array.dtype.str, "shape": array.shape}
-        blobs.append(blob.ljust(_aligned(len(blob)), b"\0"))
-        offset += len(blobs[-1])
-    text = json.dumps({**header, "sections": table}).encode()
-    padding = b"\0" * (_aligned(_PREFIX.size + len(text)) - _PREFIX.size - len(text))
-    rest = b"".join([text, padding, *blobs])
-    return _PREFIX.pack(_MAGIC, VERSION, len(text), hashlib.sha256(rest).digest()) + rest
-
-
-def _section(header: dict[str, Any], body: memoryview, name: str) -> Any:
-    entry = header["sections"][name]
-    dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
-    if dtype.hasobject:
-        raise ValueError(f"section {name} has dtype {dtype}")
-    count = int(np.prod(shape))
-    return _frozen(np.frombuffer(body, dtype, count, int(entry["offset"])).reshape(shape))
-
-
-def _load_frames(header: dict[str, Any], body: memoryview) -> NDArray[np.uint8]:
-    stored: NDArray[np.uint8] = _section(header, body, "frames")
+def _load_frames(header: dict[str, Any], pack: Pack) -> NDArray[np.uint8]:
+    stored: NDArray[np.uint8] = pack.section(header, "frames")
     if header["codec"] == "raw":
         return stored
     if header["codec"] != "jpeg":
         raise ValueError(f"it holds frames in codec {header['codec']}")
-    ends = _section(header, body, "ends")
+    jpegs = np.split(stored, pack.section(header, "ends")[:-1])
+    first = _decode(jpegs[0])
+    frames = np.empty((len(jpegs), *first.shape), np.uint8)
+
+    def decode(place: int) -> None:
+        frames[place] = _decode(jpegs[place])
+
     with ThreadPoolExecutor(2, "avatar-decode") as pool:
-        pictures = list(pool.map(_decode, np.split(stored, ends[:-1])))
-    frames: NDArray[np.uint8] = _frozen(np.stack(pictures))
-    return frames
+        list(pool.map(decode, range(len(jpegs))))
+    opened: NDArray[np.uint8] = _frozen(frames)
+    return opened
 
 
 def _decode(jpeg: NDArray[np.uint8]) -> Image:
@@ -240,7 +195,3 @@ def _encode(frames: NDArray[np.uint8], quality: int) -> tuple[Array, Array]:
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     blobs = [cv2.imencode(".jpg", frame, settings)[1].ravel() for frame in frames]
     return np.concatenate(blobs), np.cumsum([len(blob) for blob in blobs])
-
-
-def _aligned(length: int) -> int:
-    return -(-length // _ALIGN) * _ALIGN

@@ -7,6 +7,7 @@ fp32, and it may hold ``mouth_fp16`` and ``mouth_int8`` besides.
 
 import contextlib
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -79,9 +80,19 @@ def model_folder(named: Path | None) -> Path:
 class MouthModel:
     """The two graphs of a mouth model in one backend. Used by one thread."""
 
-    def __init__(self, manifest: ModelManifest, face: Backend, mouth: Backend) -> None:
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        open_face: Callable[[], Backend],
+        mouth: Backend,
+        identity: tuple[str, ...],
+    ) -> None:
+        """Take the mouth graph, and what opens the face graph, which waits for its first use."""
         self.manifest = manifest
-        self._face, self._mouth = face, mouth
+        self.identity = identity
+        """What its numbers depend on: checksums of its graphs, runtime, and how it computes."""
+        self._open_face, self._mouth = open_face, mouth
+        self._face: Backend | None = None
 
     @classmethod
     def open(
@@ -97,9 +108,10 @@ class MouthModel:
 
         ``precision`` is one of ``lipstream.backends.PRECISIONS``; a lower one is faster and changes
         the picture a little. ``lanes`` is how many threads may paint at once on a processor, one of
-        them with this model, the others each with one ``beside`` it. Raises ModelError when a part
-        is missing, fails its checksum or does not fit the manifest, and BackendUnavailable when the
-        backend asked for cannot run here.
+        them with this model, the others each with one ``beside`` it. The face graph is checked, and
+        compiled when it is first used: an avatar that is prepared already has no need of it. Raises
+        ModelError when a part is missing, fails its checksum or does not fit the manifest, and
+        BackendUnavailable when the backend asked for cannot run here.
         """
         folder = model_folder(folder)
         written = _read_toml(folder)
@@ -110,14 +122,28 @@ class MouthModel:
         with contextlib.ExitStack() as opened:
             mouth = open_backend(paths[1], backend, threads, precision, lanes)
             opened.callback(mouth.close)
-            face = open_backend(paths[0], mouth.name, threads)
-            opened.callback(face.close)
-            _check_graphs(manifest, face, mouth)
+            _check_mouth(manifest, mouth)
             opened.pop_all()
-        return cls(manifest, face, mouth)
+
+        def open_face() -> Backend:
+            with contextlib.ExitStack() as opened:
+                face = open_backend(paths[0], mouth.name, threads)
+                opened.callback(face.close)
+                _check_face(manifest, face)
+                opened.pop_all()
+            return face
+
+        digests = [str(written["files"][part]["sha256"]) for part in ("face", f"mouth{ending}")]
+        computed = f"{precision}, {threads} threads, {'one lane' if lanes == 1 else 'lanes'}"
+        return cls(manifest, open_face, mouth, (*digests, mouth.name, mouth.library, computed))
 
     def face_features(self, crops: NDArray[np.uint8]) -> Features:
-        """Compute what ``mouth`` needs to know of (N, S, S, 3) uint8 BGR crops; new arrays."""
+        """Compute what ``mouth`` needs to know of (N, S, S, 3) uint8 BGR crops; new arrays.
+
+        Raises ModelError when the face graph does not fit the manifest.
+        """
+        if self._face is None:
+            self._face = self._open_face()
         features = self._face.run({"face": np.ascontiguousarray(crops)})
         return {name: features[name].copy() for name in self.manifest.features}
 
@@ -146,11 +172,12 @@ class MouthModel:
 
     def beside(self) -> Self:
         """Return the same model for one other thread, its weights shared; closed by itself."""
-        return type(self)(self.manifest, self._face.beside(), self._mouth.beside())
+        return type(self)(self.manifest, self._open_face, self._mouth.beside(), self.identity)
 
     def close(self) -> None:
         """Free both graphs."""
-        self._face.close()
+        if self._face is not None:
+            self._face.close()
         self._mouth.close()
 
     def __enter__(self) -> Self:
@@ -230,14 +257,22 @@ def _check_precision(manifest: ModelManifest, written: dict[str, Any], precision
         )
 
 
-def _check_graphs(manifest: ModelManifest, face: Backend, mouth: Backend) -> None:
+def _check_mouth(manifest: ModelManifest, mouth: Backend) -> None:
     size, rows = manifest.face_size, manifest.mouth_bottom - manifest.mouth_top
-    _check_tensor("face graph, input face", face.inputs.get("face"), (size, size, 3))
     _check_tensor("mouth graph, output mouth", mouth.outputs.get("mouth"), (rows, size, 3))
     mel = (1, BANDS, manifest.mel_columns)
     _check_tensor("mouth graph, input mel", mouth.inputs.get("mel"), mel)
-    wanted = set(manifest.features)
-    if not wanted <= face.outputs.keys() or set(mouth.inputs) != wanted | {"mel"}:
+    _check_features(manifest, set(mouth.inputs) == {*manifest.features, "mel"})
+
+
+def _check_face(manifest: ModelManifest, face: Backend) -> None:
+    size = manifest.face_size
+    _check_tensor("face graph, input face", face.inputs.get("face"), (size, size, 3))
+    _check_features(manifest, set(manifest.features) <= face.outputs.keys())
+
+
+def _check_features(manifest: ModelManifest, fit: bool) -> None:
+    if not fit:
         raise ModelError(
             f"model '{manifest.name}': the features in model.toml are not those of its graphs"
         )

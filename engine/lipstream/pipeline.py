@@ -21,8 +21,9 @@ from lipstream.audio import Resampler, check_pcm
 from lipstream.avatar import Avatar
 from lipstream.compositor import Compositor, MouthArea, Target
 from lipstream.errors import InputError
-from lipstream.mel import BANDS, SILENCE, MelWindow
+from lipstream.mel import MelWindow
 from lipstream.model import Features, MouthModel
+from lipstream.prepared import prepare_faces
 from lipstream.ring import RingBuffer
 from lipstream.silence import SilenceGate
 from lipstream.timing import MODEL_RATE, Span, Timing
@@ -31,7 +32,6 @@ from lipstream.types import NOWHERE, AvFrame, Float32, Image, Pcm
 _RING_SECONDS = 2
 LARGEST_PIECE_SECONDS = 0.25
 """Sound is taken in pieces no longer than this, so that a ring never overruns."""
-_PREPARE_BATCH = 16
 _GATE_BEFORE, _GATE_AFTER = MODEL_RATE * 40 // 1000, MODEL_RATE * 120 // 1000
 """The gate hears from 40 ms before a frame to 120 ms after its start: lips open before sound."""
 
@@ -73,16 +73,13 @@ class PreparedAvatar:
 
     @classmethod
     def prepare(cls, avatar: Avatar, model: MouthModel) -> "PreparedAvatar":
-        """Run the face graph over every frame, and the mouth graph for silence, once."""
-        crops = avatar.cut_crops(model.manifest.face_size)
-        starts = range(0, len(crops), _PREPARE_BATCH)
-        parts = [model.face_features(crops[at : at + _PREPARE_BATCH]) for at in starts]
-        silent = np.concatenate([_silent_mouths(model, part) for part in parts])
+        """Run the face graph over every frame, and the mouth graph for silence, or read both."""
+        faces = avatar.cut_crops(model.manifest.face_size)
+        found = prepare_faces(model, faces)
         compositor = make_compositor(model)
-        faces = zip(avatar.frames, avatar.crops, silent, strict=True)
-        targets = tuple(compositor.target(frame, crop, mouth) for frame, crop, mouth in faces)
-        names = model.manifest.features
-        return cls(avatar, targets, {n: np.concatenate([part[n] for part in parts]) for n in names})
+        places = zip(avatar.frames, avatar.crops, faces, found.silent, strict=True)
+        targets = tuple(compositor.target_of_face(*place) for place in places)
+        return cls(avatar, targets, found.features)
 
     def picture(self, index: int, fps: Fraction) -> Picture:
         """Return the avatar frame under output frame ``index``; all arrays are views."""
@@ -101,13 +98,6 @@ class MouthRequest:
     """(1, 1, 80, columns) float32."""
     picture: Picture
     """What the mouth goes onto."""
-
-
-def _silent_mouths(model: MouthModel, features: Features) -> NDArray[np.uint8]:
-    """Return (N, rows, S, 3): what the model paints on N faces in silence, new."""
-    count = len(next(iter(features.values())))
-    mel = np.full((count, 1, BANDS, model.manifest.mel_columns), SILENCE, np.float32)
-    return model.mouth(mel, features).copy()
 
 
 def make_compositor(model: MouthModel) -> Compositor:

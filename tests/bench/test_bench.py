@@ -8,13 +8,16 @@ import pytest
 
 from lipstream.cli import main
 from lipstream.errors import InputError
+from lipstream.files import user_cache
 from lipstream.timing import MODEL_RATE
+from lipstream_bench import latency as latency_module
 from lipstream_bench.latency import measure_latency
 from lipstream_bench.live import FrameTimes, expected_frames, live_engines
 from lipstream_bench.report import SCHEMA, Row, load_report
 from lipstream_bench.sessions import Level, measure_sessions, search_limit
 from lipstream_bench.stages import measure_stages
 from lipstream_bench.subject import RATE, Settings, timing_of
+from toys import make_toy_avatar
 
 ROW_KEYS = {"backend", "name", "unit", "count", "mean", "p50", "p95", "p99", "worst"}
 
@@ -69,9 +72,30 @@ def test_latency_parts_add_up(latency):
 
 
 def test_opening_to_the_first_frame_is_measured(latency):
-    row = next(row for row in latency.rows if row.name == "opening to first frame")
-    assert row.count == 3
-    assert 0 < row.p50 < 60_000
+    rows = {row.name: row for row in latency.rows}
+    assert (rows["first opening"].count, rows["prepared opening"].count) == (1, 3)
+    assert 0 < rows["prepared opening"].p50 < 60_000
+    assert latency.summary["cpu: prepared opening, s of processor"] > 0
+
+
+def test_opening_is_measured_with_nothing_kept_and_leaves_the_users_files_alone(
+    toy_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    make_toy_avatar(9).save(tmp_path / "nine.avatar")
+    openings, prepared = [], latency_module.LipSync.open
+
+    def opened(options):
+        faces = user_cache() / "faces"
+        openings.append(len(list(faces.iterdir())) if faces.is_dir() else 0)
+        assert tmp_path not in faces.parents
+        return prepared(options)
+
+    monkeypatch.setattr(latency_module.LipSync, "open", opened)
+    measured = Settings(toy_folder, tmp_path / "nine.avatar", ("cpu",), seconds=0.5, threads=1)
+    latency_module._openings(measured, "cpu")
+    assert openings == [0, 1, 1, 1]
+    assert user_cache() == tmp_path / "own" / "lipstream"
 
 
 def test_a_frame_is_never_out_before_its_sound_was_spoken(latency):

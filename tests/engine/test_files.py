@@ -30,6 +30,15 @@ def test_an_error_leaves_the_older_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_writers_of_one_path_do_not_meet(tmp_path):
+    path = tmp_path / "a.bin"
+    with written_whole(path, ".1") as first, written_whole(path, ".2") as second:
+        first.write_bytes(b"first")
+        second.write_bytes(b"second")
+    assert path.read_bytes() == b"first"  # its block ended last
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     def write():
         with written_whole(tmp_path / "no" / "a.txt") as unfinished:

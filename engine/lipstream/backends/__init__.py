@@ -40,6 +40,8 @@ class Backend(Protocol):
     """One ONNX graph, ready to run. Not thread-safe: the thread that opened it uses it."""
 
     name: str
+    library: str
+    """Name and version of the runtime."""
     best_batch: int
     """Frames at once beyond which one call gains nothing; 1 where it never does."""
     lanes: int

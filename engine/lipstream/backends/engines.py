@@ -15,6 +15,7 @@ from typing import Any
 
 from lipstream.backends.cuda import Gpu
 from lipstream.errors import BackendUnavailable, ModelError
+from lipstream.files import user_cache
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class EngineKey:
 
 def cache_folder() -> Path:
     """Return where engines are kept; any of it may be deleted."""
-    return Path.home() / ".cache" / "lipstream" / "engines"
+    return user_cache() / "engines"
 
 
 def load_blob(path: Path) -> bytes | None:

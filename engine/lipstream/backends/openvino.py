@@ -34,6 +34,7 @@ class OpenVinoBackend:
     """
 
     name = "openvino"
+    library = f"openvino {ov.__version__}"
     best_batch = 1
 
     def __init__(self, compiled: "ov.CompiledModel", ports: _Ports, lanes: int) -> None:

@@ -23,6 +23,7 @@ class OnnxRuntimeCpu:
     """A graph in ONNX Runtime's CPU provider, computed as it is written."""
 
     name = "cpu"
+    library = f"onnxruntime {ort.__version__}"
     best_batch = 1
     _provider = "CPUExecutionProvider"
     _extra = "cpu"

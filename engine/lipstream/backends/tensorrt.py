@@ -43,6 +43,7 @@ class TensorRtBackend:
     """Whether runs are recorded here as CUDA graphs; TensorRT-RTX does that by itself."""
 
     def __init__(self, api: Any, engine: Any) -> None:
+        self.library = library_of(api)
         self._api: Any = api
         self._engine: Any = engine
         self._stream: Stream | None = Stream()
