@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from lipstream.errors import InputError
+from lipstream.ring import windows
 from lipstream.timing import MODEL_RATE
 from lipstream.types import Array, Float32, Pcm
 
@@ -95,14 +96,13 @@ class Resampler:
 
     def _filtered(self, held: Float32, stop: int) -> Float32:
         """Return the outputs from the next one up to ``stop``, new."""
-        windows = np.lib.stride_tricks.sliding_window_view(held, 2 * self._half)
-        before = self._half - 1 + self._held_start
+        taps, before = 2 * self._half, self._half - 1 + self._held_start
         if self._up == 1:  # one set of taps, evenly spaced: nothing is gathered
-            first, last = (n * self._down - before for n in (self._next, stop - 1))
-            return np.einsum("ij,j->i", windows[first : last + 1 : self._down], self._taps[0])
+            evenly = windows(held[self._next * self._down - before :], taps, self._down)
+            return np.einsum("ij,j->i", evenly[: stop - self._next], self._taps[0])
         wanted = np.arange(self._next, stop) * self._down
-        starts = wanted // self._up - before
-        return np.einsum("ij,ij->i", windows[starts], self._taps[wanted % self._up])
+        chosen = windows(held, taps, 1)[wanted // self._up - before]
+        return np.einsum("ij,ij->i", chosen, self._taps[wanted % self._up])
 
     def flush(self) -> Float32:
         """Return what is left when the sound ends, as if silence followed."""

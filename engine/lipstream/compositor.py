@@ -8,6 +8,7 @@ it never met cancels out. Where the change is large, the fine detail of the rest
 out, or its closed lips would show through the open ones.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -74,10 +75,10 @@ class Compositor:
     def __init__(self, area: MouthArea) -> None:
         self._area = area
         self._feather = _feather(area)
-        edge = (self._feather < 0.5) & (
-            np.indices(self._feather.shape)[0] < len(self._feather) // 2
-        )
-        self._edge = edge.astype(np.float32) / np.float32(edge.sum())
+        self._feathers: Float32 = np.repeat(self._feather[..., None], 4, 2)
+        edge = self._feather < 0.5
+        edge[len(edge) // 2 :] = False
+        self._edge = edge.astype(np.uint8)
 
     def target(
         self, image: Image, crop: Float32, silent_mouth: NDArray[np.uint8] | None = None
@@ -136,17 +137,15 @@ class Compositor:
 
     def _layers(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Float32:
         """Return (rows, S, 4) float32: the change in B, G, R and how much detail to fade."""
-        change = mouth.astype(np.float32) - target.rest
-        change -= np.einsum("ij,ijc->c", self._edge, change)  # colour match along the seam
-        weight = self._feather * np.float32(openness)
-        blue, green, red = cv2.split(np.abs(change))
+        change = cv2.subtract(mouth, target.rest, dtype=cv2.CV_32F)
+        seam = cv2.mean(change, self._edge)  # its colour is matched
+        blue, green, red = cv2.split(cv2.absdiff(change, seam))
         size = cv2.GaussianBlur(cv2.max(cv2.max(blue, green), red), (0, 0), 1.0)
         start, full = _DETAIL_FADE
-        fade = np.clip((size - start) / (full - start), 0.0, 1.0)
-        layers = np.empty((*fade.shape, 4), np.float32)
-        layers[..., :3] = change * weight[..., None]
-        layers[..., 3] = fade * weight
-        return layers
+        fade = np.minimum(np.maximum((size - start) * (1.0 / (full - start)), 0.0), 1.0)
+        layers = np.empty(self._feathers.shape, np.float32)
+        cv2.mixChannels([cv2.subtract(change, seam), fade], [layers], [0, 0, 1, 1, 2, 2, 3, 3])
+        return np.asarray(cv2.multiply(layers, self._feathers, layers, openness), np.float32)
 
 
 def _feather(area: MouthArea) -> Float32:
@@ -182,11 +181,18 @@ def _common(one: slice, other: slice) -> slice:
 def _region(image: Image, affine: Float32, corners: tuple[int, int, int, int]) -> Box:
     """Return where in an image a rectangle of mouth pixels lies: left, top, right, bottom."""
     left, top, right, bottom = corners
-    points = [[left, top, 1], [right, top, 1], [left, bottom, 1], [right, bottom, 1]]
-    places = np.array(points, np.float32) @ affine.T
-    low = np.maximum(np.floor(places.min(0)).astype(int), 0)
-    high = np.minimum(np.ceil(places.max(0)).astype(int) + 1, [image.shape[1], image.shape[0]])
-    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+    height, width = image.shape[:2]
+    columns, rows = (_reach(one, (left, right), (top, bottom)) for one in affine.tolist())
+    return (
+        slice(max(math.floor(rows[0]), 0), min(math.ceil(rows[1]) + 1, height)),
+        slice(max(math.floor(columns[0]), 0), min(math.ceil(columns[1]) + 1, width)),
+    )
+
+
+def _reach(row: list[float], across: tuple[int, int], down: tuple[int, int]) -> tuple[float, float]:
+    """Return the least and the most that a row of an affine gives in a rectangle."""
+    places = [row[0] * x + row[1] * y + row[2] for x in across for y in down]
+    return min(places), max(places)
 
 
 def _warp(layers: Array, affine: Float32, region: Box) -> Array:

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.ring import RingBuffer
+from lipstream.ring import RingBuffer, windows
 from lipstream.timing import HOP, MODEL_RATE, WINDOW, Span
 from lipstream.types import Float32
 
@@ -84,14 +84,14 @@ def _emphasise(samples: Float32) -> NDArray[np.float64]:
 
 
 def _columns(emphasised: NDArray[np.float64]) -> Float32:
-    blocks = np.lib.stride_tricks.sliding_window_view(emphasised, WINDOW)[::HOP]
+    blocks = windows(emphasised, WINDOW, HOP)
     magnitude = np.abs(np.fft.rfft(blocks * _hann(), axis=1))
     # Not a matrix product: BLAS starts threads for it, which cost 8 ms where cores are busy.
     places, weights = _triangles()
     bands: NDArray[np.float64] = np.einsum("bw,cbw->bc", weights, magnitude[:, places])
     decibel = 20.0 * np.log10(np.maximum(_FLOOR, bands)) - _REFERENCE_DB
     scaled = 2.0 * _LIMIT * (decibel + _RANGE_DB) / _RANGE_DB - _LIMIT
-    return np.clip(scaled, -_LIMIT, _LIMIT).astype(np.float32)
+    return np.minimum(np.maximum(scaled, -_LIMIT), _LIMIT).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

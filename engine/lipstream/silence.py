@@ -52,5 +52,5 @@ class SilenceGate:
 
 def level_dbfs(samples: Float32) -> float:
     """Return the root-mean-square level of samples in -1..1, in dB below full scale."""
-    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+    power = float(np.dot(samples, samples)) / len(samples) if len(samples) else 0.0
     return 10.0 * math.log10(max(power, 1e-20))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipstream.ring import RingBuffer, SoundQueue
+from lipstream.ring import RingBuffer, SoundQueue, windows
 from lipstream.timing import Span
 
 
@@ -70,3 +70,13 @@ def test_an_empty_queue_gives_silence():
     out = np.ones(4, np.int16)
     assert SoundQueue().take(out) == 0
     assert out.tolist() == [0] * 4
+
+
+def test_windows_are_views_of_the_pieces_that_begin_a_step_apart():
+    samples = np.arange(11, dtype=np.float32)
+    made = windows(samples, 4, 3)
+    np.testing.assert_array_equal(made, [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]])
+    assert np.shares_memory(made, samples)
+    np.testing.assert_array_equal(windows(samples[2:], 9, 5), [samples[2:]])
+    for short in (3, 0):
+        assert windows(samples[:short], 4, 1).shape == (0, 4)
