@@ -41,6 +41,8 @@ _RIGID = {
 }
 _POINTS = np.array(list(_RIGID))
 _TEMPLATE = np.array(list(_RIGID.values()))
+_SPARE = 2
+"""Pixels round a crop that interpolating at its edge may touch."""
 
 
 def fit_crop(landmarks: Float32) -> Float32:
@@ -78,18 +80,37 @@ def pixel_affine(crop: Float32, size: int, row: int = 0) -> Float32:
 def cut_crop(image: Image, crop: Float32, size: int) -> Image:
     """Cut a (size, size, 3) uint8 crop out of an image; what lies outside repeats the edge."""
     shrink = math.sqrt(abs(float(np.linalg.det(crop[:, :2])))) / size
-    if shrink > 1.5:  # area filter: sample a finer crop, then average, so that nothing aliases
-        fine = math.ceil(shrink)
-        cut = _sample(image, crop, size * fine)
-        return np.asarray(cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-    return _sample(image, crop, size)
+    # area filter: sample a finer crop, then average, so that nothing aliases
+    fine = math.ceil(shrink) if shrink > 1.5 else 1
+    cut = _sample(image, crop, size * fine)
+    if fine > 1:
+        cut = np.asarray(cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.cvtColor(cut, cv2.COLOR_BGRA2BGR), np.uint8)
 
 
 def _sample(image: Image, crop: Float32, size: int) -> Image:
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    """Return the crop as (size, size, 4) uint8; the last channel means nothing.
+
+    Four channels are sampled in half the time of three, to the same levels. They are filled only
+    where the crop lies: the rest of the array is never read, nor given memory by the system.
+    """
     affine = pixel_affine(crop, size)
-    cut = cv2.warpAffine(image, affine, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    around = _around(image, affine, size)
+    layers = np.empty((*image.shape[:2], 4), np.uint8)
+    layers[around] = cv2.cvtColor(image[around], cv2.COLOR_BGR2BGRA)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    cut = cv2.warpAffine(layers, affine, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cut, np.uint8)
+
+
+def _around(image: Image, affine: Float32, size: int) -> tuple[slice, slice]:
+    """Return the rows and columns of an image that sampling a crop can touch, never empty."""
+    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float32)
+    places = corners @ affine.T
+    last = np.array([image.shape[1] - 1, image.shape[0] - 1])
+    left, top = np.clip(np.floor(places.min(0)).astype(int) - _SPARE, 0, last)
+    right, bottom = np.clip(np.ceil(places.max(0)).astype(int) + _SPARE, 0, last) + 1
+    return slice(int(top), int(bottom)), slice(int(left), int(right))
 
 
 @dataclass(frozen=True, slots=True)
