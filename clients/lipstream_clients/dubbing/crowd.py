@@ -33,6 +33,8 @@ _SAME = 0.3
 """Overlap above which two boxes are one face."""
 _GLANCE_EVERY, _SEARCH_EVERY = 12, 25
 """Frames between looks for further faces, and between thorough searches while there is none."""
+_COARSE = (144, 256)
+"""Rows and columns, at least, of what a picture's thumbnail is made from."""
 _THUMBNAIL, _CUT_LEVELS = (32, 18), 28.0
 """Size at which pictures are compared, and the mean difference in levels that is a cut."""
 
@@ -78,10 +80,19 @@ class CutWatch:
 
     def step(self, image: Image) -> bool:
         """Return whether the next picture begins a shot; the first one does."""
-        coarse = image[:: max(1, image.shape[0] // 144), :: max(1, image.shape[1] // 256)]
-        small = cv2.resize(coarse, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = cv2.resize(_coarse(image), _THUMBNAIL, interpolation=cv2.INTER_AREA)
+        small = small.astype(np.float32)
         last, self._last = self._last, small
         return last is None or float(np.abs(small - last).mean()) > _CUT_LEVELS
+
+
+def _coarse(image: Image) -> Image:
+    """Return every n-th pixel and row: 144 to 287 rows, 256 to 511 columns of larger pictures."""
+    height, width = image.shape[:2]
+    down, across = max(1, height // _COARSE[0]), max(1, width // _COARSE[1])
+    rows, columns = height // down, width // across
+    part = image[: rows * down, : columns * across]  # whole steps: OpenCV takes the first of each
+    return np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 class MeshCrowd:

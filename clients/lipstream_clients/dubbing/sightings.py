@@ -1,7 +1,8 @@
 """Where faces were seen in a whole film: one row for each face in each frame."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -77,12 +78,28 @@ def watch(
     watcher = _Watcher(crowd, max(1, round(footage.fps / _CALM_LOOKS_A_SECOND)))
     for span in spans:
         watcher.begin()
-        with closing(ahead(footage.pictures(span.start), 4, "decode")) as pictures:
-            for frame, image in zip(span, pictures, strict=False):
-                watcher.step(frame, image)
+        with closing(ahead(_shots(footage.pictures(span.start)), 4, "decode")) as pictures:
+            for frame, shot in zip(span, pictures, strict=False):
+                watcher.step(frame, shot)
                 on_frame()
         watcher.catch_up()
     return Sightings(watcher.rows, footage.count, frozenset(watcher.cuts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A picture of a film."""
+
+    image: Image
+    cut: bool
+    """Whether it begins a shot."""
+
+
+def _shots(images: Iterator[Image]) -> Iterator[_Shown]:
+    """Tell where shots begin: beside the search for faces, which is the longer work."""
+    watch_cuts = CutWatch()
+    for image in images:
+        yield _Shown(image, watch_cuts.step(image))
 
 
 class _Watcher:
@@ -106,23 +123,21 @@ class _Watcher:
 
     def begin(self) -> None:
         """Begin a span."""
-        self._watch_cuts = CutWatch()
         self._places: dict[int, Float32] = {}
         self._looked: int | None = None
         self._calm = False
         self._passed: tuple[int, Image] | None = None
 
-    def step(self, frame: int, image: Image) -> None:
+    def step(self, frame: int, shown: _Shown) -> None:
         """Take the next picture."""
-        cut = self._watch_cuts.step(image)
-        if cut:
+        if shown.cut:
             self.catch_up()
             self.cuts.add(frame)
         due = self._looked is None or frame - self._looked >= self._stride
-        if cut or due or not self._calm:
-            self._look(frame, image, cut=cut)
+        if shown.cut or due or not self._calm:
+            self._look(frame, shown.image, cut=shown.cut)
         else:
-            self._passed = (frame, image)
+            self._passed = (frame, shown.image)
 
     def catch_up(self) -> None:
         """Look at the picture before, if it was passed over."""
