@@ -23,6 +23,7 @@ from lipstream.speaking.arguments import add_voice_arguments, settings_of
 from lipstream_server import rtc
 from lipstream_server.app import Routes
 from lipstream_server.config import ServerConfig, is_loopback
+from lipstream_server.lanes import choose_lanes, usable_cores
 from lipstream_server.sessions import Sessions
 from lipstream_server.studio.settings import StudioConfig, StudioLimits, usual_folder
 
@@ -114,9 +115,19 @@ def run(arguments: argparse.Namespace) -> int:
 def open_sessions(config: ServerConfig) -> Iterator[Sessions]:
     """Load the model and the avatar, and prepare the face: all that takes time."""
     avatar = Avatar.open(config.avatar)
-    model = MouthModel.open(config.model, backend=config.backend, precision=config.precision)
+    lanes = choose_lanes(config.sessions, usable_cores())
+    model = MouthModel.open(
+        config.model,
+        backend=config.backend,
+        precision=config.precision,
+        threads=lanes.threads,
+        lanes=lanes.count,
+    )
     with Worker(model, capacity=config.sessions) as worker:
         worker.prepare(avatar)
+        on_processor = f"{worker.lanes} at once: {lanes.reason}"
+        how = on_processor if model.best_batch == 1 else f"up to {model.best_batch} in one run"
+        log.info("frames are made by %s, %s", worker.backend, how)
         yield Sessions(worker, avatar, config.speech)
 
 

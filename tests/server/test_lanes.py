@@ -1,0 +1,38 @@
+import logging
+
+import pytest
+
+from lipstream_server.command import open_sessions
+from lipstream_server.config import ServerConfig
+from lipstream_server.lanes import choose_lanes, usable_cores
+
+
+@pytest.mark.parametrize(
+    ("sessions", "cores", "lanes", "threads"),
+    [
+        (1, 1, 1, 1),
+        (4, 1, 1, 1),
+        (1, 8, 1, 0),
+        (4, 2, 2, 1),
+        (2, 8, 2, 1),
+        (4, 4, 3, 1),
+        (9, 8, 7, 1),
+    ],
+)
+def test_lanes_follow_the_cores_and_leave_one_for_encoding(sessions, cores, lanes, threads):
+    chosen = choose_lanes(sessions, cores)
+    assert (chosen.count, chosen.threads) == (lanes, threads)
+
+
+def test_no_more_lanes_than_sessions_or_cores():
+    for sessions in range(1, 20):
+        for cores in range(1, 20):
+            assert 1 <= choose_lanes(sessions, cores).count <= min(sessions, cores)
+
+
+def test_serving_says_how_many_lanes_it_took_and_why(toy_folder, toy_pack, caplog):
+    config = ServerConfig(model=toy_folder, avatar=toy_pack, backend="cpu", sessions=3)
+    wanted = choose_lanes(3, usable_cores())
+    with caplog.at_level(logging.INFO), open_sessions(config) as sessions:
+        assert sessions.worker.lanes == wanted.count
+    assert f"{wanted.count} at once: {wanted.reason}" in caplog.text
