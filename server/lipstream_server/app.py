@@ -65,6 +65,7 @@ class Routes:
                 *self._studio.routes(),
                 Route("/healthz", self._health),
                 Route("/metrics", self._metrics),
+                Route("/avatars", self._avatars),
                 *offers,
                 *ends,
                 Mount("/", StaticFiles(directory=self._web)),
@@ -94,9 +95,13 @@ class Routes:
                 "capacity": worker.capacity,
                 "model": worker.manifest_name,
                 "backend": worker.backend,
-                "avatar": self._sessions.avatar.name,
+                "avatar": self._sessions.avatars.usual.name,
             }
         )
+
+    async def _avatars(self, request: Request) -> Response:
+        self._check_token(request)
+        return JSONResponse({"avatars": self._sessions.avatars.names})
 
     async def _metrics(self, request: Request) -> Response:
         self._check_token(request)
@@ -109,7 +114,7 @@ class Routes:
         try:
             sent = await read_body(request, "application/sdp", LARGEST_OFFER)
             offer = read_offer(sent, role, keep_candidates=not self._loopback)
-            session, answer = await self._sessions.open(offer)
+            session, answer = await self._sessions.open(offer, request.query_params.get("avatar"))
         except InputError as error:
             raise HTTPException(422, str(error)) from error
         except ServerError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lipstream import Avatar, Worker
 from lipstream.errors import ServerError
 from lipstream.speaking import SpeechSettings
+from lipstream_server.avatars import Avatars
 from lipstream_server.offer import Offer
 from lipstream_server.performance import Performance
 from lipstream_server.session import Session
@@ -31,8 +32,8 @@ class Sessions:
     def __init__(
         self, worker: Worker, avatar: Avatar, speech: SpeechSettings | None = None
     ) -> None:
-        """``speech`` says who speaks texts; None for the usual voice."""
-        self.worker, self.avatar = worker, avatar
+        """``avatar`` is shown unless a peer names another; ``speech`` says who speaks texts."""
+        self.worker, self.avatars = worker, Avatars(avatar)
         self._speech = speech or SpeechSettings()
         self.opened = 0
         """Sessions answered since the server started."""
@@ -47,13 +48,15 @@ class Sessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._by_name.values()))
 
-    async def open(self, offer: Offer) -> tuple[Session, str]:
-        """Answer an offer; return the session and the SDP answer.
+    async def open(self, offer: Offer, avatar: str | None = None) -> tuple[Session, str]:
+        """Answer an offer; return the session and the SDP answer. ``avatar`` is its name.
 
-        Raises ServerError when no place is free, InputError when the offer cannot be answered.
+        Raises ServerError when no place is free, InputError when the offer cannot be answered or
+        there is no such avatar.
         """
+        shown = await self.avatars.open(avatar)
         try:
-            performance = await asyncio.to_thread(Performance, self.worker, self.avatar)
+            performance = await asyncio.to_thread(Performance, self.worker, shown)
         except ServerError:
             self.refused += 1
             raise

@@ -49,6 +49,31 @@ def test_every_control_can_be_reached_by_tab(page):
     assert {"talk", "file", "mute"} <= reached
 
 
+SEEN = """() => {
+  const canvas = Object.assign(document.createElement("canvas"), {width: 8, height: 8});
+  canvas.getContext("2d").drawImage(avatar, 0, 0, 8, 8);
+  return [...canvas.getContext("2d").getImageData(0, 0, 8, 8).data];
+}"""
+
+
+def test_somebody_else_is_chosen_and_kept_by_the_address(page):
+    first = page.evaluate(SEEN)
+    names = page.locator("#avatar-name option").all_inner_texts()
+    assert names[0].startswith("Toy")
+    assert names[1:] == ["Ada", "Mei", "Omar"]
+    page.select_option("#avatar-name", "mei")
+    page.wait_for_selector("body[data-connection=connecting]")
+    page.wait_for_selector(LIVE)
+    mei = page.evaluate(SEEN)
+    apart = sum(abs(one - other) for one, other in zip(first, mei, strict=True)) / len(mei)
+    assert apart > 10
+    page.reload()
+    page.wait_for_selector(LIVE)
+    assert page.input_value("#avatar-name") == "mei"
+    again = page.evaluate(SEEN)
+    assert sum(abs(one - other) for one, other in zip(mei, again, strict=True)) / len(mei) < 5
+
+
 def test_a_sound_file_is_spoken_to_its_end(page, speech):
     page.set_input_files("#file-input", speech)
     page.wait_for_selector("body[data-source=file][data-speaking=true]")

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
+from lipstream_server.avatars import Avatars
 from lipstream_server.metrics import render
 from lipstream_server.sessions import Sessions
 from lipstream_server.studio.figures import Counts, Figures
@@ -19,7 +21,7 @@ def ask(worker, avatar, method, path, body=None, headers=None, **settings):
     return asyncio.run(once())
 
 
-@pytest.mark.parametrize("path", ["/", "/client.js", "/style.css", "/healthz", "/metrics"])
+@pytest.mark.parametrize("path", ["/", "/client.js", "/healthz", "/metrics", "/avatars"])
 def test_what_can_be_got(worker, toy_avatar, path):
     assert ask(worker, toy_avatar, "GET", path).status == 200
 
@@ -48,6 +50,48 @@ def test_large_counts_are_told_to_the_last_digit(worker, toy_avatar):
     assert "lipstream_studio_film_seconds_total 8640000.25" in lines
     assert "lipstream_studio_received_bytes_total 123456789012" in lines
     assert {"lipstream_studio_films_waiting 2", "lipstream_studio_kept_bytes 5"} <= set(lines)
+
+
+def test_the_avatars_are_listed_the_usual_one_first(worker, toy_avatar):
+    listed = json.loads(ask(worker, toy_avatar, "GET", "/avatars").body)["avatars"]
+    assert listed == ["toy", "ada", "mei", "omar"]
+
+
+@pytest.mark.parametrize("path", ["/session", "/whip", "/whep"])
+def test_an_avatar_that_nobody_has_is_refused_in_one_line(worker, toy_avatar, path):
+    async def once():
+        async with running(worker, toy_avatar) as server, peer() as client:
+            return await server.offer(f"{path}?avatar=..%2feve", await client.offer())
+
+    answer = asyncio.run(once())
+    assert answer.status == 422
+    assert "no avatar '../eve' here: choose one of toy, ada, mei, omar" in answer.error
+
+
+def test_an_avatar_is_opened_when_it_is_first_asked_for_and_shared(worker, toy_avatar):
+    async def twice():
+        async with running(worker, toy_avatar) as server, peer() as one, peer() as other:
+            before = set(server.sessions.avatars.opened)
+            statuses = [
+                (await each.join(server, "/session?avatar=mei")).status for each in (one, other)
+            ]
+            picture = await one.track("video").recv()
+            avatars = server.sessions.avatars
+            assert await avatars.open("mei") is await avatars.open("mei")
+            return before, statuses, set(avatars.opened), (picture.width, picture.height)
+
+    before, statuses, after, size = asyncio.run(twice())
+    assert before == {"toy"}
+    assert statuses == [201, 201]
+    assert after == {"toy", "mei"}
+    assert size == (512, 512)
+
+
+def test_the_given_avatar_goes_before_an_embedded_one_of_its_name(toy_avatar):
+    own = replace(toy_avatar, name="mei")
+    avatars = Avatars(own)
+    assert avatars.names == ["mei", "ada", "omar"]
+    assert asyncio.run(avatars.open("mei")) is own
 
 
 def test_the_page_loads_nothing_from_elsewhere(worker, toy_avatar):

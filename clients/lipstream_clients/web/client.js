@@ -1,6 +1,6 @@
 // The page's behaviour: keep a connection, put a source of sound on it, say how it goes.
 
-import { Connection, Refusal } from "./connection.js";
+import { Connection, Refusal, avatars } from "./connection.js";
 import { Meter } from "./meter.js";
 import { Numbers } from "./numbers.js";
 import { Microphone, SoundFile, explain, microphones } from "./sound.js";
@@ -13,6 +13,7 @@ const FILE_TAIL_MS = 400; // a file's last sound is still on its way when the fi
 
 const meter = new Meter(view.showLevel);
 let token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
+let avatar = new URLSearchParams(location.search).get("avatar"); // null: the server's usual one
 let connection = null;
 let failures = 0;
 let retryTimer = 0;
@@ -28,7 +29,7 @@ async function connect() {
   clearTimeout(retryTimer);
   connection?.close();
   view.showConnection("connecting");
-  const mine = new Connection(token);
+  const mine = new Connection(token, avatar);
   connection = mine;
   mine.addEventListener("open", () => opened(mine));
   mine.addEventListener("unsteady", () => view.showConnection("unsteady"));
@@ -38,12 +39,31 @@ async function connect() {
   texts.join(mine);
   parts.video.srcObject = mine.stream;
   view.showPicture(false);
+  view.showSpeaking(false);
   onFirstPicture(() => connection === mine && view.showPicture(true));
   try {
     await mine.open();
   } catch (error) {
     if (connection === mine) refused(error);
   }
+}
+
+/** Show somebody else. The place of the one before is given back first: there may be no other. */
+async function chooseAvatar(name) {
+  avatar = name;
+  const here = new URL(location.href);
+  here.searchParams.set("avatar", name);
+  history.replaceState(null, "", here);
+  const before = connection;
+  connection = null;
+  view.showConnection("connecting");
+  await before?.close();
+  if (avatar === name && connection === null) await connect();
+}
+
+async function listAvatars() {
+  const names = await avatars(token).catch(() => []); // what is wrong is said by connecting
+  view.showAvatars(names, avatar);
 }
 
 function onFirstPicture(listener) {
@@ -182,10 +202,12 @@ parts.mute.addEventListener("click", () => {
 parts.microphone.addEventListener("change", () => {
   if (source?.kind === "microphone") speak("microphone", () => Microphone.open(parts.microphone.value));
 });
+parts.avatarName.addEventListener("change", () => chooseAvatar(parts.avatarName.value));
 parts.retry.addEventListener("click", connect);
 parts.tokenForm.addEventListener("submit", (event) => {
   event.preventDefault();
   token = parts.token.value;
+  listAvatars();
   connect();
 });
 document.addEventListener("keydown", (event) => {
@@ -206,4 +228,5 @@ addEventListener("pageshow", (event) => event.persisted && connect());
 
 setMuted(true);
 view.showSource(null);
+listAvatars();
 connect();

@@ -18,11 +18,14 @@ export class Connection extends EventTarget {
   #picture = this.#peer.addTransceiver("video", { direction: "recvonly" });
   #location = null;
   #token;
+  #avatar;
   #closed = false;
 
-  constructor(token) {
+  /** `avatar` is a name, or null for the server's usual one. */
+  constructor(token, avatar) {
     super();
     this.#token = token;
+    this.#avatar = avatar;
     this.stream = new MediaStream([this.#picture.receiver.track, this.#sound.receiver.track]);
     this.#peer.addEventListener("connectionstatechange", () => this.#stateChanged());
     this.#channel.addEventListener("message", ({ data }) => this.#heard(data));
@@ -32,7 +35,8 @@ export class Connection extends EventTarget {
 
   async open() {
     await this.#peer.setLocalDescription();
-    const answer = await fetch("/session", {
+    const query = this.#avatar === null ? "" : `?${new URLSearchParams({ avatar: this.#avatar })}`;
+    const answer = await fetch(`/session${query}`, {
       method: "POST",
       headers: { "Content-Type": "application/sdp", ...this.#authorization() },
       body: this.#peer.localDescription.sdp,
@@ -60,22 +64,24 @@ export class Connection extends EventTarget {
     return [...(await this.#peer.getStats()).values()];
   }
 
-  close() {
+  /** End it; await this where its place on the server is needed. */
+  async close() {
     if (this.#closed) return;
     this.#closed = true;
     this.#peer.close();
-    this.#goodbye();
+    await this.#goodbye();
   }
 
-  #goodbye() {
+  async #goodbye() {
     if (this.#location === null) return;
     const options = { method: "DELETE", headers: this.#authorization(), keepalive: true };
-    fetch(this.#location, options).catch(() => {}); // the server notices by itself, only later
+    const place = this.#location;
     this.#location = null;
+    await fetch(place, options).catch(() => {}); // the server notices by itself, only later
   }
 
   #authorization() {
-    return this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
+    return authorization(this.#token);
   }
 
   #stateChanged() {
@@ -95,6 +101,15 @@ export class Connection extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
+
+/** Names of the avatars there are, the usual one's first. */
+export async function avatars(token) {
+  const answer = await fetch("/avatars", { headers: authorization(token) });
+  if (!answer.ok) throw await refusal(answer);
+  return (await answer.json()).avatars;
+}
+
+const authorization = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
 
 async function refusal(answer) {
   const body = await answer.json().catch(() => ({}));

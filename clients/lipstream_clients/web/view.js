@@ -27,6 +27,7 @@ export const parts = {
   textForm: element("text-form"),
   say: element("say"),
   voice: element("voice"),
+  avatarName: element("avatar-name"),
   microphone: element("microphone"),
   retry: element("retry"),
   tokenForm: element("token-form"),
@@ -89,6 +90,14 @@ export function showMicrophones(devices, chosen) {
   const options = devices.map((device, at) => new Option(device.label || `Microphone ${at + 1}`, device.deviceId));
   parts.microphone.replaceChildren(...options);
   if (chosen) parts.microphone.value = chosen;
+}
+
+/** The first is the usual one. One alone is no choice. */
+export function showAvatars(names, chosen) {
+  const title = (name) => name[0].toUpperCase() + name.slice(1);
+  parts.avatarName.replaceChildren(...names.map((name) => new Option(title(name), name)));
+  parts.avatarName.value = chosen ?? names[0];
+  element("avatar-choice").hidden = names.length < 2;
 }
 
 export function showVoices(voices, chosen, missing = "") {
