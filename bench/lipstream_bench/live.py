@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lipstream.avatar import Avatar
@@ -90,7 +90,10 @@ class LiveSession:
     """The clock's time at which its first sample is spoken."""
     out: list[tuple[int, float]] = field(default_factory=list)
     handle: SessionHandle | None = None
-    fed: int = 0
+
+    def block_due(self, block: int) -> float:
+        """Return the clock's time at which the last sample of a block is spoken."""
+        return self.begin + (block + 1) * BLOCK_MS / 1000
 
     def times(self) -> list[FrameTimes]:
         """Return the times of its frames after the first ones."""
@@ -116,17 +119,21 @@ def run_live(engine: LiveEngine, count: int, seconds: float) -> list[LiveSession
         session.handle = worker.open_session(
             engine.avatar, rate=RATE, fps=timing.fps, on_frame=_stamp(session, worker.clock)
         )
-    blocks = int(seconds * 1000 / BLOCK_MS)
-    for block in range(blocks):
-        for session in sessions:
-            _sleep_until(session.begin + (block + 1) * BLOCK_MS / 1000, worker.clock)
-            assert session.handle is not None, "opened above"
-            session.handle.feed(pcm[block * _BLOCK : (block + 1) * _BLOCK])
+    for block, session in turns(sessions, int(seconds * 1000 / BLOCK_MS)):
+        _sleep_until(session.block_due(block), worker.clock)
+        assert session.handle is not None, "opened above"
+        session.handle.feed(pcm[block * _BLOCK : (block + 1) * _BLOCK])
     _sleep_until(worker.clock() + 0.2, worker.clock)
     for session in sessions:
         if session.handle is not None:
             session.handle.close()
     return sessions
+
+
+def turns(sessions: Sequence[LiveSession], blocks: int) -> list[tuple[int, LiveSession]]:
+    """Return whose which block is to be fed next, in the order in which they are spoken."""
+    each = [(block, session) for block in range(blocks) for session in sessions]
+    return sorted(each, key=lambda turn: turn[1].block_due(turn[0]))
 
 
 def expected_frames(timing: Timing, seconds: float) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from lipstream.avatar import Avatar
@@ -53,7 +54,11 @@ class Settings:
 
 
 def open_model(settings: Settings, backend: str, lanes: int = 1) -> MouthModel:
-    """Open the model to measure in one backend, written "openvino" or "openvino:int8"."""
+    """Open the model to measure in one backend, written "openvino" or "openvino:int8".
+
+    OpenCV is told to start no threads of its own, as the engine does: stages are of one thread.
+    """
+    cv2.setNumThreads(1)
     name, _, precision = backend.partition(":")
     return MouthModel.open(
         settings.model,

@@ -12,7 +12,7 @@ from lipstream.files import user_cache
 from lipstream.timing import MODEL_RATE
 from lipstream_bench import latency as latency_module
 from lipstream_bench.latency import measure_latency
-from lipstream_bench.live import FrameTimes, expected_frames, live_engines
+from lipstream_bench.live import FrameTimes, LiveSession, expected_frames, live_engines, turns
 from lipstream_bench.report import SCHEMA, Row, load_report
 from lipstream_bench.sessions import Level, measure_sessions, search_limit
 from lipstream_bench.stages import measure_stages
@@ -122,6 +122,16 @@ def test_the_search_finds_the_limit(limit):
 
     assert search_limit(holds) == min(limit, 64)
     assert len(asked) <= 13
+
+
+def test_blocks_are_fed_in_the_order_in_which_they_are_spoken(toy_model):
+    sessions = [LiveSession(timing_of(toy_model), begin=0.013 * k) for k in range(3)]
+    fed = turns(sessions, 5)
+    due = [session.block_due(block) for block, session in fed]
+    assert due == sorted(due)
+    for one in sessions:
+        assert [block for block, session in fed if session is one] == list(range(5))
+    assert due[0] == pytest.approx(0.020)
 
 
 def test_a_lost_or_late_frame_breaks_a_level():
