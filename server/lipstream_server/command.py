@@ -25,7 +25,12 @@ from lipstream_server.app import Routes
 from lipstream_server.config import ServerConfig, is_loopback
 from lipstream_server.lanes import choose_lanes, usable_cores
 from lipstream_server.sessions import Sessions
-from lipstream_server.studio.settings import StudioConfig, StudioLimits, usual_folder
+from lipstream_server.studio.settings import (
+    StudioConfig,
+    StudioLimits,
+    limits_of,
+    usual_folder,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,22 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"where films are kept (default: {usual_folder()})",
     )
+    usual = ", ".join(f"{name}={getattr(limits, name)}" for name in limits.__slots__)
     studio.add_argument(
-        "--studio-upload-mb", type=int, default=limits.upload_mb, metavar="MB", help="largest file"
-    )
-    studio.add_argument(
-        "--studio-film-seconds",
-        type=int,
-        default=limits.film_seconds,
-        metavar="S",
-        help="longest film taken or made",
-    )
-    studio.add_argument(
-        "--studio-keep-days",
-        type=int,
-        default=limits.keep_days,
-        metavar="DAYS",
-        help="films are deleted this long after they are finished",
+        "--studio-limit",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help=f"change one of {usual}; repeatable",
     )
 
 
@@ -94,11 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             backend=arguments.backend,
             precision=arguments.precision,
             speech=speech,
-            limits=StudioLimits(
-                upload_mb=arguments.studio_upload_mb,
-                film_seconds=arguments.studio_film_seconds,
-                keep_days=arguments.studio_keep_days,
-            ),
+            limits=limits_of(arguments.studio_limit),
         ),
     )
     config.check()

@@ -65,7 +65,8 @@ def test_a_port_taken_between_binding_and_listening_is_named():
         (["--port", "0", "--avatar", "/nowhere.avatar"], "/nowhere.avatar"),
         (["--port", "0", "--avatar", "nobody"], "one of ada"),
         (["--host", "no.such.host.invalid", "--token", "long enough"], "--host"),
-        (["--port", "0", "--studio-upload-mb", "0"], "upload_mb"),
+        (["--port", "0", "--studio-limit", "upload-mb=0"], "upload_mb=0: give 1 or more"),
+        (["--port", "0", "--studio-limit", "files=3"], "there is no such limit"),
     ],
 )
 def test_bad_settings_end_in_one_line(arguments, says, capsys, toy_folder, toy_pack):

@@ -1,7 +1,8 @@
 """What the studio can be told: where its films are kept, how they are made, and its limits."""
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lipstream.errors import InputError
@@ -46,7 +47,27 @@ class StudioLimits:
         for name in self.__slots__:
             value, least = getattr(self, name), 0 if name == "reserve_mb" else 1
             if value < least:
-                raise InputError(f"studio limit {name} of {value}: give {least} or more")
+                raise InputError(f"--studio-limit {name}={value}: give {least} or more")
+
+
+def limits_of(words: Sequence[str]) -> StudioLimits:
+    """Return the usual limits with some changed by words such as ``waiting=3``.
+
+    Raises InputError for a word that names no limit or gives no whole number.
+    """
+    changed: dict[str, int] = {}
+    for word in words:
+        name, _, value = (part.strip() for part in word.partition("="))
+        name = name.replace("-", "_")
+        if name not in StudioLimits.__slots__:
+            raise InputError(
+                f"--studio-limit {word}: there is no such limit; give one of"
+                f" {', '.join(StudioLimits.__slots__)}, as in waiting=3"
+            )
+        if not (value.isascii() and value.isdecimal()):
+            raise InputError(f"--studio-limit {word}: give {name} as a whole number, {name}=3")
+        changed[name] = int(value)
+    return replace(StudioLimits(), **changed)
 
 
 @dataclass(frozen=True, slots=True)

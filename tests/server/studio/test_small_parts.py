@@ -6,7 +6,7 @@ from lipstream.errors import InputError
 from lipstream_server.config import ServerConfig
 from lipstream_server.studio.names import LONGEST, known_suffix, shown_name
 from lipstream_server.studio.pace import WINDOW_SECONDS, Pace
-from lipstream_server.studio.settings import StudioConfig, StudioLimits
+from lipstream_server.studio.settings import StudioConfig, StudioLimits, limits_of
 from lipstream_server.studio.tickets import VALID_SECONDS, Tickets
 
 
@@ -100,6 +100,28 @@ def test_a_jump_over_work_done_before_is_no_speed_yet():
 
 def test_a_limit_that_lets_nothing_through_is_refused():
     limits = StudioLimits(waiting=0)
-    with pytest.raises(InputError, match="waiting of 0"):
+    with pytest.raises(InputError, match="waiting=0: give 1 or more"):
         ServerConfig(studio=StudioConfig(limits=limits)).check()
     ServerConfig().check()
+
+
+def test_limits_are_changed_by_words():
+    assert limits_of([]) == StudioLimits()
+    words = ["waiting=3", "upload-mb = 20", "reserve_mb=0", "waiting=4"]
+    assert limits_of(words) == StudioLimits(waiting=4, upload_mb=20, reserve_mb=0)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("films=3", "no such limit; give one of upload_mb, film_seconds, waiting"),
+        ("waiting", "waiting as a whole number"),
+        ("waiting=", "waiting as a whole number"),
+        ("waiting=-1", "waiting as a whole number"),
+        ("waiting=2.5", "waiting as a whole number"),
+        ("check=1", "no such limit"),
+    ],
+)
+def test_a_word_that_is_no_limit_is_refused(word, says):
+    with pytest.raises(InputError, match=says):
+        limits_of([word])
