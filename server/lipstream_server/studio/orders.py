@@ -147,8 +147,9 @@ def _seconds(written: object, name: str) -> Fraction:
 
 
 def _is_number(written: object) -> TypeGuard[int | float]:
-    number = isinstance(written, int | float) and not isinstance(written, bool)
-    return number and math.isfinite(written)
+    if isinstance(written, bool) or not isinstance(written, int | float):
+        return False
+    return math.isfinite(written)
 
 
 def _choice(written: Mapping[str, Any], key: str) -> str:
