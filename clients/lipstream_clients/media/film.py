@@ -15,6 +15,7 @@ from av.video.reformatter import Colorspace
 
 from lipstream.errors import MediaError
 from lipstream.types import Image
+from lipstream_clients.media.codecs import ONE_THREAD_PIXELS
 from lipstream_clients.media.opening import open_media, reason
 
 MOST_MEGAPIXELS = 36
@@ -169,7 +170,10 @@ class Film:
                 f"{self.path.name} cannot be read: it is damaged, or its pictures are larger than"
                 f" {MOST_MEGAPIXELS} megapixels; make them smaller first"
             )
-        stream.thread_type = "AUTO"
+        if stream.codec_context.width * stream.codec_context.height < ONE_THREAD_PIXELS:
+            stream.codec_context.thread_count = 1
+        else:
+            stream.thread_type = "AUTO"
         return stream
 
     def _decoded(self, container: InputContainer, stream: av.VideoStream) -> Iterator[VideoFrame]:
