@@ -16,6 +16,7 @@ def tidy(model: onnx.ModelProto) -> None:
     fold_constants(model)
     fold_pads(model.graph)
     fold_norms(model.graph)
+    fold_crops(model.graph)
 
 
 def fold_constants(model: onnx.ModelProto) -> None:
@@ -103,6 +104,41 @@ def fold_norms(graph: onnx.GraphProto) -> None:
         maker.output[0] = node.output[0]
         node.output[0] = f"{node.output[0]}_folded"
     drop_unused(graph)
+
+
+def fold_crops(graph: onnx.GraphProto) -> None:
+    """Have transposed convolutions leave out the rows that are cut off behind them.
+
+    Quantised, the cut would stand between the convolution and its rounding: OpenVINO then writes
+    the rows in float, copies them and rounds in a third pass, 1.3 % of Wav2Lip.
+    """
+    constants = constants_of(graph)
+    makers = {name: node for node in graph.node for name in node.output}
+    taken = [name for node in graph.node for name in node.input]
+    taken += [output.name for output in graph.output]
+    for node in graph.node:
+        relu = makers.get(node.input[0]) if node.op_type == "Slice" else None
+        maker = makers.get(relu.input[0]) if relu is not None and relu.op_type == "Relu" else None
+        rows = _first_rows_cut(node, constants)
+        if relu is None or maker is None or maker.op_type != "ConvTranspose" or rows is None:
+            continue
+        if any(taken.count(name) > 1 for name in (*relu.input, *relu.output)):
+            continue
+        own = next(one for one in maker.attribute if one.name == "pads")
+        own.ints[0] += rows  # padding of a transposed convolution is what it leaves out
+        relu.output[0], node.output[0] = node.output[0], f"{node.output[0]}_whole"
+    drop_unused(graph)
+
+
+def _first_rows_cut(node: onnx.NodeProto, constants: dict[str, NDArray[Any]]) -> int | None:
+    """Return how many first rows a Slice leaves out; None when it does anything else."""
+    if node.op_type != "Slice" or not all(name in constants for name in node.input[1:]):
+        return None
+    wanted = [constants[name].ravel().tolist() for name in node.input[1:]]
+    if [len(one) for one in wanted] not in ([1] * 3, [1] * 4) or wanted[2] != [2]:
+        return None
+    starts, ends, steps = wanted[0][0], wanted[1][0], wanted[3][0] if len(wanted) > 3 else 1
+    return int(starts) if starts > 0 and ends >= 2**31 - 1 and steps == 1 else None
 
 
 def _is_plain(pad: onnx.NodeProto, constants: dict[str, NDArray[Any]]) -> bool:
