@@ -150,6 +150,11 @@ def test_one_of_two_people_says_a_part_of_a_sound(page, studio, portrait, speech
         page.fill(".trim input >> nth=1", "1.25")
         page.get_by_role("slider").nth(1).press("ArrowRight")
         assert page.inner_text("#pieces .time").startswith("0.8 s of ")
+        page.set_input_files("#sound-input", speech)
+        page.wait_for_selector("#pieces li:nth-child(2)")
+        assert page.input_value(".trim input >> nth=0") == "0.50"  # what is open stays open
+        assert page.is_visible(".strip")
+        page.get_by_role("button", name="Remove").nth(1).click()
         page.click("#make")
         page.wait_for_selector(".film")
         (kept,) = (tmp_path / "state").rglob("job.json")

@@ -27,7 +27,7 @@ export function pieceRow(piece, tell) {
   };
   const editor = trimmer(piece, player, () => {
     showTime();
-    tell.changed();
+    tell.changed(piece);
   });
   hear(piece, play, player, tell);
   remove.addEventListener("click", () => tell.remove(piece));

@@ -73,7 +73,9 @@ const alone = () => pieces.length === 1 && pieces[0].at === 0 && pieces[0].until
 const asLongAsSpeech = () => film() !== null && alone() && element("length").querySelector(":checked").value === "speech";
 
 function showSpeech() {
-  element("pieces").replaceChildren(...pieces.map((piece) => pieceRow(piece, { changed: () => trimmed(piece), remove, trouble: (text) => trouble("speech", text) })));
+  const tell = { changed: trimmed, remove, trouble: (text) => trouble("speech", text) };
+  const rows = pieces.map((piece) => (piece.row ??= pieceRow(piece, tell))); // kept: one may be open, or heard
+  element("pieces").replaceChildren(...rows);
   showTime();
 }
 
