@@ -12,11 +12,11 @@ import lipstream
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "engine" / "lipstream"
 LAYERS = [
-    {"types", "errors", "timing", "files"},
+    {"types", "errors", "timing", "files", "packs"},
     {"ring", "audio", "mel", "faces", "region", "silence", "backends"},
     {"compositor", "speaking"},
     {"model"},
-    {"avatar", "detection"},
+    {"avatar", "detection", "prepared"},
     {"landmarks", "s3fd"},
     {"pipeline", "pacer"},
     {"lips"},
