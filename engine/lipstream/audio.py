@@ -92,17 +92,19 @@ class Resampler:
         drop = self._next * self._down // self._up - self._half + 1 - self._held_start
         self._held = held[drop:].copy()
         self._held_start += drop
-        return np.asarray(out, np.float32)
+        return out
 
     def _filtered(self, held: Float32, stop: int) -> Float32:
         """Return the outputs from the next one up to ``stop``, new."""
         taps, before = 2 * self._half, self._half - 1 + self._held_start
         if self._up == 1:  # one set of taps, evenly spaced: nothing is gathered
             evenly = windows(held[self._next * self._down - before :], taps, self._down)
-            return np.einsum("ij,j->i", evenly[: stop - self._next], self._taps[0])
+            out = np.einsum("ij,j->i", evenly[: stop - self._next], self._taps[0])
+            return np.asarray(out, np.float32)
         wanted = np.arange(self._next, stop) * self._down
         chosen = windows(held, taps, 1)[wanted // self._up - before]
-        return np.einsum("ij,ij->i", chosen, self._taps[wanted % self._up])
+        out = np.einsum("ij,ij->i", chosen, self._taps[wanted % self._up])
+        return np.asarray(out, np.float32)
 
     def flush(self) -> Float32:
         """Return what is left when the sound ends, as if silence followed."""

@@ -138,7 +138,7 @@ class Compositor:
     def _layers(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Float32:
         """Return (rows, S, 4) float32: the change in B, G, R and how much detail to fade."""
         change = cv2.subtract(mouth, target.rest, dtype=cv2.CV_32F)
-        seam = cv2.mean(change, self._edge)  # its colour is matched
+        seam = np.array(cv2.mean(change, self._edge))  # its colour is matched
         blue, green, red = cv2.split(cv2.absdiff(change, seam))
         size = cv2.GaussianBlur(cv2.max(cv2.max(blue, green), red), (0, 0), 1.0)
         start, full = _DETAIL_FADE
