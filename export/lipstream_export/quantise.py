@@ -2,8 +2,8 @@
 
 Weights are symmetric, a scale for each channel that comes out; inputs are unsigned, one scale each,
 zero at 0 after a ReLU and at 128 where they can be negative. Whoever takes such an input takes the
-8-bit form, also the sum of a residual: then OpenVINO makes one kernel of convolution, sum, ReLU and
-rounding. (ONNX Runtime's own quantiser rounds before the sum as well: 1.1 dB less, and slower.)
+8-bit form, also the sum of a residual: then OpenVINO adds, applies the ReLU and rounds in one pass.
+(ONNX Runtime's own quantiser rounds before the sum as well: 1.1 dB less, and slower.)
 """
 
 from collections.abc import Collection, Iterable, Mapping
