@@ -1,11 +1,11 @@
 """Sessions of the live engine, fed in real time as microphones would feed them."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lipstream.avatar import Avatar
+from lipstream.doctor import usable_cores
 from lipstream.session import SessionHandle
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import AvFrame
@@ -42,15 +42,11 @@ def live_engines(settings: Settings, capacity: int) -> Iterator[LiveEngine]:
     """Yield an engine for each backend asked for, closed when the next one is asked for."""
     avatar = Avatar.open(settings.avatar)
     for backend in settings.backends:
-        model = open_model(settings, backend, min(capacity, settings.threads or _cores()))
+        model = open_model(settings, backend, min(capacity, settings.threads or usable_cores()))
         subject = describe(model, avatar)
         with Worker(model, capacity=capacity) as worker:
             worker.prepare(avatar)
             yield LiveEngine(worker, avatar, timing_of(model), called(model, backend), subject)
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

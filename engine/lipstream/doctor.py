@@ -62,7 +62,7 @@ def describe_machine() -> Machine:
     cpu, flags = _processor()
     return Machine(
         cpu=cpu,
-        cores=_usable_cores(),
+        cores=usable_cores(),
         cpu_flags=tuple(flag for flag in _CPU_FLAGS if flag in flags),
         memory_gb=_memory_gb(),
         system=f"{_distribution()}, {platform.system()} {platform.machine()}",
@@ -210,7 +210,17 @@ def _port() -> Finding:
     return Finding(f"port {PORT}", "in use" if taken else "free", advice)
 
 
-_PARTS = (_codecs, _sound_devices, _window, _model, _avatar, _port)
+def _serving() -> Finding:
+    from lipstream_server.config import ServerConfig  # noqa: PLC0415  to be reported when broken
+    from lipstream_server.lanes import choose_lanes  # noqa: PLC0415
+
+    sessions = ServerConfig().sessions
+    lanes = choose_lanes(sessions, usable_cores())
+    at_once = f"{lanes.count} frame{'s' if lanes.count > 1 else ''} made at once ({lanes.reason})"
+    return Finding("serving", f"{sessions} sessions; without a GPU {at_once}")
+
+
+_PARTS = (_codecs, _sound_devices, _window, _model, _avatar, _port, _serving)
 
 
 def _processor() -> tuple[str, set[str]]:
@@ -226,7 +236,8 @@ def _processor() -> tuple[str, set[str]]:
     return name, flags
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return the number of processors that this program may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -16,6 +16,7 @@ import uvicorn
 
 from lipstream import Avatar, MouthModel, Worker
 from lipstream.arguments import add_avatar_argument, add_engine_arguments
+from lipstream.doctor import usable_cores
 from lipstream.errors import LipstreamError, ServerError
 from lipstream.model import LIVE
 from lipstream.speaking import SpeechSettings, open_voice
@@ -23,7 +24,7 @@ from lipstream.speaking.arguments import add_voice_arguments, settings_of
 from lipstream_server import rtc
 from lipstream_server.app import Routes
 from lipstream_server.config import ServerConfig, is_loopback
-from lipstream_server.lanes import choose_lanes, usable_cores
+from lipstream_server.lanes import choose_lanes
 from lipstream_server.sessions import Sessions
 from lipstream_server.studio.settings import (
     StudioConfig,

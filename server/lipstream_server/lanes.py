@@ -1,6 +1,5 @@
 """How the engine of ``lipstream serve`` shares a processor with the encoders."""
 
-import os
 from dataclasses import dataclass
 
 
@@ -30,10 +29,3 @@ def choose_lanes(sessions: int, cores: int) -> Lanes:
     if cores == 2:
         return Lanes(2, 1, "one for each of 2 cores, which encoding shares")
     return Lanes(cores - 1, 1, f"{cores} cores, one of them left for encoding")
-
-
-def usable_cores() -> int:
-    """Return the number of cores this program may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
