@@ -8,7 +8,8 @@ from lipstream.cli import main
 def test_the_doctor_names_versions_backends_and_what_is_embedded_and_nothing_personal(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for word in "lipstream,python,processor,onnxruntime,codecs,embedded model,serving".split(","):
+    parts = ("codecs", "embedded model", "serving")
+    for word in ("lipstream", "python", "processor", "onnxruntime", *parts):
         assert word in out
     assert "broken" not in out
     assert str(Path.home()) not in out
