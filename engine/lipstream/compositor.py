@@ -129,10 +129,12 @@ class Compositor:
         detail = target.detail[
             rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
         ]
-        fade = cv2.extractChannel(spread, 3)
-        faded = cv2.multiply(cv2.merge([fade, fade, fade]), detail, dtype=cv2.CV_32F)
-        change = cv2.subtract(cv2.cvtColor(spread, cv2.COLOR_BGRA2BGR), faded)
-        image[box] = cv2.add(image[box], change, dtype=cv2.CV_8U)
+        # Into arrays that are there already: new ones for each step take half as long again.
+        change = cv2.cvtColor(spread, cv2.COLOR_BGRA2BGR)
+        faded = cv2.cvtColor(cv2.extractChannel(spread, 3), cv2.COLOR_GRAY2BGR)
+        cv2.multiply(faded, detail, faded, dtype=cv2.CV_32F)
+        cv2.subtract(change, faded, change)
+        cv2.add(image[box], change, image[box], dtype=cv2.CV_8U)
         return box
 
     def _layers(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Float32:
