@@ -12,6 +12,7 @@ from lipstream.errors import InputError
 from lipstream.types import Image
 from lipstream_clients.dubbing.beside import ahead
 from lipstream_clients.dubbing.programme import WHOLE, Cut
+from lipstream_clients.dubbing.room import waiting
 from lipstream_clients.media import Film
 
 Ends = Literal["repeat", "bounce", "hold", "cut"]
@@ -152,6 +153,7 @@ class Projector:
     def __init__(self, footage: Footage, ends: Ends) -> None:
         self._footage = footage
         self._ends: Ends = ends
+        self._room = waiting(footage.width, footage.height, 2)
         self._next = 0
         self._pictures: Iterator[Image] | None = None
 
@@ -159,7 +161,7 @@ class Projector:
         """Return the picture under a frame of the output; quick in rising order."""
         skipped = frame - self._next
         if self._pictures is None or not 0 <= skipped <= _WORTH_SEEKING:
-            self._pictures, skipped = ahead(self._from(frame), 2, "decode"), 0
+            self._pictures, skipped = ahead(self._from(frame), self._room, "decode"), 0
         for _ in range(skipped):
             next(self._pictures)
         self._next = frame + 1

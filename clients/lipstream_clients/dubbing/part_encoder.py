@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lipstream.types import Image
+from lipstream_clients.dubbing.room import waiting
 from lipstream_clients.media import FilmFormat, PictureWriter
 
 _WAITING = 4
-"""Pictures that may wait to be encoded; when so many do, rendering waits."""
+"""Pictures that may wait to be encoded, at most; when so many do, rendering waits."""
 
 
 class PartEncoder:
     """Writes one part in a thread of its own."""
 
     def __init__(self, path: Path, shape: FilmFormat) -> None:
-        self._pictures: queue.Queue[Image | None] = queue.Queue(_WAITING)
+        room = waiting(shape.width, shape.height, _WAITING)
+        self._pictures: queue.Queue[Image | None] = queue.Queue(room)
         self._error: BaseException | None = None
         self._thread = threading.Thread(
             target=self._encode, args=(path, shape), name="lipstream-encode", daemon=True

@@ -25,6 +25,7 @@ from lipstream_clients.dubbing.programme import (
     spoken_spans,
 )
 from lipstream_clients.dubbing.restoring import Restorer
+from lipstream_clients.dubbing.room import return_large_arrays
 from lipstream_clients.dubbing.sightings import Sightings, fixed_box, watch
 from lipstream_clients.dubbing.sound_track import OwnSound, sound_of
 from lipstream_clients.dubbing.stages import AvatarStage, FilmSet, FilmStage, Stage
@@ -109,6 +110,7 @@ def open_stage(
 ) -> tuple[Stage, int]:
     """Find the faces, and return the stage and the spoken frames in which nobody was found."""
     job, face, programme = production.job, production.face, production.programme
+    return_large_arrays(face.width, face.height)
     restorer = None
     if job.restore is not None:
         restorer = Restorer.open(job.restore, model.manifest, job.backend)

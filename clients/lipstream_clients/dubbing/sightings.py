@@ -17,6 +17,7 @@ from lipstream.types import Array, Float32, Image
 from lipstream_clients.dubbing.beside import ahead
 from lipstream_clients.dubbing.crowd import Crowd, CutWatch, Seen
 from lipstream_clients.dubbing.footage import Footage
+from lipstream_clients.dubbing.room import waiting
 
 _SIDE = 48
 _CALM_LOOKS_A_SECOND = 12.5
@@ -76,9 +77,10 @@ def watch(
 ) -> Sightings:
     """Look for faces in some spans of the footage, in order of time."""
     watcher = _Watcher(crowd, max(1, round(footage.fps / _CALM_LOOKS_A_SECOND)))
+    room = waiting(footage.width, footage.height, 4)
     for span in spans:
         watcher.begin()
-        with closing(ahead(_shots(footage.pictures(span.start)), 4, "decode")) as pictures:
+        with closing(ahead(_shots(footage.pictures(span.start)), room, "decode")) as pictures:
             for frame, shot in zip(span, pictures, strict=False):
                 watcher.step(frame, shot)
                 on_frame()

@@ -32,6 +32,7 @@ from lipstream_clients.dubbing.footage import Ends, Footage, Projector
 from lipstream_clients.dubbing.paste import FilmPaste
 from lipstream_clients.dubbing.programme import Passage, Programme
 from lipstream_clients.dubbing.restoring import Restorer
+from lipstream_clients.dubbing.room import waiting as room_for
 from lipstream_clients.dubbing.who import Who
 from lipstream_clients.media import SoundReader
 
@@ -83,7 +84,8 @@ def _spoken(
 ) -> Iterator[Image]:
     """Yield the frames of one passage; what comes before ``first`` is heard, but not painted."""
     finishings = _finishings(stage, model, programme, passage, first)
-    with closing(beside(finishings, 1 + stage.at_once, "paint", stage.at_once)) as made:
+    waiting = 1 if stage.at_once == 1 else 1 + stage.at_once  # one for large pictures: see room.py
+    with closing(beside(finishings, waiting, "paint", stage.at_once)) as made:
         yield from made
 
 
@@ -188,7 +190,8 @@ class FilmStage:
         self._projector = Projector(film.footage, film.ends)
         self._paste = FilmPaste(model.manifest)
         self._restorer = restorer
-        self.at_once = 1 if restorer else model.lanes
+        footage = film.footage
+        self.at_once = 1 if restorer else room_for(footage.width, footage.height, model.lanes)
         self._idle: SimpleQueue[MouthModel] = SimpleQueue()  # one lane for each that paints
         for lane in [model, *(model.beside() for _ in range(self.at_once - 1))]:
             self._idle.put(lane)

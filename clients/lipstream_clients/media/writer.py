@@ -14,17 +14,11 @@ from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
 from lipstream.types import Image
-from lipstream_clients.media.codecs import (
-    ONE_THREAD_PIXELS,
-    Quality,
-    VideoCodec,
-    video_encoder,
-)
+from lipstream_clients.media.codecs import Quality, VideoCodec, video_encoder
 from lipstream_clients.media.opening import reason
 
 _BT601, _LIMITED = 5, 1
 """FFmpeg's AVCOL_SPC_BT470BG and AVCOL_RANGE_MPEG: what OpenCV turns BGR into."""
-_QUALITIES = ("low", "medium", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +112,7 @@ class PictureWriter:
 
     def _open_video(self) -> av.VideoStream:
         shape, encoder = self._shape, self._encoder
-        options = encoder.options | encoder.qualities[_QUALITIES.index(shape.quality)]
-        if encoder.name == "libx264" and shape.width * shape.height < ONE_THREAD_PIXELS:
-            options |= {"threads": "1"}
+        options = encoder.settings(shape.quality, shape.width * shape.height)
         stream = self._container.add_stream(encoder.name, rate=shape.fps, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.width = shape.width + shape.width % 2
