@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.faces import cut_crop, pixel_affine
-from lipstream.types import NOWHERE, Array, AvFrame, Box, Float32, Image, Planes, Still
+from lipstream.types import NOWHERE, Array, AvFrame, Box, Float32, Image, Patch, Planes, Still
 
 _FEATHER_TOP, _FEATHER_SIDE, _FEATHER_BOTTOM = 0.06, 0.10, 0.05
 """Width of the soft edge, in crop sides."""
@@ -118,12 +118,36 @@ class Compositor:
 
     def blend(self, target: Target, mouth: NDArray[np.uint8], openness: float, image: Image) -> Box:
         """Do as ``paste`` does, into ``image``, a copy of the target's; return what it changed."""
+        box, change = self._change(target, mouth, openness)
+        if change is not None:
+            cv2.add(image[box], change, image[box], dtype=cv2.CV_8U)
+        return box
+
+    def patch(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Patch:
+        """Do as ``paste`` does, and make the part alone that changes: a whole copy takes longer."""
+        box, change = self._change(target, mouth, openness)
+        if change is None:
+            return Patch(target.still, NOWHERE, target.image[NOWHERE])
+        height, width = target.image.shape[:2]
+        rows, columns = wide = _even(box[0], height), _even(box[1], width)
+        part = target.image[wide].copy()
+        inside = part[
+            box[0].start - rows.start : box[0].stop - rows.start,
+            box[1].start - columns.start : box[1].stop - columns.start,
+        ]
+        cv2.add(inside, change, inside, dtype=cv2.CV_8U)
+        return Patch(target.still, wide, part)
+
+    def _change(
+        self, target: Target, mouth: NDArray[np.uint8], openness: float
+    ) -> tuple[Box, Array | None]:
+        """Return where the picture changes and what is to be added there, float32."""
         if openness <= 0.0:
-            return NOWHERE
+            return NOWHERE, None
         layers = self._layers(target, mouth, openness)
         rows, columns = box = _seen(layers, target)
         if rows.start >= rows.stop or columns.start >= columns.stop:
-            return NOWHERE
+            return NOWHERE, None
         spread = _warp(layers, target.affine, box)
         top, left = (edge.start for edge in target.region)
         detail = target.detail[
@@ -133,9 +157,7 @@ class Compositor:
         change = cv2.cvtColor(spread, cv2.COLOR_BGRA2BGR)
         faded = cv2.cvtColor(cv2.extractChannel(spread, 3), cv2.COLOR_GRAY2BGR)
         cv2.multiply(faded, detail, faded, dtype=cv2.CV_32F)
-        cv2.subtract(change, faded, change)
-        cv2.add(image[box], change, image[box], dtype=cv2.CV_8U)
-        return box
+        return box, cv2.subtract(change, faded, change)
 
     def _layers(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Float32:
         """Return (rows, S, 4) float32: the change in B, G, R and how much detail to fade."""
@@ -218,7 +240,11 @@ def draw(frame: AvFrame, planes: Planes) -> None:
     np.copyto(planes.y, still.y)
     np.copyto(planes.u, still.u)
     np.copyto(planes.v, still.v)
-    convert(frame.image, frame.changed, planes)
+    shown = frame.shown
+    if isinstance(shown, Patch) and shown.whole is None:
+        _convert_part(shown.part, shown.box, planes)
+    else:
+        convert(frame.image, frame.changed, planes)
 
 
 def empty_planes(height: int, width: int) -> Planes:
@@ -243,8 +269,18 @@ def convert(image: Image, box: Box, planes: Planes) -> None:
 
     Any cutting into parts gives the same planes. A colour is the mean of the four pixels it is for.
     """
-    rows, columns = (slice(one.start // 2 * 2, -(-one.stop // 2) * 2) for one in box)
-    part = image[rows, columns]
+    height, width = image.shape[:2]
+    wide = _even(box[0], height), _even(box[1], width)
+    _convert_part(image[wide], wide, planes)
+
+
+def _even(one: slice, most: int) -> slice:
+    return slice(one.start // 2 * 2, min(-(-one.stop // 2) * 2, most))
+
+
+def _convert_part(part: Image, box: Box, planes: Planes) -> None:
+    """Write a part with even edges into the planes of a picture."""
+    rows, columns = box
     if part.size == 0:
         return
     height, width = part.shape[:2]

@@ -27,7 +27,7 @@ from lipstream.prepared import prepare_faces
 from lipstream.ring import RingBuffer
 from lipstream.silence import SilenceGate
 from lipstream.timing import MODEL_RATE, Span, Timing
-from lipstream.types import NOWHERE, AvFrame, Float32, Image, Pcm
+from lipstream.types import NOWHERE, AvFrame, Float32, Image, Patch, Pcm
 
 _RING_SECONDS = 2
 LARGEST_PIECE_SECONDS = 0.25
@@ -179,23 +179,27 @@ class Pipeline:
         assert request.index == self._next, "requests are completed in order"
         gate = self._gate.step(self._around(request.index))
         openness = gate if self._scene.rests else 1.0
-        picture, changed = request.picture, NOWHERE
-        target = picture.target
-        image = (picture.image if target is None else target.image).copy()
-        if target is not None and mouth is not None:
-            changed = self._compositor.blend(target, mouth, openness, image)
+        target, shown = request.picture.target, self._shown(request.picture, mouth, openness)
         span = self.timing.frame_span(request.index)
         heard = Span(span.start, min(span.stop, self._sound.stop))
         self._next += 1
         return AvFrame(
             request.index,
-            image,
+            shown,
             self._sound.read(heard),
             span.start,
             openness,
             None if target is None else target.still,
-            changed,
+            shown.box if isinstance(shown, Patch) else NOWHERE,
         )
+
+    def _shown(
+        self, picture: Picture, mouth: NDArray[np.uint8] | None, openness: float
+    ) -> Image | Patch:
+        target = picture.target
+        if target is None or mouth is None:
+            return (picture.image if target is None else target.image).copy()
+        return self._compositor.patch(target, mouth, openness)
 
     def skip(self, request: MouthRequest) -> None:
         """Go past the next frame without making it."""

@@ -43,14 +43,34 @@ Box = tuple[slice, slice]
 NOWHERE: Box = (slice(0, 0), slice(0, 0))
 
 
+@dataclass(slots=True, eq=False)
+class Patch:
+    """A picture that differs from a still in one part; put together when somebody asks for it."""
+
+    still: Still
+    box: Box
+    """Where it differs: even edges, or those of the picture."""
+    part: Image
+    """(h, w, 3) uint8 BGR: what it shows there."""
+    whole: Image | None = None
+    """The picture, once it was asked for; from then on it counts, and not the part."""
+
+    def image(self) -> Image:
+        """Return the whole picture, the same array each time."""
+        if self.whole is None:
+            self.whole = self.still.image.copy()
+            self.whole[self.box] = self.part
+        return self.whole
+
+
 @dataclass(frozen=True, slots=True)
 class AvFrame:
     """A picture and the sound that is heard while it shows: they travel together."""
 
     index: int
     """Frame number since the session began, from 0."""
-    image: Image
-    """(H, W, 3) uint8 BGR, owned by the receiver."""
+    shown: Image | Patch
+    """The picture; as a patch where it differs from a still in a part alone."""
     pcm: Pcm
     """(n,) int16: the samples of this frame's own interval, untouched, at the session's rate."""
     start_sample: int
@@ -61,3 +81,8 @@ class AvFrame:
     """What ``image`` shows outside ``changed``; None where it may differ everywhere."""
     changed: Box = NOWHERE
     """Where ``image`` differs from ``still``."""
+
+    @property
+    def image(self) -> Image:
+        """The picture: (H, W, 3) uint8 BGR, owned by the receiver, the same array each time."""
+        return self.shown.image() if isinstance(self.shown, Patch) else self.shown

@@ -4,6 +4,7 @@ import pytest
 from lipstream import compositor as module
 from lipstream.compositor import Compositor, MouthArea, convert, planes_of
 from lipstream.faces import CropSmoother, cut_crop, fit_crop
+from lipstream.types import AvFrame
 
 AREA = MouthArea(96, 48, 96)
 
@@ -158,3 +159,41 @@ def test_smoothing_is_causal_steady_and_catches_up():
     np.testing.assert_allclose(last, CROP + 100, atol=1.0)
     smoother.reset()
     np.testing.assert_array_equal(smoother.step(CROP), CROP)
+
+
+@pytest.mark.parametrize("openness", [0.0, 0.6, 1.0])
+def test_a_patch_is_the_picture_that_paste_makes_and_is_drawn_as_such(picture, openness):
+    compositor = Compositor(AREA)
+    target = compositor.target(picture, CROP)
+    mouth = speaking(target, 6)
+    patch = compositor.patch(target, mouth, openness)
+    pasted = compositor.paste(target, mouth, openness)
+    frame = AvFrame(0, patch, np.zeros(0, np.int16), 0, openness, target.still, patch.box)
+    whole = AvFrame(0, pasted, np.zeros(0, np.int16), 0, openness)
+    assert_drawn_alike(frame, whole)
+    assert patch.whole is None  # drawing needs the part alone
+    np.testing.assert_array_equal(frame.image, pasted)
+    assert frame.image is frame.image
+    assert all(edge % 2 == 0 for side in patch.box for edge in (side.start, side.stop))
+    assert not np.shares_memory(frame.image, target.image)
+    frame.image[frame.changed] = 90  # what the receiver draws over the part is seen
+    pasted[frame.changed] = 90
+    assert_drawn_alike(frame, AvFrame(0, pasted, frame.pcm, 0, 1.0))
+
+
+def assert_drawn_alike(frame, other):
+    height, width = other.image.shape[:2]
+    drawn, wanted = (module.empty_planes(height, width) for _ in range(2))
+    module.draw(frame, drawn)
+    module.draw(other, wanted)
+    for name in ("y", "u", "v"):
+        np.testing.assert_array_equal(getattr(drawn, name), getattr(wanted, name))
+
+
+def test_a_patch_ends_where_a_picture_of_odd_sides_does():
+    odd = np.random.default_rng(8).integers(0, 255, (101, 133, 3)).astype(np.uint8)
+    compositor = Compositor(AREA)
+    target = compositor.target(odd, np.array([[90, 0, 45], [0, 90, 15]], np.float32))
+    mouth = 255 - target.rest
+    patch = compositor.patch(target, mouth, 1.0)
+    np.testing.assert_array_equal(patch.image(), compositor.paste(target, mouth, 1.0))
