@@ -15,7 +15,7 @@ from av.video.reformatter import Colorspace
 
 from lipstream.errors import MediaError
 from lipstream.types import Image
-from lipstream_clients.media.codecs import ONE_THREAD_PIXELS
+from lipstream_clients.media.codecs import LARGE_PIXELS, ONE_THREAD_PIXELS
 from lipstream_clients.media.opening import open_media, reason
 
 MOST_MEGAPIXELS = 36
@@ -170,10 +170,12 @@ class Film:
                 f"{self.path.name} cannot be read: it is damaged, or its pictures are larger than"
                 f" {MOST_MEGAPIXELS} megapixels; make them smaller first"
             )
-        if stream.codec_context.width * stream.codec_context.height < ONE_THREAD_PIXELS:
+        stream.thread_type = "AUTO"
+        size = stream.codec_context.width * stream.codec_context.height
+        if size < ONE_THREAD_PIXELS:
             stream.codec_context.thread_count = 1
-        else:
-            stream.thread_type = "AUTO"
+        elif size >= LARGE_PIXELS:  # each thread holds pictures of its own
+            stream.codec_context.thread_count = 2
         return stream
 
     def _decoded(self, container: InputContainer, stream: av.VideoStream) -> Iterator[VideoFrame]:
