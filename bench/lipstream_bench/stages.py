@@ -4,14 +4,16 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
+
 from lipstream.audio import Resampler
 from lipstream.avatar import Avatar
 from lipstream.compositor import draw, empty_planes
 from lipstream.lips import LipSync
-from lipstream.mel import mel_columns
+from lipstream.mel import MelWindow, mel_columns
 from lipstream.model import MouthModel
 from lipstream.pipeline import Pipeline, PreparedAvatar, make_compositor, paint
-from lipstream.timing import MODEL_RATE
+from lipstream.ring import RingBuffer
 from lipstream.types import AvFrame
 from lipstream_bench.ratio import has_whole_graph, measure_ratios
 from lipstream_bench.report import Report, Row
@@ -70,7 +72,9 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     resampler = Resampler(RATE)
     model_sound = Resampler(RATE).feed(sound)
     first = timing.mel_span(12)  # 0.48 s in: its whole window lies in the sound
-    step = int(MODEL_RATE / FPS)
+    heard = RingBuffer(len(model_sound), np.float32)
+    heard.append(model_sound)
+    window = MelWindow(timing.mel_columns)
     frame_samples = int(RATE / FPS)
     pictures = [prepared.picture(k, Fraction(FPS)) for k in range(min(len(avatar), 50))]
     mel = mel_columns(model_sound[first.start : first.stop])[None, None]
@@ -85,8 +89,9 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
         return slice(at, at + frame_samples)
 
     def one_mel(k: int) -> object:
-        at = first.start + step * (k % 70)
-        return mel_columns(model_sound[at : at + len(first)])
+        if k % 70 == 0:  # the sound from its beginning: columns are asked for in rising order
+            window.reset()
+        return window.read(timing.first_column(12 + k % 70), heard)
 
     def one_paste(k: int) -> object:
         target = pictures[k % len(pictures)].target
