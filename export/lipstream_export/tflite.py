@@ -182,9 +182,23 @@ def _write_sum(graph: Graph, step: Step) -> None:
 
 
 def _write_slope(graph: Graph, step: Step) -> None:
+    """Write PRelu in simpler operators, which give the same numbers.
+
+    PRelu takes half of the face mesh's time in ONNX Runtime; without it the whole takes two thirds.
+    Where no slope is above 1 the larger of x and its multiple is what is wanted.
+    """
     slope = graph.constant(step.inputs[1]).reshape(-1, 1, 1)
-    inputs = [graph.name(step.inputs[0]), graph.weight(step.inputs[1], slope)]
-    graph.nodes.append(helper.make_node("PRelu", inputs, [graph.name(step.output)]))
+    taken, made = graph.name(step.inputs[0]), graph.name(step.output)
+    weight, scaled = graph.weight(step.inputs[1], slope), f"{made}_scaled"
+    if slope.max() <= 1:
+        graph.nodes.append(helper.make_node("Mul", [taken, weight], [scaled]))
+        graph.nodes.append(helper.make_node("Max", [taken, scaled], [made]))
+        return
+    above, below = f"{made}_above", f"{made}_below"
+    graph.nodes.append(helper.make_node("Relu", [taken], [above]))
+    graph.nodes.append(helper.make_node("Min", [taken, graph.zero()], [below]))
+    graph.nodes.append(helper.make_node("Mul", [below, weight], [scaled]))
+    graph.nodes.append(helper.make_node("Add", [above, scaled], [made]))
 
 
 def _write_relu(graph: Graph, step: Step) -> None:

@@ -64,6 +64,12 @@ class Graph:
         self.weights.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
 
+    def zero(self) -> str:
+        """Return the name of a float32 zero without axes, stored at the first call."""
+        if all(weight.name != "zero" for weight in self.weights):
+            self.weights.append(numpy_helper.from_array(np.array(0, np.float32), "zero"))
+        return "zero"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

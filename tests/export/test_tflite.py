@@ -17,7 +17,10 @@ def tiny(tmp_path):
     return path
 
 
-def test_the_converted_network_gives_what_the_original_gives(tiny):
+@pytest.mark.parametrize("slopes", [(0.5, -0.75, 1.0, 0.0), (1.5, -0.75, 0.5, 3.0)])
+def test_the_converted_network_gives_what_the_original_gives(slopes, tmp_path):
+    tiny = tmp_path / "tiny.tflite"
+    tiny.write_bytes(tiny_network(slopes))
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     original = openvino.Core().compile_model(str(tiny), "CPU", settings)
     session = onnxruntime.InferenceSession(convert(tiny, TINY).SerializeToString())
@@ -28,6 +31,14 @@ def test_the_converted_network_gives_what_the_original_gives(tiny):
         wanted = np.asarray(original({0: images[k : k + 1]})[0]).reshape(12, 5)
         # Tens of float32 terms in another order.
         np.testing.assert_allclose(found[k], wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("steepest", "wanted"), [(1.0, "Max"), (1.5, "Min")])
+def test_slopes_are_written_in_operators_that_are_quick(steepest, wanted, tmp_path):
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(tiny_network((0.5, -0.5, 0.5, steepest)))
+    kinds = {node.op_type for node in convert(path, TINY).graph.node}
+    assert kinds & {"PRelu", "Max", "Min"} == {wanted}
 
 
 def test_weights_of_half_precision_stay_so_in_the_file(tiny):

@@ -109,13 +109,18 @@ class TinyModel:
         return self.builder.EndVector()
 
 
-def tiny_network():
-    """Return the bytes: image (1, 9, 7, 3) -> points (1, 60, 1), through every operator known."""
+def tiny_network(slopes=None):
+    """Return the bytes: image (1, 9, 7, 3) -> points (1, 60, 1), through every operator known.
+
+    ``slopes`` are the four of its PRELU.
+    """
     rng, m = np.random.default_rng(5), TinyModel()
     image = m.tensor("image", [1, HEIGHT, WIDTH, 3])
     kernel = rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
     x = m.convolve(Op.CONV_2D, image, kernel, m.tensor("a", [1, 5, 4, 4]))
-    slope = m.tensor("slope", [1, 1, 4], rng.standard_normal((1, 1, 4)).astype(np.float32))
+    drawn = rng.standard_normal((1, 1, 4)).astype(np.float32)
+    slope = drawn if slopes is None else np.array(slopes, np.float32).reshape(1, 1, 4)
+    slope = m.tensor("slope", [1, 1, 4], slope)
     x = m.operator(Op.PRELU, [x, slope], m.tensor("b", [1, 5, 4, 4]))
     kernel = rng.standard_normal((1, 3, 3, 4)).astype(np.float32)
     y = m.convolve(Op.DEPTHWISE_CONV_2D, x, kernel, m.tensor("c", [1, 3, 2, 4]))
