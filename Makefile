@@ -12,7 +12,7 @@ run: install                ## start the product: http://127.0.0.1:8080
 test: lint test-fast test-browser   ## all tests
 
 test-fast: install-dev      ## everything but the browser and slow tests: under a minute
-	$(BIN)/python -m pytest -m "not browser and not slow and not gpu"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not browser and not slow and not gpu"
 
 test-browser: install-dev   ## real Chromium, real WebRTC, real PortAudio; and the slow tests
 	$(BIN)/python -m pytest -m browser
