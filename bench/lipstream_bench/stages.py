@@ -34,7 +34,7 @@ METHOD = (
     " network, paste); conversion comes on top: to I420, what a video encoder takes, where the"
     " mouth shows, over the still converted once; 'outside the network' is the whole frame and the"
     " conversion without the network, each timed in the same frames; where the model folder has its"
-    " whole graph, the network and that graph in ONNX Runtime take turns"
+    " whole graph, the network and that graph in ONNX Runtime take turns, with a rest between"
 )
 _WARM_UP = 10
 _LEAST, _MOST = 20, 5000
