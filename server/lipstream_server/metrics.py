@@ -9,66 +9,42 @@ from lipstream_server.timeline import milliseconds
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+_Metric = tuple[str, str, str, float]
+"""Name, kind, what it says, value."""
+
+
 def render(sessions: Sessions, studio: Figures) -> str:
     """Return all metrics as text."""
-    return "".join((*_of_sessions(sessions), *_of_studio(studio)))
+    return "".join(
+        f"# HELP {name} {about}\n# TYPE {name} {kind}\n{name} {value:.15g}\n"
+        for name, kind, about, value in (*_of_sessions(sessions), *_of_studio(studio))
+    )
 
 
-def _of_sessions(sessions: Sessions) -> Iterator[str]:
+def _of_sessions(sessions: Sessions) -> Iterator[_Metric]:
     totals = sessions.totals()
-    yield from _metric("lipstream_sessions", "gauge", "Sessions open now.", len(sessions))
-    yield from _metric(
-        "lipstream_session_capacity", "gauge", "Sessions served at once.", sessions.worker.capacity
-    )
-    yield from _metric(
-        "lipstream_sessions_opened_total", "counter", "Sessions opened.", sessions.opened
-    )
-    yield from _metric(
-        "lipstream_sessions_refused_total", "counter", "Offers refused: full.", sessions.refused
-    )
-    yield from _metric(
-        "lipstream_pictures_total", "counter", "Pictures sent, repeats included.", totals.pictures
-    )
-    yield from _metric(
-        "lipstream_pictures_repeated_total", "counter", "Pictures sent again.", totals.repeated
-    )
-    yield from _metric(
-        "lipstream_sound_dropped_seconds_total",
-        "counter",
-        "Live sound lost because too much waited.",
-        milliseconds(totals.dropped) / 1000,
-    )
-    delay = max((session.performance.delay_ms for session in sessions), default=0.0)
-    yield from _metric(
-        "lipstream_delay_seconds", "gauge", "Longest delay of a session.", delay / 1000
-    )
+    dropped_s = milliseconds(totals.dropped) / 1000
+    delay_s = max((session.performance.delay_ms for session in sessions), default=0.0) / 1000
+    capacity = sessions.worker.capacity
+    yield "lipstream_sessions", "gauge", "Sessions open now.", len(sessions)
+    yield "lipstream_session_capacity", "gauge", "Sessions served at once.", capacity
+    yield "lipstream_sessions_opened_total", "counter", "Sessions opened.", sessions.opened
+    yield "lipstream_sessions_refused_total", "counter", "Offers refused: full.", sessions.refused
+    yield "lipstream_pictures_total", "counter", "Pictures sent, repeats included.", totals.pictures
+    yield "lipstream_pictures_repeated_total", "counter", "Pictures sent again.", totals.repeated
+    about = "Live sound lost because too much waited."
+    yield "lipstream_sound_dropped_seconds_total", "counter", about, dropped_s
+    yield "lipstream_delay_seconds", "gauge", "Longest delay of a session.", delay_s
 
 
-def _of_studio(studio: Figures) -> Iterator[str]:
+def _of_studio(studio: Figures) -> Iterator[_Metric]:
     counts = studio.counts
-    yield from _metric(
-        "lipstream_studio_films_waiting", "gauge", "Films that wait.", studio.waiting
-    )
-    yield from _metric("lipstream_studio_films_working", "gauge", "Films in work.", studio.working)
-    yield from _metric(
-        "lipstream_studio_films_finished_total", "counter", "Films made.", counts.finished
-    )
-    yield from _metric(
-        "lipstream_studio_films_failed_total", "counter", "Films that failed.", counts.failed
-    )
-    yield from _metric(
-        "lipstream_studio_film_seconds_total",
-        "counter",
-        "Length of films made.",
-        counts.film_seconds,
-    )
-    yield from _metric(
-        "lipstream_studio_received_bytes_total", "counter", "Files taken in.", counts.received_bytes
-    )
-    yield from _metric(
-        "lipstream_studio_kept_bytes", "gauge", "Room taken on the disk.", studio.kept_bytes
-    )
-
-
-def _metric(name: str, kind: str, about: str, value: float) -> Iterator[str]:
-    yield f"# HELP {name} {about}\n# TYPE {name} {kind}\n{name} {value:.15g}\n"
+    yield "lipstream_studio_films_waiting", "gauge", "Films that wait.", studio.waiting
+    yield "lipstream_studio_films_working", "gauge", "Films in work.", studio.working
+    yield "lipstream_studio_films_finished_total", "counter", "Films made.", counts.finished
+    yield "lipstream_studio_films_failed_total", "counter", "Films that failed.", counts.failed
+    about = "Length of films made."
+    yield "lipstream_studio_film_seconds_total", "counter", about, counts.film_seconds
+    about = "Files taken in."
+    yield "lipstream_studio_received_bytes_total", "counter", about, counts.received_bytes
+    yield "lipstream_studio_kept_bytes", "gauge", "Room taken on the disk.", studio.kept_bytes
