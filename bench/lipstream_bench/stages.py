@@ -96,7 +96,7 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     def one_paste(k: int) -> object:
         target = pictures[k % len(pictures)].target
         assert target is not None, "every avatar frame has a face"
-        return compositor.paste(target, mouth, 1.0)
+        return compositor.patch(target, mouth, 1.0)
 
     shown = lips.feed(sound[cut(0)])[0]
 

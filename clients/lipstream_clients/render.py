@@ -1,13 +1,13 @@
 """A face and a sound to a film: the live engine, fed from files as fast as it goes."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from lipstream.doctor import usable_cores
 from lipstream.errors import MediaError
 from lipstream.model import MouthModel, model_folder
 from lipstream.types import Image
@@ -59,7 +59,7 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
                 job.model,
                 backend=job.backend,
                 precision=job.precision,
-                lanes=os.cpu_count() or 1,
+                lanes=usable_cores(),
             )
         )
         production = make_production(job, model)

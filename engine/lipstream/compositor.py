@@ -112,16 +112,7 @@ class Compositor:
 
         ``openness`` from 0 to 1 fades between the picture's own mouth and the network's.
         """
-        image = target.image.copy()
-        self.blend(target, mouth, openness, image)
-        return image
-
-    def blend(self, target: Target, mouth: NDArray[np.uint8], openness: float, image: Image) -> Box:
-        """Do as ``paste`` does, into ``image``, a copy of the target's; return what it changed."""
-        box, change = self._change(target, mouth, openness)
-        if change is not None:
-            cv2.add(image[box], change, image[box], dtype=cv2.CV_8U)
-        return box
+        return self.patch(target, mouth, openness).image()
 
     def patch(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Patch:
         """Do as ``paste`` does, and make the part alone that changes: a whole copy takes longer."""
@@ -232,19 +223,16 @@ def _warp(layers: Array, affine: Float32, region: Box) -> Array:
 
 def draw(frame: AvFrame, planes: Planes) -> None:
     """Write a frame's picture, of even sides, into planes: its still and what differs."""
-    if frame.still is None:
-        height, width = frame.image.shape[:2]
-        convert(frame.image, (slice(0, height), slice(0, width)), planes)
+    shown = frame.shown
+    if not isinstance(shown, Patch):
+        convert(shown, _all_of(shown), planes)
         return
-    still = planes_of(frame.still)
+    still = planes_of(shown.still)
     np.copyto(planes.y, still.y)
     np.copyto(planes.u, still.u)
     np.copyto(planes.v, still.v)
-    shown = frame.shown
-    if isinstance(shown, Patch) and shown.whole is None:
-        _convert_part(shown.part, shown.box, planes)
-    else:
-        convert(frame.image, frame.changed, planes)
+    part = shown.part if shown.whole is None else shown.whole[shown.box]
+    convert(part, shown.box, planes)
 
 
 def empty_planes(height: int, width: int) -> Planes:
@@ -259,27 +247,24 @@ def planes_of(still: Still) -> Planes:
     if still.planes is None:
         height, width = still.image.shape[:2]
         planes = empty_planes(height, width)
-        convert(still.image, (slice(0, height), slice(0, width)), planes)
+        convert(still.image, _all_of(still.image), planes)
         still.planes = planes
     return still.planes
 
 
-def convert(image: Image, box: Box, planes: Planes) -> None:
-    """Write a part of an image of even sides, widened to even edges, into the planes of a picture.
-
-    Any cutting into parts gives the same planes. A colour is the mean of the four pixels it is for.
-    """
-    height, width = image.shape[:2]
-    wide = _even(box[0], height), _even(box[1], width)
-    _convert_part(image[wide], wide, planes)
+def _all_of(image: Image) -> Box:
+    return slice(0, image.shape[0]), slice(0, image.shape[1])
 
 
 def _even(one: slice, most: int) -> slice:
     return slice(one.start // 2 * 2, min(-(-one.stop // 2) * 2, most))
 
 
-def _convert_part(part: Image, box: Box, planes: Planes) -> None:
-    """Write a part with even edges into the planes of a picture."""
+def convert(part: Image, box: Box, planes: Planes) -> None:
+    """Write what a picture shows in a box of even edges into its planes.
+
+    Any cutting into parts gives the same planes. A colour is the mean of the four pixels it is for.
+    """
     rows, columns = box
     if part.size == 0:
         return

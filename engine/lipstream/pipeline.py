@@ -5,7 +5,7 @@
 
 A frame is ready when the rings hold every sample that its mel window is a function of, and its own.
 Who drives the pipeline runs the mouth model between ``next_request`` and ``complete``; ``lips.py``
-does it in a loop, ``worker.py`` for many sessions on one thread.
+does it in a loop, ``worker.py`` for many sessions on the engine's threads.
 """
 
 import math
@@ -27,7 +27,7 @@ from lipstream.prepared import prepare_faces
 from lipstream.ring import RingBuffer
 from lipstream.silence import SilenceGate
 from lipstream.timing import MODEL_RATE, Span, Timing
-from lipstream.types import NOWHERE, AvFrame, Float32, Image, Patch, Pcm
+from lipstream.types import AvFrame, Float32, Image, Patch, Pcm
 
 _RING_SECONDS = 2
 LARGEST_PIECE_SECONDS = 0.25
@@ -179,7 +179,7 @@ class Pipeline:
         assert request.index == self._next, "requests are completed in order"
         gate = self._gate.step(self._around(request.index))
         openness = gate if self._scene.rests else 1.0
-        target, shown = request.picture.target, self._shown(request.picture, mouth, openness)
+        shown = self._shown(request.picture, mouth, openness)
         span = self.timing.frame_span(request.index)
         heard = Span(span.start, min(span.stop, self._sound.stop))
         self._next += 1
@@ -189,8 +189,6 @@ class Pipeline:
             self._sound.read(heard),
             span.start,
             openness,
-            None if target is None else target.still,
-            shown.box if isinstance(shown, Patch) else NOWHERE,
         )
 
     def _shown(

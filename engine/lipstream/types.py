@@ -77,10 +77,11 @@ class AvFrame:
     """Absolute index of pcm[0] since the session began."""
     openness: float
     """Silence gate, 0.0 (the avatar's own resting mouth) to 1.0 (the network's mouth)."""
-    still: Still | None = None
-    """What ``image`` shows outside ``changed``; None where it may differ everywhere."""
-    changed: Box = NOWHERE
-    """Where ``image`` differs from ``still``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of ``image``, which need not be put together for it."""
+        return (self.shown.still.image if isinstance(self.shown, Patch) else self.shown).shape
 
     @property
     def image(self) -> Image:

@@ -116,10 +116,9 @@ def video_frame(shown: AvFrame) -> VideoFrame:
     The still under it is converted once for all sessions; of each frame only what the mouth
     changed. (FFmpeg's own conversion of the whole picture takes ten times as long.)
     """
-    image = shown.image
-    height, width = image.shape[:2]
+    height, width, _ = shown.shape
     if height % 2 or width % 2:
-        return VideoFrame.from_ndarray(image, format="bgr24")
+        return VideoFrame.from_ndarray(shown.image, format="bgr24")
     frame = VideoFrame(width, height, "yuv420p")
     draw(shown, Planes(*(_view(plane) for plane in frame.planes)))
     return frame

@@ -84,15 +84,16 @@ def test_only_the_part_that_changes_is_made_and_nothing_is_lost_by_it(picture, m
     compositor = Compositor(AREA)
     target = compositor.target(picture, CROP)
     for seed in range(5):
-        mouth, image = speaking(target, seed), picture.copy()
-        box = compositor.blend(target, mouth, 0.7, image)
+        mouth = speaking(target, seed)
+        patch = compositor.patch(target, mouth, 0.7)
+        image = patch.image()
         with monkeypatch.context() as everything_is_seen:
             everything_is_seen.setattr(module, "_UNSEEN", np.full(4, -1.0))
             whole = compositor.paste(target, mouth, 0.7)
         # coordinates are rounded to 1/1024 pixel from another corner
         assert np.abs(image.astype(int) - whole).max() <= 1
         outside = np.ones(picture.shape[:2], bool)
-        outside[box] = False
+        outside[patch.box] = False
         np.testing.assert_array_equal(image[outside], picture[outside])
         assert (~outside).sum() < 0.7 * target.detail[..., 0].size
 
@@ -101,7 +102,7 @@ def test_where_nothing_changes_the_box_is_empty(picture):
     compositor = Compositor(AREA)
     target = compositor.target(picture, CROP)
     for mouth, openness in ((target.rest, 1.0), (speaking(target, 1), 0.0)):
-        rows, columns = compositor.blend(target, mouth, openness, picture.copy())
+        rows, columns = compositor.patch(target, mouth, openness).box
         assert (rows.stop - rows.start) * (columns.stop - columns.start) == 0
 
 
@@ -111,12 +112,11 @@ def test_a_picture_converted_in_parts_is_the_picture_converted_whole(picture):
     colours[..., 0] //= 2
     colours[40:90, 30:200, 2] = 200
     target = compositor.target(colours, CROP)
-    image = colours.copy()
-    box = compositor.blend(target, speaking(target, 3), 1.0, image)
+    patch = compositor.patch(target, speaking(target, 3), 1.0)
     kept = planes_of(target.still)
     parts = module.Planes(kept.y.copy(), kept.u.copy(), kept.v.copy())
-    convert(image, box, parts)
-    whole = planes_of(module.Still(image))
+    convert(patch.part, patch.box, parts)
+    whole = planes_of(module.Still(patch.image()))
     for part, wanted in zip((parts.y, parts.u, parts.v), (whole.y, whole.u, whole.v), strict=True):
         np.testing.assert_array_equal(part, wanted)
     assert planes_of(target.still) is kept
@@ -168,16 +168,17 @@ def test_a_patch_is_the_picture_that_paste_makes_and_is_drawn_as_such(picture, o
     mouth = speaking(target, 6)
     patch = compositor.patch(target, mouth, openness)
     pasted = compositor.paste(target, mouth, openness)
-    frame = AvFrame(0, patch, np.zeros(0, np.int16), 0, openness, target.still, patch.box)
+    frame = AvFrame(0, patch, np.zeros(0, np.int16), 0, openness)
     whole = AvFrame(0, pasted, np.zeros(0, np.int16), 0, openness)
     assert_drawn_alike(frame, whole)
+    assert frame.shape == picture.shape
     assert patch.whole is None  # drawing needs the part alone
     np.testing.assert_array_equal(frame.image, pasted)
     assert frame.image is frame.image
     assert all(edge % 2 == 0 for side in patch.box for edge in (side.start, side.stop))
     assert not np.shares_memory(frame.image, target.image)
-    frame.image[frame.changed] = 90  # what the receiver draws over the part is seen
-    pasted[frame.changed] = 90
+    frame.image[patch.box] = 90  # what the receiver draws over the part is seen
+    pasted[patch.box] = 90
     assert_drawn_alike(frame, AvFrame(0, pasted, frame.pcm, 0, 1.0))
 
 

@@ -12,16 +12,14 @@ from lipstream_server.tracks import video_frame
 SILENT = np.zeros(640, np.int16)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def spoken():
     """A frame of the embedded avatar with a changed mouth."""
     avatar, compositor = Avatar.open(), Compositor(MouthArea(96, 48, 96))
     target = compositor.target(avatar.frames[0], avatar.crops[0])
     mouth = target.rest.copy()
     mouth[14:30, 34:62] = (40, 30, 120)
-    image = target.image.copy()
-    box = compositor.blend(target, mouth, 1.0, image)
-    return AvFrame(0, image, SILENT, 0, 1.0, target.still, box)
+    return AvFrame(0, compositor.patch(target, mouth, 1.0), SILENT, 0, 1.0)
 
 
 def planes(frame):
@@ -41,6 +39,7 @@ def test_it_is_within_a_level_of_the_whole_picture_converted_by_ffmpeg(spoken):
 
 def test_converting_the_box_alone_gives_what_converting_all_gives(spoken):
     alone = video_frame(spoken)
+    assert spoken.shown.whole is None  # nobody put the picture together
     whole = video_frame(AvFrame(0, spoken.image, SILENT, 0, 1.0))
     np.testing.assert_array_equal(alone.to_ndarray(), whole.to_ndarray())
 
