@@ -68,8 +68,8 @@ export class Connection extends EventTarget {
   async close() {
     if (this.#closed) return;
     this.#closed = true;
+    await this.#goodbye(); // first: a server that sees the peer gone has forgotten its place
     this.#peer.close();
-    await this.#goodbye();
   }
 
   async #goodbye() {
