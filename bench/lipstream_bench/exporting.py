@@ -147,7 +147,7 @@ def _folder(output: Path | None) -> Iterator[Path]:
 
 def _backends(settings: Settings) -> tuple[str, ...]:
     named = {backend.partition(":")[0] for backend in settings.backends}
-    installed = available_backends()
+    installed = (*available_backends(), "native")  # judged where it runs
     return installed if "auto" in named else tuple(one for one in installed if one in named)
 
 

@@ -96,7 +96,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("processor", f"{machine.cpu}, {machine.cores} cores, {flags}")
     yield Finding("memory", f"{machine.memory_gb:.1f} GB")
     yield Finding("packages", _listed(machine.versions, (*_PACKAGES, *_OPTIONAL_PACKAGES)))
-    checks = (_onnxruntime, _openvino, _gpu, *_PARTS)
+    checks = (_onnxruntime, _openvino, _kernels, _gpu, *_PARTS)
     for check in checks:
         yield guarded(check)
 
@@ -127,6 +127,16 @@ def _openvino() -> Finding:
     import openvino  # noqa: PLC0415  optional
 
     return Finding("openvino", ", ".join(openvino.Core().available_devices))
+
+
+def _kernels() -> Finding:
+    from lipstream.kernels import load_library  # noqa: PLC0415  to be reported when broken
+
+    try:
+        load_library()
+    except LipstreamError as error:
+        return Finding("int8 kernels", f"not usable: {error}")  # openvino has int8 everywhere
+    return Finding("int8 kernels", "AVX-512 VNNI")
 
 
 def _gpu() -> Finding:

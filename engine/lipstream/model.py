@@ -2,10 +2,12 @@
 
 ``face`` runs once for each avatar frame when the avatar is prepared; ``mouth`` runs for each frame
 shown. A model folder holds ``model.toml`` and the ONNX files it names: ``face`` and ``mouth`` in
-fp32, and it may hold ``mouth_fp16`` and ``mouth_int8`` besides.
+fp32, and it may hold ``mouth_fp16`` and ``mouth_int8`` besides, and ``mouth_int8_plan``: int8 for
+our own kernels.
 """
 
 import contextlib
+import logging
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.backends import Backend, open_backend
-from lipstream.errors import ModelError
+from lipstream.errors import BackendUnavailable, ModelError
 from lipstream.files import sha256_of
 from lipstream.mel import BANDS
 from lipstream.types import Array, Float32
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 EMBEDDED = "quality"
@@ -29,6 +33,7 @@ LIVE = "low-delay"
 """Name of the model that a live session is given: its mouth hears 100 ms less far ahead."""
 _OWN_GRAPHS = ("fp16", "int8")
 """Precisions that are written into the graphs; the others are ways to compute the fp32 ones."""
+_PLAN = "mouth_int8_plan"
 Features = dict[str, Array]
 """Feature name -> array whose first axis counts faces."""
 
@@ -116,24 +121,26 @@ class MouthModel:
         folder = model_folder(folder)
         written = _read_toml(folder)
         manifest = _parse_manifest(written, folder)
-        ending = f"_{precision}" if precision in _OWN_GRAPHS else ""
         _check_precision(manifest, written, precision)
-        paths = [_checked_file(folder, written, part) for part in ("face", f"mouth{ending}")]
+        face_path = _checked_file(folder, written, "face")
         with contextlib.ExitStack() as opened:
-            mouth = open_backend(paths[1], backend, threads, precision, lanes)
+            mouth, part = _open_mouth(
+                folder, written, _How(backend, threads, precision, lanes)
+            )
             opened.callback(mouth.close)
             _check_mouth(manifest, mouth)
             opened.pop_all()
+        face_backend = "auto" if mouth.name == "native" else mouth.name
 
         def open_face() -> Backend:
             with contextlib.ExitStack() as opened:
-                face = open_backend(paths[0], mouth.name, threads)
+                face = open_backend(face_path, face_backend, threads)
                 opened.callback(face.close)
                 _check_face(manifest, face)
                 opened.pop_all()
             return face
 
-        digests = [str(written["files"][part]["sha256"]) for part in ("face", f"mouth{ending}")]
+        digests = [str(written["files"][one]["sha256"]) for one in ("face", part)]
         computed = f"{precision}, {threads} threads, {'one lane' if lanes == 1 else 'lanes'}"
         return cls(manifest, open_face, mouth, (*digests, mouth.name, mouth.library, computed))
 
@@ -185,6 +192,34 @@ class MouthModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """The backend and what it is told."""
+
+    backend: str
+    threads: int
+    precision: str
+    lanes: int
+
+    def open(self, path: Path, name: str) -> Backend:
+        return open_backend(path, name, self.threads, self.precision, self.lanes)
+
+
+def _open_mouth(folder: Path, written: dict[str, Any], how: _How) -> tuple[Backend, str]:
+    """Return the mouth and the part of the manifest it is: in int8 our own kernels go first."""
+    planned = how.precision == "int8" and (how.backend == "native" or _PLAN in written["files"])
+    if planned and how.backend in ("auto", "native"):
+        path = _checked_file(folder, written, _PLAN)
+        try:
+            return how.open(path, "native"), _PLAN
+        except BackendUnavailable as error:
+            if how.backend == "native":
+                raise
+            log.info("backend auto: not native: %s", error)
+    part = f"mouth_{how.precision}" if how.precision in _OWN_GRAPHS else "mouth"
+    return how.open(_checked_file(folder, written, part), how.backend), part
 
 
 def read_manifest(folder: Path) -> ModelManifest:

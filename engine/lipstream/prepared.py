@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.backends import CPU_ORDER
+from lipstream.backends import ON_PROCESSORS
 from lipstream.files import user_cache, written_whole
 from lipstream.mel import BANDS, SILENCE
 from lipstream.model import Features, MouthModel
@@ -67,7 +67,7 @@ def _folder() -> Path:
 
 def _key(model: MouthModel, faces: NDArray[np.uint8]) -> str | None:
     """Return all that the numbers depend on, or None where they are not kept."""
-    if len(faces) < _LEAST_FACES or model.backend not in CPU_ORDER:
+    if len(faces) < _LEAST_FACES or model.backend not in ON_PROCESSORS:
         return None
     shown = hashlib.sha256(np.ascontiguousarray(faces).data).hexdigest()
     # runtimes choose their kernels, and so the order of sums, by what the processor can do

@@ -1,6 +1,7 @@
 """Write a lip-sync network as a model folder: model.toml and its graphs."""
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 
 from lipstream.errors import InputError
 from lipstream.files import sha256_of
+from lipstream.kernels.plan import save_plan
 from lipstream.mel import BANDS
 from lipstream.model import FORMAT
 from lipstream_export.folder import folder_written_whole
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
     from lipstream_export.samples import Samples
 
 FACE, MOUTH, WHOLE, MANIFEST = "face.onnx", "mouth.onnx", "whole.onnx", "model.toml"
+PLAN = "mouth_int8.plan"
+"""int8 for our own kernels; its part in the manifest is called after it."""
 LOWERED = ("fp16", "int8")
 """Precisions that have a graph of their own."""
 _WINDOW_STARTS_MS = (-40, 0)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,8 @@ def export_mouth(
             begun = clock()
             notes[precision] = _save_lowered(loaded.network, folder, wishes, precision)
             seconds[precision] = clock() - begun
+        if "int8" in wishes.precisions:
+            notes["int8_plan"] = _save_plan(loaded.network, folder, wishes)
         text = _manifest(loaded, start, folder, notes)
         (folder / MANIFEST).write_text(text, "utf-8")
     return seconds
@@ -85,6 +93,28 @@ def _save_lowered(network: SplitNetwork, folder: Path, wishes: Wishes, precision
         f"measured_on = {json.dumps(wishes.samples.origin)}",
         f"kept_fp32 = {json.dumps(lowered.kept)}",
     ]
+
+
+def _save_plan(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[str]:
+    """Write int8 for our own kernels, where they have steps for it and paint well enough."""
+    assert wishes.samples is not None, "a lower precision is judged on samples"
+    from lipstream_export.planning import NotPlannable  # noqa: PLC0415  needs a runtime
+    from lipstream_export.precisions import WANTED_DB, plan_mouth  # noqa: PLC0415
+
+    try:
+        planned = plan_mouth(folder / MOUTH, network, wishes.samples)
+    except NotPlannable as reason:
+        log.info("no plan for the int8 kernels: %s", reason)
+        return []
+    found = planned.psnr_db
+    if found is not None and found < WANTED_DB["int8"]:
+        log.warning("the int8 kernels paint %.1f dB from torch float32: no plan is written", found)
+        return []
+    save_plan(folder / PLAN, planned.plan)
+    if found is None:
+        return []
+    measured_on = json.dumps(wishes.samples.origin)
+    return [f"psnr_db = {min(found, 99.0):.1f}", f"measured_on = {measured_on}"]
 
 
 def _save_split(network: SplitNetwork, folder: Path) -> None:
@@ -122,9 +152,10 @@ def _manifest(
     }
     # JSON's numbers, strings and lists are TOML's too.
     lines = [f"{key} = {json.dumps(entry, ensure_ascii=False)}" for key, entry in entries.items()]
-    for file in (FACE, MOUTH, WHOLE, *(f"mouth_{one}.onnx" for one in notes)):
+    lowered = (f"mouth_{one}.onnx" for one in LOWERED)
+    for file in (FACE, MOUTH, WHOLE, *lowered, PLAN):
         if (folder / file).is_file():
-            part, digest = file.removesuffix(".onnx"), sha256_of(folder / file)
+            part, digest = file.removesuffix(".onnx").replace(".", "_"), sha256_of(folder / file)
             lines += ["", f"[files.{part}]", f'path = "{file}"', f'sha256 = "{digest}"']
             lines += notes.get(part.removeprefix("mouth_"), [])
     return "\n".join(lines) + "\n"

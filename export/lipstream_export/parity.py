@@ -11,9 +11,10 @@ from torch import Tensor
 
 from lipstream.backends import Backend, available_backends, open_backend
 from lipstream.errors import BackendUnavailable
+from lipstream.kernels import kernels_run_here
 from lipstream.mel import BANDS
 from lipstream.types import Array
-from lipstream_export.model_folder import FACE, LOWERED, MANIFEST, MOUTH, WHOLE, Wishes
+from lipstream_export.model_folder import FACE, LOWERED, MANIFEST, MOUTH, PLAN, WHOLE, Wishes
 from lipstream_export.s3fd import FILE, STRIDES, S3fdGraph
 from lipstream_export.s3fd_network import S3fd
 from lipstream_models.networks.split import (
@@ -91,9 +92,12 @@ def judge_pictures(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[
     rows = []
     for precision in dict.fromkeys(("fp32", *wishes.precisions)):
         path = folder / (f"mouth_{precision}.onnx" if precision in LOWERED else MOUTH)
-        for backend in _backends(None):
-            if precision == "bf16" and backend != "openvino":
-                continue
+        graphs = {backend: path for backend in _backends(None)}
+        if precision == "bf16":
+            graphs = {"openvino": path} if "openvino" in graphs else {}
+        elif precision == "int8" and (folder / PLAN).is_file() and kernels_run_here():
+            graphs["native"] = folder / PLAN
+        for backend, path in graphs.items():
             found, worst = psnr_db(path, truth, backend, precision)
             least = WANTED_DB[precision]
             row = Parity(precision, "mouth", backend, worst, 255.0, "levels", found, least)

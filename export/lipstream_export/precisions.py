@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from lipstream.backends import available_backends, open_backend
 from lipstream.errors import BackendUnavailable
+from lipstream.kernels import kernels_run_here
+from lipstream.kernels.plan import Plan, save_plan
 from lipstream.types import Array
+from lipstream_export.planning import find_peaks, make_plan
 from lipstream_export.quantise import Range, candidates, find_ranges, quantise, to_half
 from lipstream_export.samples import Samples
 from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
@@ -105,6 +108,28 @@ def lower(
         lowered = Lowered(quantise(model, ranges, kept), tuple(kept), 0.0)
         found = _measure(lowered.model, truth)
     return Lowered(lowered.model, lowered.kept, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An int8 graph for our own kernels."""
+
+    plan: Plan
+    psnr_db: float | None
+    """On the samples held out; None where this processor cannot run it."""
+
+
+def plan_mouth(mouth: Path, network: SplitNetwork, samples: Samples) -> Planned:
+    """Return ``mouth`` as a plan; raises NotPlannable for a graph the kernels have no steps for."""
+    model = onnx.load(mouth)
+    seen, held_out = samples.split()
+    plan = make_plan(model, find_peaks(model, paint_truth(network, seen).feeds))
+    if not kernels_run_here():
+        return Planned(plan, None)
+    with tempfile.TemporaryDirectory(prefix="lipstream-") as folder:
+        path = Path(folder) / "mouth.plan"
+        save_plan(path, plan)
+        return Planned(plan, psnr_db(path, paint_truth(network, held_out), "native", "int8")[0])
 
 
 def _costliest(model: onnx.ModelProto, ranges: dict[str, Range], truth: Truth) -> list[str]:

@@ -1,4 +1,7 @@
-"""Runtimes for ONNX graphs: one protocol, one lazy table, chosen by name or by what is there."""
+"""Runtimes for ONNX graphs, and our own for plans: one protocol, one lazy table.
+
+They are chosen by name or by what is there.
+"""
 
 import importlib
 import importlib.util
@@ -13,6 +16,7 @@ from lipstream.types import Array
 __all__ = [
     "AUTO_ORDER",
     "BACKENDS",
+    "ON_PROCESSORS",
     "PRECISIONS",
     "Backend",
     "TensorInfo",
@@ -37,7 +41,7 @@ class TensorInfo:
 
 
 class Backend(Protocol):
-    """One ONNX graph, ready to run. Not thread-safe: the thread that opened it uses it."""
+    """One graph, ready to run: ONNX, or for ``native`` a plan. Not thread-safe: the thread that opened it uses it."""
 
     name: str
     library: str
@@ -87,6 +91,7 @@ class _Entry:
 BACKENDS = {
     "cpu": _Entry("lipstream.backends.ort:OnnxRuntimeCpu", "onnxruntime", "cpu"),
     "cuda": _Entry("lipstream.backends.ort:OnnxRuntimeCuda", "onnxruntime", "gpu"),
+    "native": _Entry("lipstream.backends.native:NativeBackend", "lipstream", "cpu"),
     "openvino": _Entry("lipstream.backends.openvino:OpenVinoBackend", "openvino", "cpu"),
     "tensorrt": _Entry("lipstream.backends.tensorrt:TensorRtBackend", "tensorrt", "tensorrt"),
     "tensorrt_rtx": _Entry(
@@ -100,6 +105,8 @@ On free cores the two are alike on a small network (2.0 and 2.2 ms for the embed
 cores); where an encoder or a browser shares the cores, OpenVINO's thread pool waits for them (95th
 percentile of a whole frame 226 ms against 10).
 """
+ON_PROCESSORS = (*CPU_ORDER, "native")
+"""Backends that compute on the processor."""
 AUTO_ORDER = ("tensorrt", "tensorrt_rtx", "cuda", *CPU_ORDER)
 """What ``auto`` tries, by capability: a GPU that works goes first."""
 _LOW_PRECISION_ORDER = ("openvino", "cpu")
