@@ -26,12 +26,10 @@ _COMPILE = (
 class KernelsBuildHook(BuildHookInterface):
     """Compiles ``kernels.c`` into the package."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Build the library, in place, and say that the wheel holds it."""
-        if self.target_name != "wheel" or (platform.system(), platform.machine()) != (
-            "Linux",
-            "x86_64",
-        ):
+        here = (platform.system(), platform.machine())
+        if self.target_name != "wheel" or here != ("Linux", "x86_64"):
             return
         root = Path(self.root)
         try:

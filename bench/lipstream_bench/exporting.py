@@ -14,7 +14,7 @@ from rich.table import Table
 
 from lipstream.backends import available_backends
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.model import read_manifest
+from lipstream.manifest import read_manifest
 from lipstream.timing import Timing
 from lipstream_bench.ratio import BASELINE, measure_ratios
 from lipstream_bench.report import Report, Subject, small_print, three_digits

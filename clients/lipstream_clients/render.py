@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lipstream.doctor import usable_cores
 from lipstream.errors import MediaError
-from lipstream.model import MouthModel, model_folder
+from lipstream.manifest import model_folder
+from lipstream.model import MouthModel
 from lipstream.types import Image
 from lipstream_clients.dubbing.contact_sheet import check_sheet_name, write_sheet
 from lipstream_clients.dubbing.footage import Footage, Projector

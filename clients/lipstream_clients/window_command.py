@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lipstream.arguments import add_avatar_argument, add_engine_arguments
 from lipstream.errors import InputError
-from lipstream.model import LIVE, MouthModel
+from lipstream.manifest import LIVE
+from lipstream.model import MouthModel
 from lipstream.session import MOST_LATE_MS
 from lipstream.speaking import open_voice
 from lipstream.speaking.arguments import (

@@ -7,8 +7,8 @@ from pathlib import Path
 from lipstream.avatar import EMBEDDED as DEFAULT_AVATAR
 from lipstream.avatar import embedded_avatars
 from lipstream.backends import BACKENDS, PRECISIONS
-from lipstream.model import EMBEDDED as DEFAULT_MODEL
-from lipstream.model import embedded_models
+from lipstream.manifest import EMBEDDED as DEFAULT_MODEL
+from lipstream.manifest import embedded_models
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser, model: str = DEFAULT_MODEL) -> None:

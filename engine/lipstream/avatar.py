@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lipstream.errors import AvatarError, InputError
 from lipstream.faces import cut_crop
 from lipstream.files import written_whole
-from lipstream.model import embedded_folder
+from lipstream.manifest import embedded_folder
 from lipstream.packs import Pack, PackError, PackKind, read_pack, write_pack
 from lipstream.types import Array, Float32, Image
 

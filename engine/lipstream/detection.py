@@ -17,7 +17,7 @@ import numpy as np
 from lipstream.backends import Backend, open_backend
 from lipstream.errors import ModelError
 from lipstream.files import sha256_of
-from lipstream.model import embedded_folder
+from lipstream.manifest import embedded_folder
 from lipstream.region import Region, cut_region
 from lipstream.types import Array, Float32, Image
 

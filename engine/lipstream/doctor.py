@@ -186,7 +186,8 @@ def _window() -> Finding:
 
 def _model() -> Finding:
     from lipstream.files import sha256_of  # noqa: PLC0415
-    from lipstream.model import MouthModel, embedded_folder  # noqa: PLC0415  heavy
+    from lipstream.manifest import embedded_folder  # noqa: PLC0415  heavy
+    from lipstream.model import MouthModel  # noqa: PLC0415  heavy
 
     folder = embedded_folder() / "mouth"
     try:

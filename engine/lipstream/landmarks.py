@@ -14,7 +14,7 @@ import numpy as np
 
 from lipstream.backends import Backend
 from lipstream.detection import Detector, FaceBox, FaceDetector, main_face, open_face_network
-from lipstream.model import embedded_folder
+from lipstream.manifest import embedded_folder
 from lipstream.region import Region, cut_region
 from lipstream.types import Float32, Image
 

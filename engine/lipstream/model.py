@@ -8,10 +8,8 @@ our own kernels.
 
 import contextlib
 import logging
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,66 +18,23 @@ from numpy.typing import NDArray
 
 from lipstream.backends import Backend, open_backend
 from lipstream.errors import BackendUnavailable, ModelError
-from lipstream.files import sha256_of
+from lipstream.manifest import (
+    ModelManifest,
+    checked_file,
+    model_folder,
+    parse_manifest,
+    read_toml,
+)
 from lipstream.mel import BANDS
 from lipstream.types import Array, Float32
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-EMBEDDED = "quality"
-"""Name of the model that is used when none is given."""
-LIVE = "low-delay"
-"""Name of the model that a live session is given: its mouth hears 100 ms less far ahead."""
 _OWN_GRAPHS = ("fp16", "int8")
 """Precisions that are written into the graphs; the others are ways to compute the fp32 ones."""
 _PLAN = "mouth_int8_plan"
 Features = dict[str, Array]
 """Feature name -> array whose first axis counts faces."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelManifest:
-    """What ``model.toml`` says."""
-
-    name: str
-    version: str
-    licence: str
-    source: str
-    face_size: int
-    """Side of the square crop, pixels."""
-    mel_columns: int
-    """Mel columns one frame needs."""
-    window_start_ms: int
-    """Start of the mel window against the frame's own time, milliseconds."""
-    mouth_top: int
-    """First crop row the network paints."""
-    mouth_bottom: int
-    """One past the last crop row the network paints."""
-    features: tuple[str, ...]
-    """Names of the arrays that go from ``face`` to ``mouth``."""
-
-
-def embedded_folder() -> Path:
-    """Return the folder of the models and avatars that come with the package."""
-    return Path(str(files("lipstream_models") / "embedded"))
-
-
-def embedded_models() -> dict[str, Path]:
-    """Return the folders of the mouth models that come with the package, by name."""
-    folders = {"quality": "mouth", "low-delay": "mouth-low-delay"}
-    return {name: embedded_folder() / folder for name, folder in folders.items()}
-
-
-def model_folder(named: Path | None) -> Path:
-    """Return the folder of an embedded model when ``named`` is its name, else ``named`` itself.
-
-    None stands for EMBEDDED. A folder called like a model comes before it.
-    """
-    embedded = embedded_models()
-    if named is None:
-        return embedded[EMBEDDED]
-    return named if named.exists() else embedded.get(str(named), named)
 
 
 class MouthModel:
@@ -119,14 +74,12 @@ class MouthModel:
         BackendUnavailable when the backend asked for cannot run here.
         """
         folder = model_folder(folder)
-        written = _read_toml(folder)
-        manifest = _parse_manifest(written, folder)
+        written = read_toml(folder)
+        manifest = parse_manifest(written, folder)
         _check_precision(manifest, written, precision)
-        face_path = _checked_file(folder, written, "face")
+        face_path = checked_file(folder, written, "face")
         with contextlib.ExitStack() as opened:
-            mouth, part = _open_mouth(
-                folder, written, _How(backend, threads, precision, lanes)
-            )
+            mouth, part = _open_mouth(folder, written, _How(backend, threads, precision, lanes))
             opened.callback(mouth.close)
             _check_mouth(manifest, mouth)
             opened.pop_all()
@@ -211,7 +164,7 @@ def _open_mouth(folder: Path, written: dict[str, Any], how: _How) -> tuple[Backe
     """Return the mouth and the part of the manifest it is: in int8 our own kernels go first."""
     planned = how.precision == "int8" and (how.backend == "native" or _PLAN in written["files"])
     if planned and how.backend in ("auto", "native"):
-        path = _checked_file(folder, written, _PLAN)
+        path = checked_file(folder, written, _PLAN)
         try:
             return how.open(path, "native"), _PLAN
         except BackendUnavailable as error:
@@ -219,69 +172,7 @@ def _open_mouth(folder: Path, written: dict[str, Any], how: _How) -> tuple[Backe
                 raise
             log.info("backend auto: not native: %s", error)
     part = f"mouth_{how.precision}" if how.precision in _OWN_GRAPHS else "mouth"
-    return how.open(_checked_file(folder, written, part), how.backend), part
-
-
-def read_manifest(folder: Path) -> ModelManifest:
-    """Read ``model.toml`` alone; raises ModelError when it is missing or wrong."""
-    return _parse_manifest(_read_toml(folder), folder)
-
-
-def _read_toml(folder: Path) -> dict[str, Any]:
-    path = folder / "model.toml"
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelError(
-            f"no model in {folder}: there is no model.toml; make one with 'lipstream export', or"
-            f" name one of the embedded ones: {', '.join(embedded_models())}"
-        ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ModelError(f"{path} cannot be read: {error}; export the model again") from error
-
-
-def _parse_manifest(written: dict[str, Any], folder: Path) -> ModelManifest:
-    if written.get("format") != FORMAT:
-        found = written.get("format")
-        raise ModelError(
-            f"{folder / 'model.toml'} has format {found}, this version reads {FORMAT}: export again"
-        )
-    try:
-        top, bottom = (int(row) for row in written["mouth_rows"])
-        return ModelManifest(
-            name=str(written["name"]),
-            version=str(written["version"]),
-            licence=str(written["licence"]),
-            source=str(written["source"]),
-            face_size=int(written["face_size"]),
-            mel_columns=int(written["mel_columns"]),
-            window_start_ms=int(written["window_start_ms"]),
-            mouth_top=top,
-            mouth_bottom=bottom,
-            features=tuple(str(name) for name in written["features"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{folder / 'model.toml'} lacks or misstates {error}: export the model again"
-        ) from error
-
-
-def _checked_file(folder: Path, written: dict[str, Any], part: str) -> Path:
-    entry = written.get("files", {}).get(part)
-    if not isinstance(entry, dict) or not {"path", "sha256"} <= entry.keys():
-        raise ModelError(f"{folder / 'model.toml'} does not name its {part} graph: export again")
-    path = folder / str(entry["path"])
-    if path.parent != folder:
-        raise ModelError(f"{folder / 'model.toml'} points outside its folder: {entry['path']}")
-    if not path.is_file():
-        raise ModelError(f"{path} is missing: export the model again")
-    found = sha256_of(path)
-    if found != entry["sha256"]:
-        raise ModelError(
-            f"{path} is damaged: its sha256 begins {found[:12]}, model.toml says"
-            f" {str(entry['sha256'])[:12]}; copy or export it again"
-        )
-    return path
+    return how.open(checked_file(folder, written, part), how.backend), part
 
 
 def _check_precision(manifest: ModelManifest, written: dict[str, Any], precision: str) -> None:

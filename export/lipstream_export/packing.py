@@ -36,7 +36,7 @@ def pack_winograd(weight: Float32, unit: float) -> dict[str, Array]:
     points = moved.reshape(-1, *moved.shape[2:])
     levels, scale = _round(points, (1,))
     return {
-        "weights": np.concatenate([_in_blocks(one[None]) for one in levels]),
+        "weights": _in_blocks(levels),
         "sums": (-_MIDDLE * levels.sum(1, np.int64)).astype(np.int32),
         "scales": scale[:, 0].astype(np.float32),
     }
@@ -50,7 +50,7 @@ def _round(
 
 
 def _in_blocks(levels: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return (taps, depth, channels) as blocks of [tap][depth / 4][channel][4]."""
+    """Return (taps, depth, channels) as blocks of [tap or point][depth / 4][channel][4]."""
     taps, depth, channels = levels.shape
     blocks = [
         levels[:, :, at : at + _BLOCK]

@@ -92,7 +92,7 @@ def judge_pictures(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[
     rows = []
     for precision in dict.fromkeys(("fp32", *wishes.precisions)):
         path = folder / (f"mouth_{precision}.onnx" if precision in LOWERED else MOUTH)
-        graphs = {backend: path for backend in _backends(None)}
+        graphs = dict.fromkeys(_backends(None), path)
         if precision == "bf16":
             graphs = {"openvino": path} if "openvino" in graphs else {}
         elif precision == "int8" and (folder / PLAN).is_file() and kernels_run_here():

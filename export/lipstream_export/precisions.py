@@ -21,9 +21,10 @@ from lipstream.errors import BackendUnavailable
 from lipstream.kernels import kernels_run_here
 from lipstream.kernels.plan import Plan, save_plan
 from lipstream.types import Array
-from lipstream_export.planning import find_peaks, make_plan
+from lipstream_export.planning import make_plan
 from lipstream_export.quantise import Range, candidates, find_ranges, quantise, to_half
 from lipstream_export.samples import Samples
+from lipstream_export.tracing import find_reaches
 from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
 
 WANTED_DB = {"fp32": 60.0, "fp16": 50.0, "bf16": 45.0, "int8": 36.0}
@@ -123,7 +124,7 @@ def plan_mouth(mouth: Path, network: SplitNetwork, samples: Samples) -> Planned:
     """Return ``mouth`` as a plan; raises NotPlannable for a graph the kernels have no steps for."""
     model = onnx.load(mouth)
     seen, held_out = samples.split()
-    plan = make_plan(model, find_peaks(model, paint_truth(network, seen).feeds))
+    plan = make_plan(model, find_reaches(model, paint_truth(network, seen).feeds))
     if not kernels_run_here():
         return Planned(plan, None)
     with tempfile.TemporaryDirectory(prefix="lipstream-") as folder:

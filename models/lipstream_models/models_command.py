@@ -10,7 +10,8 @@ from rich.table import Table
 from lipstream.avatar import Avatar, embedded_avatars
 from lipstream.errors import LipstreamError, ModelError
 from lipstream.files import sha256_of
-from lipstream.model import MouthModel, embedded_folder, embedded_models, read_manifest
+from lipstream.manifest import embedded_folder, embedded_models, read_manifest
+from lipstream.model import MouthModel
 
 CHECKSUMS = "sha256sums.txt"
 

@@ -18,7 +18,7 @@ from lipstream import Avatar, MouthModel, Worker
 from lipstream.arguments import add_avatar_argument, add_engine_arguments
 from lipstream.doctor import usable_cores
 from lipstream.errors import LipstreamError, ServerError
-from lipstream.model import LIVE
+from lipstream.manifest import LIVE
 from lipstream.speaking import SpeechSettings, open_voice
 from lipstream.speaking.arguments import add_voice_arguments, settings_of
 from lipstream_server import rtc

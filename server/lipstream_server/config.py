@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lipstream.errors import InputError
-from lipstream.model import LIVE
+from lipstream.manifest import LIVE
 from lipstream.speaking import SpeechSettings
 from lipstream_server.studio.settings import StudioConfig
 

@@ -5,7 +5,7 @@ import pytest
 from lipstream.arguments import one_of
 from lipstream.avatar import embedded_avatars
 from lipstream.cli import main
-from lipstream.model import EMBEDDED, LIVE, embedded_models
+from lipstream.manifest import EMBEDDED, LIVE, embedded_models
 
 
 @pytest.mark.parametrize(

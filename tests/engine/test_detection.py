@@ -6,7 +6,7 @@ import pytest
 from lipstream.backends import TensorInfo
 from lipstream.detection import FaceBox, FaceDetector, main_face, merge_boxes, overlap_of, shrink_to
 from lipstream.errors import ModelError
-from lipstream.model import embedded_folder
+from lipstream.manifest import embedded_folder
 from lipstream.s3fd import S3fdDetector, crop_of_box
 
 FACES = embedded_folder() / "faces"

@@ -11,7 +11,7 @@ from lipstream.landmarks import (
     region_of_box,
     region_of_points,
 )
-from lipstream.model import embedded_folder
+from lipstream.manifest import embedded_folder
 from lipstream.region import Region, cut_region
 
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "engine" / "lipstream"
 LAYERS = [
     {"types", "errors", "timing", "files", "packs"},
+    {"kernels", "manifest"},
     {"ring", "audio", "mel", "faces", "region", "silence", "backends"},
     {"compositor", "speaking"},
     {"model"},

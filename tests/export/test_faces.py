@@ -2,7 +2,7 @@ import pytest
 
 from lipstream.cli import main
 from lipstream.errors import InputError
-from lipstream.model import embedded_folder
+from lipstream.manifest import embedded_folder
 from lipstream_export.faces import NETWORKS, export_faces, find_wheel_files
 
 

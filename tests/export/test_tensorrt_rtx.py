@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 from lipstream.backends.cuda import Gpu
 from lipstream.backends.engines import BatchRange, Plan, build_engine
 from lipstream.errors import ModelError
-from lipstream.model import embedded_folder
+from lipstream.manifest import embedded_folder
 from lipstream_export.model_folder import Wishes, export_mouth
 from lipstream_export.networks import LoadedMouth, load_network
 from lipstream_export.quantise import to_half

@@ -7,7 +7,8 @@ from lipstream.avatar import embedded_avatars
 from lipstream.cli import main
 from lipstream.errors import ModelError
 from lipstream.lips import make_timing
-from lipstream.model import MouthModel, embedded_folder
+from lipstream.manifest import embedded_folder
+from lipstream.model import MouthModel
 from lipstream_models.models_command import check_sums, embedded_assets
 
 

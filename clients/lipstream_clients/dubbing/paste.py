@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.compositor import Compositor, MouthArea, Target
-from lipstream.model import ModelManifest
+from lipstream.manifest import ModelManifest
 from lipstream.types import Float32, Image
 
 _RADIUS = 1.0

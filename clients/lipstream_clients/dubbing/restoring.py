@@ -15,7 +15,7 @@ from lipstream.backends import Backend, open_backend
 from lipstream.compositor import Target, smooth_step
 from lipstream.errors import ModelError
 from lipstream.faces import CROP_HEIGHT, CROP_LEFT, CROP_TOP, CROP_WIDTH
-from lipstream.model import ModelManifest
+from lipstream.manifest import ModelManifest
 from lipstream.types import Float32, Image
 
 _SIDE = 512

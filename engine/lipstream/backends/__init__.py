@@ -41,7 +41,10 @@ class TensorInfo:
 
 
 class Backend(Protocol):
-    """One graph, ready to run: ONNX, or for ``native`` a plan. Not thread-safe: the thread that opened it uses it."""
+    """One graph, ready to run: ONNX, or for ``native`` a plan.
+
+    Not thread-safe: the thread that opened it uses it.
+    """
 
     name: str
     library: str

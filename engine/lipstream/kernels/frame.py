@@ -37,6 +37,7 @@ class Frame:
 
     def __init__(self, plan: Plan, weights: Weights, threads: int) -> None:
         """Lay the plan out; ``threads`` share each frame. BackendUnavailable without kernels."""
+        self._opened: int | None = None
         self._library = load_library()
         self._plan, self._weights = plan, weights
         self._peaks = np.zeros(len(plan.pictures), np.float32)
@@ -49,7 +50,7 @@ class Frame:
         for k, step in enumerate(plan.steps):
             self._bind(self._steps[k], step, weights.of_step[k])
         depth = max((step.depth for step in plan.steps), default=0)
-        self._opened: int | None = self._library.lipstream_open(
+        self._opened = self._library.lipstream_open(
             *(self._steps, len(self._steps), self._peaks.ctypes.data),
             *(len(self._peaks), depth, threads),
         )
@@ -136,7 +137,7 @@ class _Laid:
 
     def __init__(self, picture: Picture) -> None:
         self.channels, self.unit = picture.channels, picture.unit
-        self.pitch = (picture.width + BEFORE + AFTER) * picture.channels
+        self.pitch: int = (picture.width + BEFORE + AFTER) * picture.channels
         """Numbers from one row to the next."""
         self.size = _rounded((picture.height + BEFORE + AFTER) * self.pitch)
         """Numbers in all, the border included, up to a whole register."""
@@ -144,8 +145,8 @@ class _Laid:
         """Whether its 8-bit form comes from sound: then a level has a size of its own."""
         self._memory = _aligned(self.size * 3)
         self.levels = self._memory[self.size * 2 :]
-        self.begin = self._memory.ctypes.data
-        self.bytes_begin = self.begin + self.size * 2
+        self.begin: int = self._memory.ctypes.data
+        self.bytes_begin: int = self.begin + self.size * 2
 
     def at(self, row: int, column: int, channel: int = 0) -> int:
         """Return the address of a pixel."""
@@ -168,5 +169,3 @@ def _aligned(size: int) -> Any:
 
 def _rounded(size: int) -> int:
     return -(-size // _ALIGN) * _ALIGN
-
-

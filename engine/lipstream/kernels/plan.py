@@ -2,8 +2,8 @@
 
 Every step reads pictures and writes one. A picture is height x width x channels int16 levels, of
 which one is worth ``unit``; beside it may lie its 8-bit form, which ``round`` and ``hear`` write
-and ``gather`` reads. Pictures have a border of zeros (BEFORE and AFTER pixels), so that convolutions
-may read beyond the edge. ``lipstream export`` writes plans.
+and ``gather`` reads. Pictures have a border of zeros (BEFORE and AFTER pixels), so that
+convolutions may read beyond the edge. ``lipstream export`` writes plans.
 """
 
 import json

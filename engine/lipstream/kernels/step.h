@@ -27,7 +27,7 @@ typedef struct {
     const void *from;      /* first pixel that is read */
     void *to;              /* first pixel that is written */
     const int16_t *add;    /* what is added before the ReLU, pixel for pixel; or NULL */
-    const int8_t *weights; /* blocks of [taps or points][depth / 4][channel][4] */
+    const int8_t *weights; /* blocks of [tap or point][depth / 4][channel][4] */
     const int32_t *sums;   /* of the weights, times the zero of the input, negative */
     const float *scales;   /* levels that come out for one product, a channel (and point) each */
     const float *bias;     /* levels */

@@ -150,16 +150,18 @@ static void winograd(const Step *step, const Room *room, Span tiles, Span blocks
     for (int b = blocks.begin; b < blocks.end; b++) {
         const int first = b * BLOCK, wide = at_most(BLOCK, step->channels - first);
         const size_t sum_points = MOST * wide + LANES;
-        for (int p = 0; p < POINTS; p++)
+        for (int p = 0; p < POINTS; p++) {
+            const int8_t *weights = step->weights + (size_t)(first * POINTS + p * wide) * depth;
             for (int t = 0; t < count; t += ROWS) {
                 const uint8_t *rows[ROWS];
                 const int32_t here = 0;
                 const Inputs in = {rows, &here, at_most(ROWS, count - t), 1, depth};
                 for (int r = 0; r < in.row_count; r++)
                     rows[r] = room->levels + p * level_points + (size_t)(t + r) * depth;
-                dot(&in, wide / LANES, step->weights + ((size_t)p * step->channels + first) * depth,
-                    step->sums + p * step->channels + first, room->sums + p * sum_points + t * wide);
+                dot(&in, wide / LANES, weights, step->sums + p * step->channels + first,
+                    room->sums + p * sum_points + t * wide);
             }
+        }
         for (int t = 0; t < count; t++) {
             const int y = (tiles.begin + t) / across * 2, x = (tiles.begin + t) % across * 2;
             for (int c = 0; c < wide; c += LANES)
