@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MAKEFLAGS += --no-print-directory
+SOURCES := pyproject.toml hatch_build.py $(wildcard engine/lipstream/kernels/*.[ch])
 
 .PHONY: run test test-fast test-browser test-gpu measure lint format bench install install-dev clean
 
@@ -42,12 +43,12 @@ bench: install              ## measure this machine
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,mic]'
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+$(VENV)/.installed-dev: $(SOURCES) $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[dev]'
 	touch $@ $(VENV)/.installed
 
