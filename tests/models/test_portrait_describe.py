@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lipstream_models.portrait.describe import (
     check_packages,
     described_avatar,
     is_installed,
+    render_command,
 )
 from lipstream_models.portrait.source import HeadSource
 from lipstream_models.portrait.words import read_description
@@ -47,6 +49,19 @@ def test_nothing_missing_is_no_error() -> None:
     check_packages(lambda _: True)
     assert is_installed("numpy")
     assert not is_installed("no_such_package")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one core: nothing to keep off")
+def test_the_renderer_takes_the_cores_it_may_run_on(tmp_path: Path) -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        words = render_command("a man", Rendering(), tmp_path)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert words[words.index("--threads") + 1] == "1"
+    assert "3" in render_command("a man", Rendering(threads=3), tmp_path)
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ of Blender on one kind of processor; elsewhere expect the same person with other
 
 import importlib.util
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import cv2
 import numpy as np
 
 from lipstream.avatar import Avatar
+from lipstream.doctor import usable_cores
 from lipstream.errors import InputError, LipstreamError
 from lipstream.types import Image
 
@@ -50,7 +50,7 @@ class Rendering:
     still: bool = False
     """Whether to make one frame alone, without blinks."""
     threads: int = 0
-    """Of the processor; 0 takes them all."""
+    """Of the processor; 0 takes one for each core that this program may run on."""
 
 
 def described_avatar(text: str, rendering: Rendering, name: str = "described") -> Avatar:
@@ -86,13 +86,17 @@ def check_packages(installed: Callable[[str], bool] = is_installed) -> None:
     )
 
 
-def _render(text: str, rendering: Rendering, folder: Path) -> None:
+def render_command(text: str, rendering: Rendering, folder: Path) -> list[str]:
+    """Return the words of the command that renders into ``folder``."""
     words = [sys.executable, "-m", "lipstream_models.portrait", "render", "-o", str(folder)]
     words += ["--describe", text, "--seed", str(rendering.seed)]
     words += ["--samples", str(rendering.samples)]
-    words += ["--threads", str(rendering.threads or os.cpu_count() or 1)]
-    if rendering.still:
-        words.append("--still")
+    words += ["--threads", str(rendering.threads or usable_cores())]
+    return [*words, "--still"] if rendering.still else words
+
+
+def _render(text: str, rendering: Rendering, folder: Path) -> None:
+    words = render_command(text, rendering, folder)
     log.info("rendering: some minutes of one processor core")
     with (folder / "blender.log").open("w+") as heard:
         code = subprocess.run(words, stdout=heard, stderr=heard, check=False).returncode
