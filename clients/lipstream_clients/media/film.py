@@ -84,19 +84,26 @@ class Film:
         A film damaged at its end may give fewer.
         """
         fps = fps or self.fps
-        last = end = Fraction(0)
-        packets = 0
+        start = self._start or Fraction(0)
+        last = end = packets = 0
         with self._open() as container:
-            for packet in self._packets(container, self._stream(container)):
+            stream = self._stream(container)
+            assert stream.time_base is not None
+            # All times in whole numbers of one unit: two hours have 200 000 packets, and fractions
+            # take four times as long over each as reading it does.
+            unit = math.lcm(stream.time_base.denominator, self.fps.numerator, start.denominator)
+            tick, begin, usual = int(stream.time_base * unit), int(start * unit), unit // self.fps
+            for packet in self._packets(container, stream):
                 if packet.size == 0 or packet.is_discard:
                     continue
-                time = Fraction(packets) / self.fps
+                time = packets * usual
                 packets += 1
                 if packet.pts is not None and self._start is not None:
-                    time = packet.pts * packet.time_base - self._start
+                    time = packet.pts * tick - begin
                 last = max(last, time)
-                end = max(end, time + self._duration(packet))
-        return max(1, _slot(last, fps), round(end * fps))
+                known = (packet.duration or 0) * tick  # as in _duration
+                end = max(end, time + (known if usual < 2 * known < 2 * usual else usual))
+        return max(1, _slot(Fraction(last, unit), fps), round(Fraction(end, unit) * fps))
 
     def pictures(self, fps: Fraction | None = None, first: int = 0) -> Iterator[Image]:
         """Yield (H, W, 3) uint8 BGR pictures at a constant rate, by default the film's own.
@@ -153,7 +160,7 @@ class Film:
             else:
                 yield stamp - self._start, frame
 
-    def _duration(self, shown: "VideoFrame | Packet[av.VideoStream]") -> Fraction:
+    def _duration(self, shown: VideoFrame) -> Fraction:
         known = (shown.duration or 0) * (shown.time_base or Fraction(0))
         usual = 1 / self.fps
         return known if usual / 2 < known < usual else usual
