@@ -7,8 +7,8 @@ convolutions may read beyond the edge. ``lipstream export`` writes plans.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ LANES = 16
 """Channels a kernel takes at once."""
 POINTS = 16
 """Products of a Winograd tile of 2 x 2 pixels."""
+_MOST_LEVELS = 2**28
+"""In a picture with its border: the kernels count them in 32 bits."""
 _KIND = PackKind(b"LIPPLAN\0", 1, "a plan of lipstream's kernels")
 _DTYPES = {"weights": np.int8, "sums": np.int32, "scales": np.float32, "bias": np.float32}
 
@@ -128,7 +130,7 @@ def load_plan(path: Path) -> Plan:
         check_plan(plan)
     except PackError as error:
         raise ModelError(f"{path.name} {error}: export the model again") from error
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(f"{path.name} misstates {error}: export the model again") from error
     return plan
 
@@ -161,11 +163,15 @@ def _arrays_of(step: PlanStep) -> dict[str, int]:
 def check_plan(plan: Plan) -> None:
     """Raise ValueError where a step would read or write outside of what there is."""
     for one in plan.pictures:
-        size_known = min(one.height, one.width, one.channels) > 0 and one.unit > 0
-        _need(size_known and one.channels % 4 == 0, "a picture")
+        sizes = (one.height, one.width, one.channels)
+        _need(_whole(sizes) and min(sizes) > 0 and one.unit > 0, "a picture")
+        levels = (one.height + BEFORE + AFTER) * (one.width + BEFORE + AFTER) * one.channels
+        _need(one.channels % 4 == 0 and levels <= _MOST_LEVELS, "a picture")
     for k, step in enumerate(plan.steps):
         where = f"step {k} ({step.kind})"
-        _need(step.kind in KINDS and min(step.height, step.width, step.channels) > 0, where)
+        sizes = (step.height, step.width, step.channels)
+        _need(_whole((*sizes, step.depth, step.source, step.add, step.add_row)), where)
+        _need(_whole(astuple(step.target)) and step.kind in KINDS and min(sizes) > 0, where)
         for name, count in _arrays_of(step).items():
             array = plan.arrays[k][name]
             _need(array.dtype == _DTYPES[name] and array.size == count, f"{where}: {name}")
@@ -173,9 +179,10 @@ def check_plan(plan: Plan) -> None:
         _check_source(plan, step, where)
         if step.add >= 0:
             added = plan.pictures[step.add]
-            rows = range(step.add_row, step.add_row + _extent(step.height, step.target.spread))
+            first = step.target.row + step.add_row
+            rows = range(first, first + _extent(step.height, step.target.spread))
             fits = rows.start >= 0 and rows.stop <= added.height
-            across = _extent(step.width, step.target.spread)
+            across = step.target.column + _extent(step.width, step.target.spread)
             _need(fits and across <= added.width, f"{where}: add")
             _need(added.channels >= step.channels, f"{where}: add")
 
@@ -196,6 +203,8 @@ def _check_target(plan: Plan, step: PlanStep, where: str) -> None:
 
 
 def _check_source(plan: Plan, step: PlanStep, where: str) -> None:
+    if step.kind in ("load", "hear", "round"):
+        _need(step.depth == 0, f"{where}: depth")
     if step.kind in ("load", "hear"):
         rows = (step.channels,) if step.kind == "load" else (1,)
         _need(plan.inputs[step.input] == (*rows, step.height, step.width), f"{where}: {step.input}")
@@ -220,6 +229,10 @@ def _check_source(plan: Plan, step: PlanStep, where: str) -> None:
 def _ring(step: PlanStep, count: int) -> int:
     """Return how far beyond its last pixel a step reads: Winograd takes whole tiles."""
     return 2 + count % 2 if step.kind == "winograd" else 0
+
+
+def _whole(numbers: Iterable[object]) -> bool:
+    return all(isinstance(one, int) for one in numbers)
 
 
 def _extent(count: int, spread: int) -> int:
