@@ -22,7 +22,8 @@ typedef struct Frame {
     } *members;
     pthread_mutex_t lock; /* guards what follows; frames_begun wakes the others */
     pthread_cond_t begun;
-    int frames_begun, closing;
+    uint64_t frames_begun;
+    int closing;
     uint64_t arrived; /* atomic: steps done by all threads together, over all frames */
 } Frame;
 
@@ -73,7 +74,7 @@ static void run_steps(struct Member *member) {
 static void *serve(void *given) {
     struct Member *member = given;
     Frame *frame = member->frame;
-    for (int done = 0;; done++) {
+    for (uint64_t done = 0;; done++) {
         pthread_mutex_lock(&frame->lock);
         while (frame->frames_begun == done && !frame->closing)
             pthread_cond_wait(&frame->begun, &frame->lock);
