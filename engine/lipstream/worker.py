@@ -7,7 +7,11 @@ session's pictures do not depend on who else is served. A model with several lan
 threads, each with a runner of its own and none waiting for another, which keeps all cores busy also
 while mouths are pasted. On a GPU one thread makes the frames that are ready together, up to the
 backend's ``best_batch``, and none is waited for, so no deadline passes meanwhile; a batch may round
-differently with its size. Sessions are opened and avatars prepared on the first thread.
+differently with its size.
+
+Sessions are opened and ended on the first thread. An avatar is prepared on the thread that asks for
+it, with a runner of its own, and frames go on meanwhile; on a GPU, where there is one runner, the
+first thread prepares it and everything else waits.
 """
 
 import logging
@@ -22,10 +26,12 @@ from typing import Self, TypeVar
 import cv2
 
 from lipstream.avatar import Avatar
+from lipstream.backends import ON_PROCESSORS
 from lipstream.errors import ServerError
 from lipstream.lips import make_timing
 from lipstream.model import MouthModel
 from lipstream.pipeline import Pipeline, PreparedAvatar, make_compositor, paint_together
+from lipstream.prepared_avatars import PreparedAvatars
 from lipstream.session import SessionHandle
 from lipstream.types import AvFrame
 
@@ -60,8 +66,8 @@ class Worker:
         self._commands: deque[Callable[[], None]] = deque()
         self._ready: deque[SessionHandle] = deque()  # longest ready first, each of them once
         self._closing = False
-        self._sessions: list[SessionHandle] = []  # engine thread only, as is _prepared
-        self._prepared: dict[int, PreparedAvatar] = {}
+        self._sessions: dict[SessionHandle, PreparedAvatar] = {}  # engine thread only
+        self._avatars = PreparedAvatars(self._prepare)
         cv2.setNumThreads(1)
         self._thread = threading.Thread(target=self._run, name="lipstream-engine", daemon=True)
         self._lanes = [
@@ -98,8 +104,12 @@ class Worker:
         return self._call(lambda: len(self._sessions))
 
     def prepare(self, avatar: Avatar) -> PreparedAvatar:
-        """Run the face graph over an avatar, once for the worker's life; blocks until done."""
-        return self._call(lambda: self._prepare(avatar))
+        """Prepare an avatar, which is kept for the worker's life; blocks until done."""
+        return self._avatars.take(avatar)
+
+    def check_place(self) -> None:
+        """Raise ServerError when ``capacity`` sessions are open."""
+        self._call(self._check_place)
 
     def open_session(
         self,
@@ -110,7 +120,7 @@ class Worker:
         on_frame: Callable[[AvFrame], None],
         most_late_ms: float | None = None,
     ) -> SessionHandle:
-        """Open a session for sound at ``rate`` Hz.
+        """Open a session for sound at ``rate`` Hz; blocks until its avatar is prepared.
 
         ``on_frame`` is called on the engine thread or one of its lanes, never twice at a time.
         A frame that could have been made more than ``most_late_ms`` ago is skipped, so that a mouth
@@ -119,17 +129,16 @@ class Worker:
         Raises ServerError when ``capacity`` sessions are open, InputError for an unusable rate.
         """
         timing = make_timing(self._model, rate, fps)
-
-        def open_on_engine() -> SessionHandle:
-            if len(self._sessions) >= self._capacity:
-                raise ServerError(
-                    f"all {self._capacity} places are taken: try again when a session has ended"
-                )
-            pipeline = Pipeline(self._prepare(avatar), timing, make_compositor(self._model))
-            self._sessions.append(SessionHandle(self, pipeline, on_frame, most_late_ms))
-            return self._sessions[-1]
-
-        return self._call(open_on_engine)
+        self.check_place()  # before something is prepared for nobody
+        prepared = self._avatars.take(avatar)
+        try:
+            pipeline = Pipeline(prepared, timing, make_compositor(self._model))
+            session = SessionHandle(self, pipeline, on_frame, most_late_ms)
+            self._call(lambda: self._add(session, prepared))
+        except Exception:
+            self._avatars.give_back(prepared)
+            raise
+        return session
 
     def post(self, command: Callable[[], None]) -> None:
         """Have a command run on the engine thread, in order. Not for users of a session."""
@@ -145,8 +154,9 @@ class Worker:
 
     def remove(self, session: SessionHandle) -> None:
         """Drop a closed session. Engine thread."""
-        if session in self._sessions:
-            self._sessions.remove(session)
+        prepared = self._sessions.pop(session, None)
+        if prepared is not None:
+            self._avatars.give_back(prepared)
 
     def close(self) -> None:
         """End all sessions, the threads and the model. Closing twice is fine."""
@@ -154,6 +164,7 @@ class Worker:
             self._closing = True
             self._turn.notify_all()
         self._thread.join(_CLOSE_TIMEOUT_SECONDS)
+        self._avatars.wait(_CLOSE_TIMEOUT_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -162,9 +173,20 @@ class Worker:
         self.close()
 
     def _prepare(self, avatar: Avatar) -> PreparedAvatar:
-        if id(avatar) not in self._prepared:  # the value holds the avatar, so the id stays its own
-            self._prepared[id(avatar)] = PreparedAvatar.prepare(avatar, self._model)
-        return self._prepared[id(avatar)]
+        if self._model.backend not in ON_PROCESSORS:
+            return self._call(lambda: PreparedAvatar.prepare(avatar, self._model))
+        with self._call(self._model.beside) as runner:
+            return PreparedAvatar.prepare(avatar, runner)
+
+    def _check_place(self) -> None:
+        if len(self._sessions) >= self._capacity:
+            raise ServerError(
+                f"all {self._capacity} places are taken: try again when a session has ended"
+            )
+
+    def _add(self, session: SessionHandle, prepared: PreparedAvatar) -> None:
+        self._check_place()  # again: others may have come meanwhile
+        self._sessions[session] = prepared
 
     def _call(self, function: Callable[[], _T]) -> _T:
         future: Future[_T] = Future()

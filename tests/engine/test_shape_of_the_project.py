@@ -20,7 +20,7 @@ LAYERS = [
     {"avatar", "detection", "prepared"},
     {"landmarks", "s3fd"},
     {"pipeline", "pacer"},
-    {"lips"},
+    {"lips", "prepared_avatars"},
     {"session"},
     {"worker"},
 ]
