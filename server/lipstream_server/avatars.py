@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from weakref import WeakValueDictionary
 
 from lipstream import Avatar
 from lipstream.avatar import embedded_avatars
@@ -10,11 +11,16 @@ from lipstream.errors import AvatarError, InputError, ServerError
 log = logging.getLogger(__name__)
 
 
-class Avatars:
-    """Avatars by name, each opened when it is first asked for and shared from then on.
+class _Chosen(Avatar):
+    """An avatar that can be forgotten: what refers to it weakly does not keep it."""
 
-    Of the event loop. An avatar stays in memory until the server ends: an embedded one takes 90 MB
-    of pictures, and about half as much that the model found in them.
+    __slots__ = ("__weakref__",)
+
+
+class Avatars:
+    """Avatars by name, each opened when it is asked for and shared while somebody has it.
+
+    Of the event loop. The engine has those that are shown and a few more (``prepared_avatars``).
     """
 
     def __init__(self, usual: Avatar) -> None:
@@ -23,7 +29,7 @@ class Avatars:
         self._packs = {
             name: path for name, path in embedded_avatars().items() if name != usual.name
         }
-        self._opened = {usual.name: usual}
+        self._opened: WeakValueDictionary[str, _Chosen] = WeakValueDictionary()
         self._opening = asyncio.Lock()
 
     @property
@@ -34,24 +40,31 @@ class Avatars:
     @property
     def opened(self) -> list[str]:
         """Names of those in memory."""
-        return list(self._opened)
+        return [self.usual.name, *self._opened]
 
     async def open(self, name: str | None) -> Avatar:
         """Return an avatar; None is the usual one.
 
         Raises InputError for a name that nobody has, ServerError when a pack cannot be read.
         """
-        if name is None:
+        if name is None or name == self.usual.name:
             return self.usual
         if name not in self.names:
             raise InputError(
                 f"there is no avatar '{name[:40]}' here: choose one of {', '.join(self.names)}"
             )
+        opened = self._opened.get(name)
+        if opened is not None:
+            return opened
         async with self._opening:  # who asks for one on its way waits for that
-            if name not in self._opened:
-                try:
-                    self._opened[name] = await asyncio.to_thread(Avatar.open, self._packs[name])
-                except AvatarError as error:
-                    log.error("avatar %s cannot be opened: %s", name, error)
-                    raise ServerError(f"avatar {name} cannot be read on the server") from error
-            return self._opened[name]
+            opened = self._opened.get(name)
+            return await self._open(name) if opened is None else opened
+
+    async def _open(self, name: str) -> _Chosen:
+        try:
+            opened = await asyncio.to_thread(_Chosen.open, self._packs[name])
+        except AvatarError as error:
+            log.error("avatar %s cannot be opened: %s", name, error)
+            raise ServerError(f"avatar {name} cannot be read on the server") from error
+        self._opened[name] = opened
+        return opened

@@ -17,8 +17,7 @@ def choose_lanes(sessions: int, cores: int) -> Lanes:
     """Return what serves ``sessions`` peers at most on ``cores`` cores.
 
     One thread a frame does it for less than two do, which wait for each other whenever an encoder
-    takes a core. There are two lanes at least, so that frames go on while one lane prepares the
-    avatar that a new peer asked for.
+    takes a core.
     """
     if cores == 1:
         return Lanes(1, 1, "there is one core")

@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from lipstream import Avatar, Worker
 from lipstream.errors import ServerError
@@ -12,6 +13,8 @@ from lipstream_server.avatars import Avatars
 from lipstream_server.offer import Offer
 from lipstream_server.performance import Performance
 from lipstream_server.session import Session
+
+_P, _T = ParamSpec("_P"), TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,9 @@ class Sessions:
         Raises ServerError when no place is free, InputError when the offer cannot be answered or
         there is no such avatar.
         """
+        await self._ask(self.worker.check_place)  # before an avatar is opened for nobody
         shown = await self.avatars.open(avatar)
-        try:
-            performance = await asyncio.to_thread(Performance, self.worker, shown)
-        except ServerError:
-            self.refused += 1
-            raise
+        performance = await self._ask(Performance, self.worker, shown)
         name = secrets.token_urlsafe(16)
         session = Session(name, performance, self._forget, self._speech)
         self._by_name[session.name] = session
@@ -88,6 +88,14 @@ class Sessions:
         for session in self:
             total = _add(total, session.performance)
         return total
+
+    async def _ask(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Have the engine asked for a place in a thread, and count it when there is none."""
+        try:
+            return await asyncio.to_thread(function, *args, **kwargs)
+        except ServerError:
+            self.refused += 1
+            raise
 
     def _forget(self, session: Session) -> None:
         if self._by_name.pop(session.name, None) is not None:
