@@ -49,7 +49,7 @@ class Performance:
     def __init__(
         self, worker: Worker, avatar: Avatar, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Open a session of ``worker``; blocks until the engine thread has done so.
+        """Open a session of ``worker``; blocks until that is done, its avatar prepared.
 
         Raises ServerError when all of the worker's places are taken.
         """
@@ -175,7 +175,7 @@ class Performance:
             self.on_cue(self._cues.popleft())
 
     def _from_engine(self, frame: AvFrame) -> None:
-        """Pass a frame on to the event loop. Called on the engine thread."""
+        """Pass a frame on to the event loop. Called on an engine's thread."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._pacer.push, frame)
 

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from lipstream import Avatar, Worker
 from lipstream.errors import ServerError
@@ -14,7 +14,7 @@ from lipstream_server.offer import Offer
 from lipstream_server.performance import Performance
 from lipstream_server.session import Session
 
-_P, _T = ParamSpec("_P"), TypeVar("_T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Sessions:
         """
         await self._ask(self.worker.check_place)  # before an avatar is opened for nobody
         shown = await self.avatars.open(avatar)
-        performance = await self._ask(Performance, self.worker, shown)
+        performance = await self._ask(lambda: Performance(self.worker, shown))
         name = secrets.token_urlsafe(16)
         session = Session(name, performance, self._forget, self._speech)
         self._by_name[session.name] = session
@@ -89,10 +89,10 @@ class Sessions:
             total = _add(total, session.performance)
         return total
 
-    async def _ask(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Have the engine asked for a place in a thread, and count it when there is none."""
+    async def _ask(self, question: Callable[[], _T]) -> _T:
+        """Ask the engine for a place, in a thread, and count it when there is none."""
         try:
-            return await asyncio.to_thread(function, *args, **kwargs)
+            return await asyncio.to_thread(question)
         except ServerError:
             self.refused += 1
             raise
