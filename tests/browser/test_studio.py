@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from browser.driving import serving
-from clients.making import write_film
+from clients.making import tone, write_film, write_wav
 from lipstream import Avatar
 
 PATIENCE_MS = 180_000
@@ -179,6 +179,39 @@ def test_a_person_pointed_at_in_a_film_is_followed(page, studio, portrait, tmp_p
         assert page.is_visible(".dot")
         assert page.get_attribute(".ring[aria-pressed=true]", "data-face") == "1"
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_two_people_of_a_film_take_turns(page, studio, portrait, tmp_path):
+    one = cv2.imread(str(portrait))
+    film = write_film(tmp_path / "two.mp4", [np.hstack([one, one])] * 40)
+    sound = write_wav(tmp_path / "word.wav", tone(8000, 4000), 8000)
+    with serving(*studio) as url:
+        visit(page, url)
+        page.set_input_files("#face-input", film)
+        page.wait_for_selector(".ring")
+        page.set_input_files("#sound-input", sound)
+        page.wait_for_selector("#pieces li")
+        assert page.locator(".times select").count() == 0  # one piece: the choice above is its own
+        page.set_input_files("#sound-input", sound)
+        page.wait_for_selector(".times li:nth-child(2) select")
+        second = page.get_by_label("Said by: word.wav").nth(1)
+        assert second.locator("option:checked").inner_text() == "As chosen above"
+        second.select_option("1")
+        page.set_input_files("#face-input", film)  # somebody else may stand there
+        page.wait_for_function("document.querySelectorAll('.times select')[1]?.value === ''")
+        second.select_option("2")
+        for width in (320, 1280):
+            page.set_viewport_size({"width": width, "height": 812})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.click("#make")
+        page.wait_for_selector(".film")
+        (kept,) = (tmp_path / "state").rglob("job.json")
+        order = json.loads(kept.read_text())["order"]
+        named = [
+            piece["who"] and (piece["who"]["rule"], piece["who"]["place"])
+            for piece in order["pieces"]
+        ]
+        assert (order["who"]["rule"], named) == ("largest", [None, ("nth", 2)])
 
 
 def test_a_recording_becomes_speech(page, studio):

@@ -1,5 +1,6 @@
-// The pieces of speech: heard, trimmed, removed. A piece is {media, at, until, from, to}: when in the
-// film it is spoken, and which part of its sound is used; `to` null is the sound's own end.
+// The pieces of speech: heard, trimmed, removed. A piece is {media, at, until, from, to, who}: when in
+// the film it is spoken, which part of its sound is used, and by whom it is said; `to` null is the
+// sound's own end, `who` null the film's speaker.
 
 import { lasting, make } from "./studio-words.js";
 

@@ -1,10 +1,11 @@
 // Pieces of speech on a film: moved by hand, by arrow keys, or by typing their times.
 //
-// A piece is {media, at, until, from, to}: seconds of the film, `until` null where its sound ends by
-// itself; then the part of the sound that is used. Times of the film lie on its pictures, since a
-// mouth can begin only with a picture.
+// A piece is {media, at, until, from, to, who}: seconds of the film, `until` null where its sound ends
+// by itself; then the part of the sound that is used, and who says it, null for the film's speaker.
+// Times of the film lie on its pictures, since a mouth can begin only with a picture.
 
 import { lengthOf } from "./studio-pieces.js";
+import { speakerOf } from "./studio-who.js";
 import { clock, lasting, make } from "./studio-words.js";
 
 const LEAST_SECONDS = 0.2;
@@ -22,8 +23,11 @@ export class Timeline extends EventTarget {
     this.#root.classList.add("timeline");
   }
 
-  /** Show these pieces on a film of `seconds`, or on a picture (null). */
-  show(pieces, { fps, seconds, fixed }) {
+  /**
+   * Show these pieces on a film of `seconds`, or on a picture (null). `places`: of those from the left
+   * who may say a piece; 0 where one says them all.
+   */
+  show(pieces, { fps, seconds, fixed, places = 0 }) {
     this.#pieces = pieces;
     this.#fps = fps;
     this.#film = seconds;
@@ -33,7 +37,7 @@ export class Timeline extends EventTarget {
     const rows = make("ol", { class: "times" });
     lane.setAttribute("aria-hidden", "false");
     pieces.forEach((piece, at) => {
-      const row = this.#row(piece, at + 1);
+      const row = this.#row(piece, at + 1, places);
       this.#rows.set(piece, row);
       lane.append(row.block);
       rows.append(row.line);
@@ -73,7 +77,7 @@ export class Timeline extends EventTarget {
     return this.#film ?? end * 1.15;
   }
 
-  #row(piece, number) {
+  #row(piece, number, places) {
     const name = piece.media.name;
     const grip = make("span", { class: "grip" });
     const block = make("button", { type: "button", class: "block" }, make("span", { textContent: name }), grip);
@@ -85,6 +89,7 @@ export class Timeline extends EventTarget {
       make("span", { class: "title", textContent: name }),
       make("label", {}, make("span", { textContent: "From" }), from),
       make("label", {}, make("span", { textContent: "Until" }), until),
+      ...(places > 0 ? [speakerOf(piece, places)] : []),
     );
     block.addEventListener("keydown", (event) => this.#key(event, piece));
     block.addEventListener("pointerdown", (event) => this.#grab(event, piece, event.target === grip));
@@ -177,8 +182,8 @@ export class Timeline extends EventTarget {
   }
 }
 
-/** A piece's times as the server takes them: whole milliseconds that stay on their pictures. */
-export function sent({ media, at, until, from, to }) {
+/** A piece as the server takes it: whole milliseconds that stay on their pictures. */
+export function sent({ media, at, until, from, to, who }) {
   const cut = until === null ? null : Math.floor(until * 1000 + 1e-6) / 1000;
-  return { sound: media.id, at: Math.ceil(at * 1000 - 1e-6) / 1000, until: cut, from, to };
+  return { sound: media.id, at: Math.ceil(at * 1000 - 1e-6) / 1000, until: cut, from, to, who };
 }

@@ -1,9 +1,27 @@
-// Of several people in a picture or film, the one who speaks: chosen by a click, or from a list.
+// Of several people in a picture or film, the one who speaks: chosen by a click, or from a list; in
+// a film, for a piece of speech also from a list of its own.
 
 import { make } from "./studio-words.js";
 
 const FILM_PLACES = 4; // further people may come into a film
 const ORDINALS = ["1st", "2nd", "3rd"];
+
+/** Rules that pick a face, for a list. */
+const rules = (places) => [
+  new Option("The largest face", "largest"),
+  ...Array.from({ length: places }, (_, at) => new Option(`${ORDINALS[at] ?? `${at + 1}th`} from the left`, String(at + 1))),
+];
+
+/** The rule that a list's value stands for. */
+const ruled = (value) => (value === "largest" ? value : Number(value));
+
+/** Make the list from which a piece's own speaker is chosen; its `who` null is the film's. */
+export function speakerOf(piece, places) {
+  const list = make("select", { ariaLabel: `Said by: ${piece.media.name}` }, new Option("As chosen above", ""), ...rules(places));
+  list.value = String(piece.who ?? "");
+  list.addEventListener("change", () => (piece.who = list.value === "" ? null : ruled(list.value)));
+  return make("label", { class: "pick" }, make("span", { textContent: "Said by" }), list);
+}
 
 export class People {
   #media = null;
@@ -14,7 +32,7 @@ export class People {
   constructor(parts) {
     this.#parts = parts;
     parts.list.addEventListener("change", () => {
-      this.#who = parts.list.value === "largest" ? "largest" : Number(parts.list.value);
+      this.#who = ruled(parts.list.value);
       this.#draw();
     });
     parts.marks.addEventListener("click", (event) => this.#clicked(event));
@@ -34,6 +52,12 @@ export class People {
   get order() {
     if (!this.#open) return {};
     return { who: this.#who, ...(this.#media.kind === "film" && { follow: this.#parts.follow.checked }) };
+  }
+
+  /** Places from the left that can be chosen, of a picture or film. */
+  get places() {
+    const { faces, kind } = this.#media;
+    return kind === "film" ? Math.max(FILM_PLACES, faces.length) : faces.length;
   }
 
   get #open() {
@@ -64,11 +88,9 @@ export class People {
     if (!this.#open) return;
     const { faces, kind } = this.#media;
     follow.closest("label").hidden = kind !== "film";
-    const places = kind === "film" ? Math.max(FILM_PLACES, faces.length) : faces.length;
     const point = typeof this.#who === "object";
     list.replaceChildren(
-      new Option("The largest face", "largest"),
-      ...Array.from({ length: places }, (_, at) => new Option(`${ORDINALS[at] ?? `${at + 1}th`} from the left`, String(at + 1))),
+      ...rules(this.places),
       ...(point ? [new Option("The one you clicked", "point")] : []),
     );
     list.value = point ? "point" : String(this.#who);

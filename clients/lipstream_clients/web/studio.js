@@ -15,7 +15,7 @@ const DRAFT = "lipstream studio text";
 
 let limits = null;
 let face = null; // {avatar} or {media}
-let pieces = []; // {media, at, until, from, to}: see studio-pieces.js
+let pieces = []; // {media, at, until, from, to, who}: see studio-pieces.js
 let busy = 0; // files on their way
 let polling = 0;
 let asked = null; // the film asked for last, to be shown when it is done
@@ -72,6 +72,9 @@ const film = () => (face?.media?.kind === "film" ? face.media : null);
 const alone = () => pieces.length === 1 && pieces[0].at === 0 && pieces[0].until === null;
 const asLongAsSpeech = () => film() !== null && alone() && element("length").querySelector(":checked").value === "speech";
 
+/** How many people a piece may choose among; one piece alone needs no choice of its own. */
+const speakers = () => (film() !== null && (pieces.length > 1 || pieces.some(({ who }) => who !== null)) ? people.places : 0);
+
 function showSpeech() {
   const tell = { changed: trimmed, remove, trouble: (text) => trouble("speech", text) };
   const rows = pieces.map((piece) => (piece.row ??= pieceRow(piece, tell))); // kept: one may be open, or heard
@@ -98,7 +101,7 @@ function showTime() {
   element("length").hidden = film() === null || !alone();
   const whole = asLongAsSpeech();
   element("ends-pick").hidden = !whole;
-  timeline.show(pieces, { fps: film()?.fps ?? 25, seconds: film()?.seconds ?? null, fixed: whole || !timed });
+  timeline.show(pieces, { fps: film()?.fps ?? 25, seconds: film()?.seconds ?? null, fixed: whole || !timed, places: speakers() });
   showTrouble();
 }
 
@@ -121,6 +124,7 @@ async function takeFace(file) {
 function setFace(chosen) {
   if (face?.media) api.drop(face.media.id);
   face = chosen;
+  for (const piece of pieces) piece.who = null; // it meant somebody in the face before
   trouble("face", null);
   trouble("make", null);
   showFace();
@@ -150,7 +154,7 @@ async function takeText() {
 }
 
 function addPiece(media) {
-  pieces.push({ media, at: 0, until: null, from: 0, to: null });
+  pieces.push({ media, at: 0, until: null, from: 0, to: null, who: null });
   const piece = pieces.at(-1);
   timeline.show(pieces.slice(0, -1), { fps: film()?.fps ?? 25, seconds: film()?.seconds ?? null, fixed: false });
   piece.at = timeline.free();
@@ -255,7 +259,7 @@ function orderOf() {
   const order = {
     face: face.media ? { media: face.media.id } : { avatar: face.avatar },
     ...people.order,
-    speech: pieces.map(sent),
+    speech: pieces.map((piece) => sent(asLongAsSpeech() ? { ...piece, who: null } : piece)), // as it is shown
     quality: element("quality").value,
   };
   if (asLongAsSpeech()) Object.assign(order, { length: "speech", ends: element("ends").value });

@@ -37,13 +37,13 @@ def make_film(order: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
 def render_job(order: Order, folder: Path, engine: tuple[Path | None, str, str]) -> RenderJob:
     """Return what to render; ``engine`` is the model, the backend and the precision."""
     segments: tuple[Segment, ...] = ()
-    sound, cut = None, WHOLE
+    sound, cut, who = None, WHOLE, order.who
     if plain_speech(order):
         first = order.pieces[0]
-        sound, cut = folder / first.sound.file, first.cut
+        sound, cut, who = folder / first.sound.file, first.cut, first.who or order.who
     else:
         segments = tuple(
-            Segment(folder / piece.sound.file, piece.at, piece.until, piece.cut)
+            Segment(folder / piece.sound.file, piece.at, piece.until, piece.cut, piece.who)
             for piece in order.pieces
         )
     model, backend, precision = engine
@@ -57,7 +57,7 @@ def render_job(order: Order, folder: Path, engine: tuple[Path | None, str, str])
         precision=precision,
         ends=order.ends,
         sound_cut=cut,
-        who=order.who,
+        who=who,
         still=order.still and order.face is not None,
         encoding=Encoding(quality=order.quality),
     )

@@ -83,12 +83,15 @@ class Piece:
     """Where it is cut off; None for its own end."""
     cut: Cut = WHOLE
     """The part of the sound that is used."""
+    who: Who | None = None
+    """Whose mouth says it; None for that of the whole order."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
         until, stop = (None if one is None else str(one) for one in (self.until, self.cut.stop_s))
         times = {"at": str(self.at), "until": until, "from": str(self.cut.start_s), "to": stop}
-        return {"sound": self.sound.to_json()} | times
+        who = None if self.who is None else asdict(self.who)
+        return {"sound": self.sound.to_json(), "who": who} | times
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Self:
@@ -97,7 +100,8 @@ class Piece:
             None if written.get(key) is None else Fraction(written[key]) for key in ("until", "to")
         )
         cut = Cut(Fraction(written.get("from", 0)), stop)
-        return cls(Media.from_json(written["sound"]), Fraction(written["at"]), until, cut)
+        who = None if written.get("who") is None else Who(**written["who"])
+        return cls(Media.from_json(written["sound"]), Fraction(written["at"]), until, cut, who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Order:
     still: bool = False
     """Whether a picture stays still where it would breathe and blink."""
     who: Who = LARGEST
-    """Of several people in ``face``, the one who speaks."""
+    """Of several people in ``face``, the one who speaks, unless a piece names another."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""

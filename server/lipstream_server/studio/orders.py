@@ -1,29 +1,27 @@
 """An order as the page sends it, checked: every wrong value is named in one sentence."""
 
 import json
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeGuard, get_args
+from typing import Any, get_args
 
 from lipstream.errors import InputError
 from lipstream.timing import Timing
-from lipstream_clients.dubbing.crowd import MOST_FACES
 from lipstream_clients.dubbing.footage import Ends
 from lipstream_clients.dubbing.programme import Clip, Cut, SpokenClip, plan
-from lipstream_clients.dubbing.who import Who
 from lipstream_clients.media import Quality, SoundFile, playable_rate
 from lipstream_server.studio.filming import plain_speech
 from lipstream_server.studio.jobs import Length, Media, Order, Piece
 from lipstream_server.studio.names import shown_name
 from lipstream_server.studio.settings import StudioLimits
+from lipstream_server.studio.speakers import Speakers, is_number
 
 LARGEST_ORDER = 64 * 1024
 """Bytes."""
 _KEYS = {"title", "face", "who", "follow", "speech", "length", "ends", "quality", "still"}
-_PIECE_KEYS = {"sound", "at", "until", "from", "to"}
+_PIECE_KEYS = {"sound", "at", "until", "from", "to", "who"}
 _CHOICES: dict[str, tuple[str, ...]] = {
     "length": get_args(Length),
     "ends": get_args(Ends),
@@ -55,7 +53,8 @@ def parse_order(written: Mapping[str, Any], shelf: Shelf, limits: StudioLimits) 
     """Read an order and check that its film can be made. Raises InputError."""
     _check_keys(written, _KEYS, "the order")
     face, avatar = _face(written.get("face"), shelf)
-    pieces = _pieces(written.get("speech"), shelf, limits)
+    speakers = Speakers.of(face, written.get("follow", False))
+    pieces = _pieces(written.get("speech"), speakers, shelf, limits)
     chosen = {key: _choice(written, key) for key in _CHOICES if key in written}
     still = written.get("still", False)
     if not isinstance(still, bool):
@@ -63,7 +62,7 @@ def parse_order(written: Mapping[str, Any], shelf: Shelf, limits: StudioLimits) 
     name = avatar.capitalize() if avatar is not None else face.name if face else ""
     given = written.get("title")
     title = shown_name(given if isinstance(given, str) else "", f"{name}: {pieces[0].sound.name}")
-    who = _who(written, face)
+    who = speakers.of_film(written.get("who", "largest"))
     order = Order(title, face, avatar, pieces, still=still, who=who, **chosen)  # type: ignore[arg-type]
     _check_times(order, limits)
     return order
@@ -81,53 +80,21 @@ def _face(written: object, shelf: Shelf) -> tuple[Media | None, str | None]:
     raise InputError("nobody is there to speak: add a picture or film, or choose an avatar")
 
 
-def _who(written: Mapping[str, Any], face: Media | None) -> Who:
-    """Return which of several people speaks."""
-    asked, follow = written.get("who", "largest"), written.get("follow", False)
-    if not isinstance(follow, bool):
-        raise InputError("follow is true or false")
-    if face is None and (follow or asked != "largest"):
-        raise InputError("an avatar is one person: leave out who and follow")
-    if follow and face is not None and face.kind == "picture":
-        raise InputError("follow stays with a person through a film: leave it out for a picture")
-    if asked == "largest" or face is None:
-        return Who(follow=follow)
-    if isinstance(asked, int) and not isinstance(asked, bool):
-        found = len(face.faces) if face.kind == "picture" else MOST_FACES
-        if not 1 <= asked <= found:
-            raise InputError(
-                f"who asks for face {asked}, and {face.name} may have 1 to {found}: the first is"
-                " the one on the left"
-            )
-        return Who("nth", place=asked, follow=follow)
-    if isinstance(asked, dict) and set(asked) == {"x", "y"}:
-        return _nearest(asked, face, follow)
-    raise InputError(
-        "who is largest, a number (1 is the face on the left), or a point: an object with x and y"
-    )
-
-
-def _nearest(point: Mapping[str, object], face: Media, follow: bool) -> Who:
-    x, y = point["x"], point["y"]
-    if not (_is_number(x) and _is_number(y) and 0 <= x <= face.width and 0 <= y <= face.height):
-        raise InputError(
-            f"the point of who does not lie in {face.name}, which is {face.width}x{face.height}:"
-            " give x and y in its pixels"
-        )
-    return Who("nearest", x=float(x), y=float(y), follow=follow)
-
-
-def _pieces(written: object, shelf: Shelf, limits: StudioLimits) -> tuple[Piece, ...]:
+def _pieces(
+    written: object, speakers: Speakers, shelf: Shelf, limits: StudioLimits
+) -> tuple[Piece, ...]:
     if not isinstance(written, list) or not written:
         raise InputError("nothing is said: type, record or add some speech first")
     if len(written) > limits.pieces:
         raise InputError(f"{len(written)} pieces of speech: send {limits.pieces} at most")
-    return tuple(_piece(one, shelf) for one in written)
+    return tuple(_piece(one, speakers, shelf) for one in written)
 
 
-def _piece(written: object, shelf: Shelf) -> Piece:
+def _piece(written: object, speakers: Speakers, shelf: Shelf) -> Piece:
     if not isinstance(written, dict):
-        raise InputError("each piece of speech is an object with sound, at, until, from and to")
+        raise InputError(
+            "each piece of speech is an object with sound, at, until, from, to and who"
+        )
     _check_keys(written, _PIECE_KEYS, "a piece of speech")
     sound = shelf.media(str(written.get("sound")))
     if sound.kind != "sound":
@@ -137,19 +104,14 @@ def _piece(written: object, shelf: Shelf) -> Piece:
         None if written.get(key) is None else _seconds(written[key], sound.name)
         for key in ("until", "to")
     )
-    return Piece(sound, at, until, Cut(start, stop))
+    who = speakers.of_piece(written.get("who"), sound.name)
+    return Piece(sound, at, until, Cut(start, stop), who)
 
 
 def _seconds(written: object, name: str) -> Fraction:
-    if not _is_number(written) or not 0 <= written < 1e6:
+    if not is_number(written) or not 0 <= written < 1e6:
         raise InputError(f"{name}: its times must be seconds, 0 or more")
     return Fraction(round(written * 1000), 1000)
-
-
-def _is_number(written: object) -> TypeGuard[int | float]:
-    if isinstance(written, bool) or not isinstance(written, int | float):
-        return False
-    return math.isfinite(written)
 
 
 def _choice(written: Mapping[str, Any], key: str) -> str:

@@ -55,6 +55,21 @@ def test_a_part_of_a_sound_and_one_of_several_people_are_chosen():
     assert order(ON_PICTURE, {"sound": "l"}, who=2).who == Who("nth", place=2)
 
 
+def test_pieces_on_a_film_are_spoken_by_different_people():
+    speech = ({"sound": "s"}, {"sound": "s", "at": 1, "who": 2}, {"sound": "s", "at": 2})
+    made = order(ON_FILM, *speech, who={"x": 12.5, "y": 40}, follow=True)
+    assert Order.from_json(made.to_json()) == made
+    asked = render_job(made, Path("j"), (None, "auto", "fp32"))
+    second = Who("nth", place=2, follow=True)
+    assert [segment.who for segment in asked.segments] == [None, second, None]
+    assert asked.who == Who("nearest", x=12.5, y=40, follow=True)
+
+
+def test_the_only_piece_of_a_film_as_long_as_its_speech_may_name_its_speaker():
+    made = order(ON_FILM, {"sound": "l", "who": 2}, length="speech", who=1)
+    assert render_job(made, Path("j"), (None, "auto", "fp32")).who == Who("nth", place=2)
+
+
 def test_a_part_of_a_sound_may_give_the_film_its_length():
     made = order(ON_FILM, {"sound": "l", "from": 4}, length="speech")
     asked = render_job(made, Path("j"), (None, "auto", "fp32"))
@@ -71,7 +86,7 @@ def test_what_an_older_version_kept_is_read():
     made = order(ON_FILM, {"sound": "s"})
     written = made.to_json()
     del written["who"], written["face"]["faces"]
-    for key in ("from", "to"):
+    for key in ("from", "to", "who"):
         del written["pieces"][0][key]
     assert Order.from_json(written) == made
 
@@ -125,6 +140,11 @@ def test_a_picture_has_no_end():
             "not lie in walk.mp4, which is 64x48",
         ),
         (ON_FILM, [{"sound": "s"}], {"who": {"x": "1", "y": 4}}, "give x and y in its pixels"),
+        (ON_FILM, [{"sound": "s", "who": 9}], {}, "hi.wav: who asks for face 9, and walk.mp4"),
+        (ON_FILM, [{"sound": "s", "who": "ann"}], {}, "hi.wav: who is largest, a number"),
+        (ON_FILM, [{"sound": "s", "who": {"x": 70, "y": 1}}], {}, "hi.wav: the point of who"),
+        (ON_PICTURE, [{"sound": "s", "who": 1}], {}, "hi.wav: only in a film"),
+        (ADA, [{"sound": "s", "who": "largest"}], {}, "hi.wav: only in a film"),
         (ADA, [{"sound": "s", "at": -1}], {}, "hi.wav: its times must be seconds"),
         (ADA, [{"sound": "s", "at": "1"}], {}, "its times must be seconds"),
         (ADA, [{"sound": "s", "at": True}], {}, "its times must be seconds"),
