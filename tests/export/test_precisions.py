@@ -124,6 +124,7 @@ def test_a_folder_holds_its_precisions_and_the_engine_picks_them(own, tmp_path):
     written = (tmp_path / "m" / "model.toml").read_text()
     assert 'measured_on = "noise"' in written
     assert "kept_fp32 = [" in written
+    assert "mouth_int8_plan" not in written, "our own kernels have no steps for it"
     mouths = {}
     for precision in ("fp32", "bf16", "fp16", "int8"):
         with MouthModel.open(
