@@ -21,7 +21,7 @@ def plot_report(report: Report, path: Path) -> None:
     """Draw the percentiles of every row as bars. Raises InputError when it cannot be written."""
     pyplot = _open_matplotlib()
     figure, axes = pyplot.subplots(figsize=(9, 1.5 + 0.6 * len(report.rows)), layout="constrained")
-    labels = [f"{row.name} · {row.backend}" for row in report.rows]
+    labels = _labels(report)
     for offset, (name, colour) in zip((-0.26, 0.0, 0.26), _COLOURS.items(), strict=True):
         places = [k + offset for k in range(len(labels))]
         values = [getattr(row, name) for row in report.rows]
@@ -30,7 +30,7 @@ def plot_report(report: Report, path: Path) -> None:
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.margins(x=0.1)
-    axes.set_xlabel(report.rows[0].unit)
+    axes.set_xlabel(_axis(report))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False)
     machine = report.machine
@@ -42,6 +42,27 @@ def plot_report(report: Report, path: Path) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another") from error
     finally:
         pyplot.close(figure)
+
+
+def _labels(report: Report) -> list[str]:
+    """Say what each row is: where all measure the same, the backend, and how much faster it is."""
+    if _same_throughout(report):
+        faster = {
+            name.partition(": ")[0]: f", {ratio:.1f} times as fast"
+            for name, ratio in report.summary.items()
+            if ": times faster than " in name
+        }
+        return [f"{row.backend}{faster.get(row.backend, '')}" for row in report.rows]
+    return [f"{row.name} · {row.backend}" for row in report.rows]
+
+
+def _axis(report: Report) -> str:
+    first = report.rows[0]
+    return f"{first.name}, {first.unit}" if _same_throughout(report) else first.unit
+
+
+def _same_throughout(report: Report) -> bool:
+    return len({row.name for row in report.rows}) == 1 < len(report.rows)
 
 
 def _open_matplotlib() -> Any:

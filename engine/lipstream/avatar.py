@@ -27,7 +27,7 @@ _KIND = PackKind(b"LIPAVTR\0", VERSION, "an avatar pack")
 _JPEG_QUALITY = 95
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Avatar:
     """The frames of a face and where its crop lies in each; they repeat for ever."""
 

@@ -11,12 +11,6 @@ from lipstream.errors import AvatarError, InputError, ServerError
 log = logging.getLogger(__name__)
 
 
-class _Chosen(Avatar):
-    """An avatar that can be forgotten: what refers to it weakly does not keep it."""
-
-    __slots__ = ("__weakref__",)
-
-
 class Avatars:
     """Avatars by name, each opened when it is asked for and shared while somebody has it.
 
@@ -29,7 +23,7 @@ class Avatars:
         self._packs = {
             name: path for name, path in embedded_avatars().items() if name != usual.name
         }
-        self._opened: WeakValueDictionary[str, _Chosen] = WeakValueDictionary()
+        self._opened: WeakValueDictionary[str, Avatar] = WeakValueDictionary()
         self._opening = asyncio.Lock()
 
     @property
@@ -60,9 +54,9 @@ class Avatars:
             opened = self._opened.get(name)
             return await self._open(name) if opened is None else opened
 
-    async def _open(self, name: str) -> _Chosen:
+    async def _open(self, name: str) -> Avatar:
         try:
-            opened = await asyncio.to_thread(_Chosen.open, self._packs[name])
+            opened = await asyncio.to_thread(Avatar.open, self._packs[name])
         except AvatarError as error:
             log.error("avatar %s cannot be opened: %s", name, error)
             raise ServerError(f"avatar {name} cannot be read on the server") from error

@@ -115,6 +115,10 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
         outputs: list[Any] = self._binding.copy_outputs_to_cpu()
         return dict(zip(self._wanted, outputs, strict=True))
 
+    def beside(self) -> Self:
+        """Refuse: a GPU's frames are made together, by one thread."""
+        raise BackendUnavailable(f"backend '{self.name}' runs on one thread")
+
     def close(self) -> None:
         """Free the session and its buffers."""
         self._on_gpu.clear()
