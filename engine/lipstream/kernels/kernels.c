@@ -114,11 +114,11 @@ void lipstream_close(Frame *frame) {
 }
 
 static int furnish(Room *room, int depth) {
-    const size_t points = POINTS;
-    room->levels = aligned_alloc(64, points * (MOST * depth + 64));
-    room->steps = aligned_alloc(64, points * MOST * sizeof(float));
-    room->tile = aligned_alloc(64, (points * (depth + 48) + 64) * sizeof(int16_t));
-    room->sums = aligned_alloc(64, points * (MOST * BLOCK + LANES) * sizeof(int32_t));
+    const size_t beyond = 64; /* a register may be read past the last tile */
+    room->levels = aligned_alloc(64, POINTS * LEVEL_POINTS(depth));
+    room->steps = aligned_alloc(64, POINTS * MOST * sizeof(float));
+    room->tile = aligned_alloc(64, (POINTS * TILE_POINTS(depth) + beyond) * sizeof(int16_t));
+    room->sums = aligned_alloc(64, POINTS * SUM_POINTS(BLOCK) * sizeof(int32_t));
     return room->levels && room->steps && room->tile && room->sums;
 }
 

@@ -45,8 +45,14 @@ typedef struct {
     uint8_t *levels; /* (POINTS, MOST, depth) */
     float *steps;    /* (MOST, POINTS): size of a level */
     int16_t *tile;   /* (POINTS, depth) */
-    int32_t *sums;   /* (POINTS, MOST, BLOCK) */
+    int32_t *sums;   /* (POINTS, MOST, wide) */
 } Room;
+
+/* Numbers from one point to the next, off the multiples of a page: at those, points would drive each
+ * other out of the first-level cache. */
+#define LEVEL_POINTS(depth) ((size_t)MOST * (depth) + 64)
+#define TILE_POINTS(depth) ((depth) + 48)
+#define SUM_POINTS(wide) ((size_t)MOST * (wide) + LANES)
 
 /* A part of a range. */
 typedef struct { int begin, end; } Span;

@@ -81,8 +81,8 @@ static inline void round_point(const int16_t *from, int depth, int factor, uint8
 
 /* Transform and round all channels of a tile; ``steps`` are the sizes of its levels. */
 static void read_tile(const Step *step, const int16_t *from, int16_t *tile, float *steps,
-                      uint8_t *levels, size_t level_points) {
-    const int depth = step->depth, tile_points = depth + 48; /* off the multiples of a page */
+                      uint8_t *levels) {
+    const int depth = step->depth, tile_points = TILE_POINTS(depth);
     __m512i most[POINTS];
 #pragma GCC unroll 16
     for (int p = 0; p < POINTS; p++) most[p] = _mm512_set1_epi16(128); /* so the factor fits int16 */
@@ -102,7 +102,7 @@ static void read_tile(const Step *step, const int16_t *from, int16_t *tile, floa
     _mm512_storeu_si512(factors, _mm512_cvtps_epi32(factor));
     _mm512_storeu_ps(steps, _mm512_div_ps(whole, factor));
     for (int p = 0; p < POINTS; p++)
-        round_point(tile + p * tile_points, depth, factors[p], levels + p * level_points);
+        round_point(tile + p * tile_points, depth, factors[p], levels + p * LEVEL_POINTS(depth));
 }
 
 /* A^T M A of 16 channels of a tile, and what follows a convolution; returns the largest. */
@@ -136,38 +136,43 @@ static inline __attribute__((always_inline)) __m512 write_tile(const Step *step,
     return largest;
 }
 
+/* The products of a block of ``wide`` channels, point by point. */
+static void multiply_tiles(const Step *step, const Room *room, int count, int first, int wide) {
+    static const int32_t here = 0;
+    const int depth = step->depth;
+    for (int p = 0; p < POINTS; p++) {
+        const int8_t *weights = step->weights + (size_t)(first * POINTS + p * wide) * depth;
+        const uint8_t *levels = room->levels + p * LEVEL_POINTS(depth);
+        for (int t = 0; t < count; t += ROWS) {
+            const uint8_t *rows[ROWS];
+            const Inputs in = {rows, &here, at_most(ROWS, count - t), 1, depth};
+            for (int r = 0; r < in.row_count; r++) rows[r] = levels + (size_t)(t + r) * depth;
+            dot(&in, wide / LANES, weights, step->sums + p * step->channels + first,
+                room->sums + p * SUM_POINTS(wide) + t * wide);
+        }
+    }
+}
+
 /* Some tiles, at most MOST, and some blocks of channels of one convolution. */
 static void winograd(const Step *step, const Room *room, Span tiles, Span blocks) {
-    const int across = ceil_div(step->width, 2), depth = step->depth, count = tiles.end - tiles.begin;
-    const size_t level_points = (size_t)MOST * depth + 64;
+    const int across = ceil_div(step->width, 2), count = tiles.end - tiles.begin;
     for (int t = 0; t < count; t++) {
         const int y = (tiles.begin + t) / across * 2, x = (tiles.begin + t) % across * 2;
-        const int16_t *from = (const int16_t *)step->from;
+        const int16_t *from = step->from;
         read_tile(step, from + y * step->from_pitch + x * step->from_stride, room->tile,
-                  room->steps + t * POINTS, room->levels + (size_t)t * depth, level_points);
+                  room->steps + t * POINTS, room->levels + (size_t)t * step->depth);
     }
     __m512 largest = _mm512_setzero_ps();
     for (int b = blocks.begin; b < blocks.end; b++) {
         const int first = b * BLOCK, wide = at_most(BLOCK, step->channels - first);
-        const size_t sum_points = MOST * wide + LANES;
-        for (int p = 0; p < POINTS; p++) {
-            const int8_t *weights = step->weights + (size_t)(first * POINTS + p * wide) * depth;
-            for (int t = 0; t < count; t += ROWS) {
-                const uint8_t *rows[ROWS];
-                const int32_t here = 0;
-                const Inputs in = {rows, &here, at_most(ROWS, count - t), 1, depth};
-                for (int r = 0; r < in.row_count; r++)
-                    rows[r] = room->levels + p * level_points + (size_t)(t + r) * depth;
-                dot(&in, wide / LANES, weights, step->sums + p * step->channels + first,
-                    room->sums + p * sum_points + t * wide);
-            }
-        }
+        multiply_tiles(step, room, count, first, wide);
         for (int t = 0; t < count; t++) {
             const int y = (tiles.begin + t) / across * 2, x = (tiles.begin + t) % across * 2;
-            for (int c = 0; c < wide; c += LANES)
-                largest = _mm512_max_ps(
-                    largest, write_tile(step, room->sums + t * wide + c, sum_points,
-                                        room->steps + t * POINTS, y, x, first + c));
+            for (int c = 0; c < wide; c += LANES) {
+                const __m512 found = write_tile(step, room->sums + t * wide + c, SUM_POINTS(wide),
+                                                room->steps + t * POINTS, y, x, first + c);
+                largest = _mm512_max_ps(largest, found);
+            }
         }
     }
     raise_peak(step->peak_out, largest);
