@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -259,6 +260,47 @@ def test_what_is_added_must_reach_to_where_it_is_written(place):
 def test_a_step_that_says_what_cannot_be_is_refused(path, change):
     rewritten(path, change)
     assert "misstates" in refusal(path)
+
+
+def winograd_of(depth):
+    made = Making()
+    read, written = made.load("x", (32, 5, 5)), made.picture(5, 5, 16)
+    made.winograd(read, Target(written), np.ones((16, depth, 3, 3)), np.ones(16), size=(5, 5))
+    return made
+
+
+def gather_of(depth, taps):
+    made = Making()
+    read, written = made.load("x", (32, 5, 5)), made.picture(5, 5, 16)
+    weight = np.ones((1, 32, 16))
+    made.gather(read, Target(written), weight, np.ones(16), ((0, 0),), size=(5, 5))
+    made.steps[-1] = replace(made.steps[-1], depth=depth, taps=taps)
+    made.arrays[-1] |= {"weights": np.ones(len(taps) * depth * 16, np.int8)}
+    return made
+
+
+def paint_of(depth):
+    made = Making()
+    made.paint(made.load("x", (32, 5, 5)), np.ones((3, depth)), np.ones(3))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "wrong", "right", "said"),
+    [
+        (winograd_of, 48, 32, "depth"),
+        (winograd_of, 24, 16, "depth"),
+        (paint_of, 48, 32, "depth"),
+        (paint_of, 24, 16, "depth"),
+        (lambda depth: gather_of(depth, ((0, 0),)), 36, 32, "depth"),
+        (lambda depth: gather_of(depth, ((0, 0),)), 6, 4, "depth"),
+        (lambda taps: gather_of(32, taps), (), ((0, 0), (1, 1)), "taps"),
+    ],
+)
+def test_arrays_that_fit_do_not_excuse_a_step_that_does_not(made, wrong, right, said):
+    assert made(right).plan().steps
+    with pytest.raises(ValueError, match=f"step 1 .*{said}"):
+        made(wrong).plan()
 
 
 @pytest.mark.parametrize(
