@@ -106,6 +106,13 @@ def parse_manifest(written: dict[str, Any], folder: Path) -> ModelManifest:
         ) from error
 
 
+def check_parts(folder: Path) -> None:
+    """Raise ModelError unless every file that ``model.toml`` names is there and as it was."""
+    written = read_toml(folder)
+    for part in written.get("files", {}):
+        checked_file(folder, written, part)
+
+
 def checked_file(folder: Path, written: dict[str, Any], part: str) -> Path:
     """Return the file of a part; raises ModelError when it is missing or fails its checksum."""
     entry = written.get("files", {}).get(part)

@@ -10,7 +10,7 @@ from rich.table import Table
 from lipstream.avatar import Avatar, embedded_avatars
 from lipstream.errors import LipstreamError, ModelError
 from lipstream.files import sha256_of
-from lipstream.manifest import embedded_folder, embedded_models, read_manifest
+from lipstream.manifest import check_parts, embedded_folder, embedded_models, read_manifest
 from lipstream.model import MouthModel
 
 CHECKSUMS = "sha256sums.txt"
@@ -79,6 +79,7 @@ def state_of(asset: Asset) -> str:
     try:
         if asset.kind == "mouth":
             MouthModel.open(asset.path, threads=1).close()
+            check_parts(asset.path)
         elif asset.kind == "faces":
             check_sums(asset.path)
         else:

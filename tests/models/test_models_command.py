@@ -47,6 +47,17 @@ def test_a_damaged_model_is_named_and_fails_the_check(toy_folder, tmp_path, caps
     assert "damaged" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_damaged_graph_of_another_precision_fails_the_check_too(toy_folder, tmp_path, capsys):
+    copy = shutil.copytree(toy_folder, tmp_path / "copy")
+    (copy / "mouth_int8.plan").write_bytes(b"as it is not")
+    with (copy / "model.toml").open("a") as manifest:
+        manifest.write(
+            f'\n[files.mouth_int8_plan]\npath = "mouth_int8.plan"\nsha256 = "{"0" * 64}"\n'
+        )
+    assert main(["models", "check", "--model", str(copy)]) == 1
+    assert "mouth_int8.plan is damaged" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_folder_without_a_model_is_bad_input(tmp_path, capsys):
     assert main(["models", "check", "--model", str(tmp_path)]) == 2
     assert "model.toml" in capsys.readouterr().err
