@@ -9,7 +9,7 @@ from lipstream.errors import ModelError
 from lipstream.lips import make_timing
 from lipstream.manifest import embedded_folder
 from lipstream.model import MouthModel
-from lipstream_models.models_command import check_sums, embedded_assets
+from lipstream_models.models_command import Asset, check_sums, embedded_assets, state_of
 
 
 @pytest.mark.slow
@@ -47,15 +47,14 @@ def test_a_damaged_model_is_named_and_fails_the_check(toy_folder, tmp_path, caps
     assert "damaged" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_damaged_graph_of_another_precision_fails_the_check_too(toy_folder, tmp_path, capsys):
+def test_a_damaged_graph_of_another_precision_fails_the_check_too(toy_folder, tmp_path):
     copy = shutil.copytree(toy_folder, tmp_path / "copy")
+    asset = Asset("mouth", "toy", "CC0-1.0", copy)
+    assert state_of(asset) == "ok"
     (copy / "mouth_int8.plan").write_bytes(b"as it is not")
-    with (copy / "model.toml").open("a") as manifest:
-        manifest.write(
-            f'\n[files.mouth_int8_plan]\npath = "mouth_int8.plan"\nsha256 = "{"0" * 64}"\n'
-        )
-    assert main(["models", "check", "--model", str(copy)]) == 1
-    assert "mouth_int8.plan is damaged" in " ".join(capsys.readouterr().out.split())
+    entry = f'\n[files.mouth_int8_plan]\npath = "mouth_int8.plan"\nsha256 = "{"0" * 64}"\n'
+    (copy / "model.toml").write_text((copy / "model.toml").read_text() + entry)
+    assert "mouth_int8.plan is damaged" in state_of(asset)
 
 
 def test_a_folder_without_a_model_is_bad_input(tmp_path, capsys):
