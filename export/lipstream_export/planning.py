@@ -81,6 +81,8 @@ class _Planner:
             self._places[node.output[0]] = _Place(joined, 0)
             at = 0
             for name in node.input:
+                if name in self._places:
+                    raise NotPlannable(f"{name} is joined twice")
                 self._places[name] = _Place(joined, at)
                 at += self._traced.shape(name)[1]
 

@@ -271,6 +271,20 @@ def test_rows_that_are_dropped_below_are_refused(tmp_path):
     assert "other than the lower rows" in reason(network, tmp_path)
 
 
+class Twice(Small):
+    """Joins its feature to two things: it cannot lie beside both."""
+
+    def mouth_from(self, mel, *features):
+        x = torch.cat([torch.relu(self.hear(mel)), *features], 1)
+        x = torch.cat([torch.relu(self.last(x)), *features], 1)
+        return to_pixels(torch.sigmoid(self.paint(torch.relu(self.inner(x)))))
+
+
+def test_what_is_joined_twice_is_refused(tmp_path):
+    network = Twice(inner=nn.Conv2d(48, 32, 3, padding=1)).eval()
+    assert "f is joined twice" in reason(network, tmp_path)
+
+
 def test_the_projects_own_network_is_refused():
     model = onnx.load(embedded_folder() / "mouth" / MOUTH)
     shapes = {
