@@ -22,6 +22,23 @@ static void round_levels(const Step *step, Span span) {
     }
 }
 
+/* From sums to pixels: 16 channels of some pixels, ``size`` being the size of a level that was
+ * read; returns the largest. */
+static __m512 write_pixels(const Step *step, const int32_t *sums, int wide, Span pixels,
+                           int channel, float size) {
+    const __m512 scale = _mm512_mul_ps(_mm512_loadu_ps(step->scales + channel), _mm512_set1_ps(size));
+    const __m512 bias = _mm512_loadu_ps(step->bias + channel);
+    __m512 largest = _mm512_setzero_ps();
+    int y = pixels.begin / step->width, x = pixels.begin % step->width;
+    for (int i = 0; i < pixels.end - pixels.begin; i++) {
+        const __m512 sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums + i * wide));
+        const __m512 value = _mm512_fmadd_ps(sum, scale, bias);
+        largest = _mm512_max_ps(largest, put(step, value, y, x, channel));
+        if (++x == step->width) x = 0, y++;
+    }
+    return largest;
+}
+
 /* A convolution of any kernel: some pixels, at most MOST, and some blocks of channels. */
 static void gather(const Step *step, const Room *room, Span pixels, Span blocks) {
     const int count = pixels.end - pixels.begin;
@@ -40,16 +57,9 @@ static void gather(const Step *step, const Room *room, Span pixels, Span blocks)
                 rows + i, step->taps, at_most(ROWS, count - i), step->tap_count, step->depth};
             dot(&in, wide / LANES, weights, step->sums + first, room->sums + i * wide);
         }
-        for (int i = 0; i < count; i++) {
-            const int y = (pixels.begin + i) / step->width, x = (pixels.begin + i) % step->width;
-            for (int c = 0; c < wide; c += LANES) {
-                const __m512 sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(room->sums + i * wide + c));
-                const __m512 scale = _mm512_loadu_ps(step->scales + first + c);
-                const __m512 value = _mm512_fmadd_ps(sum, _mm512_mul_ps(scale, _mm512_set1_ps(size)),
-                                                     _mm512_loadu_ps(step->bias + first + c));
-                largest = _mm512_max_ps(largest, put(step, value, y, x, first + c));
-            }
-        }
+        for (int c = 0; c < wide; c += LANES)
+            largest = _mm512_max_ps(
+                largest, write_pixels(step, room->sums + c, wide, pixels, first + c, size));
     }
     raise_peak(step->peak_out, largest);
 }

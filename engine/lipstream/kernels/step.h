@@ -52,7 +52,7 @@ typedef struct {
  * other out of the first-level cache. */
 #define LEVEL_POINTS(depth) ((size_t)MOST * (depth) + 64)
 #define TILE_POINTS(depth) ((depth) + 48)
-#define SUM_POINTS(wide) ((size_t)MOST * (wide) + LANES)
+#define SUM_POINTS(wide) (MOST * (wide) + LANES)
 
 /* A part of a range. */
 typedef struct { int begin, end; } Span;

@@ -11,34 +11,27 @@
 
 #include "dot.h"
 
-/* Largest number of each of 16 registers, in their order. */
-static inline __m512 largest_of(const __m512 v[POINTS]) {
+/* Largest level of each of 16 registers of int16, none negative, as floats in their order. */
+static inline __m512 largest_levels(const __m512i v[POINTS]) {
     const __m512i order = _mm512_setr_epi32(0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15);
-    __m512 a[8], b[4], c[2];
+    __m512i a[8], b[4], c[2];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
-        a[i] = _mm512_max_ps(_mm512_unpacklo_ps(v[i], v[i + 8]), _mm512_unpackhi_ps(v[i], v[i + 8]));
+        a[i] = _mm512_max_epi16(_mm512_unpacklo_epi32(v[i], v[i + 8]),
+                                _mm512_unpackhi_epi32(v[i], v[i + 8]));
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
-        b[i] = _mm512_max_ps(_mm512_unpacklo_ps(a[i], a[i + 4]), _mm512_unpackhi_ps(a[i], a[i + 4]));
+        b[i] = _mm512_max_epi16(_mm512_unpacklo_epi32(a[i], a[i + 4]),
+                                _mm512_unpackhi_epi32(a[i], a[i + 4]));
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++)
-        c[i] = _mm512_max_ps(_mm512_shuffle_f32x4(b[i], b[i + 2], 0x88),
-                             _mm512_shuffle_f32x4(b[i], b[i + 2], 0xdd));
-    return _mm512_permutexvar_ps(order, _mm512_max_ps(_mm512_shuffle_f32x4(c[0], c[1], 0x88),
-                                                      _mm512_shuffle_f32x4(c[0], c[1], 0xdd)));
-}
-
-/* The same of 16 registers of int16 that are not negative. */
-static inline __m512 largest_levels(const __m512i v[POINTS]) {
-    const __m512i low = _mm512_set1_epi32(0xffff);
-    __m512 pairs[POINTS];
-#pragma GCC unroll 16
-    for (int i = 0; i < POINTS; i++) {
-        const __m512i larger = _mm512_max_epi16(v[i], _mm512_srli_epi32(v[i], 16));
-        pairs[i] = _mm512_cvtepi32_ps(_mm512_and_si512(larger, low));
-    }
-    return largest_of(pairs);
+        c[i] = _mm512_max_epi16(_mm512_shuffle_i32x4(b[i], b[i + 2], 0x88),
+                                _mm512_shuffle_i32x4(b[i], b[i + 2], 0xdd));
+    const __m512i pairs = _mm512_max_epi16(_mm512_shuffle_i32x4(c[0], c[1], 0x88),
+                                           _mm512_shuffle_i32x4(c[0], c[1], 0xdd));
+    const __m512i most = _mm512_max_epi16(pairs, _mm512_srli_epi32(pairs, 16));
+    const __m512i alone = _mm512_and_si512(most, _mm512_set1_epi32(0xffff));
+    return _mm512_cvtepi32_ps(_mm512_permutexvar_epi32(order, alone));
 }
 
 /* B^T d B of 32 channels of a tile: rows first, then columns. */
@@ -74,8 +67,9 @@ static inline void round_point(const int16_t *from, int depth, int factor, uint8
         const __m512i low = _mm512_mulhrs_epi16(_mm512_loadu_si512(from + c), by);
         const __m512i high = _mm512_mulhrs_epi16(_mm512_loadu_si512(from + c + 32), by);
         const __m512i packed = _mm512_permutexvar_epi64(order, _mm512_packs_epi16(low, high));
-        const __mmask64 have = depth - c < 64 ? (1ull << (depth - c)) - 1 : ~0ull;
-        _mm512_mask_storeu_epi8(to + c, have, _mm512_xor_si512(packed, middle));
+        const __m512i levels = _mm512_xor_si512(packed, middle);
+        if (depth - c >= 64) _mm512_storeu_si512(to + c, levels);
+        else _mm512_mask_storeu_epi8(to + c, (1ull << (depth - c)) - 1, levels);
     }
 }
 
@@ -105,33 +99,37 @@ static void read_tile(const Step *step, const int16_t *from, int16_t *tile, floa
         round_point(tile + p * tile_points, depth, factors[p], levels + p * LEVEL_POINTS(depth));
 }
 
+/* What 16 channels have in common in all tiles. */
+typedef struct {
+    __m512 scales[POINTS], bias;
+    int first;
+} Channels;
+
 /* A^T M A of 16 channels of a tile, and what follows a convolution; returns the largest. */
-static inline __attribute__((always_inline)) __m512 write_tile(const Step *step, const int32_t *sums,
-                                                               size_t sum_points, const float *steps,
-                                                               int y, int x, int channel) {
-    const __m512 bias = _mm512_loadu_ps(step->bias + channel);
+static inline __attribute__((always_inline)) __m512 write_tile(const Step *step,
+                                                               const Channels *channels,
+                                                               const int32_t *sums, int sum_points,
+                                                               const float *steps, int y, int x) {
     __m512 rows[2][4], largest = _mm512_setzero_ps();
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         __m512 m[4];
 #pragma GCC unroll 4
-        for (int p = i, j = 0; j < 4; p += 4, j++) {
-            const __m512 scale = _mm512_loadu_ps(step->scales + p * step->channels + channel);
+        for (int p = i, j = 0; j < 4; p += 4, j++)
             m[j] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sums + p * sum_points)),
-                                 _mm512_mul_ps(scale, _mm512_set1_ps(steps[p])));
-        }
+                                 _mm512_mul_ps(channels->scales[p], _mm512_set1_ps(steps[p])));
         rows[0][i] = _mm512_add_ps(_mm512_add_ps(m[0], m[1]), m[2]);
         rows[1][i] = _mm512_sub_ps(_mm512_sub_ps(m[1], m[2]), m[3]);
     }
 #pragma GCC unroll 2
     for (int j = 0; j < 2; j++) {
         if (y + j >= step->height) break;
-        const __m512 *r = rows[j];
+        const __m512 *r = rows[j], bias = channels->bias;
         const __m512 left = _mm512_add_ps(_mm512_add_ps(r[0], r[1]), _mm512_add_ps(r[2], bias));
         const __m512 right = _mm512_sub_ps(_mm512_sub_ps(r[1], r[2]), _mm512_sub_ps(r[3], bias));
-        largest = _mm512_max_ps(largest, put(step, left, y + j, x, channel));
+        largest = _mm512_max_ps(largest, put(step, left, y + j, x, channels->first));
         if (x + 1 < step->width)
-            largest = _mm512_max_ps(largest, put(step, right, y + j, x + 1, channel));
+            largest = _mm512_max_ps(largest, put(step, right, y + j, x + 1, channels->first));
     }
     return largest;
 }
@@ -153,27 +151,40 @@ static void multiply_tiles(const Step *step, const Room *room, int count, int fi
     }
 }
 
+/* From products to pixels: 16 channels of some tiles; returns the largest. */
+static __m512 write_tiles(const Step *step, const Room *room, Span tiles, int first, int c) {
+    const int across = ceil_div(step->width, 2);
+    const int wide = at_most(BLOCK, step->channels - first), sum_points = SUM_POINTS(wide);
+    Channels channels = {.first = first + c, .bias = _mm512_loadu_ps(step->bias + first + c)};
+    for (int p = 0; p < POINTS; p++)
+        channels.scales[p] = _mm512_loadu_ps(step->scales + p * step->channels + first + c);
+    __m512 largest = _mm512_setzero_ps();
+    int y = tiles.begin / across * 2, x = tiles.begin % across * 2;
+    for (int t = 0; t < tiles.end - tiles.begin; t++) {
+        const __m512 found = write_tile(step, &channels, room->sums + t * wide + c, sum_points,
+                                        room->steps + t * POINTS, y, x);
+        largest = _mm512_max_ps(largest, found);
+        if ((x += 2) >= step->width) x = 0, y += 2;
+    }
+    return largest;
+}
+
 /* Some tiles, at most MOST, and some blocks of channels of one convolution. */
 static void winograd(const Step *step, const Room *room, Span tiles, Span blocks) {
     const int across = ceil_div(step->width, 2), count = tiles.end - tiles.begin;
+    int y = tiles.begin / across * 2, x = tiles.begin % across * 2;
     for (int t = 0; t < count; t++) {
-        const int y = (tiles.begin + t) / across * 2, x = (tiles.begin + t) % across * 2;
         const int16_t *from = step->from;
         read_tile(step, from + y * step->from_pitch + x * step->from_stride, room->tile,
                   room->steps + t * POINTS, room->levels + (size_t)t * step->depth);
+        if ((x += 2) >= step->width) x = 0, y += 2;
     }
     __m512 largest = _mm512_setzero_ps();
     for (int b = blocks.begin; b < blocks.end; b++) {
         const int first = b * BLOCK, wide = at_most(BLOCK, step->channels - first);
         multiply_tiles(step, room, count, first, wide);
-        for (int t = 0; t < count; t++) {
-            const int y = (tiles.begin + t) / across * 2, x = (tiles.begin + t) % across * 2;
-            for (int c = 0; c < wide; c += LANES) {
-                const __m512 found = write_tile(step, room->sums + t * wide + c, SUM_POINTS(wide),
-                                                room->steps + t * POINTS, y, x, first + c);
-                largest = _mm512_max_ps(largest, found);
-            }
-        }
+        for (int c = 0; c < wide; c += LANES)
+            largest = _mm512_max_ps(largest, write_tiles(step, room, tiles, first, c));
     }
     raise_peak(step->peak_out, largest);
 }
