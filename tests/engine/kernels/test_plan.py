@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.kernels.making import Making, small_mouth
+from engine.kernels.making import Making, needs_kernels, small_mouth
 from lipstream.backends.native import NativeBackend
 from lipstream.errors import ModelError
 from lipstream.kernels.plan import Target, load_plan, save_plan
@@ -396,6 +396,7 @@ def test_a_section_that_is_not_in_the_file_is_refused(path, field, wrong):
     assert "misstates" in refusal(path)
 
 
+@needs_kernels
 def test_the_backend_names_the_file_too(path):
     rewritten(path, says("winograd", at_row=1))
     with pytest.raises(ModelError, match=r"small\.plan misstates step 3 \(winograd\): target"):
