@@ -43,7 +43,10 @@ class _Place:
 def make_plan(model: onnx.ModelProto, reaches: Mapping[str, Reach]) -> Plan:
     """Return the plan of a mouth graph; raises NotPlannable for another kind of graph."""
     plan = _Planner(model, reaches).plan()
-    check_plan(plan)
+    try:
+        check_plan(plan)
+    except ValueError as error:
+        raise NotPlannable(f"the kernels do not reach all of it: {error}") from error
     return plan
 
 
@@ -76,6 +79,8 @@ class _Planner:
         for node in self._traced.nodes:
             if node.op_type != "Concat":
                 continue
+            if self._traced.joins_other_than_channels(node):
+                raise NotPlannable("it joins something along another axis than channels")
             _, channels, height, width = self._traced.shape(node.output[0])
             joined = self._add_picture(height, width, channels, list(node.input))
             self._places[node.output[0]] = _Place(joined, 0)
@@ -145,6 +150,8 @@ class _Planner:
                     for y in range((row + top) % down, rows, down)
                     for x in range((column + left) % down, columns, down)
                 ]
+                if not reached:
+                    raise NotPlannable("a transposed convolution leaves pixels out")
                 taps = tuple(
                     ((row + top - y) // down, (column + left - x) // down) for y, x in reached
                 )
@@ -250,6 +257,9 @@ class _Planner:
         return self._places[name]
 
     def _add_picture(self, height: int, width: int, channels: int, names: list[str]) -> int:
+        unknown = [name for name in names if name not in self._reaches]
+        if unknown:
+            raise NotPlannable(f"{unknown[0]} is neither an input nor what a ReLU gives")
         peak = max(self._reaches[name].peak for name in names)
         if any(self._reaches[name].least < 0 for name in names):
             self._signed.add(len(self._pictures))

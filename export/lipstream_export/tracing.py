@@ -126,14 +126,20 @@ class TracedGraph:
         )
 
     def painted_from(self, node: onnx.NodeProto) -> bool:
-        """Return whether a convolution's output becomes the picture, by way of a sigmoid alone."""
-        kinds, name = [], node.output[0]
+        """Return whether a convolution's output becomes the picture by a sigmoid, times 255."""
+        met: list[tuple[str, list[float]]] = []
+        name = node.output[0]
         while name != self.output:
             follower = self._only_user(name)
-            kinds.append(follower.op_type)
+            numbers = [float(self._constants[n]) for n in follower.input if n in self._constants]
+            met.append((follower.op_type, numbers))
             name = follower.output[0]
-        usual = ["Sigmoid", "Mul", "Round", "Clip", "Cast"]
-        return [kind for kind in kinds if kind != "Transpose"] == usual
+        usual = [("Sigmoid", []), ("Mul", [255.0]), ("Round", []), ("Clip", [0.0, 255.0])]
+        return [one for one in met if one[0] != "Transpose"] == [*usual, ("Cast", [])]
+
+    def joins_other_than_channels(self, node: onnx.NodeProto) -> bool:
+        """Return whether a Concat works on another axis than that of channels."""
+        return [one.i for one in node.attribute if one.name == "axis"] != [1]
 
     def _cut(self, name: str) -> tuple[str, int]:
         """Return what is added and its first row: the graph may drop rows above it."""

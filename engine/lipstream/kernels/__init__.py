@@ -46,7 +46,8 @@ def load_library() -> ctypes.CDLL:
 
     Raises BackendUnavailable where the processor lacks what it needs, or where it was not built.
     """
-    lacking = [flag for flag in _NEEDED if flag not in _processor_flags()]
+    flags = _processor_flags()
+    lacking = [flag for flag in _NEEDED if flag not in flags]
     if lacking:
         raise BackendUnavailable(
             "backend 'native' needs Linux on a processor with AVX-512 VNNI; this one lacks"

@@ -128,6 +128,8 @@ def load_plan(path: Path) -> Plan:
             ),
         )
         check_plan(plan)
+        kinds = [step.kind for step in steps]
+        _need(kinds.index("paint") == len(kinds) - 1, "what comes after the picture is painted")
     except PackError as error:
         raise ModelError(f"{path.name} {error}: export the model again") from error
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -162,6 +164,7 @@ def _arrays_of(step: PlanStep) -> dict[str, int]:
 
 def check_plan(plan: Plan) -> None:
     """Raise ValueError where a step would read or write outside of what there is."""
+    _need(_whole(plan.output) and len(plan.output) == 3 and min(plan.output) > 0, "output")
     for one in plan.pictures:
         sizes = (one.height, one.width, one.channels)
         _need(_whole(sizes) and min(sizes) > 0 and one.unit > 0, "a picture")
@@ -216,7 +219,7 @@ def _check_source(plan: Plan, step: PlanStep, where: str) -> None:
         return
     unit = 4 if step.kind == "gather" else LANES
     _need(0 < step.depth <= read.channels and step.depth % unit == 0, f"{where}: depth")
-    _need(bool(step.taps) or step.kind == "paint", f"{where}: taps")
+    _need(bool(step.taps) != (step.kind == "paint"), f"{where}: taps")
     if step.kind == "winograd":
         _need(len(step.taps) == 1 and step.stride == (1, 1), f"{where}: taps")
     for y, x in step.taps or ((0, 0),):

@@ -396,6 +396,12 @@ def test_a_section_that_is_not_in_the_file_is_refused(path, field, wrong):
     assert "misstates" in refusal(path)
 
 
+@pytest.mark.parametrize("order", [slice(-1), slice(None, None, -1)], ids=["without", "first"])
+def test_a_plan_that_does_not_end_in_a_picture_is_refused(plan, path, order):
+    save_plan(path, replace(plan, steps=plan.steps[order], arrays=plan.arrays[order]))
+    assert "misstates" in refusal(path)
+
+
 @needs_kernels
 def test_the_backend_names_the_file_too(path):
     rewritten(path, says("winograd", at_row=1))
