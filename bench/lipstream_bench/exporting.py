@@ -36,6 +36,8 @@ METHOD = (
     " the same of processor time, which other programs hardly change"
 )
 WAV2LIP = "Wav2Lip with seeded random weights"
+_PLANNED = "native:int8"
+"""Has a file of its own beside the int8 graph."""
 _EXPORT, _FILE, _ERROR, _PSNR = "export, s", "file, MB", "max error, levels", "PSNR, dB"
 _FASTER = f"times faster than {BASELINE}"
 _LESS_CPU = f"times less processor time than {BASELINE}"
@@ -50,7 +52,11 @@ def measure_export(settings: Settings) -> Report:
     network.
     """
     _require("onnx", "torch", "onnxruntime")
-    from lipstream_export.model_folder import Wishes, export_mouth  # noqa: PLC0415  needs torch
+    from lipstream_export.model_folder import (  # noqa: PLC0415  needs torch
+        PLAN,
+        Wishes,
+        export_mouth,
+    )
     from lipstream_export.parity import judge_pictures  # noqa: PLC0415
     from lipstream_export.samples import collect_samples  # noqa: PLC0415
 
@@ -66,6 +72,8 @@ def measure_export(settings: Settings) -> Report:
         measured = replace(settings, model=folder, backends=tuple(pictures))
         rows, ratios = measure_ratios(measured)
         sizes = {p: _megabytes(folder, p) for p in precisions if p in seconds}
+        if (folder / PLAN).is_file():
+            sizes[_PLANNED] = (folder / PLAN).stat().st_size / 1e6
         subject = _subject(folder, samples.origin)
     summary = {f"{precision}: {_EXPORT}": spent for precision, spent in seconds.items()}
     summary |= {f"{precision}: {_FILE}": size for precision, size in sizes.items()}
@@ -87,7 +95,9 @@ def print_export(report: Report, console: Console) -> None:
     found = report.summary
     for row in report.rows:
         precision = row.backend.partition(":")[2] or "fp32"
-        figures = [found.get(f"{precision}: {column}") for column in (_EXPORT, _FILE)]
+        figures = [found.get(f"{precision}: {_EXPORT}"), found.get(f"{precision}: {_FILE}")]
+        if row.backend == _PLANNED:
+            figures[1] = found.get(f"{_PLANNED}: {_FILE}")
         figures += [found.get(f"{row.backend}: {column}") for column in (_ERROR, _PSNR)]
         figures += [row.p50, *(found.get(f"{row.backend}: {one}") for one in (_FASTER, _LESS_CPU))]
         if row.backend == BASELINE:
