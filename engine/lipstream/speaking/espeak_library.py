@@ -162,7 +162,11 @@ class EspeakLibrary:
             self._choose(manner.voice)
             self._library.espeak_SetParameter(_RATE, manner.words_a_minute, 0)
             self._library.espeak_SetParameter(_PITCH, manner.pitch, 0)
-            self._library.espeak_Synth(spoken, len(spoken), 0, 0, 0, flags, None, None)
+            failed = self._library.espeak_Synth(spoken, len(spoken), 0, 0, 0, flags, None, None)
+            if failed:
+                raise BackendUnavailable(
+                    f"espeak-ng gave up on a sentence (error {failed}): try again"
+                )
             pcm = np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.int16)
             return Said(pcm, tuple(self._moments))
 
@@ -216,7 +220,15 @@ def own_voices() -> Path:
     return folder
 
 
-@cache
 def espeak_library() -> EspeakLibrary:
     """Return the process's library; raises BackendUnavailable saying which package to install."""
+    with _opening:
+        return _opened_library()
+
+
+_opening = threading.Lock()  # two who come first at once would open two, which share C's state
+
+
+@cache
+def _opened_library() -> EspeakLibrary:
     return EspeakLibrary()
