@@ -54,7 +54,7 @@ def measure_latency(settings: Settings) -> Report:
         ]
         for opening, taken in openings.items():
             seconds = statistics.median(one.processor_seconds for one in taken)
-            summary[f"{name}: {opening}, {_SECONDS}"] = round(seconds, 2)
+            summary[f"{name}: {opening}, {_SECONDS}"] = round(seconds, 4)
         summary[f"{name}: frames a second"] = round(_rate([one.out_s for one in times]), 2)
         expected = expected_frames(engine.timing, settings.seconds)
         summary[f"{name}: frames lost"] = max(0, expected - len(session.out))
