@@ -112,6 +112,7 @@ def _save_plan(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[str]
         return []
     save_plan(folder / PLAN, planned.plan)
     if found is None:
+        log.warning("%s is not judged: this processor cannot run it; export where one can", PLAN)
         return []
     measured_on = json.dumps(wishes.samples.origin)
     return [f"psnr_db = {min(found, 99.0):.1f}", f"measured_on = {measured_on}"]
