@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.backends import Backend, open_backend
+from lipstream.backends import Backend, available_backends, open_backend
 from lipstream.errors import BackendUnavailable, ModelError
 from lipstream.manifest import (
     ModelManifest,
@@ -83,7 +83,7 @@ class MouthModel:
             opened.callback(mouth.close)
             _check_mouth(manifest, mouth)
             opened.pop_all()
-        face_backend = "auto" if mouth.name == "native" else mouth.name
+        face_backend = _face_backend(mouth)
 
         def open_face() -> Backend:
             with contextlib.ExitStack() as opened:
@@ -173,6 +173,11 @@ def _open_mouth(folder: Path, written: dict[str, Any], how: _How) -> tuple[Backe
             log.info("backend auto: not native: %s", error)
     part = f"mouth_{how.precision}" if how.precision in _OWN_GRAPHS else "mouth"
     return how.open(checked_file(folder, written, part), how.backend), part
+
+
+def _face_backend(mouth: Backend) -> str:
+    """Return the runtime of the face graph: the mouth's, or a library's where that has a plan."""
+    return next(iter(available_backends()), "cpu") if mouth.name == "native" else mouth.name
 
 
 def _check_precision(manifest: ModelManifest, written: dict[str, Any], precision: str) -> None:
