@@ -1,9 +1,10 @@
 """Write a graph in int8: convolutions on 8-bit inputs and weights, as QuantizeLinear pairs (QDQ).
 
-Weights are symmetric, a scale for each channel that comes out; inputs are unsigned, one scale each,
-zero at 0 after a ReLU and at 128 where they can be negative. Whoever takes such an input takes the
-8-bit form, also the sum of a residual: then OpenVINO adds, applies the ReLU and rounds in one pass.
-(ONNX Runtime's own quantiser rounds before the sum as well: 1.1 dB less, and slower.)
+Weights are symmetric, a scale for each channel that comes out; inputs have one scale each and are
+unsigned after a ReLU, signed where they can be negative. Zero is at 0 in both, the one place where
+TensorRT reads it. Whoever takes such an input takes the 8-bit form, also the sum of a residual:
+then OpenVINO adds, applies the ReLU and rounds in one pass. (ONNX Runtime's own quantiser rounds
+before the sum as well: 1.1 dB less, and slower.)
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -29,10 +30,11 @@ coarse step for all."""
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """How one tensor becomes 8 bits: level = round(value / scale) + zero."""
+    """How one tensor becomes 8 bits: level = round(value / scale)."""
 
     scale: float
-    zero: int
+    signed: bool
+    """Whether levels are -128 to 127, not 0 to 255."""
 
 
 def candidates(model: onnx.ModelProto) -> list[str]:
@@ -72,14 +74,14 @@ def find_ranges(model: onnx.ModelProto, runs: Iterable[Mapping[str, Array]]) -> 
 def _range(values: NDArray[np.float32]) -> Range:
     """Return the range of least mean square error."""
     signed = bool(values.min() < -1e-6)
-    low, high, zero = (-128, 127, 128) if signed else (0, 255, 0)
+    low, high = (-128, 127) if signed else (0, 255)
     top = max(float(np.abs(values).max()), 1e-6)
     scales = top * _TRIED / high
     errors = [
         float(np.square(np.clip(np.round(values / s), low, high) * s - values).mean())
         for s in scales
     ]
-    return Range(float(scales[int(np.argmin(errors))]), zero)
+    return Range(float(scales[int(np.argmin(errors))]), signed)
 
 
 def quantise(
@@ -113,7 +115,8 @@ def _pair(graph: onnx.GraphProto, name: str, chosen: Range) -> list[onnx.NodePro
     """Return the two nodes that round a tensor to 8 bits and back, their constants added."""
     scale, zero = f"{name}_scale", f"{name}_zero"
     graph.initializer.append(numpy_helper.from_array(np.array(chosen.scale, np.float32), scale))
-    graph.initializer.append(numpy_helper.from_array(np.array(chosen.zero, np.uint8), zero))
+    nothing = np.array(0, np.int8 if chosen.signed else np.uint8)  # its type is the levels'
+    graph.initializer.append(numpy_helper.from_array(nothing, zero))
     return [
         helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}_levels"]),
         helper.make_node("DequantizeLinear", [f"{name}_levels", scale, zero], [f"{name}_rounded"]),

@@ -88,10 +88,14 @@ def test_what_is_kept_has_weights_in_float(tiny):
     assert len(packed) == 2
 
 
-def test_an_input_that_can_be_negative_has_its_zero_in_the_middle(tiny):
+def test_an_input_that_can_be_negative_has_signed_levels(tiny):
     _, path = tiny
     ranges = find_ranges(onnx.load(path), pictures(1))
-    assert [one.zero for one in ranges.values()] == [128, 0, 0]
+    assert [one.signed for one in ranges.values()] == [True, False, False]
+    stored = {one.name: one for one in quantised(path).graph.initializer}
+    zeros = [numpy_helper.to_array(stored[f"{name}_zero"]) for name in ranges]
+    assert [zero.dtype for zero in zeros] == [np.int8, np.uint8, np.uint8]
+    assert not any(zeros)  # TensorRT reads no other
 
 
 def test_a_convolution_on_the_graphs_own_input_is_measured_too():

@@ -1,5 +1,6 @@
 """TensorRT-RTX reads and builds every graph this project writes; it needs no GPU for that."""
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -11,7 +12,7 @@ from lipstream.errors import ModelError
 from lipstream.manifest import embedded_folder
 from lipstream_export.model_folder import Wishes, export_mouth
 from lipstream_export.networks import LoadedMouth, load_network
-from lipstream_export.quantise import to_half
+from lipstream_export.quantise import find_ranges, quantise, to_half
 from lipstream_export.s3fd import FILE, export_s3fd
 from lipstream_export.s3fd_network import S3fd
 from lipstream_models.networks.wav2lip import Wav2Lip
@@ -44,6 +45,26 @@ def test_its_fp16_graph_is_built(own, tmp_path):
     assert len(build(tmp_path / "half.onnx")) > 10_000
 
 
+def int8(path, folder):
+    """Return a mouth graph in int8, calibrated on noise."""
+    model = onnx.load(path)
+    random = np.random.default_rng(0)
+    feeds = {
+        port.name: random.normal(
+            size=[1, *(d.dim_value for d in port.type.tensor_type.shape.dim[1:])]
+        )
+        for port in model.graph.input
+    }
+    runs = [{name: array.astype(np.float32) for name, array in feeds.items()}]
+    onnx.save_model(quantise(model, find_ranges(model, runs)), folder / "int8.onnx")
+    return folder / "int8.onnx"
+
+
+@pytest.mark.slow
+def test_its_int8_graph_is_built(own, tmp_path):
+    assert len(build(int8(own / "mouth.onnx", tmp_path))) > 10_000
+
+
 @pytest.mark.parametrize("model", ["mouth", "mouth-low-delay"])
 @pytest.mark.parametrize("name", ["face", "mouth"])
 def test_the_embedded_mouths_are_built(model, name):
@@ -63,6 +84,9 @@ def test_wav2lip_is_built(tmp_path):
     export_mouth(loaded, tmp_path / "w", Wishes(whole=True))
     for name in ("face", "mouth", "whole"):
         assert len(build(tmp_path / "w" / f"{name}.onnx")) > 10_000
+    assert len(build(int8(tmp_path / "w" / "mouth.onnx", tmp_path))) > 10_000
+    onnx.save_model(to_half(onnx.load(tmp_path / "w" / "mouth.onnx")), tmp_path / "half.onnx")
+    assert len(build(tmp_path / "half.onnx")) > 10_000
 
 
 @pytest.mark.slow
