@@ -1,4 +1,4 @@
-"""Plan files: what is written is read, and what would leave its pictures is refused."""
+"""Plans that would leave their pictures, or say what cannot be: each is refused."""
 
 import hashlib
 import json
@@ -8,119 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.kernels.making import Making, needs_kernels, small_mouth
+from engine.kernels.making import Making, needs_kernels
+from engine.kernels.misstating import KIND, held, pictured, refusal, rewritten, says
 from lipstream.backends.native import NativeBackend
 from lipstream.errors import ModelError
 from lipstream.kernels.plan import Target, load_plan, save_plan
-from lipstream.packs import PackKind, read_pack, write_pack
-
-KIND = PackKind(b"LIPPLAN\0", 1, "a plan of lipstream's kernels")
-
-
-@pytest.fixture(scope="module")
-def plan():
-    return small_mouth()
-
-
-@pytest.fixture
-def path(plan, tmp_path):
-    save_plan(tmp_path / "small.plan", plan)
-    return tmp_path / "small.plan"
-
-
-def refusal(path):
-    with pytest.raises(ModelError) as caught:
-        load_plan(path)
-    said = str(caught.value)
-    assert said.startswith("small.plan ")
-    assert said.endswith(": export the model again")
-    return said
-
-
-def test_what_is_saved_is_loaded(plan, path):
-    loaded = load_plan(path)
-    for part in ("inputs", "output", "pictures", "steps"):
-        assert getattr(loaded, part) == getattr(plan, part)
-    for found, wanted in zip(loaded.arrays, plan.arrays, strict=True):
-        assert found.keys() == wanted.keys()
-        for name, array in wanted.items():
-            assert found[name].dtype == array.dtype
-            np.testing.assert_array_equal(found[name].reshape(-1), array.reshape(-1))
-
-
-def test_what_is_no_file_of_plans_is_named(path):
-    path.unlink()
-    assert "cannot be read" in refusal(path)
-    path.write_bytes(b"")
-    assert "it is empty" in refusal(path)
-    path.write_bytes(b"no plan at all" * 99)
-    assert "is not a plan of lipstream's kernels" in refusal(path)
-
-
-@pytest.mark.parametrize("place", [60, 500, -1])
-def test_one_byte_that_changed_is_damage(path, place):
-    held = bytearray(path.read_bytes())
-    held[place] ^= 1
-    path.write_bytes(held)
-    assert "is damaged: its checksum differs" in refusal(path)
-
-
-@pytest.mark.parametrize("kept", [30, 47, 48, 2000, -1])
-def test_a_file_that_ends_early_is_refused(path, kept):
-    path.write_bytes(path.read_bytes()[:kept])
-    assert "damaged" in refusal(path) or "is not a plan" in refusal(path)
-
-
-def test_another_version_says_which(path):
-    pack = read_pack(path, KIND)
-    header = json.loads(pack.text)
-    write_pack(path, PackKind(KIND.magic, 7, KIND.what), header, {})
-    assert "is version 7, this program reads 1" in refusal(path)
-
-
-def test_a_pack_of_another_sort_is_no_plan(path):
-    write_pack(path, PackKind(b"LIPAVATR", 1, "an avatar"), {}, {})
-    assert "is not a plan" in refusal(path)
-
-
-def rewritten(path, change):
-    """Change what a plan says, its arrays too, and write it with a checksum that holds."""
-    pack = read_pack(path, KIND)
-    header = json.loads(pack.text)
-    sections = {name: pack.section(header, name).copy() for name in header["sections"]}
-    changed = change(header, sections)
-    write_pack(path, KIND, header if changed is None else changed, sections)
-
-
-def step_of(header, kind, number=0):
-    found = [one for one in header["steps"] if one["kind"] == kind]
-    return found[number]
-
-
-def says(kind, number=0, /, **fields):
-    """Return what makes the n-th step of a kind say something else; ``at_`` of its target."""
-
-    def change(header, _):
-        step = step_of(header, kind, number)
-        for name, value in fields.items():
-            place = step["target"] if name.startswith("at_") else step
-            place[name.removeprefix("at_")] = value
-
-    return change
-
-
-def pictured(**fields):
-    return lambda header, _: header["pictures"][1].update(fields)
-
-
-def held(kind, name, becomes):
-    """Return what makes an array of the first step of a kind another."""
-
-    def change(header, sections):
-        number = header["steps"].index(step_of(header, kind))
-        sections[f"{number} {name}"] = becomes(sections[f"{number} {name}"])
-
-    return change
+from lipstream.packs import read_pack
 
 
 def test_a_plan_written_again_unchanged_is_still_good(plan, path):
