@@ -25,8 +25,11 @@ _TOP = 8191
 _ROOM = 2.0
 """What may come, against the largest number seen."""
 _MEL_TOP = 4.0
+"""Largest magnitude in a mel window."""
 _MEL_CHANNELS = 4
+"""Numbers multiplied at once: the mel is the first, the weights of the others are 0."""
 _LEAST_WINOGRAD_DEPTH = 32
+"""Channels read below which the transforms cost more than they save."""
 _GAIN = 0.7
 """Winograd's products against those of the plain convolution, at most: small pictures do not fill
 its tiles."""

@@ -57,7 +57,7 @@ class Backend(Protocol):
     outputs: dict[str, TensorInfo]
 
     @classmethod
-    def open(cls, onnx: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
+    def open(cls, graph: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
         """Load the graph, with ``threads`` for one run, or ``lanes`` runs of one thread each.
 
         Raises ModelError when the file is corrupt, BackendUnavailable when this runtime does not
@@ -122,7 +122,7 @@ def available_backends() -> tuple[str, ...]:
 
 
 def open_backend(
-    onnx: Path, name: str = "auto", threads: int = 0, precision: str = "fp32", lanes: int = 1
+    graph: Path, name: str = "auto", threads: int = 0, precision: str = "fp32", lanes: int = 1
 ) -> Backend:
     """Open a graph in the backend asked for.
 
@@ -135,7 +135,7 @@ def open_backend(
     if precision not in PRECISIONS:
         raise BackendUnavailable(f"no precision '{precision}': choose {', '.join(PRECISIONS)}")
     if name == "auto":
-        return _open_first(onnx, threads, precision, lanes)
+        return _open_first(graph, threads, precision, lanes)
     if name not in BACKENDS:
         raise BackendUnavailable(f"no backend '{name}': choose auto, {', '.join(BACKENDS)}")
     entry = BACKENDS[name]
@@ -145,25 +145,25 @@ def open_backend(
         )
     module, _, cls = entry.target.partition(":")
     backend: type[Backend] = getattr(importlib.import_module(module), cls)
-    return backend.open(onnx, threads, precision, lanes)
+    return backend.open(graph, threads, precision, lanes)
 
 
-def _open_first(onnx: Path, threads: int, precision: str, lanes: int) -> Backend:
+def _open_first(graph: Path, threads: int, precision: str, lanes: int) -> Backend:
     order = _LOW_PRECISION_ORDER if precision in ("bf16", "int8") else AUTO_ORDER
     if not any(importlib.util.find_spec(BACKENDS[name].package) for name in order):
         raise BackendUnavailable("no ONNX runtime is installed: pip install 'lipstream[cpu]'")
     refused: dict[str, LipstreamError] = {}
     for name in order:
         try:
-            opened = open_backend(onnx, name, threads, precision, lanes)
+            opened = open_backend(graph, name, threads, precision, lanes)
         except (BackendUnavailable, ModelError) as error:
             refused[name] = error
             continue
         reason = "".join(f"; not {other}: {error}" for other, error in refused.items())
-        log.info("backend auto: took %s for %s%s", name, onnx.name, reason)
+        log.info("backend auto: took %s for %s%s", name, graph.name, reason)
         return opened
     for one in refused.values():
         if isinstance(one, ModelError):
             raise one
     reasons = "; ".join(str(one) for one in refused.values())
-    raise BackendUnavailable(f"no backend runs {onnx.name} at {precision} here: {reasons}")
+    raise BackendUnavailable(f"no backend runs {graph.name} at {precision} here: {reasons}")

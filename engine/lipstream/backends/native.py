@@ -33,8 +33,8 @@ class NativeBackend:
         self._mouths = np.empty((1, *plan.output), np.uint8)
 
     @classmethod
-    def open(cls, onnx: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
-        """Load the plan that ``onnx`` is the path of.
+    def open(cls, graph: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
+        """Load the plan in the file ``graph``.
 
         Raises BackendUnavailable for another precision than int8 or on another processor,
         ModelError when the plan cannot be read.
@@ -44,7 +44,7 @@ class NativeBackend:
                 f"backend 'native' computes int8 alone, not {precision}: choose int8 or openvino"
             )
         load_library()
-        plan = load_plan(onnx)
+        plan = load_plan(graph)
         return cls(plan, Weights(plan), 1 if lanes > 1 else _threads_of(threads), lanes)
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:

@@ -45,8 +45,8 @@ class OpenVinoBackend:
         self._fed: list[Array] = []
 
     @classmethod
-    def open(cls, onnx: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
-        """Load and compile ``onnx``; raises ModelError when OpenVINO cannot read it."""
+    def open(cls, graph: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
+        """Load and compile ``graph``; raises ModelError when OpenVINO cannot read it."""
         # Without the precision hint OpenVINO takes bf16 where the CPU has it, and pictures change
         # with the machine.
         settings: dict[str, str | int] = {
@@ -57,7 +57,7 @@ class OpenVinoBackend:
         if lanes > 1:
             settings |= {"NUM_STREAMS": lanes, "INFERENCE_NUM_THREADS": lanes}
         try:
-            model = ov.Core().read_model(onnx)
+            model = ov.Core().read_model(graph)
             # Compiling may rename an output whose last operator it folds away; the order stays.
             ports = _Ports(_described(model.inputs), _described(model.outputs))
             if ports.by_row:
@@ -65,7 +65,7 @@ class OpenVinoBackend:
             return cls(ov.Core().compile_model(model, "CPU", settings), ports, lanes)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1][:200]
-            raise ModelError(f"{onnx.name} is not a graph OpenVINO can load: {line}") from error
+            raise ModelError(f"{graph.name} is not a graph OpenVINO can load: {line}") from error
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run once; the outputs of one row are views that the next run overwrites."""

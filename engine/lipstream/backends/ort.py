@@ -37,8 +37,8 @@ class OnnxRuntimeCpu:
         self._wanted = list(self.outputs)
 
     @classmethod
-    def open(cls, onnx: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
-        """Load ``onnx``.
+    def open(cls, graph: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
+        """Load ``graph``.
 
         Raises ModelError when ONNX Runtime cannot read it, and BackendUnavailable when it has no
         such provider or gives another (asked for CUDA without one, it takes the CPU and only
@@ -56,10 +56,10 @@ class OnnxRuntimeCpu:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            session = ort.InferenceSession(str(onnx), options, providers=[cls._provider])
+            session = ort.InferenceSession(str(graph), options, providers=[cls._provider])
         except Exception as error:  # its errors share no base but Exception
             raise ModelError(
-                f"{onnx.name} is not a graph ONNX Runtime can load: {_line(error)}"
+                f"{graph.name} is not a graph ONNX Runtime can load: {_line(error)}"
             ) from error
         given = session.get_providers()[0]
         if given != cls._provider:

@@ -63,12 +63,12 @@ class TensorRtBackend:
     @classmethod
     def open(
         cls,
-        onnx: Path,
+        graph: Path,
         threads: int,  # noqa: ARG003  for CPUs, as are lanes
         precision: str = "fp32",
         lanes: int = 1,  # noqa: ARG003
     ) -> Self:
-        """Build or load the engine of ``onnx``.
+        """Build or load the engine of ``graph``.
 
         Raises ModelError when the graph cannot be parsed, BackendUnavailable when there is no GPU,
         no driver, no memory, or when ``precision`` is one that only CPUs run.
@@ -87,7 +87,7 @@ class TensorRtBackend:
         runtime = api.Runtime(make_logger(api))
         if runtime is None:
             raise BackendUnavailable(f"{library_of(api)} cannot start: is its driver too old?")
-        return cls(api, _engine_of(api, runtime, gpu, (onnx, precision)))
+        return cls(api, _engine_of(api, runtime, gpu, (graph, precision)))
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run once; the outputs are views that the next run overwrites."""

@@ -39,7 +39,7 @@ class Frame:
         """Lay the plan out; ``threads`` share each frame. BackendUnavailable without kernels."""
         self._opened: int | None = None
         self._library = load_library()
-        self._plan, self._weights = plan, weights
+        self._weights = weights  # its memory is what the steps point to
         self._peaks = np.zeros(len(plan.pictures), np.float32)
         self._pictures = [_Laid(one) for one in plan.pictures]
         self._taps: list[Array] = []

@@ -1,9 +1,9 @@
 /* What the kernels are told, one struct for each step of a frame, and what they work in.
  *
- * Pictures are height x width x channels, int16 levels of a fixed size, none negative but where a
- * share is added; what is multiplied is rounded to 8 bits first. Every picture has a border of
- * zeros, so no kernel asks where the edge is. Strides and pitches are in elements: from one pixel
- * to the next, from one row to the next.
+ * Pictures are height x width x channels, int16 levels of a fixed size, negative only where an
+ * input that is loaded is; what is multiplied is rounded to 8 bits first. Every picture has a
+ * border of zeros, so no kernel asks where the edge is. Strides and pitches are in elements: from
+ * one pixel to the next, from one row to the next.
  */
 #ifndef LIPSTREAM_STEP_H
 #define LIPSTREAM_STEP_H
