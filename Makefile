@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MAKEFLAGS += --no-print-directory
-SOURCES := pyproject.toml hatch_build.py $(wildcard engine/lipstream/kernels/*.[ch])
+SOURCES := pyproject.toml hatch_build.py $(wildcard engine/lipstream/inference/kernels/*.[ch])
 
 .PHONY: run test test-fast test-browser test-gpu measure lint format bench install install-dev clean
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("engine/lipstream/kernels")
+FOLDER = Path("engine/lipstream/inference/kernels")
 LIBRARY = FOLDER / "kernels.so"
 TAG = "py3-none-manylinux_2_17_x86_64"
 _COMPILE = (

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lipstream_models.grid import COLUMNS, FACE_SIZE, FRAMES, PREPARED, Clip, PreparedFolder
+from lipstream_models.training.grid_corpus import (
+    COLUMNS,
+    FACE_SIZE,
+    FRAMES,
+    PREPARED,
+    Clip,
+    PreparedFolder,
+)
 
 CLIPS = 22
 """Two of them are held out: every twentieth."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lipstream.arguments import add_avatar_argument, add_model_argument
-from lipstream.backends import AUTO_ORDER, BACKENDS, PRECISIONS, available_backends
+from lipstream.cli_options import add_avatar_argument, add_model_argument
 from lipstream.errors import InputError
-from lipstream_bench.exporting import measure_export, print_export
+from lipstream.inference.backends import AUTO_ORDER, BACKENDS, PRECISIONS, available_backends
+from lipstream_bench.export_cost import measure_export, print_export
 from lipstream_bench.latency import measure_latency
 from lipstream_bench.plot import check_plot, plot_report
 from lipstream_bench.report import print_report

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lipstream.lips import LipSync, Options
+from lipstream.live.lipsync import LipSync, Options
 from lipstream_bench.live import expected_frames, live_engines, run_live
 from lipstream_bench.report import Report, Row
 from lipstream_bench.subject import BLOCK_MS, FPS, RATE, Settings, speech_like

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lipstream.avatar import Avatar
-from lipstream.doctor import usable_cores
-from lipstream.session import SessionHandle
+from lipstream.avatar.pack import Avatar
+from lipstream.live.session import SessionHandle
+from lipstream.live.worker import Worker
+from lipstream.machine import usable_cores
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import AvFrame
-from lipstream.worker import Worker
 from lipstream_bench.report import Subject
 from lipstream_bench.subject import (
     BLOCK_MS,

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lipstream.audio.mel import BANDS
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.mel import BANDS
-from lipstream.model import MouthModel
+from lipstream.inference.model import MouthModel
 from lipstream_bench.report import Row
 from lipstream_bench.subject import Settings, open_model
 

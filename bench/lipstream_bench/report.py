@@ -15,9 +15,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lipstream.doctor import Machine, describe_machine
 from lipstream.errors import InputError
-from lipstream.files import written_whole
+from lipstream.machine import Machine, describe_machine
+from lipstream.storage.atomic_files import written_whole
 
 SCHEMA = 1
 

@@ -6,14 +6,14 @@ from fractions import Fraction
 
 import numpy as np
 
-from lipstream.audio import Resampler
-from lipstream.avatar import Avatar
-from lipstream.compositor import draw, empty_planes
-from lipstream.lips import LipSync
-from lipstream.mel import MelWindow, mel_columns
-from lipstream.model import MouthModel
-from lipstream.pipeline import Pipeline, PreparedAvatar, make_compositor, paint
-from lipstream.ring import RingBuffer
+from lipstream.audio.mel import MelWindow, mel_columns
+from lipstream.audio.resampler import Resampler
+from lipstream.audio.ring import RingBuffer
+from lipstream.avatar.pack import Avatar
+from lipstream.inference.model import MouthModel
+from lipstream.live.compositor import draw, empty_planes
+from lipstream.live.lipsync import LipSync
+from lipstream.live.pipeline import Pipeline, PreparedAvatar, make_compositor, paint
 from lipstream.types import AvFrame
 from lipstream_bench.ratio import has_whole_graph, measure_ratios
 from lipstream_bench.report import Report, Row

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipstream.avatar import Avatar
-from lipstream.lips import make_timing
-from lipstream.model import MouthModel
+from lipstream.avatar.pack import Avatar
+from lipstream.inference.model import MouthModel
+from lipstream.live.lipsync import make_timing
 from lipstream.timing import Timing
 from lipstream.types import Pcm
 from lipstream_bench.report import Subject

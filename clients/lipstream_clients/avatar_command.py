@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from lipstream import Avatar
+from lipstream.avatar.making import AvatarSettings, make_avatar
+from lipstream.cli_options import add_s3fd_argument, frames_a_second
 from lipstream.errors import InputError
-from lipstream_clients.arguments import add_s3fd_argument, frames_a_second
-from lipstream_clients.avatar_making import AvatarSettings, make_avatar
-from lipstream_models.portrait.describe import Rendering, described_avatar
-from lipstream_models.portrait.vocabulary import word_rows
+from lipstream_models.synthetic.describe.rendering import Rendering, described_avatar
+from lipstream_models.synthetic.describe.vocabulary import word_rows
 
 _CODECS = ("jpeg", "raw")
 

@@ -5,24 +5,18 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from lipstream.arguments import add_engine_arguments, one_of
-from lipstream.avatar import embedded_avatars
+from lipstream.avatar.pack import embedded_avatars
+from lipstream.cli_options import add_engine_arguments, add_s3fd_argument, frames_a_second, one_of
 from lipstream.errors import InputError
-from lipstream.speaking.arguments import (
-    add_text_arguments,
-    add_voice_arguments,
-    settings_of,
-    text_of,
-)
-from lipstream_clients.arguments import add_s3fd_argument, frames_a_second
-from lipstream_clients.dubbing.footage import Ends, Rectangle, View
-from lipstream_clients.dubbing.label import DEFAULT_LABEL
-from lipstream_clients.dubbing.programme import Cut, Segment
-from lipstream_clients.dubbing.segments import parse_segment, parse_time, read_segments
-from lipstream_clients.dubbing.signing import Certificate
-from lipstream_clients.dubbing.who import parse_who
-from lipstream_clients.media import AudioCodec, Encoding, Quality, VideoCodec
-from lipstream_clients.render_job import RenderJob
+from lipstream.film.footage import Ends, Rectangle, View
+from lipstream.film.job import RenderJob
+from lipstream.film.provenance import Certificate
+from lipstream.film.segments import parse_segment, parse_time, read_segments
+from lipstream.film.speaker import parse_who
+from lipstream.film.timeline import Cut, Segment
+from lipstream.film.watermark import DEFAULT_LABEL
+from lipstream.media import AudioCodec, Encoding, Quality, VideoCodec
+from lipstream.speech.options import add_text_arguments, add_voice_arguments, settings_of, text_of
 
 _SIZE = re.compile(r"(\d+)?x(\d+)?")
 _SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from lipstream.film.render import Rendered, RenderJob, render
 from lipstream_clients import render_arguments
-from lipstream_clients.render import Rendered, RenderJob, render
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from lipstream import LipSync, Options
-from lipstream.landmarks import FaceTracker
-from lipstream.speaking import Mark, SpeechSettings, Voice, open_voice, read_aloud
+from lipstream.face.landmarks import FaceTracker
+from lipstream.speech import Mark, SpeechSettings, Voice, open_voice, read_aloud
 from lipstream.types import Array, Image, Pcm
-from lipstream_models.lip_shape import measure_lips
+from lipstream_models.lip_measures import measure_lips
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,12 @@
 """lipstream: live sound in, a talking face out, in step with it."""
 
-from lipstream.avatar import Avatar
+from lipstream.avatar.pack import Avatar
 from lipstream.errors import LipstreamError
-from lipstream.lips import LipSync, Options
-from lipstream.model import MouthModel
-from lipstream.pacer import Pacer
+from lipstream.inference.model import MouthModel
+from lipstream.live.lipsync import LipSync, Options
+from lipstream.live.pacer import Pacer
+from lipstream.live.worker import Worker
 from lipstream.types import AvFrame
-from lipstream.worker import Worker
 
 __all__ = [
     "AvFrame",

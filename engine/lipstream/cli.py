@@ -22,7 +22,7 @@ class Command:
 
 COMMANDS = {
     "serve": Command("lipstream_server.command", "a talking avatar at http://127.0.0.1:8080"),
-    "window": Command("lipstream_clients.window_command", "microphone or text to a window"),
+    "window": Command("lipstream_clients.window.command", "microphone or text to a window"),
     "render": Command("lipstream_clients.render_command", "a face and a sound or a text to a film"),
     "avatar": Command(
         "lipstream_clients.avatar_command", "make an avatar of a picture, a film or a description"
@@ -30,9 +30,11 @@ COMMANDS = {
     "export": Command("lipstream_export.command", "turn a checkpoint into ONNX"),
     "models": Command("lipstream_models.models_command", "list and check models and avatars"),
     "bench": Command("lipstream_bench.command", "measure stages, latency and sessions"),
-    "train": Command("lipstream_models.train_command", "prepare data and train the mouth network"),
-    "evaluate": Command("lipstream_models.evaluate_command", "measure a trained network"),
-    "doctor": Command("lipstream.doctor", "what is installed here, fit for a bug report"),
+    "train": Command(
+        "lipstream_models.training.command", "prepare data and train the mouth network"
+    ),
+    "evaluate": Command("lipstream_models.evaluation.command", "measure a trained network"),
+    "doctor": Command("lipstream_bench.doctor", "what is installed here, fit for a bug report"),
 }
 FAILED = 2
 """Exit code when the input was bad."""

@@ -13,8 +13,8 @@ from rich.table import Table
 from lipstream.errors import BackendUnavailable, InputError
 
 if TYPE_CHECKING:
-    from lipstream_export.networks import LoadedMouth
     from lipstream_export.parity import Parity
+    from lipstream_models.networks.loading import LoadedMouth
 
 WORDS = ("name", "version", "licence", "source")
 FACES = "faces"
@@ -88,24 +88,25 @@ def _require(*packages: str) -> None:
 
 def _export_faces(arguments: argparse.Namespace) -> int:
     _require("tflite")
-    from lipstream_export import faces  # noqa: PLC0415  needs the extra checked above
+    from lipstream_export import face_networks  # noqa: PLC0415  needs the extra checked above
 
-    wheel_files = faces.find_wheel_files(arguments.wheel_data)
-    faces.export_faces(wheel_files, arguments.output)
+    wheel_files = face_networks.find_wheel_files(arguments.wheel_data)
+    face_networks.export_faces(wheel_files, arguments.output)
     _say(arguments.output)
     if not arguments.verify:
         return 0
     _require("openvino")
-    from lipstream_export import face_parity  # noqa: PLC0415
+    from lipstream_export import parity_faces  # noqa: PLC0415
 
-    return _report(face_parity.compare_faces(wheel_files, arguments.output))
+    return _report(parity_faces.compare_faces(wheel_files, arguments.output))
 
 
 def _export_checkpoint(arguments: argparse.Namespace) -> int:
-    from lipstream_export import networks, parity, s3fd  # noqa: PLC0415
+    from lipstream_export import parity, s3fd  # noqa: PLC0415
+    from lipstream_models.networks import loading  # noqa: PLC0415
 
-    loaded = networks.load_network(Path(arguments.checkpoint))
-    if isinstance(loaded, networks.LoadedMouth):
+    loaded = loading.load_network(Path(arguments.checkpoint))
+    if isinstance(loaded, loading.LoadedMouth):
         said = {word: getattr(arguments, word) for word in WORDS}
         loaded = replace(loaded, **{word: text for word, text in said.items() if text is not None})
         return _export_mouth(arguments, loaded)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import onnx
 import torch
 
+from lipstream.audio.mel import BANDS
 from lipstream.errors import InputError
-from lipstream.files import sha256_of
-from lipstream.kernels.plan import save_plan
-from lipstream.manifest import FORMAT
-from lipstream.mel import BANDS
+from lipstream.inference.kernels.plan import save_plan
+from lipstream.inference.manifest import FORMAT
+from lipstream.storage.atomic_files import sha256_of
 from lipstream_export.folder import folder_written_whole
-from lipstream_export.graphs import Signature, save_graph
-from lipstream_export.networks import LoadedMouth
+from lipstream_export.onnx_graphs import Signature, save_graph
+from lipstream_models.networks.loading import LoadedMouth
 from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def _save_lowered(network: SplitNetwork, folder: Path, wishes: Wishes, precision
 def _save_plan(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[str]:
     """Write int8 for our own kernels, where they have steps for it and paint well enough."""
     assert wishes.samples is not None, "a lower precision is judged on samples"
+    from lipstream_export.graph_tracing import NotPlannable  # noqa: PLC0415
     from lipstream_export.precisions import WANTED_DB, plan_mouth  # noqa: PLC0415  needs a runtime
-    from lipstream_export.tracing import NotPlannable  # noqa: PLC0415
 
     try:
         planned = plan_mouth(folder / MOUTH, network, wishes.samples)

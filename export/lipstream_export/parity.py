@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipstream.backends import Backend, available_backends, open_backend
+from lipstream.audio.mel import BANDS
 from lipstream.errors import BackendUnavailable
-from lipstream.kernels import kernels_run_here
-from lipstream.mel import BANDS
+from lipstream.inference.backends import Backend, available_backends, open_backend
+from lipstream.inference.kernels import kernels_run_here
 from lipstream.types import Array
 from lipstream_export.model_folder import FACE, LOWERED, MANIFEST, MOUTH, PLAN, WHOLE, Wishes
 from lipstream_export.s3fd import FILE, STRIDES, S3fdGraph
-from lipstream_export.s3fd_network import S3fd
+from lipstream_models.networks.s3fd import S3fd
 from lipstream_models.networks.split import (
     FaceGraph,
     MouthGraph,
@@ -80,11 +80,7 @@ def compare_mouth(network: SplitNetwork, folder: Path, backend: str | None = Non
 
 def judge_pictures(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[Parity]:
     """Compare what each precision and runtime paints on real faces and speech, held out."""
-    from lipstream_export.precisions import (  # noqa: PLC0415  needs a runtime
-        WANTED_DB,
-        paint_truth,
-        psnr_db,
-    )
+    from lipstream_export.precisions import WANTED_DB, paint_truth, psnr_db  # noqa: PLC0415
 
     if wishes.samples is None:
         return []

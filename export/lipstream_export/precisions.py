@@ -16,15 +16,15 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from lipstream.backends import available_backends, open_backend
 from lipstream.errors import BackendUnavailable
-from lipstream.kernels import kernels_run_here
-from lipstream.kernels.plan import Plan, save_plan
+from lipstream.inference.backends import available_backends, open_backend
+from lipstream.inference.kernels import kernels_run_here
+from lipstream.inference.kernels.plan import Plan, save_plan
 from lipstream.types import Array
-from lipstream_export.planning import make_plan
-from lipstream_export.quantise import Range, candidates, find_ranges, quantise, to_half
+from lipstream_export.graph_tracing import find_reaches
+from lipstream_export.kernel_plans import make_plan
+from lipstream_export.quantization import Range, candidates, find_ranges, quantise, to_half
 from lipstream_export.samples import Samples
-from lipstream_export.tracing import find_reaches
 from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
 
 WANTED_DB = {"fp32": 60.0, "fp16": 50.0, "bf16": 45.0, "int8": 36.0}

@@ -1,14 +1,13 @@
 """S3FD, the face detector that Wav2Lip's scripts use, as ONNX: for those who bring ``s3fd.pth``."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lipstream_export.folder import folder_written_whole
-from lipstream_export.graphs import Signature, save_graph
-from lipstream_export.s3fd_network import S3fd
+from lipstream_export.onnx_graphs import Signature, save_graph
+from lipstream_models.networks.s3fd import S3fd
 
 FILE = "s3fd.onnx"
 STRIDES = 6
@@ -29,11 +28,6 @@ class S3fdGraph(nn.Module):
         outputs = self.network(image.float().permute(0, 3, 1, 2) - self.get_buffer("mean"))
         scores = [torch.softmax(logits, dim=1)[:, 1] for logits in outputs[::2]]
         return tuple(tensor for pair in zip(scores, outputs[1::2], strict=True) for tensor in pair)
-
-
-def is_s3fd(state: Mapping[str, object]) -> bool:
-    """Return whether a state dict is that of S3FD."""
-    return "conv3_3_norm_mbox_conf.weight" in state
 
 
 def export_s3fd(network: S3fd, target: Path) -> None:

@@ -13,17 +13,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.avatar import Avatar
+from lipstream.audio.mel import mel_columns
+from lipstream.avatar.pack import Avatar
 from lipstream.errors import FaceNotFound, InputError, MediaError
-from lipstream.faces import cut_crop, fit_crop
-from lipstream.landmarks import FaceTracker
-from lipstream.mel import mel_columns
+from lipstream.face.crop import cut_crop, fit_crop
+from lipstream.face.landmarks import FaceTracker
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32
-from lipstream_models.grid import read_film, read_sound, steady_crops, track_points
 from lipstream_models.networks.split import SplitNetwork
-from lipstream_models.sentences import SENTENCES
-from lipstream_models.speech import Speaker, random_voice
+from lipstream_models.training.grid_corpus import read_film, read_sound, steady_crops, track_points
+from lipstream_models.training.synthetic_speech import SENTENCES, Speaker, random_voice
 
 _FILMS = {".avi", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}

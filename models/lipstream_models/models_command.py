@@ -7,11 +7,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lipstream.avatar import Avatar, embedded_avatars
+from lipstream.avatar.pack import Avatar, embedded_avatars
 from lipstream.errors import LipstreamError, ModelError
-from lipstream.files import sha256_of
-from lipstream.manifest import check_parts, embedded_folder, embedded_models, read_manifest
-from lipstream.model import MouthModel
+from lipstream.inference.manifest import (
+    check_parts,
+    embedded_folder,
+    embedded_models,
+    read_manifest,
+)
+from lipstream.inference.model import MouthModel
+from lipstream.storage.atomic_files import sha256_of
 
 CHECKSUMS = "sha256sums.txt"
 

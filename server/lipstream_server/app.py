@@ -16,12 +16,12 @@ from starlette.staticfiles import StaticFiles
 
 from lipstream.errors import InputError, ServerError
 from lipstream_server import metrics
-from lipstream_server.bodies import read_body
 from lipstream_server.config import is_loopback
-from lipstream_server.offer import Role, read_offer
-from lipstream_server.sessions import Sessions
+from lipstream_server.request_body import read_body
 from lipstream_server.studio.routes import Studio
 from lipstream_server.studio.settings import StudioConfig
+from lipstream_server.webrtc.offer import Role, read_offer
+from lipstream_server.webrtc.peers import Sessions
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import logging
 from weakref import WeakValueDictionary
 
 from lipstream import Avatar
-from lipstream.avatar import embedded_avatars
+from lipstream.avatar.pack import embedded_avatars
 from lipstream.errors import AvatarError, InputError, ServerError
 
 log = logging.getLogger(__name__)

@@ -15,23 +15,18 @@ from urllib.parse import quote
 import uvicorn
 
 from lipstream import Avatar, MouthModel, Worker
-from lipstream.arguments import add_avatar_argument, add_engine_arguments
-from lipstream.doctor import usable_cores
+from lipstream.cli_options import add_avatar_argument, add_engine_arguments
 from lipstream.errors import LipstreamError, ServerError
-from lipstream.manifest import LIVE
-from lipstream.speaking import SpeechSettings, open_voice
-from lipstream.speaking.arguments import add_voice_arguments, settings_of
-from lipstream_server import rtc
+from lipstream.inference.manifest import LIVE
+from lipstream.live.worker_threads import choose_lanes
+from lipstream.machine import usable_cores
+from lipstream.speech import SpeechSettings, open_voice
+from lipstream.speech.options import add_voice_arguments, settings_of
 from lipstream_server.app import Routes
 from lipstream_server.config import ServerConfig, is_loopback
-from lipstream_server.lanes import choose_lanes
-from lipstream_server.sessions import Sessions
-from lipstream_server.studio.settings import (
-    StudioConfig,
-    StudioLimits,
-    limits_of,
-    usual_folder,
-)
+from lipstream_server.studio.settings import StudioConfig, StudioLimits, limits_of, usual_folder
+from lipstream_server.webrtc import aiortc_setup
+from lipstream_server.webrtc.peers import Sessions
 
 log = logging.getLogger(__name__)
 
@@ -167,9 +162,9 @@ class Server(uvicorn.Server):
 def make_server(config: ServerConfig, sessions: Sessions) -> Server:
     """Return a server for ``sessions``, and set up WebRTC for where it listens."""
     loopback = is_loopback(config.host)
-    rtc.listen_on(config.host, loopback)
-    rtc.notice_vanished_peers()
-    rtc.set_bitrates()
+    aiortc_setup.listen_on(config.host, loopback)
+    aiortc_setup.notice_vanished_peers()
+    aiortc_setup.set_bitrates()
     routes = Routes(sessions, token=config.token, loopback=loopback, studio=config.studio)
     return Server(
         uvicorn.Config(
@@ -185,7 +180,7 @@ def make_server(config: ServerConfig, sessions: Sessions) -> Server:
 def url_of(config: ServerConfig, listener: socket.socket) -> str:
     """Return the address of the page, as a user would type it."""
     host, port = listener.getsockname()[:2]
-    shown = "127.0.0.1" if host in rtc.ANY_ADDRESS else host
+    shown = "127.0.0.1" if host in aiortc_setup.ANY_ADDRESS else host
     where = f"[{shown}]" if ":" in shown else shown
     return f"http://{where}:{port}" + (f"/#token={quote(config.token)}" if config.token else "")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lipstream.errors import InputError
-from lipstream.manifest import LIVE
-from lipstream.speaking import SpeechSettings
+from lipstream.inference.manifest import LIVE
+from lipstream.speech import SpeechSettings
 from lipstream_server.studio.settings import StudioConfig
 
 LOCAL_NAMES = ("localhost", "localhost.localdomain")
@@ -25,7 +25,7 @@ class ServerConfig:
     """Avatar pack, or the name of an embedded avatar; None is the usual one."""
     backend: str = "auto"
     precision: str = "fp32"
-    """One of ``lipstream.backends.PRECISIONS``."""
+    """One of ``lipstream.inference.backends.PRECISIONS``."""
     sessions: int = 4
     """Peers served at once; one more is answered 503."""
     token: str | None = None

@@ -1,10 +1,55 @@
 """What the server says of itself to a monitoring system: Prometheus text, format 0.0.4."""
 
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-from lipstream_server.sessions import Sessions
-from lipstream_server.studio.figures import Figures
-from lipstream_server.timeline import milliseconds
+from lipstream_server.webrtc.peers import Sessions
+from lipstream_server.webrtc.sample_clock import milliseconds
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened since the server started. The event loop's."""
+
+    finished: int = 0
+    """Films made."""
+    failed: int = 0
+    """Films that could not be made, each try counted."""
+    film_seconds: float = 0.0
+    """Length of the films made."""
+    received_bytes: int = 0
+    """Files that visitors sent and that could be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How a studio stands at one moment."""
+
+    waiting: int
+    """Films that wait."""
+    working: int
+    """Films being made: 0 or 1."""
+    counts: Counts
+    kept_bytes: int
+    """Room that all files take on the disk."""
+
+
+def bytes_under(folder: Path) -> int:
+    """Return the bytes of all files under a folder, those of several names once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                found = Path(place, name).lstat()
+            except FileNotFoundError:  # deleted meanwhile
+                continue
+            sizes[found.st_dev, found.st_ino] = found.st_size
+    return sum(sizes.values())
+
+
+pass
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

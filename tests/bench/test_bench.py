@@ -8,7 +8,7 @@ import pytest
 
 from lipstream.cli import main
 from lipstream.errors import InputError
-from lipstream.files import user_cache
+from lipstream.storage.atomic_files import user_cache
 from lipstream.timing import MODEL_RATE
 from lipstream_bench import latency as latency_module
 from lipstream_bench.latency import measure_latency

@@ -1,8 +1,9 @@
 import sys
 from pathlib import Path
 
-from lipstream import doctor
 from lipstream.cli import main
+from lipstream.machine import describe_machine
+from lipstream_bench import doctor
 
 
 def test_the_doctor_names_versions_backends_and_what_is_embedded_and_nothing_personal(capsys):
@@ -34,7 +35,7 @@ def test_a_broken_part_does_not_stop_the_doctor():
 
 
 def test_the_machine_is_described():
-    machine = doctor.describe_machine()
+    machine = describe_machine()
     assert machine.cores >= 1
     assert machine.cpu
     assert "numpy" in machine.versions

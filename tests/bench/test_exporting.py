@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream.avatar import Avatar
+from lipstream.avatar.pack import Avatar
 from lipstream.cli import main
 from lipstream_bench.ratio import BASELINE
-from lipstream_models.networks.wav2lip import Wav2Lip
-from lipstream_models.networks.wav2lip_layout import Layout, Level
+from lipstream_models.networks.wav2lip import Layout, Level, Wav2Lip
 
 FEW = Layout(
     96,

@@ -15,7 +15,7 @@ import pytest
 from browser.driving import leave, open_page, record, serving
 from browser.measuring import Box, Recording, expected_levels, fit, speaking_parts
 from lipstream import Avatar, LipSync, Options
-from lipstream.manifest import LIVE
+from lipstream.inference.manifest import LIVE
 
 MEASURE = "LIPSTREAM_MEASURE" in os.environ
 LEAST_RATE = 24.5 if MEASURE else 12.0

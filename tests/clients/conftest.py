@@ -6,7 +6,7 @@ import pytest
 
 from clients.making import write_picture, write_wav
 from lipstream import Avatar
-from lipstream.manifest import embedded_folder
+from lipstream.inference.manifest import embedded_folder
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import pytest
 
 from lipstream.cli import main
-from lipstream_models.portrait.vocabulary import word_rows
+from lipstream_models.synthetic.describe.vocabulary import word_rows
 
 
 def complaint(capsys, tmp_path, *words: str) -> str:

@@ -6,9 +6,9 @@ import pytest
 
 from clients.making import numbered, write_film, write_picture
 from lipstream import Avatar
+from lipstream.avatar.making import AvatarSettings, make_avatar, open_avatar
 from lipstream.cli import main
 from lipstream.errors import AvatarError, FaceNotFound, InputError
-from lipstream_clients.avatar_making import AvatarSettings, make_avatar, open_avatar
 
 
 def test_a_still_picture_becomes_an_avatar_of_one_frame(portrait, tmp_path, capsys):

@@ -4,7 +4,7 @@ import pytest
 
 from lipstream import Avatar
 from lipstream.errors import ModelError
-from lipstream_clients.crops import open_crop_finder
+from lipstream.face.crop_finder import open_crop_finder
 
 
 def test_the_embedded_finder_agrees_with_the_embedded_avatars_own_crops():

@@ -10,7 +10,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from clients.making import numbered, write_film
-from lipstream_clients.media import Film
+from lipstream.media import Film
 
 NTSC = Fraction(30_000, 1001)
 TICK, MILLISECOND = Fraction(1, 90_000), Fraction(1, 1000)

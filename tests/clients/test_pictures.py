@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 
 from clients.making import numbered, tone, write_film, write_picture, write_wav
 from lipstream.errors import MediaError
-from lipstream_clients.media import Film, is_picture, read_picture
+from lipstream.media import Film, is_picture, read_picture
 
 
 def quartered() -> np.ndarray:

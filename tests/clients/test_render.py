@@ -8,9 +8,9 @@ import pytest
 
 from clients.making import film_contents, numbered, tone, write_film, write_picture, write_wav
 from lipstream import LipSync, MouthModel, Options
+from lipstream.avatar.making import FaceOptions, open_face
 from lipstream.cli import main
-from lipstream_clients.faces_of import FaceOptions, open_face
-from lipstream_clients.render import RenderJob, render, render_frames
+from lipstream.film.render import RenderJob, render, render_frames
 
 RATE = 16_000
 

@@ -10,11 +10,11 @@ import pytest
 
 from clients.making import add_sound, film_contents, numbered, tone, write_film
 from lipstream.errors import InputError
-from lipstream_clients.dubbing.footage import Rectangle, View
-from lipstream_clients.dubbing.programme import Cut, Segment
-from lipstream_clients.dubbing.who import parse_who
-from lipstream_clients.media import Encoding
-from lipstream_clients.render import RenderJob, render, render_frames
+from lipstream.film.footage import Rectangle, View
+from lipstream.film.render import RenderJob, render, render_frames
+from lipstream.film.speaker import parse_who
+from lipstream.film.timeline import Cut, Segment
+from lipstream.media import Encoding
 
 RATE = 16_000
 SIDE = 160

@@ -16,11 +16,11 @@ import pytest
 
 from clients.making import film_contents, tone, write_film, write_wav
 from lipstream import MouthModel
-from lipstream_clients import render as render_module
-from lipstream_clients.dubbing.journal import Journal
-from lipstream_clients.dubbing.production import make_production, open_stage
-from lipstream_clients.dubbing.stages import rendered
-from lipstream_clients.render import RenderJob, render
+from lipstream.film import render as render_module
+from lipstream.film.checkpoint import Journal
+from lipstream.film.frame_renderers import rendered
+from lipstream.film.plan import make_production, open_stage
+from lipstream.film.render import RenderJob, render
 
 RATE = 16_000
 

@@ -10,11 +10,11 @@ from clients.making import film_contents, numbered, tone, write_film, write_wav
 from engine.speaking.talkers import hum, send_chunks, send_text, speech_server
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speaking import SpeechSettings
-from lipstream_clients import render as module
-from lipstream_clients.dubbing.segments import parse_segment
-from lipstream_clients.render import RenderJob, render
-from lipstream_clients.render_speech import spoken
+from lipstream.film import render as module
+from lipstream.film.plan import spoken
+from lipstream.film.render import RenderJob, render
+from lipstream.film.segments import parse_segment
+from lipstream.speech import SpeechSettings
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 
 from clients.making import write_film, write_picture
 from lipstream.errors import BackendUnavailable, FaceNotFound, InputError
-from lipstream_clients.dubbing.footage import View
-from lipstream_clients.dubbing.programme import Cut, Segment
-from lipstream_clients.dubbing.who import parse_who
-from lipstream_clients.media import Encoding
-from lipstream_clients.render import RenderJob, render, render_frames
+from lipstream.film.footage import View
+from lipstream.film.render import RenderJob, render, render_frames
+from lipstream.film.speaker import parse_who
+from lipstream.film.timeline import Cut, Segment
+from lipstream.media import Encoding
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from clients.making import numbered, tone, write_film, write_riff, write_sound, write_wav
 from lipstream.errors import MediaError
-from lipstream_clients.media import SoundFile
+from lipstream.media import SoundFile
 
 
 def heard(path: Path, rate: int, block: int = 4096) -> np.ndarray:

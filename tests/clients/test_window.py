@@ -13,11 +13,11 @@ from clients.making import tone, write_wav
 from lipstream import LipSync, Options
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError, MediaError
-from lipstream_clients import window_sound
-from lipstream_clients.media import SoundFile
-from lipstream_clients.window import Rims, Show
-from lipstream_clients.window_screen import PygameScreen
-from lipstream_clients.window_sound import FileSource, NoSpeaker, open_portaudio
+from lipstream.media import SoundFile
+from lipstream_clients.window import audio_devices
+from lipstream_clients.window.audio_devices import FileSource, NoSpeaker, open_portaudio
+from lipstream_clients.window.playback import Rims, Show
+from lipstream_clients.window.screen import PygameScreen
 
 RATE = 16_000
 
@@ -166,7 +166,7 @@ def test_an_unknown_microphone_is_named(monkeypatch):
     except BackendUnavailable:
         pytest.skip("PortAudio is not installed")
     with pytest.raises(InputError, match="no microphone 'nothing-like-it' found"):
-        window_sound.choose_device("input", "nothing-like-it")
+        audio_devices.choose_device("input", "nothing-like-it")
 
 
 def test_a_bad_sound_file_is_refused_before_a_window_opens(tmp_path):

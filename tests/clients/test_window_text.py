@@ -10,10 +10,9 @@ from clients.making import tone
 from lipstream import LipSync, Options
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speaking import Spoken
-from lipstream_clients.window import Rims, Show
-from lipstream_clients.window_sound import NoSpeaker
-from lipstream_clients.window_text import TextSource
+from lipstream.speech import Spoken
+from lipstream_clients.window.audio_devices import NoSpeaker, TextSource
+from lipstream_clients.window.playback import Rims, Show
 
 RATE = 16_000
 

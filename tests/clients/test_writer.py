@@ -9,7 +9,7 @@ import pytest
 
 from clients.making import film_contents, numbered, tone
 from lipstream.errors import MediaError
-from lipstream_clients.media import (
+from lipstream.media import (
     Encoding,
     FilmFormat,
     PictureWriter,
@@ -18,7 +18,7 @@ from lipstream_clients.media import (
     playable_rate,
     settled,
 )
-from lipstream_clients.media.codecs import _ENCODERS
+from lipstream.media.codecs import _ENCODERS
 
 
 def write_part(path, pictures):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lipstream.arguments import one_of
-from lipstream.avatar import embedded_avatars
+from lipstream.avatar.pack import embedded_avatars
 from lipstream.cli import main
-from lipstream.manifest import EMBEDDED, LIVE, embedded_models
+from lipstream.cli_options import one_of
+from lipstream.inference.manifest import EMBEDDED, LIVE, embedded_models
 
 
 @pytest.mark.parametrize(

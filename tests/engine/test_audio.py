@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipstream.audio import Resampler, check_pcm, check_rate
+from lipstream.audio.resampler import Resampler, check_pcm, check_rate
 from lipstream.errors import InputError
 
 RATES = [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lipstream import Avatar
-from lipstream.avatar import EMBEDDED, embedded_avatars, embedded_pack
+from lipstream.avatar.pack import EMBEDDED, embedded_avatars, embedded_pack
 from lipstream.errors import AvatarError, InputError
 
 

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from lipstream import MouthModel
-from lipstream.backends import available_backends, open_backend
-from lipstream.backends.cuda import find_gpu
-from lipstream.backends.engines import BatchRange, EngineKey, load_blob, save_blob
 from lipstream.errors import BackendUnavailable, ModelError
+from lipstream.inference.backends import available_backends, open_backend
+from lipstream.inference.backends.cuda import find_gpu
+from lipstream.inference.backends.tensorrt_engines import (
+    BatchRange,
+    EngineKey,
+    load_blob,
+    save_blob,
+)
 
 
 def feeds_of(rows):
@@ -47,7 +52,7 @@ def test_bf16_is_openvinos_alone_and_never_becomes_fp32(toy_folder):
 
 
 def test_auto_says_why_it_took_what_it_took(toy_folder, caplog):
-    with caplog.at_level("INFO", "lipstream.backends"):
+    with caplog.at_level("INFO", "lipstream.inference.backends"):
         graph = open_backend(toy_folder / "mouth.onnx", "auto", 1)
     assert f"took {graph.name} for mouth.onnx" in caplog.text
     assert graph.name.startswith("tensorrt") or "not tensorrt: " in caplog.text

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lipstream import compositor as module
-from lipstream.compositor import Compositor, MouthArea, convert, planes_of
-from lipstream.faces import CropSmoother, cut_crop, fit_crop
+from lipstream.face.crop import CropSmoother, cut_crop, fit_crop
+from lipstream.live import compositor as module
+from lipstream.live.compositor import Compositor, MouthArea, convert, planes_of
 from lipstream.types import AvFrame
 
 AREA = MouthArea(96, 48, 96)

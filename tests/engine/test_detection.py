@@ -3,11 +3,18 @@ import shutil
 import numpy as np
 import pytest
 
-from lipstream.backends import TensorInfo
-from lipstream.detection import FaceBox, FaceDetector, main_face, merge_boxes, overlap_of, shrink_to
 from lipstream.errors import ModelError
-from lipstream.manifest import embedded_folder
-from lipstream.s3fd import S3fdDetector, crop_of_box
+from lipstream.face.detector import (
+    FaceBox,
+    FaceDetector,
+    main_face,
+    merge_boxes,
+    overlap_of,
+    shrink_to,
+)
+from lipstream.face.s3fd import S3fdDetector, crop_of_box
+from lipstream.inference.backends import TensorInfo
+from lipstream.inference.manifest import embedded_folder
 
 FACES = embedded_folder() / "faces"
 

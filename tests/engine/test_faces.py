@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lipstream.faces import cut_crop, pixel_affine
+from lipstream.face.crop import cut_crop, pixel_affine
 
 WIDTH, HEIGHT = 150, 110
 

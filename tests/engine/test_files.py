@@ -2,7 +2,7 @@
 
 import pytest
 
-from lipstream.files import written_whole
+from lipstream.storage.atomic_files import written_whole
 
 
 def test_a_file_appears_under_its_name_at_the_end(tmp_path):

@@ -1,18 +1,11 @@
 import numpy as np
 import pytest
 
-from lipstream.avatar import Avatar
-from lipstream.detection import FaceDetector
-from lipstream.faces import cut_crop, fit_crop
-from lipstream.landmarks import (
-    POINTS,
-    FaceMesh,
-    FaceTracker,
-    region_of_box,
-    region_of_points,
-)
-from lipstream.manifest import embedded_folder
-from lipstream.region import Region, cut_region
+from lipstream.avatar.pack import Avatar
+from lipstream.face.crop import Region, cut_crop, cut_region, fit_crop
+from lipstream.face.detector import FaceDetector
+from lipstream.face.landmarks import POINTS, FaceMesh, FaceTracker, region_of_box, region_of_points
+from lipstream.inference.manifest import embedded_folder
 
 
 @pytest.fixture(scope="module")

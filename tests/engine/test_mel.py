@@ -4,9 +4,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipstream import mel as module
-from lipstream.mel import SILENCE, MelWindow, mel_columns, mel_spectrogram
-from lipstream.ring import RingBuffer
+from lipstream.audio import mel as module
+from lipstream.audio.mel import SILENCE, MelWindow, mel_columns, mel_spectrogram
+from lipstream.audio.ring import RingBuffer
 from lipstream.timing import Timing
 
 

@@ -4,12 +4,12 @@ import shutil
 import numpy as np
 import pytest
 
-import lipstream.kernels
+import lipstream.inference.kernels
 from lipstream import MouthModel
-from lipstream.backends import available_backends, open_backend
 from lipstream.errors import BackendUnavailable, ModelError
-from lipstream.kernels import kernels_run_here, load_library
-from lipstream.kernels.plan import Picture, Plan, PlanStep, Target, save_plan
+from lipstream.inference.backends import available_backends, open_backend
+from lipstream.inference.kernels import kernels_run_here, load_library
+from lipstream.inference.kernels.plan import Picture, Plan, PlanStep, Target, save_plan
 from toys import SIZE, TOP
 
 
@@ -166,11 +166,11 @@ def test_native_is_refused_without_int8(planned):
 
 
 def test_int8_is_openvinos_on_a_processor_that_lacks_something(planned, monkeypatch, caplog):
-    monkeypatch.setattr(lipstream.kernels, "_NEEDED", ("avx512_dream",))
+    monkeypatch.setattr(lipstream.inference.kernels, "_NEEDED", ("avx512_dream",))
     load_library.cache_clear()
     try:
         with (
-            caplog.at_level("INFO", "lipstream.model"),
+            caplog.at_level("INFO", "lipstream.inference.model"),
             MouthModel.open(planned, threads=1, precision="int8") as model,
         ):
             assert model.backend == "openvino"

@@ -6,8 +6,8 @@ import pytest
 
 from lipstream import LipSync, Options
 from lipstream.errors import InputError
-from lipstream.lips import make_timing
-from lipstream.pipeline import Picture, Pipeline, drain, make_compositor
+from lipstream.live.lipsync import make_timing
+from lipstream.live.pipeline import Picture, Pipeline, drain, make_compositor
 from toys import make_toy_avatar
 
 

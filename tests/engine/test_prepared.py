@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from lipstream import MouthModel
-from lipstream import prepared as module
-from lipstream.backends import available_backends
-from lipstream.files import user_cache
-from lipstream.pipeline import PreparedAvatar
-from lipstream.prepared import prepare_faces
+from lipstream.avatar import prepare as module
+from lipstream.avatar.prepare import prepare_faces
+from lipstream.inference.backends import available_backends
+from lipstream.live.pipeline import PreparedAvatar
+from lipstream.storage.atomic_files import user_cache
 from toys import make_toy_avatar
 
 
@@ -194,7 +194,7 @@ def test_another_program_reads_what_this_one_kept(toy_folder, toy_model, faces, 
     np.save(tmp_path / "faces.npy", faces)
     code = (
         "import sys, numpy as np; from pathlib import Path; from lipstream import MouthModel\n"
-        "from lipstream.prepared import prepare_faces\n"
+        "from lipstream.avatar.prepare import prepare_faces\n"
         "MouthModel.face_features = None\n"  # whoever computes fails
         "model = MouthModel.open(Path(sys.argv[1]), threads=1)\n"
         "print(prepare_faces(model, np.load(sys.argv[2])).silent.sum())"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipstream.ring import RingBuffer, SoundQueue, windows
+from lipstream.audio.ring import RingBuffer, SoundQueue, windows
 from lipstream.timing import Span
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lipstream_export.networks import LoadedMouth
 from lipstream_export.precisions import paint_truth
 from lipstream_export.samples import Samples
+from lipstream_models.networks.loading import LoadedMouth
 from lipstream_models.networks.split import SplitNetwork, to_pixels
 
 WANTED_DB = 36.0

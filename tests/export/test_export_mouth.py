@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from lipstream import MouthModel
-from lipstream.backends import open_backend
 from lipstream.cli import main
+from lipstream.inference.backends import open_backend
 from lipstream_export.model_folder import Wishes, export_mouth
-from lipstream_export.networks import load_network
 from lipstream_export.parity import Parity, compare_mouth
+from lipstream_models.networks.loading import load_network
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@ import pytest
 
 from lipstream.cli import main
 from lipstream.errors import InputError
-from lipstream.manifest import embedded_folder
-from lipstream_export.faces import NETWORKS, export_faces, find_wheel_files
+from lipstream.inference.manifest import embedded_folder
+from lipstream_export.face_networks import NETWORKS, export_faces, find_wheel_files
 
 
 @pytest.fixture(scope="module")

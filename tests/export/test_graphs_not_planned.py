@@ -8,11 +8,11 @@ from torch import nn
 
 from export.small_mouths import Small, files_of, loaded, noise, small
 from lipstream import MouthModel
-from lipstream.manifest import embedded_folder
+from lipstream.inference.manifest import embedded_folder
+from lipstream_export.graph_tracing import NotPlannable, find_reaches
+from lipstream_export.kernel_plans import make_plan
 from lipstream_export.model_folder import MOUTH, PLAN, Wishes, export_mouth
-from lipstream_export.planning import make_plan
 from lipstream_export.precisions import paint_truth
-from lipstream_export.tracing import NotPlannable, find_reaches
 from lipstream_models.networks.split import to_pixels
 
 

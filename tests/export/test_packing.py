@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lipstream_export.packing import pack_gathered, pack_winograd
+from lipstream_export.kernel_plans import pack_gathered, pack_winograd
 
 BLOCK = 64
 

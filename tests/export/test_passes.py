@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lipstream_export.passes import fold_crops
+from lipstream_export.onnx_graphs import fold_crops
 
 
 def raising(slice_inputs, outputs=("cut",)):

@@ -8,8 +8,8 @@ import lipstream_export.precisions
 from engine.kernels.making import needs_kernels
 from export.small_mouths import WANTED_DB, files_of, loaded, noise, seeded, small
 from lipstream import MouthModel
-from lipstream.files import sha256_of
-from lipstream.kernels import kernels_run_here
+from lipstream.inference.kernels import kernels_run_here
+from lipstream.storage.atomic_files import sha256_of
 from lipstream_export.model_folder import PLAN, Wishes, export_mouth
 from lipstream_export.parity import judge_pictures
 from lipstream_export.precisions import paint_truth, psnr_db

@@ -11,14 +11,13 @@ from torch import nn
 
 from engine.kernels.making import needs_kernels
 from export.small_mouths import WANTED_DB, loaded, noise, seeded, small
-from lipstream.backends import open_backend
-from lipstream.kernels.plan import load_plan, save_plan
+from lipstream.inference.backends import open_backend
+from lipstream.inference.kernels.plan import load_plan, save_plan
+from lipstream_export.graph_tracing import find_reaches
+from lipstream_export.kernel_plans import make_plan
 from lipstream_export.model_folder import MOUTH, PLAN, export_mouth
-from lipstream_export.planning import make_plan
 from lipstream_export.precisions import paint_truth, plan_mouth, psnr_db
-from lipstream_export.tracing import find_reaches
-from lipstream_models.networks.wav2lip import Wav2Lip
-from lipstream_models.networks.wav2lip_layout import Layout, Level
+from lipstream_models.networks.wav2lip import Layout, Level, Wav2Lip
 
 NARROW = Layout(
     face_size=96,

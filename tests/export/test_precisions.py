@@ -7,15 +7,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from lipstream import MouthModel
-from lipstream.backends import open_backend
 from lipstream.cli import main
-from lipstream_export.graphs import Signature, save_graph
+from lipstream.inference.backends import open_backend
 from lipstream_export.model_folder import Wishes, export_mouth
-from lipstream_export.networks import load_network
+from lipstream_export.onnx_graphs import Signature, save_graph
 from lipstream_export.parity import judge_pictures, shortfalls
 from lipstream_export.precisions import WANTED_DB, lower
-from lipstream_export.quantise import candidates, find_ranges, quantise
+from lipstream_export.quantization import candidates, find_ranges, quantise
 from lipstream_export.samples import Samples, collect_samples
+from lipstream_models.networks.loading import load_network
 
 
 class Tiny(torch.nn.Module):

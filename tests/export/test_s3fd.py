@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from lipstream.cli import main
-from lipstream.s3fd import S3fdDetector
-from lipstream_export.s3fd_network import S3fd
+from lipstream.face.s3fd import S3fdDetector
+from lipstream_models.networks.s3fd import S3fd
 
 
 @pytest.fixture(scope="module")

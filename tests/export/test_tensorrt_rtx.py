@@ -6,15 +6,15 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from lipstream.backends.cuda import Gpu
-from lipstream.backends.engines import BatchRange, Plan, build_engine
 from lipstream.errors import ModelError
-from lipstream.manifest import embedded_folder
+from lipstream.inference.backends.cuda import Gpu
+from lipstream.inference.backends.tensorrt_engines import BatchRange, Plan, build_engine
+from lipstream.inference.manifest import embedded_folder
 from lipstream_export.model_folder import Wishes, export_mouth
-from lipstream_export.networks import LoadedMouth, load_network
-from lipstream_export.quantise import find_ranges, quantise, to_half
+from lipstream_export.quantization import find_ranges, quantise, to_half
 from lipstream_export.s3fd import FILE, export_s3fd
-from lipstream_export.s3fd_network import S3fd
+from lipstream_models.networks.loading import LoadedMouth, load_network
+from lipstream_models.networks.s3fd import S3fd
 from lipstream_models.networks.wav2lip import Wav2Lip
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="pip install tensorrt-rtx-cu13")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream.backends.cuda import find_gpu
 from lipstream.errors import BackendUnavailable
+from lipstream.inference.backends.cuda import find_gpu
 from lipstream_export.model_folder import Wishes, export_mouth
-from lipstream_export.networks import LoadedMouth
 from lipstream_export.samples import Samples
+from lipstream_models.networks.loading import LoadedMouth
 from lipstream_models.networks.wav2lip import Wav2Lip
 
 RESULT = Path(os.environ.get("LIPSTREAM_GPU_RESULT", "gpu-result.json"))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream_models.dense_motion import coarse_motion
-from lipstream_models.mouth_training import alignment_loss
 from lipstream_models.networks.alignment import GRID, Alignment
 from lipstream_models.networks.optical_flow import grey, measure_motion, sample
+from lipstream_models.training.augmentation import coarse_motion
+from lipstream_models.training.mouth import alignment_loss
 
 
 def smooth_picture(seed=0):

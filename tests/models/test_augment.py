@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream_models.augment import (
+from lipstream_models.training.augmentation import (
     Variation,
     random_placement,
     varied_batch,
     vary_sound,
 )
-from lipstream_models.dataset import Examples
+from lipstream_models.training.dataset import Examples
 
 STILL = Variation(
     gain_db=0.0,

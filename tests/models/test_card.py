@@ -5,7 +5,13 @@ import json
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.card import DataFolder, Recipe, current_commit, describe, write_card
+from lipstream_models.training.model_card import (
+    DataFolder,
+    Recipe,
+    current_commit,
+    describe,
+    write_card,
+)
 from prepared_clips import make_folder
 
 RECIPE = Recipe(

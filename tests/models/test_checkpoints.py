@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lipstream.errors import ModelError
-from lipstream_models.checkpoints import load_weights, read_state_dict
+from lipstream_models.networks.checkpoints import load_weights, read_state_dict
 from lipstream_models.networks.mouth_flow import MouthFlow
 from lipstream_models.networks.wav2lip import Wav2Lip
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lipstream.mel import SILENCE, mel_columns, mel_spectrogram
+from lipstream.audio.mel import SILENCE, mel_columns, mel_spectrogram
 from lipstream.timing import HOP, WINDOW, Timing
-from lipstream_models.dataset import (
+from lipstream_models.training.dataset import (
     ClipSource,
     MixedSource,
     PictureSource,
@@ -14,7 +14,7 @@ from lipstream_models.dataset import (
     split_rows,
     window_column,
 )
-from lipstream_models.voices import SoundMix, VoiceSource, silent_mel
+from lipstream_models.training.sound import SoundMix, VoiceSource, silent_mel
 from prepared_clips import CLIPS, make_clip, make_folder
 
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from lipstream.avatar import Avatar, embedded_avatars
-from lipstream.faces import fit_crop
-from lipstream.landmarks import FaceTracker
-from lipstream_models.portrait.loop import Idle
-from lipstream_models.portrait.people import PEOPLE
+from lipstream.avatar.pack import Avatar, embedded_avatars
+from lipstream.face.crop import fit_crop
+from lipstream.face.landmarks import FaceTracker
+from lipstream_models.synthetic.blender.idle_loop import Idle
+from lipstream_models.synthetic.blender.people import PEOPLE
 
 
 @pytest.fixture(scope="module", params=sorted(embedded_avatars()))

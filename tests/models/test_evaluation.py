@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from lipstream.cli import main
-from lipstream_models.evaluate_command import choose_rows
-from lipstream_models.evaluation import MEASURED, compare_lips, compare_pictures, resting_frame
-from lipstream_models.evaluation_figures import (
-    ClipFigures,
-    RestFigures,
-    StillFigures,
-    summarise,
+from lipstream_models.evaluation.command import choose_rows
+from lipstream_models.evaluation.evaluate import (
+    MEASURED,
+    compare_lips,
+    compare_pictures,
+    resting_frame,
 )
-from lipstream_models.expert.sync import Sync
+from lipstream_models.evaluation.figures import ClipFigures, RestFigures, StillFigures, summarise
+from lipstream_models.evaluation.sync_scorer import Sync
 from prepared_clips import make_clip, make_folder
 
 

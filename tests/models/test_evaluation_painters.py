@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream.mel import SILENCE
-from lipstream_models.evaluation_painters import (
+from lipstream.audio.mel import SILENCE
+from lipstream_models.evaluation.painters import (
     ModelPainter,
     NetworkPainter,
     make_timing,

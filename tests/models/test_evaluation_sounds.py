@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lipstream.mel import SILENCE
-from lipstream_models import evaluation_sounds as sounds
-from lipstream_models.grid import COLUMNS
+from lipstream.audio.mel import SILENCE
+from lipstream_models.evaluation import test_sounds as sounds
+from lipstream_models.training.grid_corpus import COLUMNS
 
 
 @pytest.mark.parametrize("make", [sounds.room_noise, sounds.music, sounds.vowel])

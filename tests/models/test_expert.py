@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from lipstream.audio.mel import SILENCE
 from lipstream.errors import InputError, ModelError
-from lipstream.mel import SILENCE
-from lipstream_models.expert.judges import (
+from lipstream_models.evaluation.sync_scorer import (
     ExpertJudge,
     load_expert,
     lower_halves,
+    read_sync,
+    shifted_distances,
     sound_windows,
 )
-from lipstream_models.expert.network import SyncExpert, sync_loss
-from lipstream_models.expert.sync import read_sync, shifted_distances
-from lipstream_models.expert.training import (
+from lipstream_models.networks.sync_expert import SyncExpert, sync_loss
+from lipstream_models.training.sync_expert import (
     EXPERT_OPTIONS,
     ExpertTrainer,
     MomentSource,

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream_models.expert import command
-from lipstream_models.expert.check import SHIFTS, check_expert
-from lipstream_models.expert.judges import load_expert
-from lipstream_models.expert.sync import Sync
+from lipstream_models.evaluation.sync_check import SHIFTS, check_expert
+from lipstream_models.evaluation.sync_scorer import Sync, load_expert
+from lipstream_models.training import sync_expert_command
 from prepared_clips import make_folder
 
 
@@ -23,8 +22,8 @@ def clips(tmp_path_factory):
 
 def run(*words):
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args([str(word) for word in words]))
+    sync_expert_command.add_arguments(parser)
+    return sync_expert_command.run(parser.parse_args([str(word) for word in words]))
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lipstream_models.expert.judges import EMBEDDED, load_expert
+from lipstream_models.evaluation.sync_scorer import EMBEDDED, load_expert
 
 pytestmark = pytest.mark.skipif(
     not EMBEDDED.exists(), reason="no sync expert comes with this package: train one"

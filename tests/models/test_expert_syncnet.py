@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lipstream.errors import ModelError
-from lipstream_models.expert.judges import SyncNetJudge
-from lipstream_models.expert.syncnet import SyncNetColor, load_syncnet
+from lipstream_models.evaluation.sync_scorer import SyncNetJudge
+from lipstream_models.networks.syncnet import SyncNetColor, load_syncnet
 from prepared_clips import make_clip
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from lipstream.errors import FaceNotFound, InputError, MediaError
-from lipstream.faces import fit_crop
-from lipstream_models.grid import (
+from lipstream.face.crop import fit_crop
+from lipstream_models.training.grid_corpus import (
     FACELESS,
     PREPARED,
     TO_DO,

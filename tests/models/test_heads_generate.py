@@ -11,15 +11,15 @@ pytest.importorskip("scipy", reason="the head's mesh needs scipy")
 pytest.importorskip("numba", reason="synthetic heads are drawn with numba")
 
 from lipstream.errors import InputError
-from lipstream_models.dataset import lip_gap
-from lipstream_models.grid import COLUMNS, FRAMES, Clip, PreparedFolder
-from lipstream_models.heads.command import add_arguments, run
-from lipstream_models.heads.generate import HeadsFolder, open_folder
-from lipstream_models.heads.lessons import open_retargeter, save_retargeter
-from lipstream_models.heads.performance import viseme_basis
-from lipstream_models.heads.retarget import Retargeter
-from lipstream_models.heads.talk import Order, Talk, make_talk
-from lipstream_models.speech import NAMES
+from lipstream_models.synthetic.raster.capture import Order, Talk, make_talk
+from lipstream_models.synthetic.raster.command import add_arguments, run
+from lipstream_models.synthetic.raster.generate import HeadsFolder, open_folder
+from lipstream_models.synthetic.raster.performance import viseme_basis
+from lipstream_models.synthetic.raster.retarget import Retargeter
+from lipstream_models.synthetic.raster.retarget_training import open_retargeter, save_retargeter
+from lipstream_models.training.dataset import lip_gap
+from lipstream_models.training.grid_corpus import COLUMNS, FRAMES, Clip, PreparedFolder
+from lipstream_models.training.synthetic_speech import NAMES
 
 UNITS = ("jawOpen", "mouthPucker")
 

@@ -7,14 +7,14 @@ import pytest
 pytest.importorskip("scipy", reason="the head's mesh needs scipy")
 pytest.importorskip("numba", reason="synthetic heads are drawn with numba")
 
-from lipstream.detection import FaceDetector
-from lipstream_models.heads.anatomy import TOOTH, Anatomy
-from lipstream_models.heads.figure import Figure, lip_opening
-from lipstream_models.heads.looks import Beard, Person, draw_person
-from lipstream_models.heads.paint import beard_cover
-from lipstream_models.heads.performance import viseme_basis
-from lipstream_models.portrait.source import HeadSource
-from lipstream_models.speech import NAMES
+from lipstream.face.detector import FaceDetector
+from lipstream_models.synthetic.body.anatomy import TOOTH, Anatomy
+from lipstream_models.synthetic.body.head_model import HeadSource
+from lipstream_models.synthetic.raster.figure import Figure, lip_opening
+from lipstream_models.synthetic.raster.paint import beard_cover
+from lipstream_models.synthetic.raster.performance import viseme_basis
+from lipstream_models.synthetic.raster.random_people import Beard, Person, draw_person
+from lipstream_models.training.synthetic_speech import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_beard_covers_the_chin_and_not_the_forehead_or_ears(anatomy: Anatomy):
 
 @pytest.mark.slow
 def test_the_detector_finds_every_style_and_the_mouth_moves(anatomy: Anatomy):
-    from lipstream_models.heads.studio import studio  # noqa: PLC0415
+    from lipstream_models.synthetic.raster.capture import studio  # noqa: PLC0415
 
     shop = studio()
     basis = viseme_basis(shop.anatomy.unit_names)

@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip("numba", reason="synthetic heads are drawn with numba")
 
-from lipstream_models.heads.raster import (
+from lipstream_models.synthetic.raster.rasterizer import (
     FAR,
     Lighting,
     Mesh,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.journal import Journal, plot, time_left
+from lipstream_models.training.training_log import Journal, plot, time_left
 
 
 class Clock:

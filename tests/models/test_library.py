@@ -3,7 +3,7 @@
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.library import open_library
+from lipstream_models.training.rendered_shapes import open_library
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
@@ -13,5 +13,5 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
 
 def test_a_broken_picture_does_not_count(tmp_path):
     (tmp_path / "000.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match="portrait render"):
+    with pytest.raises(InputError, match="blender render"):
         open_library(tmp_path)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lipstream_models.lip_shape import MEASURES, NAMES, SPREAD, lip_shapes, measure_lips
+from lipstream_models.lip_measures import MEASURES, NAMES, SPREAD, lip_shapes, measure_lips
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lipstream.cli import main
-from lipstream_models import look_ahead_command
+from lipstream_models.training import look_ahead_command
 from prepared_clips import make_folder
 
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from lipstream.avatar import embedded_avatars
+from lipstream.avatar.pack import embedded_avatars
 from lipstream.cli import main
 from lipstream.errors import ModelError
-from lipstream.lips import make_timing
-from lipstream.manifest import embedded_folder
-from lipstream.model import MouthModel
+from lipstream.inference.manifest import embedded_folder
+from lipstream.inference.model import MouthModel
+from lipstream.live.lipsync import make_timing
 from lipstream_models.models_command import Asset, check_sums, embedded_assets, state_of
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lipstream_models.lip_shape import MEASURES
+from lipstream_models.lip_measures import MEASURES
 from lipstream_models.networks import mouth_flow
 from lipstream_models.networks.mouth_flow import COLUMNS, MouthFlow
 from lipstream_models.networks.split import FaceGraph, MouthGraph, mask_and_join, to_pixels

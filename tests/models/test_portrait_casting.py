@@ -5,12 +5,12 @@ import pytest
 
 pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
-from lipstream_models.portrait.casting import cast
-from lipstream_models.portrait.look import Bob, Crop, Look, Tied
-from lipstream_models.portrait.source import HeadSource
-from lipstream_models.portrait.visemes import NEUTRAL
-from lipstream_models.portrait.vocabulary import TOPICS
-from lipstream_models.portrait.words import read_description
+from lipstream_models.synthetic.body.appearance import Bob, Crop, Look, Tied
+from lipstream_models.synthetic.body.head_model import HeadSource
+from lipstream_models.synthetic.body.visemes import NEUTRAL
+from lipstream_models.synthetic.describe.casting import cast
+from lipstream_models.synthetic.describe.vocabulary import TOPICS
+from lipstream_models.synthetic.describe.words import read_description
 
 SEEDS = range(12)
 

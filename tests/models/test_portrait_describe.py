@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.portrait.casting import cast
-from lipstream_models.portrait.describe import (
+from lipstream_models.synthetic.body.head_model import HeadSource
+from lipstream_models.synthetic.describe.casting import cast
+from lipstream_models.synthetic.describe.rendering import (
     NEEDS,
     Rendering,
     check_packages,
@@ -17,8 +18,7 @@ from lipstream_models.portrait.describe import (
     is_installed,
     render_command,
 )
-from lipstream_models.portrait.source import HeadSource
-from lipstream_models.portrait.words import read_description
+from lipstream_models.synthetic.describe.words import read_description
 
 
 def need_renderer() -> None:
@@ -67,7 +67,9 @@ def test_the_renderer_takes_the_cores_it_may_run_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_pixel_is_the_same_each_time_whatever_the_threads(tmp_path: Path) -> None:
     need_renderer()
-    person = pytest.importorskip("lipstream_models.portrait.person", reason="needs Blender")
+    person = pytest.importorskip(
+        "lipstream_models.synthetic.blender.person", reason="needs Blender"
+    )
     look = cast(read_description("an old woman with a headscarf and glasses"), 3)
     pictures = []
     for threads in (1, 2):

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lipstream.faces import fit_crop
-from lipstream_models.portrait.loop import (
+from lipstream.face.crop import fit_crop
+from lipstream_models.synthetic.blender.idle_loop import (
     LIDS,
     Figure,
     Idle,
@@ -15,8 +15,8 @@ from lipstream_models.portrait.loop import (
     move_points,
     pose_at,
 )
-from lipstream_models.portrait.plate import EYES, Frame, feather, fit, lay, shown
-from lipstream_models.portrait.visemes import NEUTRAL, VISEMES, blend, blink, library
+from lipstream_models.synthetic.blender.plate import EYES, Frame, feather, fit, lay, shown
+from lipstream_models.synthetic.body.visemes import NEUTRAL, VISEMES, blend, blink, library
 
 STILL = Idle(sway_px=0, nod_px=0, roll_degrees=0, turn_px=0, breath_px=0)
 

@@ -8,17 +8,11 @@ from lipstream.errors import InputError
 
 pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
-from lipstream_models.portrait.look import Complexion
-from lipstream_models.portrait.mesh import (
-    divide,
-    normals,
-    scatter,
-    smooth_step,
-    smoothing,
-)
-from lipstream_models.portrait.props import eyes, grid_quads, teeth
-from lipstream_models.portrait.skin import Masks, paint, ramp
-from lipstream_models.portrait.source import HeadSource, Identity, mirrored
+from lipstream_models.synthetic.body.appearance import Complexion
+from lipstream_models.synthetic.body.head_model import HeadSource, Identity, mirrored
+from lipstream_models.synthetic.body.mesh import divide, normals, scatter, smooth_step, smoothing
+from lipstream_models.synthetic.body.skin import Masks, paint, ramp
+from lipstream_models.synthetic.body.teeth_and_eyes import eyes, grid_quads, teeth
 
 CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 FACES = np.array(

@@ -7,17 +7,16 @@ from lipstream.errors import InputError
 
 pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
-from lipstream_models.portrait.face_hair import Brows, Whiskers
-from lipstream_models.portrait.hair import Surface, tied
-from lipstream_models.portrait.look import Beard, BrowStyle, Crop, Look, Relief, Tied
-from lipstream_models.portrait.mesh import normals
-from lipstream_models.portrait.people import PEOPLE, person_named
-from lipstream_models.portrait.props import grid_quads
-from lipstream_models.portrait.relief import relief
-from lipstream_models.portrait.short_hair import cropped
-from lipstream_models.portrait.skin import beard_density, brow_density, hairline, scalp_cover
-from lipstream_models.portrait.source import HeadSource
-from lipstream_models.portrait.visemes import VISEMES
+from lipstream_models.synthetic.blender.face_hair import Brows, Whiskers
+from lipstream_models.synthetic.blender.hair import Surface, cropped, tied
+from lipstream_models.synthetic.blender.people import PEOPLE, person_named
+from lipstream_models.synthetic.blender.relief import relief
+from lipstream_models.synthetic.body.appearance import Beard, BrowStyle, Crop, Look, Relief, Tied
+from lipstream_models.synthetic.body.head_model import HeadSource
+from lipstream_models.synthetic.body.mesh import normals
+from lipstream_models.synthetic.body.skin import beard_density, brow_density, hairline, scalp_cover
+from lipstream_models.synthetic.body.teeth_and_eyes import grid_quads
+from lipstream_models.synthetic.body.visemes import VISEMES
 
 
 def ball() -> Surface:

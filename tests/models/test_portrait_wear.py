@@ -7,16 +7,15 @@ pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
 from scipy.spatial import cKDTree
 
-from lipstream_models.portrait.eyewear import glasses
-from lipstream_models.portrait.face_hair import Whiskers
-from lipstream_models.portrait.hair import Surface, bob
-from lipstream_models.portrait.headwear import headwear
-from lipstream_models.portrait.look import Beard, Bob, Crop, Glasses, Headwear, Relief
-from lipstream_models.portrait.mesh import normals, refine
-from lipstream_models.portrait.relief import relief
-from lipstream_models.portrait.short_hair import cropped
-from lipstream_models.portrait.skin import beard_density
-from lipstream_models.portrait.source import Float, HeadSource, Identity
+from lipstream_models.synthetic.blender.eyewear import glasses
+from lipstream_models.synthetic.blender.face_hair import Whiskers
+from lipstream_models.synthetic.blender.hair import Surface, bob, cropped
+from lipstream_models.synthetic.blender.headwear import headwear
+from lipstream_models.synthetic.blender.relief import relief
+from lipstream_models.synthetic.body.appearance import Beard, Bob, Crop, Glasses, Headwear, Relief
+from lipstream_models.synthetic.body.head_model import Float, HeadSource, Identity
+from lipstream_models.synthetic.body.mesh import normals, refine
+from lipstream_models.synthetic.body.skin import beard_density
 
 CLOTH = (0.1, 0.1, 0.1)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.portrait import palette
-from lipstream_models.portrait.vocabulary import TOPICS, word_rows
-from lipstream_models.portrait.words import Description, Years, read_description
+from lipstream_models.synthetic.describe import palette
+from lipstream_models.synthetic.describe.vocabulary import TOPICS, word_rows
+from lipstream_models.synthetic.describe.words import Description, Years, read_description
 
 
 def said(text: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.speech import (
+from lipstream_models.training.synthetic_speech import (
     NAMES,
     Phoneme,
     Speaker,

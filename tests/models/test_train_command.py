@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lipstream.cli import main
-from lipstream_models.mouth_training import load_mouth
+from lipstream_models.training.mouth import load_mouth
 from prepared_clips import make_folder
 
 

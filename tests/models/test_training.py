@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from lipstream.errors import InputError, ModelError
-from lipstream_models.dataset import ClipSource, Window, split_rows
-from lipstream_models.lip_shape import MEASURES
-from lipstream_models.mouth_training import (
+from lipstream_models.lip_measures import MEASURES
+from lipstream_models.networks.mouth_flow import COLUMNS
+from lipstream_models.training.dataset import ClipSource, Window, split_rows
+from lipstream_models.training.mouth import (
     LossWeights,
     MouthTrainer,
     attention,
@@ -15,10 +16,14 @@ from lipstream_models.mouth_training import (
     tracking_loss,
     unevenness,
 )
-from lipstream_models.networks.mouth_flow import COLUMNS
-from lipstream_models.sound_training import HeardLips, SoundTrainer, hear_clips, load_sound
-from lipstream_models.training import TrainOptions
-from lipstream_models.voices import VoiceSource
+from lipstream_models.training.sound import (
+    HeardLips,
+    SoundTrainer,
+    VoiceSource,
+    hear_clips,
+    load_sound,
+)
+from lipstream_models.training.trainer import TrainOptions
 from prepared_clips import make_folder
 
 OPTIONS = TrainOptions(samples=24, batch=2, warm_up_steps=2, bf16=False)

@@ -8,8 +8,7 @@ import torch
 
 from lipstream.errors import ModelError
 from lipstream_models.networks.split import FaceGraph, MouthGraph, mask_and_join, to_pixels
-from lipstream_models.networks.wav2lip import Wav2Lip
-from lipstream_models.networks.wav2lip_layout import PUBLISHED, Layout, Level, read_layout
+from lipstream_models.networks.wav2lip import PUBLISHED, Layout, Level, Wav2Lip, read_layout
 
 AUDIO = (4, 6, 8, 8, 12)
 PATH = Path("some.pth")

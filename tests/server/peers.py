@@ -14,7 +14,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from lipstream_server.command import bind, listen, make_server
 from lipstream_server.config import ServerConfig
-from lipstream_server.sessions import Sessions
+from lipstream_server.webrtc.peers import Sessions
 
 SDP = {"Content-Type": "application/sdp"}
 PATIENCE_SECONDS = 20.0

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from lipstream import MouthModel, Worker
+from lipstream.avatar.cache import MOST_UNUSED
 from lipstream.errors import ServerError
-from lipstream.prepared_avatars import MOST_UNUSED
 from lipstream_server import avatars as module
 from lipstream_server.avatars import Avatars
-from lipstream_server.sessions import Sessions
+from lipstream_server.webrtc.peers import Sessions
 from toys import make_toy_avatar
 
 

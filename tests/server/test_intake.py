@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lipstream_server.intake import Intake, IntakePolicy
-from lipstream_server.timeline import samples
+from lipstream_server.stage.input_buffer import Intake, IntakePolicy
+from lipstream_server.webrtc.sample_clock import samples
 
 BLOCK = samples(20)
 POLICY = IntakePolicy(

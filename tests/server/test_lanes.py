@@ -2,10 +2,10 @@ import logging
 
 import pytest
 
-from lipstream.doctor import usable_cores
+from lipstream.live.worker_threads import choose_lanes
+from lipstream.machine import usable_cores
 from lipstream_server.command import open_sessions
 from lipstream_server.config import ServerConfig
-from lipstream_server.lanes import choose_lanes
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_server.offer import Role, read_offer
+from lipstream_server.webrtc.offer import Role, read_offer
 
 HEAD = """v=0
 o=- 1 2 IN IP4 127.0.0.1

@@ -34,7 +34,7 @@ def test_a_viewer_sees_the_idle_avatar_and_hears_silence(worker, toy_avatar):
 def test_what_is_sent_to_be_spoken_is_spoken_and_can_be_interrupted(
     worker, toy_avatar, bursts, monkeypatch
 ):
-    monkeypatch.setattr("lipstream_server.session.REPORT_SECONDS", 0.02)
+    monkeypatch.setattr("lipstream_server.webrtc.peer.REPORT_SECONDS", 0.02)
 
     async def talk():
         async with running(worker, toy_avatar) as server, peer() as client:
@@ -73,7 +73,7 @@ NONSENSE = [
 def test_messages_that_make_no_sense_are_answered_and_the_session_goes_on(
     worker, toy_avatar, monkeypatch
 ):
-    monkeypatch.setattr("lipstream_server.session.REPORT_SECONDS", 0.02)
+    monkeypatch.setattr("lipstream_server.webrtc.peer.REPORT_SECONDS", 0.02)
 
     async def send():
         async with running(worker, toy_avatar) as server, peer() as client:
@@ -144,7 +144,7 @@ def test_a_peer_that_vanishes_frees_its_place(worker, toy_avatar, monkeypatch):
 
 
 def test_a_peer_that_offers_and_never_comes_frees_its_place(worker, toy_avatar, monkeypatch):
-    monkeypatch.setattr("lipstream_server.session.CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr("lipstream_server.webrtc.peer.CONNECT_SECONDS", 0.05)
 
     async def stay_away():
         async with running(worker, toy_avatar) as server, peer() as client:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lipstream import AvFrame, Pacer
-from lipstream_server.playout import BLOCK, SOUND_LEAD, Picture, Playout, Sound
-from lipstream_server.timeline import RATE
+from lipstream_server.webrtc.playout import BLOCK, SOUND_LEAD, Picture, Playout, Sound
+from lipstream_server.webrtc.sample_clock import RATE
 
 DELAY_MS = 300.0
 SAMPLES = 1920

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lipstream_server.avatars import Avatars
-from lipstream_server.metrics import render
-from lipstream_server.sessions import Sessions
-from lipstream_server.studio.figures import Counts, Figures
+from lipstream_server.metrics import Counts, Figures, render
+from lipstream_server.webrtc.peers import Sessions
 from server.peers import SDP, peer, running
 
 

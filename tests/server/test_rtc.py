@@ -9,9 +9,9 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.codecs import vpx
 from aiortc.rtp import RtcpSrPacket
 
-from lipstream_server import rtc
-from lipstream_server.playout import BLOCK, Sound
-from lipstream_server.tracks import SoundTrack
+from lipstream_server.webrtc import aiortc_setup
+from lipstream_server.webrtc.playout import BLOCK, Sound
+from lipstream_server.webrtc.tracks import SoundTrack
 
 
 @pytest.fixture(autouse=True)
@@ -24,18 +24,18 @@ def as_before(monkeypatch):
     [("127.0.0.1", True, ["127.0.0.1"]), ("192.0.2.9", False, ["192.0.2.9"])],
 )
 def test_peers_are_offered_the_address_that_is_listened_on(host, loopback, offered):
-    rtc.listen_on(host, loopback)
+    aiortc_setup.listen_on(host, loopback)
     assert aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True) == offered
 
 
 def test_a_server_that_listens_everywhere_offers_loopback_besides_the_rest():
-    rtc.listen_on("0.0.0.0", False)
+    aiortc_setup.listen_on("0.0.0.0", False)
     assert "127.0.0.1" in aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=False)
 
 
 def test_encoders_start_where_they_are_told_to():
-    rtc.set_bitrates()
-    assert vpx.Vp8Encoder().target_bitrate == rtc.START_BITRATE
+    aiortc_setup.set_bitrates()
+    assert vpx.Vp8Encoder().target_bitrate == aiortc_setup.START_BITRATE
 
 
 @pytest.mark.slow
@@ -43,12 +43,12 @@ def test_reports_pair_a_timestamp_with_the_moment_it_is_due():
     """The pair in every report must lie on the line ntp_of draws, whenever it was sent."""
 
     async def reports():
-        rtc.listen_on("127.0.0.1", True)
+        aiortc_setup.listen_on("127.0.0.1", True)
         here, there = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
         track = SoundTrack()
         sender = here.addTrack(track)
         asked: list[int] = []
-        rtc.report_schedule(sender, lambda ticks: asked.append(ticks) or (ticks + 7) << 32)
+        aiortc_setup.report_schedule(sender, lambda ticks: asked.append(ticks) or (ticks + 7) << 32)
         sent: list[RtcpSrPacket] = []
         send = sender._send_rtcp
 
@@ -81,7 +81,7 @@ def test_a_receiver_lets_sound_through_after_one_packet():
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         receiver = connection.addTransceiver("audio").receiver
         held = receiver._RTCRtpReceiver__jitter_buffer
-        rtc.shorten_jitter_buffer(receiver)
+        aiortc_setup.shorten_jitter_buffer(receiver)
         now = receiver._RTCRtpReceiver__jitter_buffer
         await connection.close()
         return held, now

@@ -11,12 +11,12 @@ import sys
 import pytest
 
 from lipstream.errors import BackendUnavailable
-from lipstream.speaking import SpeechSettings
-from lipstream.speaking.espeak_library import espeak_library
-from lipstream_server.messages import SpeakText
-from lipstream_server.narrator import Narrator
-from lipstream_server.performance import FPS, Performance
-from lipstream_server.timeline import RATE
+from lipstream.speech import SpeechSettings
+from lipstream.speech.espeak_library import espeak_library
+from lipstream_server.stage.messages import SpeakText
+from lipstream_server.stage.performance import FPS, Performance
+from lipstream_server.stage.text_queue import Narrator
+from lipstream_server.webrtc.sample_clock import RATE
 from server.peers import until
 
 TEXT = "Good morning, and thank you for calling: how may I help you today? One moment, please."

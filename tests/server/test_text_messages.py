@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.speaking import Mark, Spoken
-from lipstream_server.intake import Cue, Intake
-from lipstream_server.messages import AskVoices, SpeakText, parse_text
-from lipstream_server.narrator import _Line
-from lipstream_server.performance import POLICY
-from lipstream_server.timeline import RATE, samples
+from lipstream.speech import Mark, Spoken
+from lipstream_server.stage.input_buffer import Cue, Intake
+from lipstream_server.stage.messages import AskVoices, SpeakText, parse_text
+from lipstream_server.stage.performance import POLICY
+from lipstream_server.stage.text_queue import _Line
+from lipstream_server.webrtc.sample_clock import RATE, samples
 
 
 def test_a_text_is_read_with_its_voice_and_id():

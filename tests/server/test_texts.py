@@ -9,11 +9,11 @@ import pytest
 from engine.speaking.talkers import hum, send_chunks, send_text, speech_server
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speaking import SpeechSettings
-from lipstream.speaking.espeak_library import espeak_library
-from lipstream_server.messages import SpeakText
-from lipstream_server.narrator import MOST_TEXTS, Narrator
-from lipstream_server.performance import Performance
+from lipstream.speech import SpeechSettings
+from lipstream.speech.espeak_library import espeak_library
+from lipstream_server.stage.messages import SpeakText
+from lipstream_server.stage.performance import Performance
+from lipstream_server.stage.text_queue import MOST_TEXTS, Narrator
 from server.peers import peer, running, until
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from av import VideoFrame
 
-from lipstream.avatar import Avatar
-from lipstream.compositor import Compositor, MouthArea
+from lipstream.avatar.pack import Avatar
+from lipstream.live.compositor import Compositor, MouthArea
 from lipstream.types import AvFrame
-from lipstream_server.tracks import video_frame
+from lipstream_server.webrtc.tracks import video_frame
 
 SILENT = np.zeros(640, np.int16)
 

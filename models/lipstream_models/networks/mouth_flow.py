@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lipstream_models.lip_shape import MEASURES
+from lipstream_models.lip_measures import MEASURES
 from lipstream_models.networks.alignment import Alignment
 from lipstream_models.networks.layers import convolve
 from lipstream_models.networks.optical_flow import sample

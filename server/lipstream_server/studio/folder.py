@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lipstream.files import written_whole
-from lipstream_server.studio.refusals import StudioBusy, disk_full, full_disk
+from lipstream.storage.atomic_files import written_whole
+from lipstream_server.studio.errors import StudioBusy, disk_full, full_disk
 
 log = logging.getLogger(__name__)
 

@@ -12,15 +12,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from lipstream.avatar import embedded_avatars
+from lipstream.avatar.pack import embedded_avatars
 from lipstream.errors import InputError, LipstreamError
-from lipstream_server.bodies import check_kind, read_body
-from lipstream_server.studio.figures import Figures
-from lipstream_server.studio.folder import Folder
-from lipstream_server.studio.jobs import Job
-from lipstream_server.studio.orders import LARGEST_ORDER, Shelf, parse_json, parse_order
-from lipstream_server.studio.reception import Incoming, Reception, Use
-from lipstream_server.studio.refusals import (
+from lipstream_server.metrics import Figures
+from lipstream_server.request_body import check_kind, read_body
+from lipstream_server.studio.errors import (
     DiskFull,
     NotNow,
     QueueFull,
@@ -28,10 +24,14 @@ from lipstream_server.studio.refusals import (
     TooLarge,
     Unknown,
 )
+from lipstream_server.studio.folder import Folder
+from lipstream_server.studio.orders import LARGEST_ORDER, Shelf, parse_json, parse_order
+from lipstream_server.studio.records import Job
 from lipstream_server.studio.runner import Runner
 from lipstream_server.studio.settings import StudioConfig, usual_folder
+from lipstream_server.studio.signed_urls import Tickets
 from lipstream_server.studio.store import FILM, POSTER, Store
-from lipstream_server.studio.tickets import Tickets
+from lipstream_server.studio.uploads import Incoming, Reception, Use
 from lipstream_server.studio.views import Views
 
 _STATUS: dict[type[LipstreamError], int] = {

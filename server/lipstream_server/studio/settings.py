@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lipstream.errors import InputError
-from lipstream.speaking import SpeechSettings
+from lipstream.speech import SpeechSettings
 
 _MEGABYTE = 1_000_000
 
@@ -80,7 +80,7 @@ class StudioConfig:
     """Model folder, or an embedded model's name; None is ``quality``."""
     backend: str = "auto"
     precision: str = "fp32"
-    """One of ``lipstream.backends.PRECISIONS``."""
+    """One of ``lipstream.inference.backends.PRECISIONS``."""
     speech: SpeechSettings = field(default_factory=SpeechSettings)
     """Who says typed text; the page chooses among the voices of this provider."""
     limits: StudioLimits = field(default_factory=StudioLimits)

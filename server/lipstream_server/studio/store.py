@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lipstream_server.studio.figures import Counts, Figures, bytes_under
+from lipstream_server.metrics import Counts, Figures, bytes_under
+from lipstream_server.studio.errors import NotNow, QueueFull, Unknown
 from lipstream_server.studio.folder import Folder, link_or_copy, remove, write_json
-from lipstream_server.studio.jobs import Job, Media, Order
-from lipstream_server.studio.refusals import NotNow, QueueFull, Unknown
+from lipstream_server.studio.records import Job, Media, Order
 from lipstream_server.studio.settings import StudioLimits
 
 log = logging.getLogger(__name__)

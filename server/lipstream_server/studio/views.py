@@ -3,11 +3,11 @@
 from dataclasses import asdict
 from typing import Any
 
-from lipstream_server.studio.jobs import Job, Media
+from lipstream_server.studio.records import Job, Media
 from lipstream_server.studio.runner import Runner
 from lipstream_server.studio.settings import StudioLimits
+from lipstream_server.studio.signed_urls import Tickets
 from lipstream_server.studio.store import Store
-from lipstream_server.studio.tickets import Tickets
 
 _DAY = 86_400
 

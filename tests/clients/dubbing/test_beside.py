@@ -5,7 +5,7 @@ from itertools import count, islice
 
 import pytest
 
-from lipstream_clients.dubbing.beside import ahead, beside
+from lipstream.film.concurrency import ahead, beside
 
 
 def squares(numbers, made=None):

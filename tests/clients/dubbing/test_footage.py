@@ -5,10 +5,10 @@ import pytest
 
 from clients.making import numbered, write_film
 from lipstream.errors import InputError
-from lipstream_clients.dubbing import footage as footage_module
-from lipstream_clients.dubbing.footage import Footage, Projector, Rectangle, View
-from lipstream_clients.dubbing.programme import Cut
-from lipstream_clients.media import Film
+from lipstream.film import footage as footage_module
+from lipstream.film.footage import Footage, Projector, Rectangle, View
+from lipstream.film.timeline import Cut
+from lipstream.media import Film
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from lipstream.errors import MediaError
-from lipstream_clients.dubbing.journal import Journal
-from lipstream_clients.dubbing.sightings import Sightings
+from lipstream.film.checkpoint import Journal
+from lipstream.film.face_tracks import Sightings
 
 
 @pytest.fixture

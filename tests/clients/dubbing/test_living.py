@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from lipstream import Avatar
-from lipstream.faces import cut_crop
-from lipstream.landmarks import FaceTracker
-from lipstream_clients.dubbing.blinking import eye_patches, with_eyes
-from lipstream_clients.dubbing.living import Life, pose_at
+from lipstream.avatar.blinking import eye_patches, with_eyes
+from lipstream.avatar.idle_motion import Life, pose_at
+from lipstream.face.crop import cut_crop
+from lipstream.face.landmarks import FaceTracker
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from clients.making import film_contents, tone, write_wav
 from lipstream.errors import InputError, MediaError
-from lipstream_clients.dubbing.label import check_label, labelled
-from lipstream_clients.dubbing.signing import Certificate, check_signing
-from lipstream_clients.render import RenderJob, render
+from lipstream.film.provenance import Certificate, check_signing
+from lipstream.film.render import RenderJob, render
+from lipstream.film.watermark import check_label, labelled
 
 
 @pytest.fixture

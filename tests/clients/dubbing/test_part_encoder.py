@@ -6,8 +6,8 @@ import pytest
 
 from clients.making import numbered
 from lipstream.errors import MediaError
-from lipstream_clients.dubbing.part_encoder import open_part
-from lipstream_clients.media import Film, FilmFormat
+from lipstream.film.part_encoder import open_part
+from lipstream.media import Film, FilmFormat
 
 SHAPE = FilmFormat(64, 48, Fraction(25))
 

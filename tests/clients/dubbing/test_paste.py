@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from lipstream import MouthModel
-from lipstream.faces import cut_crop
-from lipstream_clients.crops import LandmarkCrops
-from lipstream_clients.dubbing.paste import FilmPaste, sharpened
-from lipstream_clients.media import Film
+from lipstream.face.crop import cut_crop
+from lipstream.face.crop_finder import LandmarkCrops
+from lipstream.film.frame_renderers import FilmPaste, sharpened
+from lipstream.media import Film
 
 CROP = np.array([[120, 6, 40], [-5, 150, 20]], np.float32)
 

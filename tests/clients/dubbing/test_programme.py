@@ -5,18 +5,19 @@ import pytest
 
 from clients.making import tone, write_wav
 from lipstream.errors import InputError, MediaError
-from lipstream.timing import Timing
-from lipstream_clients.dubbing.programme import (
+from lipstream.film.timeline import (
     Clip,
     Cut,
+    OwnSound,
     Programme,
     SpokenClip,
     ended_at,
     plan,
+    sound_of,
     spoken_spans,
 )
-from lipstream_clients.dubbing.sound_track import OwnSound, sound_of
-from lipstream_clients.media import SoundFile
+from lipstream.media import SoundFile
+from lipstream.timing import Timing
 
 RATE = 16_000
 TIMING = Timing(RATE, Fraction(25))

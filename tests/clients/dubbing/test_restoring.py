@@ -4,10 +4,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lipstream.errors import ModelError
-from lipstream.faces import fit_crop
-from lipstream.landmarks import FaceTracker
-from lipstream.pipeline import make_compositor
-from lipstream_clients.dubbing.restoring import Restorer
+from lipstream.face.crop import fit_crop
+from lipstream.face.landmarks import FaceTracker
+from lipstream.film.restoration import Restorer
+from lipstream.live.pipeline import make_compositor
 
 
 def make_restorer(path, change, side=512):

@@ -4,9 +4,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from lipstream_clients.dubbing.room import waiting
-from lipstream_clients.media import Film, FilmFormat, PictureWriter
-from lipstream_clients.media.codecs import LARGE_PIXELS, ONE_THREAD_PIXELS, video_encoder
+from lipstream.film.concurrency import waiting
+from lipstream.media import Film, FilmFormat, PictureWriter
+from lipstream.media.codecs import LARGE_PIXELS, ONE_THREAD_PIXELS, video_encoder
 
 
 def test_small_pictures_wait_as_asked_and_of_large_ones_at_least_one():

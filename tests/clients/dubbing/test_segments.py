@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_clients.dubbing.programme import Cut, Segment, Words
-from lipstream_clients.dubbing.segments import parse_segment, parse_time, read_segments
-from lipstream_clients.dubbing.who import Who, parse_who
+from lipstream.film.segments import parse_segment, parse_time, read_segments
+from lipstream.film.speaker import Who, parse_who
+from lipstream.film.timeline import Cut, Segment, Words
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.kernels.making import small_mouth
-from lipstream.kernels.plan import save_plan
+from lipstream.inference.kernels.plan import save_plan
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 
-from lipstream.kernels import kernels_run_here
-from lipstream.kernels.frame import Frame, Weights
-from lipstream.kernels.plan import AFTER, BEFORE, Picture, Plan, PlanStep, Target, check_plan
-from lipstream_export.packing import pack_gathered, pack_winograd
+from lipstream.inference.kernels import kernels_run_here
+from lipstream.inference.kernels.frame import Frame, Weights
+from lipstream.inference.kernels.plan import (
+    AFTER,
+    BEFORE,
+    Picture,
+    Plan,
+    PlanStep,
+    Target,
+    check_plan,
+)
+from lipstream_export.kernel_plans import pack_gathered, pack_winograd
 
 TOP = 8191
 """Largest level."""

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lipstream.errors import ModelError
-from lipstream.kernels.plan import load_plan
-from lipstream.packs import PackKind, read_pack, write_pack
+from lipstream.inference.kernels.plan import load_plan
+from lipstream.storage.tensor_files import PackKind, read_pack, write_pack
 
 KIND = PackKind(b"LIPPLAN\0", 1, "a plan of lipstream's kernels")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from engine.kernels.making import TOP, needs_kernels, small_feeds, small_mouth
-from lipstream.backends.native import NativeBackend
-from lipstream.kernels.frame import Weights
+from lipstream.inference.backends.native import NativeBackend
+from lipstream.inference.kernels.frame import Weights
 
 pytestmark = needs_kernels
 

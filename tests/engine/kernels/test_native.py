@@ -5,12 +5,12 @@ import platform
 import numpy as np
 import pytest
 
-import lipstream.kernels
+import lipstream.inference.kernels
 from engine.kernels.making import needs_kernels, small_feeds, small_mouth
-from lipstream.backends import TensorInfo, open_backend
 from lipstream.errors import BackendUnavailable
-from lipstream.kernels import LIBRARY, kernels_run_here, load_library
-from lipstream.kernels.plan import save_plan
+from lipstream.inference.backends import TensorInfo, open_backend
+from lipstream.inference.kernels import LIBRARY, kernels_run_here, load_library
+from lipstream.inference.kernels.plan import save_plan
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_where_it_can_be_built_the_library_is_installed():
 
 
 def test_a_processor_that_lacks_something_is_told_what(path, monkeypatch, forgotten):
-    monkeypatch.setattr(lipstream.kernels, "_NEEDED", ("avx512_dream", "amx_tale"))
+    monkeypatch.setattr(lipstream.inference.kernels, "_NEEDED", ("avx512_dream", "amx_tale"))
     assert not kernels_run_here()
     with pytest.raises(BackendUnavailable, match=r"lacks avx512_dream, amx_tale: choose openvino"):
         open_backend(path, "native", 1, "int8")
@@ -44,8 +44,8 @@ def test_a_processor_that_lacks_something_is_told_what(path, monkeypatch, forgot
 def test_a_library_that_was_not_built_says_how_to_install_it(
     path, tmp_path, monkeypatch, forgotten
 ):
-    monkeypatch.setattr(lipstream.kernels, "_NEEDED", ())
-    monkeypatch.setattr(lipstream.kernels, "LIBRARY", tmp_path / "gone.so")
+    monkeypatch.setattr(lipstream.inference.kernels, "_NEEDED", ())
+    monkeypatch.setattr(lipstream.inference.kernels, "LIBRARY", tmp_path / "gone.so")
     assert not kernels_run_here()
     with pytest.raises(BackendUnavailable, match=r"pip install --force-reinstall.*gone\.so"):
         open_backend(path, "native", 1, "int8")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.kernels.making import TOP, Making, Run, convolved, needs_kernels, relu, seen, worst
-from lipstream.kernels.plan import Target
+from lipstream.inference.kernels.plan import Target
 
 pytestmark = needs_kernels
 

@@ -10,10 +10,10 @@ import pytest
 
 from engine.kernels.making import Making, needs_kernels
 from engine.kernels.misstating import KIND, held, pictured, refusal, rewritten, says
-from lipstream.backends.native import NativeBackend
 from lipstream.errors import ModelError
-from lipstream.kernels.plan import Target, load_plan, save_plan
-from lipstream.packs import read_pack
+from lipstream.inference.backends.native import NativeBackend
+from lipstream.inference.kernels.plan import Target, load_plan, save_plan
+from lipstream.storage.tensor_files import read_pack
 
 
 def test_a_plan_written_again_unchanged_is_still_good(plan, path):

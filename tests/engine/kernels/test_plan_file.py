@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.kernels.misstating import KIND, refusal
-from lipstream.kernels.plan import load_plan
-from lipstream.packs import PackKind, read_pack, write_pack
+from lipstream.inference.kernels.plan import load_plan
+from lipstream.storage.tensor_files import PackKind, read_pack, write_pack
 
 
 def test_what_is_saved_is_loaded(plan, path):

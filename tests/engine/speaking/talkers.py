@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lipstream.speaking import Mark, Spoken
+from lipstream.speech import Mark, Spoken
 
 RATE = 24_000
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speaking import SpeechSettings, list_voices, open_voice, read_aloud
-from lipstream.speaking.espeak_library import EspeakLibrary, espeak_library
+from lipstream.speech import SpeechSettings, list_voices, open_voice, read_aloud
+from lipstream.speech.espeak_library import EspeakLibrary, espeak_library
 
 
 @pytest.fixture(autouse=True)

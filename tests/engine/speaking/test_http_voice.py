@@ -8,8 +8,8 @@ import pytest
 
 from engine.speaking.talkers import RATE, hum, send_chunks, send_pcm, send_text, speech_server
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speaking import Reading, SpeechSettings, open_voice, read_aloud
-from lipstream.speaking import http_voice as module
+from lipstream.speech import Reading, SpeechSettings, open_voice, read_aloud
+from lipstream.speech import openai_speech as module
 
 KEY = "LIPSTREAM_SPEECH_KEY"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speaking import SpeechSettings, list_voices, open_voice, read_aloud
+from lipstream.speech import SpeechSettings, list_voices, open_voice, read_aloud
 
 HERE = importlib.util.find_spec("piper") is not None
 

@@ -7,7 +7,7 @@ import pytest
 
 from engine.speaking.talkers import RATE, Hummer, hum, until
 from lipstream.errors import BackendUnavailable, InputError, LipstreamError, MediaError
-from lipstream.speaking import (
+from lipstream.speech import (
     Reading,
     SpeechSettings,
     Spoken,
@@ -16,7 +16,7 @@ from lipstream.speaking import (
     read_aloud,
     write_speech,
 )
-from lipstream.speaking.reading import AHEAD_MS, PIECE_MS
+from lipstream.speech.text_to_speech import AHEAD_MS, PIECE_MS
 
 TEXT = "Good morning. How do you do?"
 

@@ -5,9 +5,9 @@ import random
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.speaking.scripts import check_scripts, scripts_of
-from lipstream.speaking.sentences import LONGEST_SENTENCE, split_sentences
-from lipstream.speaking.words import guessed_marks, marks_at, word_spans
+from lipstream.speech.scripts import check_scripts, scripts_of
+from lipstream.speech.sentences import LONGEST_SENTENCE, split_sentences
+from lipstream.speech.word_timing import guessed_marks, marks_at, word_spans
 
 
 def cut(text):

@@ -16,8 +16,8 @@ import uvicorn
 
 from lipstream_server.app import Routes
 from lipstream_server.command import Server, bind, listen
-from lipstream_server.sessions import Sessions
 from lipstream_server.studio.settings import StudioConfig
+from lipstream_server.webrtc.peers import Sessions
 
 PATIENCE_SECONDS = 240.0
 OVER = {"done", "failed", "cancelled"}

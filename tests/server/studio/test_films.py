@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from clients.making import add_sound, numbered, tone, write_film, write_wav
-from lipstream_server.studio.child import FILM_NICENESS
 from lipstream_server.studio.settings import StudioConfig, StudioLimits
+from lipstream_server.studio.subprocess_worker import FILM_NICENESS
 from server.studio.serving import serving, until
 
 LONG_FRAMES = 1500
@@ -66,7 +66,10 @@ def children():
             status = (place / "status").read_text()
         except OSError:
             continue
-        if b"lipstream_server.studio.child" in command and f"PPid:\t{os.getpid()}\n" in status:
+        if (
+            b"lipstream_server.studio.subprocess_worker" in command
+            and f"PPid:\t{os.getpid()}\n" in status
+        ):
             found.append(int(place.name))
     return found
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_clients.dubbing.programme import Cut
-from lipstream_clients.dubbing.who import Who
-from lipstream_server.studio.filming import render_job
-from lipstream_server.studio.jobs import Face, Job, Media, Order
+from lipstream.film.speaker import Who
+from lipstream.film.timeline import Cut
+from lipstream_server.studio.errors import Unknown
 from lipstream_server.studio.orders import Shelf, parse_json, parse_order
-from lipstream_server.studio.refusals import Unknown
+from lipstream_server.studio.records import Face, Job, Media, Order
 from lipstream_server.studio.settings import StudioLimits
+from lipstream_server.studio.tasks import render_job
 
 TWO = (Face(10, 20, 8), Face(40, 20, 8))
 FILM = Media("f", "film", "walk.mp4", "media.mp4", 0.0, 64, 48, 75, Fraction(25), 48_000, 2)

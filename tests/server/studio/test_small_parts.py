@@ -4,10 +4,10 @@ import pytest
 
 from lipstream.errors import InputError
 from lipstream_server.config import ServerConfig
-from lipstream_server.studio.names import LONGEST, known_suffix, shown_name
-from lipstream_server.studio.pace import WINDOW_SECONDS, Pace
+from lipstream_server.studio.file_names import LONGEST, known_suffix, shown_name
+from lipstream_server.studio.runner import WINDOW_SECONDS, Pace
 from lipstream_server.studio.settings import StudioConfig, StudioLimits, limits_of
-from lipstream_server.studio.tickets import VALID_SECONDS, Tickets
+from lipstream_server.studio.signed_urls import VALID_SECONDS, Tickets
 
 
 @pytest.mark.parametrize(

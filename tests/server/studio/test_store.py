@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from lipstream_server.studio.figures import bytes_under
+from lipstream_server.metrics import bytes_under
+from lipstream_server.studio.errors import DiskFull, NotNow, QueueFull, StudioBusy, Unknown
 from lipstream_server.studio.folder import Folder, write_json
-from lipstream_server.studio.jobs import Job, Media, Order, Piece
-from lipstream_server.studio.refusals import DiskFull, NotNow, QueueFull, StudioBusy, Unknown
+from lipstream_server.studio.records import Job, Media, Order, Piece
 from lipstream_server.studio.settings import StudioLimits
 from lipstream_server.studio.store import MOST_STARTS, Store
 

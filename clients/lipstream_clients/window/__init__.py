@@ -1,0 +1,1 @@
+"""``lipstream window``: sound devices, a window, and a face that keeps step with both."""

@@ -1,0 +1,276 @@
+"""Microphone, loudspeaker and their stand-ins. PortAudio's callbacks only copy and count."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+
+from lipstream.audio.ring import SoundQueue
+from lipstream.errors import BackendUnavailable, InputError
+from lipstream.media import SoundFile
+from lipstream.speech import Reading, Voice, check_text
+from lipstream.types import Pcm
+
+log = logging.getLogger(__name__)
+
+BLOCK_MS = 20
+_LEAD_MS = 40
+"""Sound kept waiting for the loudspeaker, so that a late loop is not heard."""
+_MOST_BLOCKS = 200
+"""Blocks kept from the microphone: 4 s; the oldest fall out when nobody takes them."""
+
+
+def open_portaudio() -> Any:
+    """Return the sounddevice module; raises BackendUnavailable saying what to install."""
+    try:
+        import sounddevice  # noqa: PLC0415  optional
+    except ModuleNotFoundError as error:
+        raise BackendUnavailable(
+            "sound devices need the package sounddevice: pip install 'lipstream[mic]'"
+        ) from error
+    except OSError as error:
+        raise BackendUnavailable(
+            "sound devices need the PortAudio library: on Debian or Ubuntu 'apt install"
+            " libportaudio2', elsewhere 'pip install sounddevice' brings it"
+        ) from error
+    return sounddevice
+
+
+def choose_device(kind: str, asked: str | None) -> dict[str, Any]:
+    """Return PortAudio's description of an input or output device.
+
+    ``asked`` is its number or a part of its name, None for the system's default.
+    """
+    devices = open_portaudio()
+    wanted = int(asked) if asked is not None and asked.isdigit() else asked
+    try:
+        return dict(devices.query_devices(wanted, kind))
+    except (ValueError, devices.PortAudioError) as error:
+        what = "microphone" if kind == "input" else "loudspeaker"
+        named = "" if asked is None else f" '{asked}'"
+        other = "--input FILE.wav" if kind == "input" else "--no-sound"
+        raise InputError(
+            f"no {what}{named} found: see 'lipstream window --list-devices', or use {other}"
+        ) from error
+
+
+class Microphone:
+    """Mono int16 blocks of 20 ms from a sound card."""
+
+    def __init__(self, asked: str | None = None) -> None:
+        device = choose_device("input", asked)
+        self.rate = int(device["default_samplerate"])
+        self.overflows = 0
+        """Blocks before which the sound card lost samples."""
+        self._blocks: deque[Pcm] = deque(maxlen=_MOST_BLOCKS)
+        self._stream = _open_stream(
+            "InputStream",
+            device=device["index"],
+            samplerate=self.rate,
+            blocksize=self.rate * BLOCK_MS // 1000,
+            callback=self._hear,
+        )
+
+    def take(self, _now: float) -> list[Pcm]:
+        """Return the blocks that came in since the last call."""
+        return [self._blocks.popleft() for _ in range(len(self._blocks))]
+
+    def ended(self) -> bool:
+        """Return False: a microphone has no end."""
+        return False
+
+    def close(self) -> None:
+        """Let the microphone go."""
+        self._stream.close()
+        if self.overflows:
+            log.warning("the sound card lost sound before %d blocks", self.overflows)
+            self.overflows = 0
+
+    def __enter__(self) -> Self:
+        self._stream.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _hear(self, block: Any, _frames: int, _time: Any, status: Any) -> None:
+        self.overflows += bool(status.input_overflow)
+        self._blocks.append(block[:, 0].copy())
+
+
+class FileSource:
+    """A sound file, fed as if it were spoken now."""
+
+    def __init__(self, sound: SoundFile) -> None:
+        self.rate = sound.rate
+        self._blocks = sound.blocks(sound.rate, sound.rate * BLOCK_MS // 1000)
+        self._begin: float | None = None
+        self._given = 0
+        self._ended = False
+
+    def take(self, now: float) -> list[Pcm]:
+        """Return the blocks whose time has passed."""
+        self._begin = now if self._begin is None else self._begin
+        due = int((now - self._begin) * self.rate)
+        taken = []
+        while not self._ended and self._given < due:
+            block = next(self._blocks, None)
+            if block is None:
+                self._ended = True
+            else:
+                taken.append(block)
+                self._given += len(block)
+        return taken
+
+    def ended(self) -> bool:
+        """Return whether the file has been given to its end."""
+        return self._ended
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Loudspeaker:
+    """A sound card that plays what it is given."""
+
+    def __init__(
+        self, rate: int, asked: str | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate, self._clock = rate, clock
+        self._lock = threading.Lock()  # guards what follows; held for a copy of a few ms of sound
+        self._waiting = SoundQueue()
+        self._played = 0
+        self._last = 0.0
+        self._stream = _open_stream(
+            "OutputStream",
+            device=choose_device("output", asked)["index"],
+            samplerate=rate,
+            callback=self._fill,
+        )
+        self._latency = float(self._stream.latency)
+
+    def wanted(self, _now: float) -> int:
+        """Return how many samples are missing from the lead."""
+        with self._lock:
+            return max(0, self._rate * _LEAD_MS // 1000 - len(self._waiting))
+
+    def play(self, pcm: Pcm) -> None:
+        """Take (n,) int16."""
+        with self._lock:
+            self._waiting.put(pcm)
+
+    def heard(self, now: float) -> int:
+        """Return how many samples have left the card: what it took, less its own latency."""
+        with self._lock:
+            ahead = max(0.0, self._latency - (now - self._last))
+            return round(self._played - ahead * self._rate)
+
+    def close(self) -> None:
+        """Let the loudspeaker go."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        self._stream.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _fill(self, out: Any, _count: int, _time: Any, _status: Any) -> None:
+        with self._lock:
+            taken = self._waiting.take(out[:, 0])
+            self._played += taken
+            if taken > 0:
+                self._last = self._clock()
+
+
+class NoSpeaker:
+    """Plays nothing, at the right speed."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._begin: float | None = None
+        self._given = 0
+
+    def wanted(self, now: float) -> int:
+        """Return how many samples a loudspeaker would have taken by now."""
+        self._begin = now if self._begin is None else self._begin
+        return max(0, int((now - self._begin) * self._rate) - self._given)
+
+    def play(self, pcm: Pcm) -> None:
+        """Count (n,) int16."""
+        self._given += len(pcm)
+
+    def heard(self, _now: float) -> int:
+        """Return how many samples were given."""
+        return self._given
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _open_stream(kind: str, **settings: Any) -> Any:
+    devices = open_portaudio()
+    try:
+        return getattr(devices, kind)(channels=1, dtype=np.int16, latency="low", **settings)
+    except (devices.PortAudioError, ValueError) as error:
+        raise InputError(
+            f"the sound device cannot be opened at {settings['samplerate']} Hz: {error}; choose"
+            " another one of 'lipstream window --list-devices'"
+        ) from error
+
+
+class TextSource:
+    """Speech of a text, given as it falls due. It owns the voice."""
+
+    def __init__(self, voice: Voice, text: str) -> None:
+        """Check the text; raises InputError. Nothing is spoken before ``__enter__``."""
+        check_text(text, voice)
+        self.rate = voice.rate
+        self._voice, self._text = voice, text
+        self._reading: Reading | None = None
+        self._begin: float | None = None
+        self._given = 0
+
+    def take(self, now: float) -> list[Pcm]:
+        """Return the pieces whose time has come. Time stands still while the voice has none ready.
+
+        Raises LipstreamError when the voice cannot go on.
+        """
+        taken: list[Pcm] = []
+        while self._reading is not None and self._is_due(now):
+            spoken = self._reading.take()
+            if spoken is None:
+                self._begin = None
+                break
+            if self._begin is None:
+                self._begin = now - self._given / self.rate
+            taken.append(spoken.pcm)
+            self._given += len(spoken.pcm)
+        return taken
+
+    def ended(self) -> bool:
+        """Return whether all has been given."""
+        return self._reading is not None and self._reading.ended
+
+    def __enter__(self) -> Self:
+        self._reading = Reading(self._voice, self._text)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._reading is not None:
+            self._reading.close()
+        self._voice.close()
+
+    def _is_due(self, now: float) -> bool:
+        return self._begin is None or self._given <= (now - self._begin) * self.rate

@@ -1,0 +1,217 @@
+"""Sound in, a face in a window and the sound out again, in step: the loop between its rims.
+
+The loop owns the pacer. What it hears goes to the engine and to the pacer at once; what the engine
+makes comes back by ``arrive`` from the engine thread. The picture shown is the one of the sample
+that is just leaving the loudspeaker, so the two cannot drift apart, whatever either clock does.
+"""
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from lipstream.live.pacer import Pacer
+from lipstream.types import AvFrame, Image, Pcm
+
+MAKING_MS = 80.0
+"""What the delay leaves for sound blocks and the making of a frame, beyond the look-ahead."""
+_WAKE_SECONDS = 0.01
+"""Longest sleep of the loop: keys and the close button are looked at this often."""
+_RATE_WINDOW = 50
+"""Frames over which the rate in the title is taken."""
+_TITLE_SECONDS = 0.5
+_MOST_FRAMES = 250
+"""Frames kept from the engine, at most; the oldest fall out. Only a stalled screen gets there."""
+
+
+_MOST_GAPS = 10_000
+"""Blocks that the engine may refuse in one run before the picture loses its place."""
+
+
+class Source(Protocol):
+    """Where sound comes from."""
+
+    rate: int
+
+    def take(self, now: float, /) -> list[Pcm]:
+        """Return the blocks that have come in since the last call, each mono int16."""
+        ...
+
+    def ended(self) -> bool:
+        """Return whether no more will come."""
+        ...
+
+
+class Speaker(Protocol):
+    """Where sound goes to."""
+
+    def wanted(self, now: float, /) -> int:
+        """Return how many samples it can take now."""
+        ...
+
+    def play(self, pcm: Pcm, /) -> None:
+        """Take (n,) int16."""
+        ...
+
+    def heard(self, now: float, /) -> int:
+        """Return how many of the samples played have left it."""
+        ...
+
+
+class Screen(Protocol):
+    """Where pictures go to."""
+
+    def show(self, image: Image, /) -> None:
+        """Show a (H, W, 3) uint8 BGR picture."""
+        ...
+
+    def entitle(self, title: str, /) -> None:
+        """Set the title."""
+        ...
+
+    def closed(self) -> bool:
+        """Look at keys and mouse; return whether the user wants to leave."""
+        ...
+
+
+class Session(Protocol):
+    """The engine's side: ``lipstream.live.session.SessionHandle`` is one."""
+
+    def feed(self, pcm: Pcm, /) -> bool:
+        """Hand over sound; return False when it was refused."""
+        ...
+
+    def flush(self) -> None:
+        """End the sound."""
+        ...
+
+    @property
+    def look_ahead_ms(self) -> float:
+        """Sound the model needs past the start of a frame."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rims:
+    """What a show is connected to."""
+
+    source: Source
+    speaker: Speaker
+    screen: Screen
+
+
+@dataclass(frozen=True, slots=True)
+class ShowStats:
+    """What a show came to."""
+
+    shown: int
+    """Pictures shown."""
+    skipped: int
+    """Pictures that came too late to be shown."""
+    delay_ms: float
+    """From sound in to sound and picture out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """Sound that a busy engine refused: heard, but not spoken by the face."""
+
+    at: int
+    """Samples the engine had taken before."""
+    samples: int
+
+
+class Show:
+    """One run of the window. ``arrive`` may be called on any thread, the rest on one."""
+
+    def __init__(self, rims: Rims, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rims, self._clock = rims, clock
+        self._wake = threading.Event()
+        self._arrived: deque[AvFrame] = deque(maxlen=_MOST_FRAMES)
+        self._times: deque[float] = deque(maxlen=_RATE_WINDOW)
+        self._shown, self._shown_count, self._titled = -1, 0, 0.0
+        self._fed = self._given = self._taken = 0
+        self._gaps: deque[_Gap] = deque(maxlen=_MOST_GAPS)
+        self._flushed = False
+
+    def arrive(self, frame: AvFrame) -> None:
+        """Take a frame from the engine. Engine thread."""
+        self._arrived.append(frame)
+        self._wake.set()
+
+    def run(self, session: Session, delay_ms: float | None = None) -> ShowStats:
+        """Show until the user leaves or the sound has ended and been heard.
+
+        ``delay_ms`` from sound in to sound out; None for the look-ahead and a little more.
+        """
+        begin = self.begin(session, delay_ms)
+        while self.step(session, begin):
+            self._wake.wait(_WAKE_SECONDS)
+            self._wake.clear()
+        return ShowStats(self._shown_count, begin.stats().skipped_pictures, self._delay_ms)
+
+    def begin(self, session: Session, delay_ms: float | None = None) -> Pacer:
+        """Return the pacer of a show that is about to begin."""
+        self._delay_ms = session.look_ahead_ms + MAKING_MS if delay_ms is None else delay_ms
+        return Pacer(rate=self._rims.source.rate, delay_ms=self._delay_ms, clock=self._clock)
+
+    def step(self, session: Session, pacer: Pacer) -> bool:
+        """Move everything that is due; return whether to go on."""
+        now = self._clock()
+        self._listen(session, pacer, now)
+        while self._arrived:
+            pacer.push(self._on_time(self._arrived.popleft()))
+        heard = self._play(pacer, now)
+        if heard is not None:
+            self._look(pacer, heard, now)
+        over = self._flushed and (heard is None or heard >= self._fed)
+        return not over and not self._rims.screen.closed()
+
+    def _listen(self, session: Session, pacer: Pacer, now: float) -> None:
+        for block in self._rims.source.take(now):
+            if session.feed(block):
+                self._taken += len(block)
+            else:
+                self._gaps.append(_Gap(self._taken, len(block)))
+            pacer.hear(block)
+            self._fed += len(block)
+        if self._rims.source.ended() and not self._flushed:
+            self._flushed = True
+            session.flush()
+
+    def _on_time(self, frame: AvFrame) -> AvFrame:
+        """Return the frame at its place in what is heard: sound the engine refused moves it."""
+        missed = sum(gap.samples for gap in self._gaps if gap.at <= frame.start_sample)
+        return replace(frame, start_sample=frame.start_sample + missed) if missed else frame
+
+    def _play(self, pacer: Pacer, now: float) -> int | None:
+        """Keep the loudspeaker filled; return how much of the session has been heard."""
+        if not pacer.started or now < pacer.due(0):
+            return None
+        speaker = self._rims.speaker
+        left = self._fed - self._given if self._flushed else sys.maxsize
+        wanted = min(speaker.wanted(now), left)
+        if wanted > 0:
+            silent = pacer.stats().silent_samples
+            speaker.play(pacer.sound(wanted))
+            self._given += wanted - (pacer.stats().silent_samples - silent)
+        return speaker.heard(now) - pacer.stats().silent_samples
+
+    def _look(self, pacer: Pacer, heard: int, now: float) -> None:
+        frame = pacer.picture(heard) if heard >= 0 else None
+        if frame is not None and frame.index != self._shown:
+            self._shown = frame.index
+            self._shown_count += 1
+            self._times.append(now)
+            self._rims.screen.show(frame.image)
+        if now - self._titled >= _TITLE_SECONDS:
+            self._titled = now
+            self._rims.screen.entitle(self._title())
+
+    def _title(self) -> str:
+        span = self._times[-1] - self._times[0] if len(self._times) > 1 else 0.0
+        rate = (len(self._times) - 1) / span if span > 0 else 0.0
+        return f"lipstream · {rate:.1f} fps · delay {self._delay_ms:.0f} ms"

@@ -1,0 +1,197 @@
+"""Avatars: a prepared face in one file (``packs``)."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.errors import AvatarError, InputError
+from lipstream.face.crop import cut_crop
+from lipstream.inference.manifest import embedded_folder
+from lipstream.storage.atomic_files import written_whole
+from lipstream.storage.tensor_files import Pack, PackError, PackKind, read_pack, write_pack
+from lipstream.types import Array, Float32, Image
+
+VERSION = 1
+Codec = Literal["raw", "jpeg"]
+EMBEDDED = "ada"
+"""Name of the avatar that is used when none is given."""
+_KIND = PackKind(b"LIPAVTR\0", VERSION, "an avatar pack")
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Avatar:
+    """The frames of a face and where its crop lies in each; they repeat for ever."""
+
+    name: str
+    licence: str
+    fps: Fraction
+    """Rate at which the frames were made."""
+    frames: NDArray[np.uint8]
+    """(F, H, W, 3) uint8 BGR, read-only."""
+    crops: Float32
+    """(F, 2, 3) float32: unit crop coordinates to pixels (``faces.fit_crop``), read-only."""
+
+    @classmethod
+    def from_frames(
+        cls,
+        frames: Sequence[Image] | NDArray[np.uint8],
+        crops: Sequence[Float32] | Float32,
+        *,
+        fps: Fraction | int = 25,
+        name: str = "avatar",
+        licence: str = "unknown",
+    ) -> Self:
+        """Make an avatar of frames of one size and the crop of each; the arrays are copied."""
+        pictures, affines = np.array(frames, np.uint8), np.array(crops, np.float32)
+        if pictures.ndim != 4 or pictures.shape[-1] != 3 or len(pictures) == 0:
+            raise InputError(f"avatar frames must be (F, H, W, 3) with F > 0, got {pictures.shape}")
+        if affines.shape != (len(pictures), 2, 3) or not np.isfinite(affines).all():
+            raise InputError(
+                f"an avatar of {len(pictures)} frames needs as many finite (2, 3) crops,"
+                f" got {affines.shape}"
+            )
+        return cls(name, licence, Fraction(fps), _frozen(pictures), _frozen(affines))
+
+    @classmethod
+    def open(cls, path: Path | None = None) -> Self:
+        """Open a pack, or an embedded avatar by its name; by default EMBEDDED.
+
+        Raw frames stay in the file and are mapped; JPEG frames are decoded. Raises AvatarError when
+        the file is missing, of another version or damaged, or no avatar has this name.
+        """
+        path = path or Path(EMBEDDED)
+        path = embedded_pack(path) or path
+        try:
+            pack = read_pack(path, _KIND)
+        except PackError as error:
+            raise AvatarError(
+                f"avatar {path} {error}: copy it again, or make one with 'lipstream avatar make'"
+            ) from error
+        try:
+            header = json.loads(pack.text)
+            frames = _load_frames(header, pack)
+            crops = pack.section(header, "crops")
+            fps = Fraction(*header["fps"])
+            if frames.ndim != 4 or crops.shape != (len(frames), 2, 3) or fps <= 0:
+                raise ValueError("its sections do not fit together")
+            if not np.isfinite(crops).all():
+                raise ValueError("a crop is not a number")
+            return cls(str(header["name"]), str(header["licence"]), fps, frames, crops)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError, cv2.error) as error:
+            raise AvatarError(f"{path} is not a usable avatar: {error}; make it again") from error
+
+    def save(self, path: Path, codec: Codec = "raw", quality: int = _JPEG_QUALITY) -> None:
+        """Write the pack, whole or not at all.
+
+        ``quality`` is that of JPEG, 1 to 100; raw frames lose nothing.
+        """
+        sections: dict[str, Array] = {"crops": self.crops}
+        if codec == "raw":
+            sections["frames"] = self.frames
+        else:
+            sections["frames"], sections["ends"] = _encode(self.frames, quality)
+        try:
+            with written_whole(path) as unfinished:
+                write_pack(unfinished, _KIND, self._header(codec), sections)
+        except OSError as error:
+            raise AvatarError(f"{path} cannot be written: {error.strerror}") from error
+
+    def _header(self, codec: Codec) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "licence": self.licence,
+            "fps": [self.fps.numerator, self.fps.denominator],
+            "codec": codec,
+        }
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.frames)
+
+    @property
+    def height(self) -> int:
+        """Height of a frame in pixels."""
+        return int(self.frames.shape[1])
+
+    @property
+    def width(self) -> int:
+        """Width of a frame in pixels."""
+        return int(self.frames.shape[2])
+
+    def at(self, index: int, fps: Fraction) -> int:
+        """Return which of the avatar's frames shows under output frame ``index`` at ``fps``."""
+        return int(index * self.fps / fps) % len(self.frames)
+
+    def cut_crops(self, size: int) -> NDArray[np.uint8]:
+        """Cut the face out of every frame: (F, size, size, 3) uint8 BGR, new."""
+        pairs = zip(self.frames, self.crops, strict=True)
+        return np.stack([cut_crop(frame, crop, size) for frame, crop in pairs])
+
+
+def embedded_avatars() -> dict[str, Path]:
+    """Return the packs that come with the package, by name."""
+    packs = sorted((embedded_folder() / "avatars").glob("*.avatar"))
+    return {pack.stem: pack for pack in packs}
+
+
+def embedded_pack(name: Path) -> Path | None:
+    """Return the embedded pack of this name, or None when ``name`` is the path of a file.
+
+    A name has neither folder nor suffix, and no file is called so. Raises AvatarError when nobody
+    has it.
+    """
+    if name.suffix or name.parent != Path() or name.exists():
+        return None
+    packs = embedded_avatars()
+    if name.name not in packs:
+        raise AvatarError(
+            f"there is no file and no embedded avatar {name.name!r}:"
+            f" give a file, or one of {', '.join(packs)}"
+        )
+    return packs[name.name]
+
+
+def _frozen(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
+
+
+def _load_frames(header: dict[str, Any], pack: Pack) -> NDArray[np.uint8]:
+    stored: NDArray[np.uint8] = pack.section(header, "frames")
+    if header["codec"] == "raw":
+        return stored
+    if header["codec"] != "jpeg":
+        raise ValueError(f"it holds frames in codec {header['codec']}")
+    jpegs = np.split(stored, pack.section(header, "ends")[:-1])
+    first = _decode(jpegs[0])
+    frames = np.empty((len(jpegs), *first.shape), np.uint8)
+
+    def decode(place: int) -> None:
+        frames[place] = _decode(jpegs[place])
+
+    with ThreadPoolExecutor(2, "avatar-decode") as pool:
+        list(pool.map(decode, range(len(jpegs))))
+    opened: NDArray[np.uint8] = _frozen(frames)
+    return opened
+
+
+def _decode(jpeg: NDArray[np.uint8]) -> Image:
+    picture = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError("a frame cannot be decoded")
+    return np.asarray(picture, np.uint8)
+
+
+def _encode(frames: NDArray[np.uint8], quality: int) -> tuple[Array, Array]:
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    blobs = [cv2.imencode(".jpg", frame, settings)[1].ravel() for frame in frames]
+    return np.concatenate(blobs), np.cumsum([len(blob) for blob in blobs])

@@ -1,0 +1,1 @@
+"""Faces in pictures: finding them, their landmarks, following them and cutting them out."""

@@ -1,0 +1,75 @@
+"""Work done beside the caller's, its results in order: two cores, one film."""
+
+import contextlib
+import ctypes
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import repeat
+from typing import TypeVar
+
+from lipstream.media.codecs import LARGE_PIXELS
+
+Made = TypeVar("Made")
+_END = object()
+
+
+def beside(
+    calls: Iterable[Callable[[], Made]], waiting: int, name: str, threads: int = 1
+) -> Generator[Made]:
+    """Yield what each call returns; up to ``waiting`` of them are under way beside the caller.
+
+    With one thread they are called one after another, with more at once. An error comes out where
+    its result would have. Closing drops the calls not begun; one that runs ends by itself.
+    """
+    pending: deque[Future[Made]] = deque()
+    pool = ThreadPoolExecutor(threads, name)
+    try:
+        for call in calls:
+            pending.append(pool.submit(call))
+            if len(pending) > waiting:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # Never wait here: a forgotten generator is closed by whichever thread collects garbage,
+        # and if that one is just starting, it holds a lock that the end of a thread needs.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def ahead(items: Iterator[Made], waiting: int, name: str) -> Generator[Made]:
+    """Yield the items, up to ``waiting`` of them made ahead beside the caller."""
+
+    def fetch() -> object:
+        return next(items, _END)
+
+    with closing(beside(repeat(fetch), waiting, name)) as fetched:
+        for item in fetched:
+            if item is _END:
+                return
+            yield item  # type: ignore[misc]
+
+
+_ROOM_BYTES = 30_000_000
+"""Pictures that wait in one place take no more, but for a single one that is larger."""
+_M_MMAP_THRESHOLD, _RETURNED_BYTES = -3, 4_000_000
+"""What glibc's ``malloc.h`` calls the setting, and the arrays from which it is to hold."""
+
+
+def waiting(width: int, height: int, most: int) -> int:
+    """Return how many BGR pictures of a size may wait in one place: 1 to ``most``."""
+    return max(1, min(most, _ROOM_BYTES // (width * height * 3)))
+
+
+def return_large_arrays(width: int, height: int) -> None:
+    """Have large arrays handed back to the system when they are freed, if pictures are large.
+
+    glibc keeps what was freed for the thread that had it: of pictures of 25 MB, several hundred MB.
+    Held for the whole process; other C libraries do so by themselves, and nothing is changed.
+    """
+    if width * height < LARGE_PIXELS or sys.platform != "linux":
+        return
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _RETURNED_BYTES)

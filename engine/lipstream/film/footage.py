@@ -1,0 +1,200 @@
+"""The pictures under a film: which part of a file, how cut and sized, and what follows its end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from lipstream.errors import InputError
+from lipstream.film.concurrency import ahead, waiting
+from lipstream.film.timeline import WHOLE, Cut
+from lipstream.media import Film
+from lipstream.types import Image
+
+Ends = Literal["repeat", "bounce", "hold", "cut"]
+"""After the last picture of a film that is shorter than the sound: from the first again, backwards
+and forth, no change, or nothing: the sound is cut."""
+_BACKWARDS_BYTES = 100_000_000
+"""Pictures held at once to be played backwards."""
+_LEAST_SIDE, _MOST_SIDE = 16, 8192
+_WORTH_SEEKING = 50
+"""Pictures that are rather decoded and left out than jumped over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """Part of a picture, in pixels; ``bottom`` and ``right`` are one past it."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How pictures are shown: first cropped, then sized."""
+
+    crop: Rectangle | None = None
+    """A ``bottom`` or ``right`` of -1 is the picture's own."""
+    shrink: float | None = None
+    """Sides are divided by this."""
+    size: tuple[int, int] | None = None
+    """Width and height; either may be -1 for what keeps the proportions."""
+
+    def rectangle(self, width: int, height: int) -> Rectangle:
+        """Return the part that is shown of pictures of one size; raises InputError."""
+        crop = self.crop or Rectangle(0, -1, 0, -1)
+        bottom = height if crop.bottom == -1 else crop.bottom
+        right = width if crop.right == -1 else crop.right
+        if not (0 <= crop.top < bottom <= height and 0 <= crop.left < right <= width):
+            raise InputError(
+                f"--crop {crop.top} {crop.bottom} {crop.left} {crop.right} does not lie in a"
+                f" picture of {width}x{height}: give top, bottom, left and right in pixels"
+            )
+        return Rectangle(crop.top, bottom, crop.left, right)
+
+    def shown_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height as shown; raises InputError."""
+        part = self.rectangle(width, height)
+        across, down = part.right - part.left, part.bottom - part.top
+        if self.shrink is not None:
+            across, down = round(across / self.shrink), round(down / self.shrink)
+        if self.size is not None:
+            wide, high = self.size
+            wide = round(high * across / down) if wide == -1 else wide
+            high = round(wide * down / across) if high == -1 else high
+            across, down = wide, high
+        if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in (across, down)):
+            raise InputError(
+                f"the film would be {across}x{down} pixels: choose --crop and --resize so that"
+                f" both sides have {_LEAST_SIDE} to {_MOST_SIDE}"
+            )
+        return across, down
+
+    def of(self, image: Image) -> Image:
+        """Return the picture as shown; the same array when nothing changes."""
+        if self == AS_IT_IS:
+            return image
+        height, width = image.shape[:2]
+        part, size = self.rectangle(width, height), self.shown_size(width, height)
+        image = image[part.top : part.bottom, part.left : part.right]
+        if size == image.shape[1::-1]:
+            return np.ascontiguousarray(image)
+        smaller = size[0] < image.shape[1]
+        how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+        return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+
+
+AS_IT_IS = View()
+
+
+class Footage:
+    """The used part of a film at a constant rate, and what follows its end. One thread."""
+
+    def __init__(self, film: Film, fps: Fraction, cut: Cut = WHOLE, view: View = AS_IT_IS) -> None:
+        """Measure the film's length; raises InputError for a part that is not in it."""
+        self.film, self.fps = film, fps
+        self._view = view
+        self.width, self.height = view.shown_size(film.width, film.height)
+        whole = film.count(fps)
+        self.first = int(cut.start_s * fps)
+        """Slot of the film that is frame 0 of the footage."""
+        stop = whole if cut.stop_s is None else round(cut.stop_s * fps)
+        if not 0 <= self.first < stop or (cut.stop_s is not None and stop > whole + 1):
+            raise InputError(
+                f"{film.path.name} lasts {float(whole / fps):.2f} s: the part from"
+                f" {float(cut.start_s):g} to {float(stop / fps):.2f} s is not in it"
+            )
+        self.count = min(stop, whole) - self.first
+        """Frames of the used part."""
+
+    def at(self, frame: int, ends: Ends) -> int:
+        """Return which frame of the used part stands under a frame of the output."""
+        if frame < self.count or self.count == 1:
+            return min(frame, self.count - 1)
+        if ends == "repeat":
+            return frame % self.count
+        if ends == "bounce":
+            lap = frame % (2 * self.count - 2)
+            return min(lap, 2 * self.count - 2 - lap)
+        return self.count - 1
+
+    def pictures(self, first: int = 0) -> Iterator[Image]:
+        """Yield the used part from a frame on, exactly ``count - first`` pictures.
+
+        Where the file gives fewer than its time stamps promise, the last is repeated.
+        """
+        shown, image = first, None
+        for picture in self.film.pictures(self.fps, self.first + first):
+            if shown == self.count:
+                return
+            image = self._view.of(picture)
+            yield image
+            shown += 1
+        for _ in range(shown, self.count):
+            image = self._last() if image is None else image
+            yield image.copy()
+
+    def _last(self) -> Image:
+        """Return the last picture there is of a film that has fewer than promised."""
+        for picture in self.film.pictures(self.fps):
+            last = picture
+        return self._view.of(last)
+
+
+class Projector:
+    """Shows footage frame after frame of the output, past its end as told. One thread."""
+
+    def __init__(self, footage: Footage, ends: Ends) -> None:
+        self._footage = footage
+        self._ends: Ends = ends
+        self._room = waiting(footage.width, footage.height, 2)
+        self._next = 0
+        self._pictures: Iterator[Image] | None = None
+
+    def show(self, frame: int) -> Image:
+        """Return the picture under a frame of the output; quick in rising order."""
+        skipped = frame - self._next
+        if self._pictures is None or not 0 <= skipped <= _WORTH_SEEKING:
+            self._pictures, skipped = ahead(self._from(frame), self._room, "decode"), 0
+        for _ in range(skipped):
+            next(self._pictures)
+        self._next = frame + 1
+        return next(self._pictures)
+
+    def _from(self, frame: int) -> Iterator[Image]:
+        """Yield the pictures from a frame of the output on, for ever."""
+        footage = self._footage
+        ends = self._ends
+        while True:
+            at = footage.at(frame, ends)
+            run = footage.count - at
+            if frame >= footage.count and ends in ("hold", "cut"):
+                yield from _same(next(footage.pictures(footage.count - 1)))
+            if footage.at(frame + 1, ends) < at and ends == "bounce":
+                yield from self._backwards(at)
+                run = at
+            else:
+                yield from footage.pictures(at)
+            frame += max(1, run)
+
+    def _backwards(self, last: int) -> Iterator[Image]:
+        """Yield frames ``last`` down to 1, in pieces that fit into memory."""
+        footage = self._footage
+        piece = max(1, _BACKWARDS_BYTES // (footage.width * footage.height * 3))
+        stop = last + 1
+        while stop > 1:
+            start = max(1, stop - piece)
+            pictures = footage.pictures(start)
+            held = [next(pictures) for _ in range(stop - start)]
+            yield from reversed(held)
+            stop = start
+
+
+def _same(image: Image) -> Iterator[Image]:
+    while True:
+        yield image

@@ -1,0 +1,293 @@
+"""What stands in front of the camera: a film with a cast, or an avatar. One picture a frame."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import islice
+from queue import SimpleQueue
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.face.crop import cut_crop
+from lipstream.film.concurrency import beside
+from lipstream.film.concurrency import waiting as room_for
+from lipstream.film.footage import Ends, Footage, Projector
+from lipstream.film.restoration import Restorer
+from lipstream.film.speaker import Who
+from lipstream.film.speaker_selection import Casting
+from lipstream.film.timeline import Passage, Programme
+from lipstream.inference.manifest import ModelManifest
+from lipstream.inference.model import MouthModel
+from lipstream.live.compositor import Compositor, MouthArea, Target
+from lipstream.live.lipsync import make_timing
+from lipstream.live.pipeline import (
+    MouthRequest,
+    Picture,
+    Pipeline,
+    Scene,
+    make_compositor,
+    paint,
+    pieces,
+)
+from lipstream.media import SoundReader
+from lipstream.types import AvFrame, Float32, Image
+
+_RADIUS = 1.0
+"""Of the blur that sharpening takes the picture apart with, pixels of the crop."""
+_MOST = 0.8
+"""Most that edges are raised: more, and the blocks of a compressed film would show."""
+_LEAST_EDGES = 0.25
+"""Mean edge in levels below which there is nothing to compare: plain grey."""
+
+
+class FilmPaste:
+    """Put mouths into the pictures of films. Any thread, several at once."""
+
+    def __init__(self, manifest: ModelManifest) -> None:
+        area = MouthArea(manifest.face_size, manifest.mouth_top, manifest.mouth_bottom)
+        self._compositor = Compositor(area)
+
+    def target(self, image: Image, crop: Float32, face: Image) -> Target:
+        """Prepare a picture, its (2, 3) unit crop and the (S, S, 3) face cut out by it."""
+        return self._compositor.target_of_face(image, crop, face)
+
+    def paste(self, target: Target, mouth: NDArray[np.uint8], strength: float) -> Image:
+        """Return a new picture with ``mouth`` (rows, S, 3) in it, as far as ``strength`` says."""
+        return self._compositor.paste(target, sharpened(mouth, target.rest), strength)
+
+
+def sharpened(mouth: NDArray[np.uint8], film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the mouth with edges as strong as the film's in the same rows; never softer."""
+    soft, edges = _taken_apart(mouth)
+    _, wanted = _taken_apart(film)
+    found, sought = (float(np.abs(part).mean()) for part in (edges, wanted))
+    if found < _LEAST_EDGES or sought <= found:
+        return mouth
+    raised = soft + edges * np.float32(min(1.0 + _MOST, sought / found))
+    return np.clip(np.rint(raised), 0, 255).astype(np.uint8)
+
+
+def _taken_apart(mouth: NDArray[np.uint8]) -> tuple[Float32, Float32]:
+    """Return the blurred picture and what the blur took away."""
+    levels = mouth.astype(np.float32)
+    soft = np.asarray(cv2.GaussianBlur(levels, (0, 0), _RADIUS), np.float32)
+    return soft, levels - soft
+
+
+pass
+
+_BLOCKS_A_SECOND = 10
+_EDGE_FRAMES = 4
+"""Frames in which a mouth fades over from the film's own, and back, at the ends of a passage."""
+_NOTHING = Picture(np.zeros((0, 0, 3), np.uint8), None, None)
+
+
+Finishing = Callable[[], Image]
+"""Makes one picture; called once, in another thread than the stage."""
+
+
+class Stage(Protocol):
+    """Gives the pictures of a film, in rising order. Used by one thread."""
+
+    at_once: int
+    """How many pictures may be finished at once."""
+
+    def plain(self, frame: int) -> Image:
+        """Return a frame that nobody speaks in, untouched."""
+        ...
+
+    def under(self, frame: int, passage: Passage) -> Picture:
+        """Return what a mouth is to be put into."""
+        ...
+
+    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:
+        """Bring the pipeline past a request; return what puts the mouth into its picture."""
+        ...
+
+
+def rendered(
+    stage: Stage, model: MouthModel, programme: Programme, first: int = 0
+) -> Iterator[Image]:
+    """Yield the frames of a whole programme from ``first`` on."""
+    for stretch in programme.stretches():
+        if stretch.stop <= first:
+            continue
+        if stretch.passage is None:
+            for frame in range(max(first, stretch.start), stretch.stop):
+                yield stage.plain(frame)
+        else:
+            yield from _spoken(stage, model, programme, stretch.passage, first)
+
+
+def _spoken(
+    stage: Stage, model: MouthModel, programme: Programme, passage: Passage, first: int
+) -> Iterator[Image]:
+    """Yield the frames of one passage; what comes before ``first`` is heard, but not painted."""
+    finishings = _finishings(stage, model, programme, passage, first)
+    waiting = 1 if stage.at_once == 1 else 1 + stage.at_once  # one for large pictures: see room.py
+    with closing(beside(finishings, waiting, "paint", stage.at_once)) as made:
+        yield from made
+
+
+def _finishings(
+    stage: Stage, model: MouthModel, programme: Programme, passage: Passage, first: int
+) -> Iterator[Finishing]:
+    skipped = max(0, first - passage.start)
+    scene = _PassageScene(stage, passage, skipped)
+    timing = make_timing(model, programme.rate, programme.fps)
+    pipeline = Pipeline(scene, timing, make_compositor(model))
+    requests = _requests(pipeline, passage, programme.rate)
+    for request in islice(requests, passage.stop - passage.start):
+        if request.index < skipped:
+            pipeline.skip(request)
+        else:
+            yield stage.finish(pipeline, request, passage)
+
+
+def _requests(pipeline: Pipeline, passage: Passage, rate: int) -> Iterator[MouthRequest]:
+    """Yield the requests of all frames that cover a passage's sound; each is to be completed."""
+    reader = SoundReader(passage.clip.sound, rate, 1)
+    reader.skip(int(passage.clip.start_s * rate)).wait(passage.wait)
+    for block in reader.blocks(passage.wait + passage.samples, rate // _BLOCKS_A_SECOND):
+        for piece in pieces(block[:, 0], rate):
+            pipeline.feed(piece)
+            while (request := pipeline.next_request()) is not None:
+                yield request
+    pipeline.flush()
+    while (request := pipeline.next_request()) is not None:
+        yield request
+
+
+@dataclass(frozen=True, slots=True)
+class _PassageScene:
+    """A stage as the pipeline of one passage sees it."""
+
+    stage: Stage
+    passage: Passage
+    skipped: int
+    """Frames at the start whose pictures nobody needs."""
+    rests: bool = True
+
+    def picture(self, index: int, fps: Fraction) -> Picture:  # noqa: ARG002
+        if index < self.skipped:
+            return _NOTHING
+        return self.stage.under(self.passage.start + index, self.passage)
+
+
+class AvatarStage:
+    """An avatar, or a picture that lives: its own mouth rests, and silence shows it."""
+
+    at_once = 1
+
+    def __init__(
+        self, scene: Scene, model: MouthModel, fps: Fraction, restorer: Restorer | None = None
+    ) -> None:
+        self._scene, self._model, self._fps = scene, model, fps
+        self._restorer = restorer
+
+    def plain(self, frame: int) -> Image:
+        """Return the avatar in silence, new."""
+        return self._scene.picture(frame, self._fps).image.copy()
+
+    def under(self, frame: int, passage: Passage) -> Picture:  # noqa: ARG002
+        """Return the avatar's picture."""
+        return self._scene.picture(frame, self._fps)
+
+    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:  # noqa: ARG002
+        """Paint as the live engine does; what is left is to restore."""
+        frame = pipeline.complete(request, paint(self._model, request))
+        return partial(self._restored, frame, request.picture.target)
+
+    def _restored(self, frame: AvFrame, target: Target | None) -> Image:
+        if self._restorer is None or target is None or frame.openness <= 0:
+            return frame.image
+        return self._restorer.restored(frame.image, target, frame.openness)
+
+
+@dataclass(frozen=True, slots=True)
+class FilmSet:
+    """A film, and whom its passages are given to."""
+
+    footage: Footage
+    ends: Ends
+    castings: Mapping[Who, Casting]
+
+
+class FilmStage:
+    """A film in which people's own mouths move: they are driven where they are seen.
+
+    A frame without a face is the film's own, to the pixel.
+    """
+
+    def __init__(
+        self,
+        film: FilmSet,
+        model: MouthModel,
+        programme: Programme,
+        restorer: Restorer | None = None,
+    ) -> None:
+        self._film, self._model, self._programme = film, model, programme
+        self._projector = Projector(film.footage, film.ends)
+        self._paste = FilmPaste(model.manifest)
+        self._restorer = restorer
+        footage = film.footage
+        self.at_once = 1 if restorer else room_for(footage.width, footage.height, model.lanes)
+        self._idle: SimpleQueue[MouthModel] = SimpleQueue()  # one lane for each that paints
+        for lane in [model, *(model.beside() for _ in range(self.at_once - 1))]:
+            self._idle.put(lane)
+
+    def plain(self, frame: int) -> Image:
+        """Return the film's picture, new."""
+        return self._projector.show(frame)
+
+    def under(self, frame: int, passage: Passage) -> Picture:
+        """Return the film's picture, and its mouth where one is to be driven."""
+        image = self._projector.show(frame)
+        if self._strength(frame, passage) <= 0.0:
+            return Picture(image, None, None)
+        crop = self._casting(passage).crops[self._film.footage.at(frame, self._film.ends)]
+        face = cut_crop(image, crop, self._model.manifest.face_size)
+        features = self._model.face_features(face[None])
+        return Picture(image, self._paste.target(image, crop, face), features)
+
+    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:
+        """Paste the mouth as far as it may be seen."""
+        strength = self._strength(passage.start + request.index, passage)
+        pipeline.skip(request)
+        return partial(self._finished, request, strength)
+
+    def _finished(self, request: MouthRequest, strength: float) -> Image:
+        lane = self._idle.get()
+        try:  # until the mouth is pasted: the lane's next run paints into the same array
+            return self._painted(lane, request, strength)
+        finally:
+            self._idle.put(lane)
+
+    def _painted(self, lane: MouthModel, request: MouthRequest, strength: float) -> Image:
+        picture = request.picture
+        mouth: NDArray[np.uint8] | None = paint(lane, request)
+        if picture.target is None or mouth is None:
+            return picture.image
+        image = self._paste.paste(picture.target, mouth, strength)
+        if self._restorer is None:
+            return image
+        return self._restorer.restored(image, picture.target, strength)
+
+    def _casting(self, passage: Passage) -> Casting:
+        return self._film.castings[passage.who]
+
+    def _strength(self, frame: int, passage: Passage) -> float:
+        """Return how much of the mouth is seen in a frame."""
+        at = self._film.footage.at(frame, self._film.ends)
+        strength = float(self._casting(passage).strength[at])
+        inside = [strength]
+        if passage.start > 0:
+            inside.append((frame - passage.start + 1) / _EDGE_FRAMES)
+        if passage.stop < self._programme.frames:
+            inside.append((passage.stop - frame) / _EDGE_FRAMES)
+        return min(inside)

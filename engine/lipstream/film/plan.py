@@ -1,0 +1,306 @@
+"""From a job to all that is needed to render it: checked, before anything is written."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from lipstream.avatar.making import FaceOptions, Posed, open_face
+from lipstream.errors import InputError, LipstreamError
+from lipstream.face.tracker import open_crowd
+from lipstream.film.checkpoint import Journal
+from lipstream.film.concurrency import return_large_arrays
+from lipstream.film.face_tracks import Sightings, fixed_box, watch
+from lipstream.film.footage import Footage
+from lipstream.film.frame_renderers import AvatarStage, FilmSet, FilmStage, Stage
+from lipstream.film.job import RenderJob, refuse_useless
+from lipstream.film.restoration import Restorer
+from lipstream.film.speaker import Who
+from lipstream.film.speaker_selection import CastSettings, cast
+from lipstream.film.timeline import (
+    WHOLE,
+    Clip,
+    OwnSound,
+    Passage,
+    Programme,
+    Segment,
+    SpokenClip,
+    Words,
+    ended_at,
+    plan,
+    sound_of,
+    spoken_spans,
+)
+from lipstream.inference.model import MouthModel
+from lipstream.live.lipsync import make_timing
+from lipstream.media import (
+    Encoding,
+    FilmFormat,
+    SoundFile,
+    SoundTrack,
+    has_sound,
+    playable_rate,
+    settled,
+)
+from lipstream.speech import SpeechSettings, open_voice, write_speech
+from lipstream.timing import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """A job, looked through."""
+
+    job: RenderJob
+    face: Footage | Posed
+    programme: Programme
+    own: OwnSound
+    encoding: Encoding
+
+    @property
+    def shape(self) -> FilmFormat:
+        """Shape of the film to write."""
+        face, encoding = self.face, self.encoding
+        aspect = face.film.pixel_aspect if isinstance(face, Footage) else Fraction(1)
+        assert encoding.video is not None
+        return FilmFormat(
+            face.width, face.height, face.fps, aspect, encoding.video, encoding.quality
+        )
+
+    def sound_track(self) -> SoundTrack:
+        """Return the film's sound, to be walked through once."""
+        assert self.encoding.audio is not None
+        programme = self.programme
+        blocks = sound_of(programme, self.own)
+        copied = self.job.sound
+        return SoundTrack(programme.rate, programme.channels, self.encoding.audio, blocks, copied)
+
+    @property
+    def spans(self) -> list[range]:
+        """Frames of the footage in which faces have to be found."""
+        if not isinstance(self.face, Footage) or self.job.box is not None:
+            return []
+        if self.job.ends == "cut" or self.programme.frames <= self.face.count:
+            return spoken_spans(self.programme, self.face.count)
+        return [range(self.face.count)]
+
+
+def make_production(job: RenderJob, model: MouthModel) -> Production:
+    """Open and check all that a job names. Raises LipstreamError."""
+    encoding = settled(job.encoding, job.output)
+    assert encoding.audio is not None
+    spoken = _spoken(job)
+    refuse_useless(job)
+    face = open_face(job.face, model, _face_options(job))
+    own = _own_sound(job, face)
+    heard = [own.sound] if own.sound is not None else [one.clip.sound for one in spoken]
+    rate = playable_rate(heard[0].rate, encoding.audio)
+    sounds = heard + [one.clip.sound for one in spoken]
+    channels = min(2, max(sound.channels for sound in sounds))
+    timing = make_timing(model, rate, face.fps)
+    film_frames = face.count if isinstance(face, Footage) else None
+    passages, frames = _laid_out(job, spoken, timing, film_frames)
+    programme = Programme(face.fps, rate, channels, frames, tuple(passages))
+    _check_copy(job, encoding, programme)
+    return Production(job, face, programme, own, encoding)
+
+
+def open_stage(
+    production: Production,
+    model: MouthModel,
+    journal: Journal,
+    on_frame: Callable[[], None],
+) -> tuple[Stage, int]:
+    """Find the faces, and return the stage and the spoken frames in which nobody was found."""
+    job, face, programme = production.job, production.face, production.programme
+    return_large_arrays(face.width, face.height)
+    restorer = None
+    if job.restore is not None:
+        restorer = Restorer.open(job.restore, model.manifest, job.backend)
+    if isinstance(face, Posed):
+        return AvatarStage(face.scene, model, face.fps, restorer), 0
+    sightings = _sightings(production, journal, on_frame)
+    settings = CastSettings(job.smooth, job.pads, faded=job.box is None)
+    rules = {passage.who for passage in programme.passages}
+    film = FilmSet(face, job.ends, {who: cast(sightings, who, face.fps, settings) for who in rules})
+    faceless = sum(
+        film.castings[passage.who].strength[face.at(frame, job.ends)] <= 0
+        for passage in programme.passages
+        for frame in range(passage.start, passage.stop)
+    )
+    return FilmStage(film, model, programme, restorer), int(faceless)
+
+
+def _sightings(production: Production, journal: Journal, on_frame: Callable[[], None]) -> Sightings:
+    job, face = production.job, production.face
+    assert isinstance(face, Footage)
+    if job.box is not None:
+        return fixed_box(job.box, face)
+    kept = journal.sightings()
+    if kept is not None:
+        for _ in range(sum(map(len, production.spans))):
+            on_frame()
+        return kept
+    crowd = open_crowd(job.s3fd)
+    try:
+        sightings = watch(face, crowd, production.spans, on_frame)
+    finally:
+        crowd.close()
+    journal.keep_sightings(sightings)
+    return sightings
+
+
+def _face_options(job: RenderJob) -> FaceOptions:
+    return FaceOptions(
+        fps=job.fps,
+        cut=job.face_cut,
+        view=job.view,
+        s3fd=job.s3fd,
+        who=job.who,
+        box=job.box,
+        pads=job.pads,
+        still=job.still,
+    )
+
+
+def _spoken(job: RenderJob) -> list[SpokenClip]:
+    if (job.sound is None) == (not job.segments):
+        raise InputError("give one sound for all of the film, or segments: not both, not neither")
+    if job.sound is not None:
+        return [SpokenClip(Clip.open(job.sound, job.sound_cut), who=job.who)]
+    if job.sound_cut != WHOLE:
+        raise InputError(
+            "--audio-from and --audio-to cut one sound for all of the film: give a segment its own"
+            " from= and to="
+        )
+    return [_spoken_segment(one, job.who) for one in job.segments]
+
+
+def _spoken_segment(one: Segment, usual: Who) -> SpokenClip:
+    assert isinstance(one.sound, Path), "texts are spoken before a job gets here"
+    clip = Clip.open(one.sound, one.cut, one.name)
+    return SpokenClip(clip, one.at_s, one.until_s, one.who or usual)
+
+
+def _own_sound(job: RenderJob, face: Footage | Posed) -> OwnSound:
+    """Return what is heard between the clips: nothing where the film ends with its one clip."""
+    wanted = bool(job.segments) or job.keep
+    if not wanted or isinstance(face, Posed) or not has_sound(face.film.path):
+        return OwnSound(None)
+    skipped = Fraction(face.first) / face.fps - face.film.sound_start
+    return OwnSound(SoundFile.open(face.film.path), skipped)
+
+
+def _laid_out(
+    job: RenderJob, spoken: list[SpokenClip], timing: Timing, film_frames: int | None
+) -> tuple[list[Passage], int]:
+    """Return the passages and the frames of the whole film."""
+    passages = plan(spoken, timing, film_frames)
+    last = passages[-1].stop
+    if film_frames is None:
+        return passages, last
+    if job.segments:
+        if last > film_frames:
+            late = passages[-1].clip.name
+            raise InputError(
+                f"{late} would be spoken until {float(last / timing.fps):.2f} s, but the film ends"
+                f" at {float(film_frames / timing.fps):.2f} s: begin earlier, or give 'until'"
+            )
+        return passages, film_frames
+    if last > film_frames and job.ends == "cut":
+        return ended_at(passages, film_frames, timing), film_frames
+    return passages, max(last, film_frames) if job.keep else last
+
+
+def _check_copy(job: RenderJob, encoding: Encoding, programme: Programme) -> None:
+    if encoding.audio != "copy":
+        return
+    whole = len(programme.passages) == 1 and programme.passages[0].clip.is_whole
+    if not whole or job.segments or job.keep or job.ends == "cut":
+        raise InputError(
+            "sound can be copied only when one whole file is the film's sound: leave out"
+            " '--audio copy', or the segments, cuts and kept parts"
+        )
+
+
+_NAME = 32
+"""Letters of a text by which messages call it."""
+
+
+@contextlib.contextmanager
+def spoken(job: RenderJob) -> Iterator[RenderJob]:
+    """Give the job with sound files in place of its texts; a job without a text as it is.
+
+    Raises LipstreamError when a text cannot be spoken; then no file is left.
+    """
+    if job.text is not None and (job.sound is not None or job.segments):
+        raise InputError("give one of a sound, a text and segments: not several")
+    texts = _texts(job)
+    files = {words: _place(job, words) for words in texts}
+    for other in job.output.parent.glob(f".{job.output.name}.*.wav") if texts else ():
+        if other not in files.values():  # of an unfinished film with other texts
+            other.unlink(missing_ok=True)
+    try:
+        for words, file in files.items():
+            if not file.is_file():
+                _speak(job, words, file)
+        yield _with_files(job, files)
+    except LipstreamError:
+        _remove(files.values())
+        raise
+    _remove(files.values())
+
+
+def _texts(job: RenderJob) -> list[Words]:
+    """Return all that is to be spoken, in order, each once."""
+    whole = [] if job.text is None else [Words(job.text)]
+    parts = [one.sound for one in job.segments if isinstance(one.sound, Words)]
+    return list(dict.fromkeys(whole + parts))
+
+
+def _with_files(job: RenderJob, files: dict[Words, Path]) -> RenderJob:
+    def heard(one: Segment) -> Segment:
+        words = one.sound
+        if not isinstance(words, Words):
+            return one
+        return replace(one, sound=files[words], name=_called(words))
+
+    segments = tuple(heard(one) for one in job.segments)
+    if job.text is None:
+        return replace(job, segments=segments)
+    return replace(job, sound=files[Words(job.text)], text=None)
+
+
+def _speak(job: RenderJob, words: Words, file: Path) -> None:
+    """Raises LipstreamError, which names the text where there may be several."""
+    try:
+        with closing(open_voice(_settings(job, words))) as voice:
+            write_speech(voice, words.text, file)
+    except LipstreamError as error:
+        if job.text is not None:
+            raise
+        raise type(error)(f"segment {_called(words)}: {error}") from error
+
+
+def _settings(job: RenderJob, words: Words) -> SpeechSettings:
+    voice = words.voice or job.speech.voice
+    speed = job.speech.speed if words.speed is None else words.speed
+    return replace(job.speech, voice=voice, speed=speed)
+
+
+def _called(words: Words) -> str:
+    line = " ".join(words.text.split())
+    return f"'{line}'" if len(line) <= _NAME else f"'{line[: _NAME - 1].rstrip()}\u2026'"
+
+
+def _place(job: RenderJob, words: Words) -> Path:
+    said = repr((words.text, _settings(job, words)))
+    key = hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
+    return job.output.with_name(f".{job.output.name}.{key}.wav")
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)

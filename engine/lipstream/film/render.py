@@ -1,0 +1,169 @@
+"""A face and a sound to a film: the live engine, fed from files as fast as it goes."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from lipstream.errors import MediaError
+from lipstream.film.checkpoint import PART_FRAMES, Journal, fingerprint
+from lipstream.film.contact_sheet import check_sheet_name, write_sheet
+from lipstream.film.footage import Footage, Projector
+from lipstream.film.frame_renderers import Stage, rendered
+from lipstream.film.job import RenderJob
+from lipstream.film.part_encoder import open_part
+from lipstream.film.plan import Production, make_production, open_stage, spoken
+from lipstream.film.provenance import check_signing, sign
+from lipstream.film.watermark import check_label, labelled
+from lipstream.inference.manifest import model_folder
+from lipstream.inference.model import MouthModel
+from lipstream.machine import usable_cores
+from lipstream.media import check_film_name, join_parts
+from lipstream.types import Image
+
+__all__ = ["RenderJob", "Rendered", "render", "render_frames"]
+
+_NOT_SHOWN = {"output", "sheet", "certificate"}
+"""What a job names that its frames do not depend on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What was rendered."""
+
+    frames: int
+    fps: Fraction
+    seconds: float
+    """Length of the sound."""
+    faceless: int
+    """Spoken frames in which no face was driven, which passed through untouched."""
+    resumed: int = 0
+    """Frames that an earlier run had made."""
+
+
+def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: None) -> Rendered:
+    """Render a film.
+
+    ``on_progress`` is told the steps done and the steps in all: one for each frame in which faces
+    are looked for, and one for each frame rendered. After Ctrl-C or a crash the same call goes on
+    where it was. Raises LipstreamError; then nothing is left half-written, and an older file of
+    that name is not touched.
+    """
+    _check(job)
+    with ExitStack() as stack:
+        job = stack.enter_context(spoken(job))
+        model = stack.enter_context(
+            MouthModel.open(
+                job.model,
+                backend=job.backend,
+                precision=job.precision,
+                lanes=usable_cores(),
+            )
+        )
+        production = make_production(job, model)
+        journal = stack.enter_context(_open_journal(production, model))
+        steps = _Steps(sum(map(len, production.spans)) + production.programme.frames, on_progress)
+        stage, faceless = open_stage(production, model, journal, steps.step)
+        resumed = _write_parts(production, stage, model, journal, steps)
+        _finish(production, journal)
+    programme = production.programme
+    seconds = programme.samples / programme.rate
+    return Rendered(programme.frames, programme.fps, seconds, faceless, resumed)
+
+
+def render_frames(job: RenderJob, model: MouthModel, folder: Path) -> Iterator[Image]:
+    """Yield every frame of a job as it is before it is encoded; ``folder`` is for work files."""
+    production = make_production(job, model)
+    with Journal(folder / job.output.name, "frames", production.shape.part_suffix) as journal:
+        stage, _ = open_stage(production, model, journal, lambda: None)
+        yield from _frames(production, stage, model, 0)
+
+
+class _Steps:
+    """Counts steps and tells them."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
+        self._done, self._total, self._tell = 0, total, tell
+
+    def step(self, count: int = 1) -> None:
+        self._done += count
+        self._tell(self._done, self._total)
+
+
+def _write_parts(
+    production: Production, stage: Stage, model: MouthModel, journal: Journal, steps: _Steps
+) -> int:
+    """Render the parts that are not there yet; return how many frames were."""
+    frames = production.programme.frames
+    first = min(frames, journal.parts_done() * PART_FRAMES)
+    if first:
+        steps.step(first)
+    images = _frames(production, stage, model, first)
+    for at in range(first, frames, PART_FRAMES):
+        with open_part(journal.part(at // PART_FRAMES), production.shape) as part:
+            for image in itertools.islice(images, PART_FRAMES):
+                part.write(image)
+                steps.step()
+    return first
+
+
+def _frames(production: Production, stage: Stage, model: MouthModel, first: int) -> Iterator[Image]:
+    text = production.job.label
+    images = rendered(stage, model, production.programme, first)
+    if text is None:
+        return images
+    spoken = [
+        stretch.passage is not None
+        for stretch in production.programme.stretches()
+        for _ in range(stretch.start, stretch.stop)
+    ]
+    return (
+        labelled(image, text) if spoken[frame] else image
+        for frame, image in enumerate(images, first)
+    )
+
+
+def _finish(production: Production, journal: Journal) -> None:
+    job, programme = production.job, production.programme
+    parts = [journal.part(k) for k in range(-(-programme.frames // PART_FRAMES))]
+    film = job.output
+    if job.certificate is not None:
+        film = journal.joined.with_suffix(job.output.suffix)
+    join_parts(parts, programme.fps, production.sound_track(), film)
+    if job.sheet is not None:
+        write_sheet(job.sheet, film, programme.frames, _before(production))
+    if job.certificate is not None:
+        sign(film, job.certificate, job.output)
+
+
+def _before(production: Production) -> Callable[[int], Image]:
+    face = production.face
+    if isinstance(face, Footage):
+        return Projector(face, production.job.ends).show
+    return lambda frame: face.scene.picture(frame, face.fps).image
+
+
+def _open_journal(production: Production, model: MouthModel) -> Journal:
+    job = production.job
+    settings = {name: getattr(job, name) for name in RenderJob.__slots__ if name not in _NOT_SHOWN}
+    model_file = model_folder(job.model) / "model.toml"  # it has the digests of the graphs
+    named = (*job.sources, job.s3fd, job.restore, model_file)
+    files = [file for file in named if file is not None and file.is_file()]
+    key = fingerprint([settings, model.manifest, production.shape, production.programme], files)
+    return Journal(job.output, key, production.shape.part_suffix)
+
+
+def _check(job: RenderJob) -> None:
+    check_film_name(job.output)
+    for option, path in (("-o", job.output), ("--sheet", job.sheet)):
+        for source in job.sources:
+            if path is not None and path.exists() and source.exists() and source.samefile(path):
+                raise MediaError(f"{path} is also an input: choose another name with {option}")
+    if job.label is not None:
+        check_label(job.label)
+    if job.sheet is not None:
+        check_sheet_name(job.sheet)
+    if job.certificate is not None:
+        check_signing(job.certificate, job.output)

@@ -1,0 +1,235 @@
+"""Whose mouth is driven in each frame, where its crop lies, and how much of it may be seen.
+
+All of the film has been seen by now, so crops are smoothed without delay, and a mouth fades out
+before its face turns away, is covered or leaves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.face.crop import CropSmoother
+from lipstream.film.face_tracks import Sightings
+from lipstream.film.speaker import Who
+from lipstream.types import Array, Float32
+
+_TURNED = (0.42, 0.62)
+"""Offset of the nose in eye distances from which a mouth fades, and at which it is gone. About 43
+and 54 degrees: beyond, the far corner of the mouth is hidden."""
+_UNSURE = (0.9, 0.5)
+"""Score of the face from which a mouth fades, and at which it is gone."""
+_OFF = (10.5, 14.5)
+_UNLIKE = (0.88, 0.78)
+"""How far the lower face is off its usual look in levels, and how it correlates with it, from which
+a mouth fades, and at which it is gone. Speech alone stays below 9.5 and above 0.91 (11 clips of 9
+speakers); a hand of the skin's own colour gives 10 to 17, other things 14 to 40, or below 0.8."""
+_WINDOW = 500
+"""Rows of one face over which the usual look is taken: light changes slowly."""
+
+
+def visibility(rows: Array) -> NDArray[np.float64]:
+    """Return (n,) float64 from 0 to 1 for rows of ``Sightings``."""
+    turned = _ramp(np.abs(rows["turn"].astype(np.float64)), *_TURNED)
+    unsure = _ramp(rows["score"].astype(np.float64), *_UNSURE)
+    return turned * unsure * _uncovered(rows)
+
+
+def _ramp(values: NDArray[np.float64], full: float, none: float) -> NDArray[np.float64]:
+    return np.clip((values - none) / (full - none), 0.0, 1.0)
+
+
+def _uncovered(rows: Array) -> NDArray[np.float64]:
+    """Return how much every lower face looks as the same face usually does, 0 to 1."""
+    usual = np.ones(len(rows))
+    for track in np.unique(rows["track"]):
+        mine = np.flatnonzero(rows["track"] == track)
+        for piece in np.array_split(mine, max(1, round(len(mine) / _WINDOW))):
+            usual[piece] = _usual(rows["lower"][piece])
+    return usual
+
+
+def _usual(looks: Array) -> NDArray[np.float64]:
+    """Return (n,) from 0 to 1 for (n, h, w, 3) looks, by their median, light taken out."""
+    levels = looks.astype(np.float64)
+    levels -= levels.mean((1, 2), keepdims=True)
+    median = np.median(levels, 0)
+    off = np.sqrt(np.square(levels - median).mean((1, 2, 3)))
+    size = np.sqrt(np.square(levels).mean((1, 2, 3)) * np.square(median).mean())
+    likeness = (levels * median).mean((1, 2, 3)) / np.maximum(size, 1e-6)
+    likeness[size < 1.0] = 1.0  # nothing is on this face that could be told apart
+    return _ramp(off, *_OFF) * _ramp(likeness, *_UNLIKE)
+
+
+pass
+
+_LARGER = 1.3
+"""Another face must be this much larger to take over from the one that speaks."""
+_ALIKE = 0.6
+"""Correlation of two looks above which they are one person's."""
+_FADE_S = 0.16
+"""Seconds in which a mouth fades out or in."""
+_BRIDGED_S = 0.2
+"""Gaps in the sight of a face up to this long are bridged, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Casting:
+    """The face that is driven, frame by frame of the footage."""
+
+    crops: Float32
+    """(frames, 2, 3) float32 unit crops; zeros where there is no face."""
+    strength: Float32
+    """(frames,) float32: how much of the mouth is seen, 0 where none is."""
+
+
+@dataclass(frozen=True, slots=True)
+class CastSettings:
+    """How crops are cut."""
+
+    smooth: bool = True
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Pixels added above, below, left and right of the face."""
+    faded: bool = True
+    """Whether mouths fade by what is seen of them; not for a box given by hand."""
+
+
+def cast(sightings: Sightings, who: Who, fps: Fraction, settings: CastSettings) -> Casting:
+    """Pick one face for every frame by a rule."""
+    crops = np.zeros((sightings.frames, 2, 3), np.float32)
+    strength = np.zeros(sightings.frames, np.float32)
+    picked = _picked(sightings, who)
+    seen = visibility(sightings.rows) if settings.faded else np.ones(len(sightings.rows))
+    for run in _runs(sightings, picked, round(_BRIDGED_S * fps)):
+        frames = sightings.rows["frame"][run]
+        span = np.arange(frames[0], frames[-1] + 1)
+        path = _filled(span, frames, sightings.crops[run].reshape(-1, 6)).reshape(-1, 2, 3)
+        crops[span] = _smoothed(path, fps) if settings.smooth else path
+        if settings.faded:
+            visible = _filled(span, frames, seen[run][:, None])[:, 0]
+            strength[span] = _faded(visible, _enters(sightings, run), fps)
+        else:
+            strength[span] = 1.0
+    return Casting(padded(crops, settings.pads), strength)
+
+
+def _picked(sightings: Sightings, who: Who) -> NDArray[np.intp]:
+    """Return, for every frame, the row of the face picked, or -1."""
+    rows = sightings.rows
+    picked = np.full(sightings.frames, -1, np.intp)
+    ends = np.searchsorted(rows["frame"], np.arange(sightings.frames + 1))
+    allowed = _person(sightings, who, ends) if who.follow else None
+    last = -1
+    for frame in range(sightings.frames):
+        here = np.arange(ends[frame], ends[frame + 1])
+        if allowed is not None:
+            here = here[np.isin(rows["track"][here], allowed)]
+        if len(here):
+            row = _pick(rows, here, who if allowed is None else Who(), last)
+            picked[frame] = row
+            last = -1 if row < 0 else int(rows["track"][row])
+    return picked
+
+
+def _pick(rows: Array, here: NDArray[np.intp], who: Who, last: int) -> int:
+    """Return the row of one frame that a rule picks; the face picked before is kept if it may."""
+    sizes = rows["size"][here]
+    stays = here[rows["track"][here] == last]
+    if len(stays) and (who.rule != "largest" or sizes.max() < _LARGER * rows["size"][stays[0]]):
+        return int(stays[0])
+    if who.rule == "largest":
+        return int(here[sizes.argmax()])
+    middles = rows["crop"][here] @ np.array([0.5, 0.5, 1.0], np.float32)
+    if who.rule == "nearest":
+        far = np.linalg.norm(middles - np.array([who.x, who.y]), axis=1)
+        return int(here[far.argmin()])
+    order = here[np.argsort(middles[:, 0])]
+    return int(order[who.place - 1]) if who.place <= len(order) else -1
+
+
+def _person(sightings: Sightings, who: Who, ends: NDArray[np.intp]) -> list[int]:
+    """Return the tracks that look like the person whom the rule picks first."""
+    rows = sightings.rows
+    for frame in range(sightings.frames):
+        here = np.arange(ends[frame], ends[frame + 1])
+        row = _pick(rows, here, who, -1) if len(here) else -1
+        if row >= 0:
+            tracks = np.unique(rows["track"])
+            looks = {int(t): _look(rows, int(t)) for t in tracks}
+            wanted = looks[int(rows["track"][row])]
+            return [t for t, look in looks.items() if float((look * wanted).mean()) > _ALIKE]
+    return []
+
+
+def _look(rows: Array, track: int) -> Array:
+    """Return what the upper half of a face looks like on average, light and contrast taken out."""
+    mean = rows["upper"][rows["track"] == track].astype(np.float32).mean(0)
+    mean -= mean.mean((0, 1))
+    return np.asarray(mean / max(1e-3, float(mean.std())))
+
+
+def _runs(sightings: Sightings, picked: NDArray[np.intp], bridged: int) -> list[NDArray[np.intp]]:
+    """Return the rows of every run of one face, with gaps of at most ``bridged`` frames."""
+    rows = picked[picked >= 0]
+    if len(rows) == 0:
+        return []
+    frames, tracks = sightings.rows["frame"][rows], sightings.rows["track"][rows]
+    breaks = (np.diff(frames) > bridged + 1) | (np.diff(tracks) != 0)
+    return np.split(rows, np.flatnonzero(breaks) + 1)
+
+
+def _filled(span: Array, frames: Array, values: Array) -> Float32:
+    """Interpolate (n, k) values at some frames to all of a span."""
+    columns = [np.interp(span, frames, column) for column in values.T]
+    return np.stack(columns, 1).astype(np.float32)
+
+
+def _smoothed(path: Float32, fps: Fraction) -> Float32:
+    """Return the (n, 2, 3) crops smoothed forwards and backwards: steady, and never late."""
+
+    def one_way(crops: Float32) -> Float32:
+        step: Callable[[Float32], Float32] = CropSmoother(float(fps)).step
+        return np.stack([step(crop) for crop in crops])
+
+    return np.asarray((one_way(path) + one_way(path[::-1])[::-1]) / 2, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """Whether a run begins or ends in the open, and so has to fade."""
+
+    begins: bool
+    ends: bool
+
+
+def _enters(sightings: Sightings, run: NDArray[np.intp]) -> _Edges:
+    cuts = sightings.cuts
+    first, last = (int(sightings.rows["frame"][row]) for row in (run[0], run[-1]))
+    return _Edges(first not in cuts, last + 1 < sightings.frames and last + 1 not in cuts)
+
+
+def _faded(visible: Float32, edges: _Edges, fps: Fraction) -> Float32:
+    """Return strengths that reach what is visible slowly, and are never above it."""
+    fade = max(1, round(_FADE_S * fps))
+    before = 0.0 if edges.begins else float(visible[0])
+    after = 0.0 if edges.ends else float(visible[-1])
+    padded = np.concatenate([np.full(2 * fade, before), visible, np.full(2 * fade, after)])
+    reach = np.lib.stride_tricks.sliding_window_view(padded, 2 * fade + 1)
+    least = reach.min(1)  # the least within ``fade`` frames on either side
+    kernel = np.full(2 * fade + 1, 1.0 / (2 * fade + 1))
+    return np.clip(np.convolve(least, kernel, "valid"), 0.0, 1.0).astype(np.float32)
+
+
+def padded(crops: Float32, pads: tuple[int, int, int, int]) -> Float32:
+    """Return (n, 2, 3) crops grown by pixels above, below, left and right, on their own axes."""
+    if not any(pads):
+        return crops
+    top, bottom, left, right = pads
+    width = np.linalg.norm(crops[:, :, 0], axis=1).clip(1e-6)[:, None]
+    height = np.linalg.norm(crops[:, :, 1], axis=1).clip(1e-6)[:, None]
+    across, down = crops[:, :, 0] / width, crops[:, :, 1] / height
+    corner = crops[:, :, 2] - across * left - down * top
+    grown = [across * (width + left + right), down * (height + top + bottom), corner]
+    return np.stack(grown, 2).astype(np.float32)

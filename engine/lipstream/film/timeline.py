@@ -1,0 +1,265 @@
+"""What a film is made of: which of its frames are spoken by which piece of sound.
+
+Times of the film are seconds since the part of it that is used begins. All is exact: a passage
+starts with the frame that shows when its sound begins, and the sound waits for its own sample.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from lipstream.errors import InputError, MediaError
+from lipstream.film.speaker import LARGEST, Who
+from lipstream.media import Sound, SoundFile, SoundReader
+from lipstream.timing import Timing
+
+_LEAST_FRAMES = 1
+_APART = 50
+"""Spans closer than this many frames are looked at as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The part of a file that is used."""
+
+    start_s: Fraction = Fraction(0)
+    stop_s: Fraction | None = None
+    """None for the file's end."""
+
+
+WHOLE = Cut()
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A text that is still to be spoken."""
+
+    text: str
+    voice: str | None = None
+    """None for the voice of the whole job."""
+    speed: float | None = None
+    """Times the voice's usual speed; None for the speed of the whole job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of sound and the time in the film from which it is spoken."""
+
+    sound: Path | Words
+    at_s: Fraction = Fraction(0)
+    until_s: Fraction | None = None
+    """Time in the film at which the sound is cut off; None for the sound's own end."""
+    cut: Cut = WHOLE
+    """The part of the sound that is spoken."""
+    who: Who | None = None
+    """Whose mouth; None for the film's usual choice."""
+    name: str | None = None
+    """What messages call it; None for the sound file's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A checked piece of sound."""
+
+    sound: SoundFile
+    start_s: Fraction
+    length_s: Fraction
+    name: str
+    """What messages call it."""
+
+    @classmethod
+    def open(cls, path: Path, cut: Cut = WHOLE, name: str | None = None) -> "Clip":
+        """Check a sound file and the part of it that is wanted; raises MediaError."""
+        return cls.of(SoundFile.open(path), cut, name)
+
+    @classmethod
+    def of(cls, sound: SoundFile, cut: Cut = WHOLE, name: str | None = None) -> "Clip":
+        """Check the part of a sound that is wanted; raises MediaError."""
+        name = name or sound.path.name
+        stop = sound.seconds if cut.stop_s is None else cut.stop_s
+        if not 0 <= cut.start_s < stop or stop > sound.seconds + Fraction(1, 100):
+            raise MediaError(
+                f"{name} lasts {float(sound.seconds):.2f} s: the part from"
+                f" {float(cut.start_s):g} to {float(stop):g} s is not in it"
+            )
+        return cls(sound, cut.start_s, min(stop, sound.seconds) - cut.start_s, name)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the file is left out."""
+        return self.start_s == 0 and self.length_s == self.sound.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Frames that are spoken by one clip."""
+
+    clip: Clip
+    start: int
+    """First frame."""
+    stop: int
+    """One past the last frame."""
+    wait: int
+    """Samples of silence between the start of the first frame and that of the clip."""
+    samples: int
+    """Samples of the clip that are heard."""
+    who: Who = LARGEST
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """A whole film: its frames, and the passages among them in order of time."""
+
+    fps: Fraction
+    rate: int
+    """Samples a second of the sound."""
+    channels: int
+    frames: int
+    passages: tuple[Passage, ...]
+
+    def start_of(self, frame: int) -> int:
+        """Return the sample at which a frame starts to show, as ``Timing`` does."""
+        return int(frame * self.rate / self.fps)
+
+    @property
+    def samples(self) -> int:
+        """All samples of the film: to the end of its last frame, or of the clip that ends it."""
+        whole = self.start_of(self.frames)
+        last = self.passages[-1] if self.passages else None
+        if last is None or last.stop < self.frames:
+            return whole
+        return min(whole, self.start_of(last.start) + last.wait + last.samples)
+
+    def stretches(self) -> Iterator["Stretch"]:
+        """Yield passages and what lies between them, in order, every frame once."""
+        at = 0
+        for passage in self.passages:
+            if passage.start > at:
+                yield Stretch(at, passage.start, None)
+            yield Stretch(passage.start, passage.stop, passage)
+            at = passage.stop
+        if at < self.frames:
+            yield Stretch(at, self.frames, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Frames that are spoken by one passage, or kept as they are."""
+
+    start: int
+    stop: int
+    passage: Passage | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenClip:
+    """A clip and where it goes."""
+
+    clip: Clip
+    at_s: Fraction = Fraction(0)
+    until_s: Fraction | None = None
+    who: Who = LARGEST
+
+
+def plan(spoken: Sequence[SpokenClip], timing: Timing, film_frames: int | None) -> list[Passage]:
+    """Lay clips on frames, in order of time.
+
+    ``film_frames`` is the film's length, None for a picture, which has no end. Raises InputError
+    for a clip outside the film, one that ends before it begins, and clips that overlap.
+    """
+    ordered = sorted(spoken, key=lambda one: one.at_s)
+    passages: list[Passage] = []
+    for one in ordered:
+        name = one.clip.name
+        passage = _passage(one, timing)
+        if film_frames is not None and not 0 <= passage.start < film_frames:
+            raise InputError(
+                f"{name} is to be spoken from {float(one.at_s):g} s, outside the film, which lasts"
+                f" {float(film_frames / timing.fps):.2f} s: give an earlier time"
+            )
+        if passages and passage.start < passages[-1].stop:
+            raise InputError(
+                f"{name}, from {float(one.at_s):g} s, overlaps {passages[-1].clip.name},"
+                f" which ends at {float(passages[-1].stop / timing.fps):.2f} s: move one of them,"
+                " or cut it short with 'until'"
+            )
+        passages.append(passage)
+    return passages
+
+
+def _passage(one: SpokenClip, timing: Timing) -> Passage:
+    length = one.clip.length_s
+    if one.until_s is not None:
+        if one.until_s <= one.at_s:
+            raise InputError(
+                f"{one.clip.name} is to be spoken from {float(one.at_s):g} to"
+                f" {float(one.until_s):g} s: the end must come after the beginning"
+            )
+        length = min(length, one.until_s - one.at_s)
+    start = int(one.at_s * timing.fps // 1)
+    wait = int(one.at_s * timing.rate) - timing.frame_start(start)
+    samples = max(1, math.ceil(length * timing.rate))
+    frames = max(_LEAST_FRAMES, timing.frame_count(wait + samples))
+    return Passage(one.clip, start, start + frames, wait, samples, one.who)
+
+
+def ended_at(passages: Sequence[Passage], frames: int, timing: Timing) -> list[Passage]:
+    """Return the passages with what lies past frame ``frames`` cut off."""
+    kept = []
+    for passage in passages:
+        stop = min(passage.stop, frames)
+        heard = timing.frame_start(stop) - timing.frame_start(passage.start) - passage.wait
+        if stop == passage.stop:
+            kept.append(passage)
+        elif heard > 0:
+            kept.append(replace(passage, stop=stop, samples=min(passage.samples, heard)))
+    return kept
+
+
+def spoken_spans(programme: Programme, film_frames: int) -> list[range]:
+    """Return which frames of a film are spoken, in order and apart: all of it when it repeats."""
+    spans: list[range] = []
+    for passage in programme.passages:
+        if passage.stop > film_frames:
+            return [range(film_frames)] if passage.start < film_frames else spans
+        if spans and passage.start - spans[-1].stop <= _APART:
+            spans[-1] = range(spans[-1].start, passage.stop)
+        else:
+            spans.append(range(passage.start, passage.stop))
+    return spans
+
+
+pass
+
+_BLOCKS_A_SECOND = 10
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSound:
+    """What is heard between the clips."""
+
+    sound: SoundFile | None
+    """None for silence."""
+    skipped_s: Fraction = Fraction(0)
+    """What of it lies before the film's first frame, seconds; negative when it begins after."""
+
+
+def sound_of(programme: Programme, own: OwnSound) -> Iterator[Sound]:
+    """Yield the film's sound from its first sample to its last."""
+    rate, channels = programme.rate, programme.channels
+    background = SoundReader(own.sound, rate, channels)
+    skipped = round(own.skipped_s * rate)
+    background.skip(max(0, skipped)).wait(max(0, -skipped))
+    largest, at = rate // _BLOCKS_A_SECOND, 0
+    for passage in programme.passages:
+        begin = programme.start_of(passage.start) + passage.wait
+        samples = min(passage.samples, programme.samples - begin)
+        yield from background.blocks(begin - at, largest)
+        clip = SoundReader(passage.clip.sound, rate, channels)
+        clip.skip(int(passage.clip.start_s * rate))
+        yield from clip.blocks(samples, largest)
+        background.skip(samples)
+        at = begin + samples
+    yield from background.blocks(programme.samples - at, largest)

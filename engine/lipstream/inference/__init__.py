@@ -1,0 +1,1 @@
+"""Models and the runtimes that compute them: manifests, backends and our own kernels."""

@@ -1,0 +1,145 @@
+"""ONNX Runtime: on the CPU it runs anywhere; on CUDA with its buffers kept on the GPU."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+
+from lipstream.errors import BackendUnavailable, ModelError
+from lipstream.inference.backends import TensorInfo
+from lipstream.types import Array
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+}
+
+
+class OnnxRuntimeCpu:
+    """A graph in ONNX Runtime's CPU provider, computed as it is written."""
+
+    name = "cpu"
+    library = f"onnxruntime {ort.__version__}"
+    best_batch = 1
+    _provider = "CPUExecutionProvider"
+    _extra = "cpu"
+    _most_lanes = 1024
+
+    def __init__(self, session: "ort.InferenceSession", lanes: int = 1) -> None:
+        self._session: ort.InferenceSession | None = session
+        self.lanes = lanes
+        self.inputs = {node.name: _describe(node) for node in session.get_inputs()}
+        self.outputs = {node.name: _describe(node) for node in session.get_outputs()}
+        self._wanted = list(self.outputs)
+
+    @classmethod
+    def open(cls, graph: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
+        """Load ``graph``.
+
+        Raises ModelError when ONNX Runtime cannot read it, and BackendUnavailable when it has no
+        such provider or gives another (asked for CUDA without one, it takes the CPU and only
+        warns), or is asked for bf16.
+        """
+        if precision == "bf16":
+            raise BackendUnavailable(f"backend '{cls.name}' has no bf16: choose openvino or fp32")
+        if cls._provider not in ort.get_available_providers():
+            raise cls._unavailable("this build of ONNX Runtime does not have it")
+        options = ort.SessionOptions()
+        lanes = min(lanes, cls._most_lanes)
+        options.intra_op_num_threads = threads if lanes == 1 else 1
+        options.inter_op_num_threads = 1
+        # Spinning workers would take the core that encodes video between two frames.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            session = ort.InferenceSession(str(graph), options, providers=[cls._provider])
+        except Exception as error:  # its errors share no base but Exception
+            raise ModelError(
+                f"{graph.name} is not a graph ONNX Runtime can load: {_line(error)}"
+            ) from error
+        given = session.get_providers()[0]
+        if given != cls._provider:
+            raise cls._unavailable(f"ONNX Runtime gave {given} instead: look at its driver")
+        return cls(session, lanes)
+
+    def beside(self) -> Self:
+        """Return another runner of the session, for one other thread: a session takes several."""
+        assert self._session is not None, "closed"
+        return type(self)(self._session, self.lanes)
+
+    @classmethod
+    def _unavailable(cls, reason: str) -> BackendUnavailable:
+        return BackendUnavailable(
+            f"backend '{cls.name}' needs {cls._provider}: {reason}; pip uninstall onnxruntime"
+            f" onnxruntime-gpu, then pip install 'lipstream[{cls._extra}]'"
+        )
+
+    def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run once; the outputs are new arrays."""
+        assert self._session is not None, "closed"
+        outputs: list[Any] = list(self._session.run(self._wanted, feeds))
+        return dict(zip(self._wanted, outputs, strict=True))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+class OnnxRuntimeCuda(OnnxRuntimeCpu):
+    """A graph in ONNX Runtime's CUDA provider, inputs and outputs bound to buffers on the GPU."""
+
+    name = "cuda"
+    best_batch = 8
+    _provider = "CUDAExecutionProvider"
+    _extra = "gpu"
+    _most_lanes = 1
+    """Frames are made together there, by one thread."""
+
+    def __init__(self, session: "ort.InferenceSession", lanes: int = 1) -> None:
+        super().__init__(session, lanes)
+        self._binding: Any = session.io_binding()
+        self._on_gpu: dict[str, Any] = {}
+
+    def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run once; the outputs are new arrays, copied from the GPU."""
+        assert self._session is not None, "closed"
+        for name, array in feeds.items():
+            self._binding.bind_ortvalue_input(name, self._uploaded(name, array))
+        for name in self._wanted:
+            self._binding.bind_output(name, "cuda")
+        self._session.run_with_iobinding(self._binding)
+        outputs: list[Any] = self._binding.copy_outputs_to_cpu()
+        return dict(zip(self._wanted, outputs, strict=True))
+
+    def beside(self) -> Self:
+        """Refuse: a GPU's frames are made together, by one thread."""
+        raise BackendUnavailable(f"backend '{self.name}' runs on one thread")
+
+    def close(self) -> None:
+        """Free the session and its buffers."""
+        self._on_gpu.clear()
+        self._binding = None
+        super().close()
+
+    def _uploaded(self, name: str, array: Array) -> Any:
+        """Copy into the buffer of this input, which is kept while its shape stays."""
+        array = np.ascontiguousarray(array)
+        kept = self._on_gpu.get(name)
+        if kept is None or tuple(kept.shape()) != array.shape:
+            kept = self._on_gpu[name] = ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0)
+        else:
+            kept.update_inplace(array)
+        return kept
+
+
+def _describe(node: "ort.NodeArg") -> TensorInfo:
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return TensorInfo(shape, _DTYPES.get(str(node.type), str(node.type)))
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

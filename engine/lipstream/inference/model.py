@@ -1,0 +1,218 @@
+"""A mouth model: two graphs and their manifest, opened and checked.
+
+``face`` runs once for each avatar frame when the avatar is prepared; ``mouth`` runs for each frame
+shown. A model folder holds ``model.toml`` and the ONNX files it names: ``face`` and ``mouth`` in
+fp32, and it may hold ``mouth_fp16`` and ``mouth_int8`` besides, and ``mouth_int8_plan``: int8 for
+our own kernels.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.audio.mel import BANDS
+from lipstream.errors import BackendUnavailable, ModelError
+from lipstream.inference.backends import Backend, available_backends, open_backend
+from lipstream.inference.manifest import (
+    ModelManifest,
+    checked_file,
+    model_folder,
+    parse_manifest,
+    read_toml,
+)
+from lipstream.types import Array, Float32
+
+log = logging.getLogger(__name__)
+
+_OWN_GRAPHS = ("fp16", "int8")
+"""Precisions that are written into the graphs; the others are ways to compute the fp32 ones."""
+_PLAN = "mouth_int8_plan"
+Features = dict[str, Array]
+"""Feature name -> array whose first axis counts faces."""
+
+
+class MouthModel:
+    """The two graphs of a mouth model in one backend. Used by one thread."""
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        open_face: Callable[[], Backend],
+        mouth: Backend,
+        identity: tuple[str, ...],
+    ) -> None:
+        """Take the mouth graph, and what opens the face graph, which waits for its first use."""
+        self.manifest = manifest
+        self.identity = identity
+        """What its numbers depend on: checksums of its graphs, runtime, and how it computes."""
+        self._open_face, self._mouth = open_face, mouth
+        self._face: Backend | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | None = None,
+        *,
+        backend: str = "auto",
+        threads: int = 0,
+        precision: str = "fp32",
+        lanes: int = 1,
+    ) -> Self:
+        """Open a model folder, or an embedded model by its name; by default EMBEDDED.
+
+        ``precision`` is one of ``backends.PRECISIONS``; a lower one is faster and changes
+        the picture a little. ``lanes`` is how many threads may paint at once on a processor, one of
+        them with this model, the others each with one ``beside`` it. The face graph is checked, and
+        compiled when it is first used: an avatar that is prepared already has no need of it. Raises
+        ModelError when a part is missing, fails its checksum or does not fit the manifest, and
+        BackendUnavailable when the backend asked for cannot run here.
+        """
+        folder = model_folder(folder)
+        written = read_toml(folder)
+        manifest = parse_manifest(written, folder)
+        _check_precision(manifest, written, precision)
+        face_path = checked_file(folder, written, "face")
+        with contextlib.ExitStack() as opened:
+            mouth, part = _open_mouth(folder, written, _How(backend, threads, precision, lanes))
+            opened.callback(mouth.close)
+            _check_mouth(manifest, mouth)
+            opened.pop_all()
+        face_backend = _face_backend(mouth)
+
+        def open_face() -> Backend:
+            with contextlib.ExitStack() as opened:
+                face = open_backend(face_path, face_backend, threads)
+                opened.callback(face.close)
+                _check_face(manifest, face)
+                opened.pop_all()
+            return face
+
+        digests = [str(written["files"][one]["sha256"]) for one in ("face", part)]
+        computed = f"{precision}, {threads} threads, {'one lane' if lanes == 1 else 'lanes'}"
+        return cls(manifest, open_face, mouth, (*digests, mouth.name, mouth.library, computed))
+
+    def face_features(self, crops: NDArray[np.uint8]) -> Features:
+        """Compute what ``mouth`` needs to know of (N, S, S, 3) uint8 BGR crops; new arrays.
+
+        Raises ModelError when the face graph does not fit the manifest.
+        """
+        if self._face is None:
+            self._face = self._open_face()
+        features = self._face.run({"face": np.ascontiguousarray(crops)})
+        return {name: features[name].copy() for name in self.manifest.features}
+
+    def mouth(self, mel: Float32, features: Features) -> NDArray[np.uint8]:
+        """Paint the mouths of N frames.
+
+        ``mel`` is (N, 1, 80, columns) float32. Returns (N, rows, S, 3) uint8 BGR: the crop's rows
+        ``mouth_top`` to ``mouth_bottom``. The array is reused by the next call.
+        """
+        return self._mouth.run({"mel": mel, **features})["mouth"]
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend in use."""
+        return self._mouth.name
+
+    @property
+    def best_batch(self) -> int:
+        """Frames at once beyond which one call of ``mouth`` gains nothing; 1 where none does."""
+        return self._mouth.best_batch
+
+    @property
+    def lanes(self) -> int:
+        """Threads that may paint at once; 1 on a GPU, where frames are painted together."""
+        return self._mouth.lanes
+
+    def beside(self) -> Self:
+        """Return the same model for one other thread, its weights shared; closed by itself."""
+        return type(self)(self.manifest, self._open_face, self._mouth.beside(), self.identity)
+
+    def close(self) -> None:
+        """Free both graphs."""
+        if self._face is not None:
+            self._face.close()
+        self._mouth.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """The backend and what it is told."""
+
+    backend: str
+    threads: int
+    precision: str
+    lanes: int
+
+    def open(self, path: Path, name: str) -> Backend:
+        return open_backend(path, name, self.threads, self.precision, self.lanes)
+
+
+def _open_mouth(folder: Path, written: dict[str, Any], how: _How) -> tuple[Backend, str]:
+    """Return the mouth and the part of the manifest it is: in int8 our own kernels go first."""
+    planned = how.precision == "int8" and (how.backend == "native" or _PLAN in written["files"])
+    if planned and how.backend in ("auto", "native"):
+        path = checked_file(folder, written, _PLAN)
+        try:
+            return how.open(path, "native"), _PLAN
+        except BackendUnavailable as error:
+            if how.backend == "native":
+                raise
+            log.info("backend auto: not native: %s", error)
+    part = f"mouth_{how.precision}" if how.precision in _OWN_GRAPHS else "mouth"
+    return how.open(checked_file(folder, written, part), how.backend), part
+
+
+def _face_backend(mouth: Backend) -> str:
+    """Return the runtime of the face graph: the mouth's, or a library's where that has a plan."""
+    return next(iter(available_backends()), "cpu") if mouth.name == "native" else mouth.name
+
+
+def _check_precision(manifest: ModelManifest, written: dict[str, Any], precision: str) -> None:
+    if precision in _OWN_GRAPHS and f"mouth_{precision}" not in written.get("files", {}):
+        raise ModelError(
+            f"model '{manifest.name}' has no {precision} graph: open it with fp32, or export it"
+            f" with --precision {precision}"
+        )
+
+
+def _check_mouth(manifest: ModelManifest, mouth: Backend) -> None:
+    size, rows = manifest.face_size, manifest.mouth_bottom - manifest.mouth_top
+    _check_tensor("mouth graph, output mouth", mouth.outputs.get("mouth"), (rows, size, 3))
+    mel = (1, BANDS, manifest.mel_columns)
+    _check_tensor("mouth graph, input mel", mouth.inputs.get("mel"), mel)
+    _check_features(manifest, set(mouth.inputs) == {*manifest.features, "mel"})
+
+
+def _check_face(manifest: ModelManifest, face: Backend) -> None:
+    size = manifest.face_size
+    _check_tensor("face graph, input face", face.inputs.get("face"), (size, size, 3))
+    _check_features(manifest, set(manifest.features) <= face.outputs.keys())
+
+
+def _check_features(manifest: ModelManifest, fit: bool) -> None:
+    if not fit:
+        raise ModelError(
+            f"model '{manifest.name}': the features in model.toml are not those of its graphs"
+        )
+
+
+def _check_tensor(what: str, found: Any, wanted: tuple[int, ...]) -> None:
+    shape = None if found is None else found.shape[1:]
+    fits = shape is not None and len(shape) == len(wanted)
+    if not fits or any(a not in (None, b) for a, b in zip(shape or (), wanted, strict=False)):
+        raise ModelError(
+            f"{what}: shape (N, {', '.join(map(str, wanted))}) expected, found {shape}"
+        )

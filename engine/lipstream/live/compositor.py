@@ -1,0 +1,276 @@
+"""Put the painted mouth into the picture so that nobody sees where.
+
+A network paints 48 rows of a 96-pixel face; pasted as they are, they blur the skin and show an
+edge. So only the *change* is pasted, scaled up and added: what the network painted less what it
+paints for silence, or, in a film whose people speak, less the same rows of the picture. Where
+nothing moves the picture stays as it was, to the pixel, and what a network gets wrong about a face
+it never met cancels out. Where the change is large, the fine detail of the resting mouth is faded
+out, or its closed lips would show through the open ones.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.face.crop import cut_crop, pixel_affine
+from lipstream.types import NOWHERE, Array, AvFrame, Box, Float32, Image, Patch, Planes, Still
+
+_FEATHER_TOP, _FEATHER_SIDE, _FEATHER_BOTTOM = 0.06, 0.10, 0.05
+"""Width of the soft edge, in crop sides."""
+_DETAIL_FADE = (4.0, 20.0)
+"""Change in levels from which detail starts to fade, and at which it is gone."""
+_UNSEEN = np.array([0.25, 0.25, 0.25, 0.001])
+"""Change in levels, and fading of detail, too small to reach another level once scaled up."""
+_REACH = 3
+"""Pixels of the mouth that one pixel can touch when it is scaled up (cubic), and one to spare."""
+_CHROMA = np.array(
+    [
+        [0.5, -0.5 * 0.587 / 0.886, -0.5 * 0.299 / 0.886],
+        [-0.5 * 0.114 / 0.701, -0.5 * 0.587 / 0.701, 0.5],
+    ]
+)
+"""B, G, R to Cb and Cr of ITU-R BT.601, before they are scaled to 224 levels round 128."""
+_TO_CHROMA = np.column_stack([_CHROMA * 224 / 255, [128.0, 128.0]]).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class MouthArea:
+    """The rows of a crop that a network paints."""
+
+    face_size: int
+    """Side of the crop, pixels."""
+    top: int
+    """First painted row."""
+    bottom: int
+    """One past the last painted row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One avatar picture and what is known of it before any sound."""
+
+    still: Still
+    """The picture."""
+    rest: NDArray[np.uint8]
+    """(rows, S, 3) uint8 BGR: the mouth that changes nothing."""
+    affine: Float32
+    """(2, 3) float32: pixels of ``rest`` to pixels of ``image``."""
+    region: Box
+    """Where in ``image`` the mouth can touch it."""
+    detail: NDArray[np.int16]
+    """(h, w, 3) int16: what the region shows over its own mouth rows scaled up, in levels."""
+
+    @property
+    def image(self) -> Image:
+        """The picture itself: (H, W, 3) uint8 BGR, never written to."""
+        return self.still.image
+
+
+class Compositor:
+    """Paste mouths of one area into pictures. Holds no picture; any thread, several at once."""
+
+    def __init__(self, area: MouthArea) -> None:
+        self._area = area
+        self._feather = _feather(area)
+        self._feathers: Float32 = np.repeat(self._feather[..., None], 4, 2)
+        edge = self._feather < 0.5
+        edge[len(edge) // 2 :] = False
+        self._edge = edge.astype(np.uint8)
+
+    def target(
+        self, image: Image, crop: Float32, silent_mouth: NDArray[np.uint8] | None = None
+    ) -> Target:
+        """Prepare a picture and its (2, 3) unit crop for pasting.
+
+        ``silent_mouth`` (rows, S, 3) is what the network paints on this face for silence, copied;
+        None takes the picture's own mouth for what changes nothing.
+        """
+        face = cut_crop(image, crop, self._area.face_size)
+        return self.target_of_face(image, crop, face, silent_mouth)
+
+    def target_of_face(
+        self,
+        image: Image,
+        crop: Float32,
+        face: Image,
+        silent_mouth: NDArray[np.uint8] | None = None,
+    ) -> Target:
+        """Do as ``target`` does, with the (S, S, 3) face that was cut out by ``crop`` already."""
+        area = self._area
+        own = face[area.top : area.bottom]
+        rest = own if silent_mouth is None else silent_mouth.copy()
+        affine = pixel_affine(crop, area.face_size, area.top)
+        region = _region(image, affine, (0, 0, own.shape[1], own.shape[0]))
+        detail = cv2.subtract(image[region], _warp(own, affine, region), dtype=cv2.CV_16S)
+        return Target(Still(image), rest, affine, region, np.asarray(detail, np.int16))
+
+    def paste(self, target: Target, mouth: NDArray[np.uint8], openness: float = 1.0) -> Image:
+        """Return a new picture with ``mouth`` (rows, S, 3) in it.
+
+        ``openness`` from 0 to 1 fades between the picture's own mouth and the network's.
+        """
+        return self.patch(target, mouth, openness).image()
+
+    def patch(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Patch:
+        """Do as ``paste`` does, and make the part alone that changes: a whole copy takes longer."""
+        box, change = self._change(target, mouth, openness)
+        if change is None:
+            return Patch(target.still, NOWHERE, target.image[NOWHERE])
+        height, width = target.image.shape[:2]
+        rows, columns = wide = _even(box[0], height), _even(box[1], width)
+        part = target.image[wide].copy()
+        inside = part[
+            box[0].start - rows.start : box[0].stop - rows.start,
+            box[1].start - columns.start : box[1].stop - columns.start,
+        ]
+        cv2.add(inside, change, inside, dtype=cv2.CV_8U)
+        return Patch(target.still, wide, part)
+
+    def _change(
+        self, target: Target, mouth: NDArray[np.uint8], openness: float
+    ) -> tuple[Box, Array | None]:
+        """Return where the picture changes and what is to be added there, float32."""
+        if openness <= 0.0:
+            return NOWHERE, None
+        layers = self._layers(target, mouth, openness)
+        rows, columns = box = _seen(layers, target)
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return NOWHERE, None
+        spread = _warp(layers, target.affine, box)
+        top, left = (edge.start for edge in target.region)
+        detail = target.detail[
+            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+        ]
+        # Into arrays that are there already: new ones for each step take half as long again.
+        change = cv2.cvtColor(spread, cv2.COLOR_BGRA2BGR)
+        faded = cv2.cvtColor(cv2.extractChannel(spread, 3), cv2.COLOR_GRAY2BGR)
+        cv2.multiply(faded, detail, faded, dtype=cv2.CV_32F)
+        return box, cv2.subtract(change, faded, change)
+
+    def _layers(self, target: Target, mouth: NDArray[np.uint8], openness: float) -> Float32:
+        """Return (rows, S, 4) float32: the change in B, G, R and how much detail to fade."""
+        change = cv2.subtract(mouth, target.rest, dtype=cv2.CV_32F)
+        seam = np.array(cv2.mean(change, self._edge))  # its colour is matched
+        blue, green, red = cv2.split(cv2.absdiff(change, seam))
+        size = cv2.GaussianBlur(cv2.max(cv2.max(blue, green), red), (0, 0), 1.0)
+        start, full = _DETAIL_FADE
+        fade = np.minimum(np.maximum((size - start) * (1.0 / (full - start)), 0.0), 1.0)
+        layers = np.empty(self._feathers.shape, np.float32)
+        cv2.mixChannels([cv2.subtract(change, seam), fade], [layers], [0, 0, 1, 1, 2, 2, 3, 3])
+        return np.asarray(cv2.multiply(layers, self._feathers, layers, openness), np.float32)
+
+
+def _feather(area: MouthArea) -> Float32:
+    rows, size = area.bottom - area.top, area.face_size
+    v = (np.arange(rows) + 0.5) / size
+    u = (np.arange(size) + 0.5) / size
+    across = smooth_step(u / _FEATHER_SIDE) * smooth_step((1.0 - u) / _FEATHER_SIDE)
+    down = smooth_step(v / _FEATHER_TOP) * smooth_step((rows / size - v) / _FEATHER_BOTTOM)
+    return np.asarray(down[:, None] * across[None, :], np.float32)
+
+
+def smooth_step(x: Array) -> Array:
+    """Return 0 up to 0, 1 from 1 on, and a cubic without a kink between; new, of x's type."""
+    t = np.clip(x, 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t))
+
+
+def _seen(layers: Float32, target: Target) -> Box:
+    """Return the part of the target's region in which layers can be seen; empty when nowhere."""
+    unseen = cv2.inRange(layers, -_UNSEEN, _UNSEEN)
+    x, y, width, height = cv2.boundingRect(cv2.bitwise_not(unseen))
+    if width == 0:
+        return NOWHERE
+    corners = (x - _REACH, y - _REACH, x + width + _REACH, y + height + _REACH)
+    part = _region(target.image, target.affine, corners)
+    return _common(part[0], target.region[0]), _common(part[1], target.region[1])
+
+
+def _common(one: slice, other: slice) -> slice:
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def _region(image: Image, affine: Float32, corners: tuple[int, int, int, int]) -> Box:
+    """Return where in an image a rectangle of mouth pixels lies: left, top, right, bottom."""
+    left, top, right, bottom = corners
+    height, width = image.shape[:2]
+    columns, rows = (_reach(one, (left, right), (top, bottom)) for one in affine.tolist())
+    return (
+        slice(max(math.floor(rows[0]), 0), min(math.ceil(rows[1]) + 1, height)),
+        slice(max(math.floor(columns[0]), 0), min(math.ceil(columns[1]) + 1, width)),
+    )
+
+
+def _reach(row: list[float], across: tuple[int, int], down: tuple[int, int]) -> tuple[float, float]:
+    """Return the least and the most that a row of an affine gives in a rectangle."""
+    places = [row[0] * x + row[1] * y + row[2] for x in across for y in down]
+    return min(places), max(places)
+
+
+def _warp(layers: Array, affine: Float32, region: Box) -> Array:
+    """Scale (rows, S, C) up into a region; outside float layers there is nothing."""
+    rows, columns = region
+    affine = affine.copy()
+    affine[:, 2] -= (columns.start, rows.start)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    border = cv2.BORDER_REPLICATE if layers.dtype == np.uint8 else cv2.BORDER_CONSTANT
+    warped = cv2.warpAffine(layers, affine, size, flags=cv2.INTER_CUBIC, borderMode=border)
+    return warped
+
+
+def draw(frame: AvFrame, planes: Planes) -> None:
+    """Write a frame's picture, of even sides, into planes: its still and what differs."""
+    shown = frame.shown
+    if not isinstance(shown, Patch):
+        convert(shown, _all_of(shown), planes)
+        return
+    still = planes_of(shown.still)
+    np.copyto(planes.y, still.y)
+    np.copyto(planes.u, still.u)
+    np.copyto(planes.v, still.v)
+    part = shown.part if shown.whole is None else shown.whole[shown.box]
+    convert(part, shown.box, planes)
+
+
+def empty_planes(height: int, width: int) -> Planes:
+    """Return planes of an even size, their content not set."""
+    small = (height // 2, width // 2)
+    made = [np.empty(size, np.uint8) for size in ((height, width), small, small)]
+    return Planes(*made)
+
+
+def planes_of(still: Still) -> Planes:
+    """Return a still as encoders take it: computed once, then shared, never written to."""
+    if still.planes is None:
+        height, width = still.image.shape[:2]
+        planes = empty_planes(height, width)
+        convert(still.image, _all_of(still.image), planes)
+        still.planes = planes
+    return still.planes
+
+
+def _all_of(image: Image) -> Box:
+    return slice(0, image.shape[0]), slice(0, image.shape[1])
+
+
+def _even(one: slice, most: int) -> slice:
+    return slice(one.start // 2 * 2, min(-(-one.stop // 2) * 2, most))
+
+
+def convert(part: Image, box: Box, planes: Planes) -> None:
+    """Write what a picture shows in a box of even edges into its planes.
+
+    Any cutting into parts gives the same planes. A colour is the mean of the four pixels it is for.
+    """
+    rows, columns = box
+    if part.size == 0:
+        return
+    height, width = part.shape[:2]
+    planes.y[rows, columns] = cv2.cvtColor(part, cv2.COLOR_BGR2YUV_I420)[:height]
+    small = cv2.resize(part, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    colour = cv2.transform(small, _TO_CHROMA)
+    half = tuple(slice(one.start // 2, one.stop // 2) for one in (rows, columns))
+    planes.u[half], planes.v[half] = colour[..., 0], colour[..., 1]

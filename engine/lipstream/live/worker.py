@@ -1,0 +1,268 @@
+"""The engine: its threads alone run the model, for all sessions.
+
+Sessions whose next frame is complete stand in one line, and each is served by one thread: it takes
+the sound, paints, pastes and calls back. The frame that has been ready longest goes first, so
+nobody is starved. On a processor each frame is made by itself: a batch gains nothing there, and a
+session's pictures do not depend on who else is served. A model with several lanes has as many
+threads, each with a runner of its own and none waiting for another, which keeps all cores busy also
+while mouths are pasted. On a GPU one thread makes the frames that are ready together, up to the
+backend's ``best_batch``, and none is waited for, so no deadline passes meanwhile; a batch may round
+differently with its size.
+
+Sessions are opened and ended on the first thread. An avatar is prepared on the thread that asks for
+it, with a runner of its own, and frames go on meanwhile; on a GPU, where there is one runner, the
+first thread prepares it and everything else waits.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from fractions import Fraction
+from typing import Self, TypeVar
+
+import cv2
+
+from lipstream.avatar.cache import PreparedAvatars
+from lipstream.avatar.pack import Avatar
+from lipstream.errors import ServerError
+from lipstream.inference.backends import ON_PROCESSORS
+from lipstream.inference.model import MouthModel
+from lipstream.live.lipsync import make_timing
+from lipstream.live.pipeline import Pipeline, PreparedAvatar, make_compositor, paint_together
+from lipstream.live.session import SessionHandle
+from lipstream.types import AvFrame
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+_CLOSE_TIMEOUT_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+"""How often who waits for the engine thread looks whether it still runs."""
+
+
+class Worker:
+    """Owns the engine's threads and the model, and closes both.
+
+    OpenCV is told to start no threads of its own, in the whole program: beside lanes they only wait
+    for a core, and cost a quarter of a millisecond a frame.
+    """
+
+    def __init__(
+        self,
+        model: MouthModel,
+        *,
+        capacity: int = 4,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start the threads. ``capacity`` is the number of sessions served at once."""
+        self.clock = clock
+        self._model, self._capacity = model, capacity
+        lanes = min(model.lanes, capacity)
+        self._others = [model.beside() for _ in range(lanes - 1)]
+        self._turn = threading.Condition()  # guards _commands, _ready and _closing
+        self._commands: deque[Callable[[], None]] = deque()
+        self._ready: deque[SessionHandle] = deque()  # longest ready first, each of them once
+        self._closing = False
+        self._sessions: dict[SessionHandle, PreparedAvatar] = {}  # engine thread only
+        self._avatars = PreparedAvatars(self._prepare)
+        cv2.setNumThreads(1)
+        self._thread = threading.Thread(target=self._run, name="lipstream-engine", daemon=True)
+        self._lanes = [
+            threading.Thread(
+                target=self._serve_line, args=(one,), name=f"lipstream-lane_{k}", daemon=True
+            )
+            for k, one in enumerate(self._others)
+        ]
+        for thread in (self._thread, *self._lanes):
+            thread.start()
+
+    @property
+    def manifest_name(self) -> str:
+        """Name of the model in use."""
+        return self._model.manifest.name
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend in use."""
+        return self._model.backend
+
+    @property
+    def lanes(self) -> int:
+        """Frames made at once, each by a thread of its own; 1 on a GPU."""
+        return 1 + len(self._others)
+
+    @property
+    def capacity(self) -> int:
+        """Sessions served at once, at most."""
+        return self._capacity
+
+    def session_count(self) -> int:
+        """Return the number of open sessions."""
+        return self._call(lambda: len(self._sessions))
+
+    def prepare(self, avatar: Avatar) -> PreparedAvatar:
+        """Prepare an avatar, which is kept for the worker's life; blocks until done."""
+        return self._avatars.take(avatar)
+
+    def check_place(self) -> None:
+        """Raise ServerError when ``capacity`` sessions are open."""
+        self._call(self._check_place)
+
+    def open_session(
+        self,
+        avatar: Avatar,
+        *,
+        rate: int,
+        fps: Fraction | int = 25,
+        on_frame: Callable[[AvFrame], None],
+        most_late_ms: float | None = None,
+    ) -> SessionHandle:
+        """Open a session for sound at ``rate`` Hz; blocks until its avatar is prepared.
+
+        ``on_frame`` is called on the engine thread or one of its lanes, never twice at a time.
+        A frame that could have been made more than ``most_late_ms`` ago is skipped, so that a mouth
+        the engine has no time for stays in step; None makes every frame.
+
+        Raises ServerError when ``capacity`` sessions are open, InputError for an unusable rate.
+        """
+        timing = make_timing(self._model, rate, fps)
+        self.check_place()  # before something is prepared for nobody
+        prepared = self._avatars.take(avatar)
+        try:
+            pipeline = Pipeline(prepared, timing, make_compositor(self._model))
+            session = SessionHandle(self, pipeline, on_frame, most_late_ms)
+            self._call(lambda: self._add(session, prepared))
+        except Exception:
+            self._avatars.give_back(prepared)
+            raise
+        return session
+
+    def post(self, command: Callable[[], None]) -> None:
+        """Have a command run on the engine thread, in order. Not for users of a session."""
+        with self._turn:
+            self._commands.append(command)
+            self._turn.notify_all()  # the engine thread among them
+
+    def enqueue(self, session: SessionHandle) -> None:
+        """Have a session served after those that wait. Called by the session, once a turn."""
+        with self._turn:
+            self._ready.append(session)
+            self._turn.notify()
+
+    def remove(self, session: SessionHandle) -> None:
+        """Drop a closed session. Engine thread."""
+        prepared = self._sessions.pop(session, None)
+        if prepared is not None:
+            self._avatars.give_back(prepared)
+
+    def close(self) -> None:
+        """End all sessions, the threads and the model. Closing twice is fine."""
+        with self._turn:
+            self._closing = True
+            self._turn.notify_all()
+        self._thread.join(_CLOSE_TIMEOUT_SECONDS)
+        self._avatars.wait(_CLOSE_TIMEOUT_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _prepare(self, avatar: Avatar) -> PreparedAvatar:
+        if self._model.backend not in ON_PROCESSORS:
+            return self._call(lambda: PreparedAvatar.prepare(avatar, self._model))
+        with self._call(self._model.beside) as runner:
+            return PreparedAvatar.prepare(avatar, runner)
+
+    def _check_place(self) -> None:
+        if len(self._sessions) >= self._capacity:
+            raise ServerError(
+                f"all {self._capacity} places are taken: try again when a session has ended"
+            )
+
+    def _add(self, session: SessionHandle, prepared: PreparedAvatar) -> None:
+        self._check_place()  # again: others may have come meanwhile
+        self._sessions[session] = prepared
+
+    def _call(self, function: Callable[[], _T]) -> _T:
+        future: Future[_T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except Exception as error:  # noqa: BLE001  goes to the caller
+                future.set_exception(error)
+
+        if self._closing:
+            raise ServerError("the engine is closed: open a new worker")
+        self.post(run)
+        while not wait([future], _LOOK_SECONDS).done:
+            if not self._thread.is_alive():
+                raise ServerError("the engine closed meanwhile: open a new worker")
+        return future.result()
+
+    def _run(self) -> None:
+        self._serve_line(self._model, commands=True)
+        for lane in self._lanes:
+            lane.join()
+        self._sessions.clear()
+        for model in (*self._others, self._model):
+            model.close()
+
+    def _serve_line(self, model: MouthModel, *, commands: bool = False) -> None:
+        """Serve whose turn it is, and do commands before, until the worker closes."""
+        while True:
+            with self._turn:
+                while not (self._closing or self._ready or (commands and self._commands)):
+                    self._turn.wait()
+                if self._closing:
+                    return
+                command = self._commands.popleft() if commands and self._commands else None
+                sessions = self._next() if command is None else []
+                if self._ready:  # who does a command may have been woken for a frame
+                    self._turn.notify()
+            if command is not None:
+                command()
+            else:
+                self._serve(sessions, model)
+
+    def _next(self) -> list[SessionHandle]:
+        """Take who has been ready longest, on a GPU several, out of the line. Under the lock."""
+        together = min(len(self._ready), max(1, self._model.best_batch))
+        return [self._ready.popleft() for _ in range(together)]
+
+    def _serve(self, sessions: list[SessionHandle], model: MouthModel) -> None:
+        """Make a frame of each session that has one, and put those with more behind the others."""
+        ready = [one for one in sessions if self._guarded(one, lambda s: s.advance())]
+        if len(ready) > 1:
+            self._make_together(ready)
+        elif ready:
+            self._guarded(ready[0], lambda s: s.make_frame(model))
+        for session in sessions:
+            if session.release():
+                self.enqueue(session)
+
+    def _make_together(self, sessions: list[SessionHandle]) -> None:
+        """Make a frame of each, the network run once for all. Nobody is waited for."""
+        begun = self.clock()
+        try:
+            mouths = paint_together(self._model, [session.request for session in sessions])
+        except Exception:  # the root of these sessions: what fails for all, fails for each
+            log.exception("the network failed; %d sessions were closed", len(sessions))
+            for session in sessions:
+                session.close()
+            return
+        for session, mouth in zip(sessions, mouths, strict=True):
+            self._guarded(session, lambda s, m=mouth: s.finish_frame(m, begun))  # type: ignore[misc]
+
+    def _guarded(self, session: SessionHandle, action: Callable[[SessionHandle], _T]) -> _T | None:
+        try:
+            return action(session)
+        except Exception:  # the root of a session: logged, and that session alone ends
+            log.exception("a session failed and was closed")
+            session.close()
+            return None

@@ -1,0 +1,24 @@
+"""Text to speech: providers behind one Protocol, spoken sentence by sentence.
+
+``open_voice(SpeechSettings(...))`` gives a ``Voice``; ``read_aloud(voice, text)`` yields its speech
+as it is made, for files; ``Reading`` makes it on a thread, a bounded time ahead, for live use.
+"""
+
+from lipstream.speech.providers import PROVIDERS, SpeechSettings, list_voices, open_voice
+from lipstream.speech.text_to_speech import Reading, check_text, read_aloud, write_speech
+from lipstream.speech.voice import Mark, Spoken, Voice, VoiceCard
+
+__all__ = [
+    "PROVIDERS",
+    "Mark",
+    "Reading",
+    "SpeechSettings",
+    "Spoken",
+    "Voice",
+    "VoiceCard",
+    "check_text",
+    "list_voices",
+    "open_voice",
+    "read_aloud",
+    "write_speech",
+]

@@ -1,0 +1,195 @@
+"""A text spoken sentence by sentence: at once for files, a bounded time ahead for live use."""
+
+import logging
+import queue
+import threading
+import wave
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from lipstream.errors import InputError, LipstreamError, MediaError
+from lipstream.speech.scripts import check_scripts
+from lipstream.speech.sentences import split_sentences
+from lipstream.speech.voice import Mark, Spoken, Voice
+from lipstream.storage.atomic_files import written_whole
+
+log = logging.getLogger(__name__)
+
+LONGEST_TEXT = 1_000_000
+"""Characters of a text: about eighteen hours of speech."""
+PIECE_MS = 100
+"""Longest piece that waits: what the bound of the queue counts."""
+AHEAD_MS = 2000
+"""How much speech is made ahead of who takes it. When so much waits, the voice pauses."""
+
+
+def check_text(text: str, voice: Voice) -> None:
+    """Raise InputError when a text has no words, is too long, or cannot be read by the voice."""
+    if not any(letter.isalnum() for letter in text):
+        raise InputError("the text has no words in it: give something to say")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError("the text holds half characters (surrogates): send it as UTF-8")
+    if len(text) > LONGEST_TEXT:
+        raise InputError(f"the text has {len(text)} characters: give {LONGEST_TEXT} at most")
+    check_scripts(text, voice.name, voice.language)
+
+
+def read_aloud(voice: Voice, text: str) -> Iterator[Spoken]:
+    """Yield the speech of a text as it is made, with a mark at each sentence.
+
+    Marks count characters of ``text``. Raises InputError before the first piece when the text
+    cannot be spoken, and as ``Voice.say`` does.
+    """
+    check_text(text, voice)
+    yield from _spoken(voice, text, lambda: False)
+
+
+def _spoken(voice: Voice, text: str, is_over: Callable[[], bool]) -> Iterator[Spoken]:
+    for sentence in split_sentences(text):
+        if is_over():
+            return
+        begins: tuple[Mark, ...] = (Mark("sentence", sentence.start, sentence.stop, 0),)
+        for spoken in voice.say(text[sentence.start : sentence.stop]):
+            words = (
+                replace(mark, start=mark.start + sentence.start, stop=mark.stop + sentence.start)
+                for mark in spoken.marks
+            )
+            yield Spoken(spoken.pcm, (*begins, *words))
+            begins = ()
+
+
+class Reading:
+    """A text being spoken on a thread of its own, which it owns and ends.
+
+    Speech waits in a queue of ``AHEAD_MS``; when it is full the voice pauses until some is taken.
+    """
+
+    def __init__(self, voice: Voice, text: str, on_made: Callable[[], None] = lambda: None) -> None:
+        """Begin at once. Raises InputError when the text cannot be spoken; closes no voice.
+
+        ``on_made`` is called on the thread whenever there is something more to take.
+        """
+        check_text(text, voice)
+        self._voice, self._text, self._on_made = voice, text, on_made
+        self._made: queue.Queue[Spoken | LipstreamError | None] = queue.Queue(AHEAD_MS // PIECE_MS)
+        self._stopping = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._speak, name="lipstream speech", daemon=True)
+        self._thread.start()
+
+    @property
+    def rate(self) -> int:
+        """Samples a second of the speech."""
+        return self._voice.rate
+
+    @property
+    def ended(self) -> bool:
+        """Whether all has been taken."""
+        return self._ended
+
+    def take(self) -> Spoken | None:
+        """Return the next piece, at most ``PIECE_MS``; None when none is ready, or all is taken.
+
+        Never waits. Raises the error that kept the voice from going on, once.
+        """
+        if self._ended:
+            return None
+        try:
+            made = self._made.get_nowait()
+        except queue.Empty:
+            return None
+        if isinstance(made, Spoken):
+            return made
+        self._ended = True
+        if made is not None:
+            raise made
+        return None
+
+    def close(self) -> None:
+        """Stop speaking and forget what waits; the thread ends soon after. Twice is fine."""
+        self._ended = True
+        self._stopping.set()
+        self._voice.stop()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until the thread has ended."""
+        self._thread.join(timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _speak(self) -> None:
+        outcome: LipstreamError | None = None
+        try:
+            for spoken in _spoken(self._voice, self._text, self._stopping.is_set):
+                for piece in cut(spoken, self._voice.rate * PIECE_MS // 1000):
+                    self._put(piece)
+                if self._stopping.is_set():
+                    return
+        except LipstreamError as error:
+            outcome = error
+        except Exception:
+            log.exception("speech failed")
+            outcome = LipstreamError("speech failed by a fault of the program: see its log")
+        self._put(outcome)
+
+    def _put(self, made: Spoken | LipstreamError | None) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._made.put(made, timeout=0.1)
+            except queue.Full:
+                continue
+            self._on_made()
+            return
+
+
+def cut(spoken: Spoken, longest: int) -> Iterator[Spoken]:
+    """Yield a piece in pieces of at most ``longest`` samples, each with its own marks."""
+    for at in range(0, len(spoken.pcm), longest):
+        pcm = spoken.pcm[at : at + longest]
+        stop = at + len(pcm)
+        marks = (mark for mark in spoken.marks if at <= mark.sample < stop)
+        yield Spoken(pcm, tuple(replace(mark, sample=mark.sample - at) for mark in marks))
+
+
+pass
+
+
+def write_speech(
+    voice: Voice,
+    text: str,
+    path: Path,
+    *,
+    longest_s: float | None = None,
+    on_written: Callable[[float], None] = lambda _: None,
+) -> int:
+    """Say a text into a wav file; return its samples, at the voice's rate.
+
+    The file gets its name when it is whole; an error leaves nothing of it. ``on_written`` is told
+    the seconds so far. Raises as ``read_aloud`` does, InputError when the speech is longer than
+    ``longest_s`` or there is none, and MediaError when it cannot be written.
+    """
+    samples = 0
+    try:
+        with (
+            written_whole(path) as unfinished,
+            unfinished.open("wb") as file,
+            wave.open(file, "wb") as written,
+        ):
+            written.setparams((1, 2, voice.rate, 0, "NONE", ""))
+            for spoken in read_aloud(voice, text):
+                written.writeframes(spoken.pcm.astype("<i2").tobytes())
+                samples += len(spoken.pcm)
+                if longest_s is not None and samples > longest_s * voice.rate:
+                    raise InputError(f"the text takes longer than {longest_s:g} s: shorten it")
+                on_written(samples / voice.rate)
+            if samples == 0:
+                raise InputError(f"voice {voice.name} says nothing for this text: use its words")
+    except OSError as error:
+        raise MediaError(f"speech cannot be written to {path.parent}: {error.strerror}") from error
+    return samples

@@ -1,0 +1,1 @@
+"""Measuring a mouth: metrics, sync scoring and the ``lipstream evaluate`` command."""

@@ -1,0 +1,157 @@
+"""Judge clips by an expert: our own, or the published one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lipstream.audio.mel import SILENCE
+from lipstream.errors import ModelError
+from lipstream.timing import MODEL_RATE, Timing
+from lipstream.types import Float32
+from lipstream_models.evaluation.metrics import peak
+from lipstream_models.networks.checkpoints import load_weights, read_checkpoint
+from lipstream_models.networks.sync_expert import COLUMNS, FRAMES, SyncExpert
+from lipstream_models.networks.syncnet import SyncNetColor
+from lipstream_models.training.grid_corpus import FPS
+
+LONGEST_SHIFT = 15
+"""Frames by which the picture is shifted, both ways, as SyncNet's evaluation does (vshift)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """What an expert says of one clip."""
+
+    offset: float
+    """Frames by which the mouth comes after its sound; negative: before."""
+    confidence: float
+    """Median distance over the shifts less the smallest: LSE-C."""
+    distance: float
+    """Smallest distance over the shifts: LSE-D."""
+
+
+class SyncJudge(Protocol):
+    """An expert that judges whole clips."""
+
+    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> Sync:
+        """Judge (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
+        ...
+
+
+def shifted_distances(
+    faces: Float32, sounds: Float32, longest: int = LONGEST_SHIFT
+) -> dict[int, float]:
+    """Return the mean distance of embeddings at each shift of the picture, in frames.
+
+    ``faces`` and ``sounds`` are (T, n); at shift s the face of frame t + s meets the sound of
+    frame t. Shifts that leave less than half of the frames are left out.
+    """
+    count = len(faces)
+    longest = min(longest, count // 2)
+    means = {}
+    for shift in range(-longest, longest + 1):
+        first, last = max(0, -shift), min(count, count - shift)
+        apart = np.linalg.norm(faces[first + shift : last + shift] - sounds[first:last], axis=1)
+        means[shift] = float(apart.mean())
+    return means
+
+
+def read_sync(distances: Mapping[int, float]) -> Sync:
+    """Read offset and confidence off the distances.
+
+    LSE-D and LSE-C as Prajwal et al. 2020 (section 4.2) take them from SyncNet's evaluation (Chung
+    and Zisserman, "Out of time: automated lip sync in the wild", ACCV 2016 workshops, section 3.2;
+    ``SyncNetInstance.evaluate``): the mean over the frames of the distance at each shift, then the
+    smallest, and the median less the smallest. Here frames without a partner are left out, where
+    the original pads with zeros, and the offset is refined by a parabola.
+    """
+    smallest = min(distances.values())
+    confidence = float(np.median(list(distances.values()))) - smallest
+    nearness = {shift: -distance for shift, distance in distances.items()}
+    return Sync(peak(nearness), confidence, smallest)
+
+
+pass
+
+TIMING = Timing(MODEL_RATE, Fraction(FPS), COLUMNS, 0)
+"""The sound of five frames begins with the first: ``crop_audio_window`` of Wav2Lip's
+``color_syncnet_train.py``."""
+_AT_ONCE = 16
+"""Moments seen in one batch by the large network."""
+NETWORK = "sync_expert"
+"""What a checkpoint of our own says it is."""
+EMBEDDED = Path(__file__).parents[1] / "embedded" / "expert" / "expert.pt"
+
+
+class ExpertJudge:
+    """Judge by our own expert. Used by one thread."""
+
+    def __init__(self, expert: SyncExpert) -> None:
+        self._expert = expert.eval()
+
+    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> Sync:
+        """Judge (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
+        with torch.no_grad():
+            views = self._expert.views(lower_halves(crops))
+            faces = self._expert.face_points(views.unfold(0, FRAMES, 1).transpose(1, 2))
+            sounds = self._expert.sound_points(sound_windows(mel, first, len(faces)))
+        return read_sync(shifted_distances(faces.numpy(), sounds.numpy()))
+
+
+class SyncNetJudge:
+    """Judge by the published expert. Used by one thread.
+
+    LSE-D and LSE-C of the literature come from another network (Chung and Zisserman's own SyncNet),
+    whose vectors are not of length 1: these figures compare among themselves alone.
+    """
+
+    def __init__(self, network: SyncNetColor) -> None:
+        self._network = network.eval()
+
+    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> Sync:
+        """Judge (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
+        halves = lower_halves(crops)
+        count = len(halves) - FRAMES + 1
+        stacks = torch.stack([halves[at : at + FRAMES].flatten(0, 1) for at in range(count)])
+        parts = [stacks[at : at + _AT_ONCE] for at in range(0, count, _AT_ONCE)]
+        with torch.no_grad():
+            faces = torch.cat([self._network.face_points(part) for part in parts])
+            sounds = self._network.sound_points(sound_windows(mel, first, count))
+        return read_sync(shifted_distances(faces.numpy(), sounds.numpy()))
+
+
+def lower_halves(crops: NDArray[np.uint8]) -> Tensor:
+    """Return (T, 3, 48, 96) float32 in 0..1 of (T, 96, 96, 3) crops."""
+    lower = np.ascontiguousarray(crops[:, crops.shape[1] // 2 :])
+    return torch.from_numpy(lower).permute(0, 3, 1, 2).float() / 255.0
+
+
+def sound_windows(mel: Float32, first: int, count: int) -> Tensor:
+    """Return the (count, 1, 80, 16) windows that begin with frames ``first`` on of a clip."""
+    starts = [TIMING.first_column(first + at) for at in range(count)]
+    missing = max(0, starts[-1] + COLUMNS - mel.shape[1])
+    padded = np.pad(mel, ((0, 0), (0, missing)), constant_values=SILENCE)
+    windows = np.stack([padded[:, start : start + COLUMNS] for start in starts])
+    return torch.from_numpy(windows)[:, None]
+
+
+def load_expert(path: Path = EMBEDDED) -> SyncExpert:
+    """Load our own expert, by default the embedded one, in eval mode. Raises ModelError."""
+    checkpoint = read_checkpoint(path)
+    if not isinstance(checkpoint, dict) or checkpoint.get("network") != NETWORK:
+        raise ModelError(
+            f"{path} is no sync expert of this project: train one with 'lipstream train"
+            " sync-expert'; the published SyncNet_color goes with --syncnet"
+        )
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor
+             for name, tensor in checkpoint["state_dict"].items()}  # fmt: skip
+    expert = SyncExpert()
+    load_weights(expert, state, path)
+    return expert.eval().requires_grad_(False)

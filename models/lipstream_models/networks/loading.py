@@ -1,0 +1,75 @@
+"""Tell which network a checkpoint is of, and load it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lipstream.errors import ModelError
+from lipstream_models.networks.checkpoints import load_weights, read_checkpoint, read_state_dict
+from lipstream_models.networks.mouth_flow import MouthFlow
+from lipstream_models.networks.s3fd import S3fd, is_s3fd
+from lipstream_models.networks.split import SplitNetwork
+from lipstream_models.networks.wav2lip import PUBLISHED, Wav2Lip, read_layout
+
+OWN_NETWORKS: dict[str, type[SplitNetwork]] = {"mouth_flow": MouthFlow}
+"""Networks of this project, by the name under ``network`` in their checkpoints."""
+_WAV2LIP_LICENCE = "research and personal use only, as the weights' authors say"
+_WAV2LIP_SOURCE = "Prajwal et al., A Lip Sync Expert Is All You Need, ACM Multimedia 2020"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedMouth:
+    """A lip-sync network with its weights, and what model.toml says of it."""
+
+    network: SplitNetwork
+    name: str
+    version: str
+    licence: str
+    source: str
+
+
+def load_network(path: Path) -> LoadedMouth | S3fd:
+    """Load a checkpoint: this project's own, a Wav2Lip's, or the published S3FD's.
+
+    Raises ModelError when the file is missing, damaged, unsafe or of another network.
+    """
+    checkpoint = read_checkpoint(path)
+    state = read_state_dict(path)
+    if is_s3fd(state):
+        detector = S3fd()
+        load_weights(detector, state, path)
+        return detector.eval()
+    header = checkpoint if isinstance(checkpoint, dict) else {}
+    kind = _own_kind(header, state, path)
+    if kind is not None:
+        return _own(header, kind, state, path)
+    layout = read_layout({name: tuple(tensor.shape) for name, tensor in state.items()}, path)
+    network = Wav2Lip(layout)
+    load_weights(network, state, path)
+    published = layout.face_size == PUBLISHED.face_size
+    name = "wav2lip" if published else f"wav2lip-{layout.face_size}"
+    return LoadedMouth(network.eval(), name, "1", _WAV2LIP_LICENCE, _WAV2LIP_SOURCE)
+
+
+def _own_kind(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> str | None:
+    """Return which of this project's networks it is: by its header, or else by its names."""
+    kind = header.get("network")
+    if isinstance(kind, str):
+        if kind not in OWN_NETWORKS:
+            known = ", ".join(OWN_NETWORKS)
+            raise ModelError(f"checkpoint {path} is of the network {kind!r}; known here: {known}")
+        return kind
+    for name, network in OWN_NETWORKS.items():
+        if network().state_dict().keys() == state.keys():
+            return name
+    return None
+
+
+def _own(header: dict[str, Any], kind: str, state: dict[str, Tensor], path: Path) -> LoadedMouth:
+    network = OWN_NETWORKS[kind]()
+    load_weights(network, state, path)
+    words = {"name": kind, "version": "1", "licence": "unknown", "source": "lipstream train"}
+    said = {key: str(header.get(key, default)) for key, default in words.items()}
+    return LoadedMouth(network.eval(), **said)

@@ -1,0 +1,1 @@
+"""From the words of a description to a rendered person."""

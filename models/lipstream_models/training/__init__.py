@@ -1,0 +1,1 @@
+"""From corpora and made-up voices to weights: data, losses, trainers and their commands."""

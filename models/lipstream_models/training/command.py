@@ -1,0 +1,67 @@
+"""``lipstream train``: from data to weights, step by step."""
+
+import argparse
+
+from lipstream_models.synthetic.raster import command as heads_command
+from lipstream_models.training import (
+    download_command,
+    look_ahead_command,
+    mouth_command,
+    prepare_command,
+)
+from lipstream_models.training import sync_expert_command as expert_command
+
+_STEPS = {
+    "download": (
+        "fetch speakers of the GRID corpus",
+        download_command.add_arguments,
+        download_command.run,
+    ),
+    "prepare": (
+        "cut a corpus of clips into training arrays",
+        prepare_command.add_arguments,
+        prepare_command.run,
+    ),
+    "heads": (
+        "make clips of synthetic people who speak",
+        heads_command.add_arguments,
+        heads_command.run,
+    ),
+    "sync-expert": (
+        "train the judge of sound and lips",
+        expert_command.add_arguments,
+        expert_command.run,
+    ),
+    "sound": (
+        "train the sound stage: sound to lip shapes",
+        mouth_command.add_sound_arguments,
+        mouth_command.run_sound,
+    ),
+    "look-ahead": (
+        "show how much a longer look-ahead is worth",
+        look_ahead_command.add_arguments,
+        look_ahead_command.run,
+    ),
+    "mouth": (
+        "train the mouth network on a sound stage",
+        mouth_command.add_mouth_arguments,
+        mouth_command.run_mouth,
+    ),
+    "join": (
+        "put another sound stage before a mouth network",
+        mouth_command.add_join_arguments,
+        mouth_command.run_join,
+    ),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the steps and their options."""
+    steps = parser.add_subparsers(dest="step", required=True)
+    for name, (told, declare, _) in _STEPS.items():
+        declare(steps.add_parser(name, help=told))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one step."""
+    return _STEPS[arguments.step][2](arguments)

@@ -1,0 +1,59 @@
+"""``lipstream train download``: fetch speakers of the GRID corpus."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lipstream_models.training import grid_download
+from lipstream_models.training.grid_download import RECORD, RemoteFile
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--speakers", nargs="+", required=True, metavar="NAME", help="s1 to s34, without s21"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write; continued if there"
+    )
+    parser.add_argument("--record", default=RECORD, metavar="URL", help="where the record is")
+    parser.add_argument("--keep", action="store_true", help="keep the archives once unpacked")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Download, check and unpack what is not there yet."""
+    out: Path = arguments.out
+    missing = [name for name in arguments.speakers if not _is_here(out, name)]
+    if missing:
+        words, *films = grid_download.choose(grid_download.list_files(arguments.record), missing)
+        _fetch(words, out)
+        for film in films:
+            name = film.name.removesuffix(".zip")
+            grid_download.write_alignments(out / words.name, name, _table(out, name))
+            _fetch(film, out)
+            clips = grid_download.unpack_speaker(out / film.name, out / name)
+            print(f"{name}: {clips} clips", flush=True)
+            if not arguments.keep:
+                (out / film.name).unlink()
+    for name in arguments.speakers:
+        told = f"--grid {out / name} --alignments {_table(out, name)}"
+        print(f"next: lipstream train prepare {told} --out FOLDER")
+    return 0
+
+
+def _table(out: Path, name: str) -> Path:
+    return out / "alignments" / f"{name}.tsv"
+
+
+def _is_here(out: Path, name: str) -> bool:
+    return (out / name).is_dir() and _table(out, name).is_file()
+
+
+def _fetch(file: RemoteFile, out: Path) -> None:
+    shown = -1
+    for at in grid_download.fetch(file, out):
+        percent = 100 * at.done // at.size
+        if percent != shown:
+            shown = percent
+            sys.stderr.write(f"\r{at.name}: {at.done >> 20} of {at.size >> 20} MB, {percent} %")
+    sys.stderr.write("\n")

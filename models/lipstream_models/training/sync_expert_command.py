@@ -1,0 +1,75 @@
+"""``lipstream train sync-expert``: train the sync expert on prepared clips."""
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lipstream_models.training.run_command import add_run_arguments, carry_out, options_of
+
+if TYPE_CHECKING:
+    from lipstream_models.training.grid_corpus import PreparedFolder
+    from lipstream_models.training.sync_expert import ExpertTrainer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_run_arguments(parser, save_every=250)
+    parser.add_argument("--weights", type=Path, help="at the end, write the weights alone here too")
+    parser.add_argument(
+        "--check",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="FOLDER",
+        help="at the end, judge all clips of these folders too: speakers never trained on",
+    )
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--batch", type=int, default=8, help="clips in a step (default 8)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, with a journal and a plot beside the checkpoint, and check what was learned."""
+    from lipstream_models.training.dataset import split_rows  # noqa: PLC0415
+    from lipstream_models.training.grid_corpus import PreparedFolder  # noqa: PLC0415
+    from lipstream_models.training.sync_expert import EXPERT_OPTIONS, ExpertTrainer, MomentSource  # noqa: PLC0415
+
+    folders, strangers = (
+        [PreparedFolder(path) for path in paths] for paths in (arguments.clips, arguments.check)
+    )
+    source = MomentSource([(folder, split_rows(folder)[0]) for folder in folders])
+    samples = arguments.steps * arguments.batch
+    options = replace(options_of(arguments, EXPERT_OPTIONS), samples=samples, batch=arguments.batch)
+    trainer = ExpertTrainer(source, options)
+    carry_out(trainer, arguments)
+    if arguments.weights:
+        trainer.export(arguments.weights)
+    _check(trainer, folders, strangers, arguments.out.with_suffix(".json"))
+    return 0
+
+
+def _check(
+    trainer: "ExpertTrainer",
+    folders: "list[PreparedFolder]",
+    strangers: "list[PreparedFolder]",
+    path: Path,
+) -> None:
+    """Judge the clips held out of ``folders`` and all clips of ``strangers``."""
+    from lipstream_models.evaluation.sync_check import check_expert  # noqa: PLC0415
+    from lipstream_models.evaluation.sync_scorer import ExpertJudge  # noqa: PLC0415
+    from lipstream_models.training.dataset import split_rows  # noqa: PLC0415
+
+    judge = ExpertJudge(trainer.expert.cpu())
+    parts = [(folder, list(split_rows(folder)[1])) for folder in folders]
+    parts += [
+        (folder, [row for rows in split_rows(folder) for row in rows]) for folder in strangers
+    ]
+    checks = [check_expert(judge, folder, rows) for folder, rows in parts if rows]
+    path.write_text(json.dumps([asdict(check) for check in checks], indent=1), "utf-8")
+    for check in checks:
+        print(
+            f"{check.folder}, {check.clips} clips never trained on: {check.found:.0%} of the"
+            f" offsets found to a frame, median error {check.error_frames:.2f} frames, confidence"
+            f" {check.confidence:.2f} (lowest {check.lowest_confidence:.2f})"
+        )

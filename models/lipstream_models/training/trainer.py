@@ -1,0 +1,143 @@
+"""Train a network. A run can stop anywhere and goes on as if it had not."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from lipstream.errors import InputError
+from lipstream_models.networks.checkpoints import load_weights, read_checkpoint, save_checkpoint
+
+Batch = TypeVar("Batch")
+About = dict[str, str]
+"""What a checkpoint says of itself; 'lipstream export' writes it into model.toml."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """Settings of a run."""
+
+    samples: int = 400_000
+    """Examples seen from the start to the end of the run; the learning rate falls to its end."""
+    batch: int = 32
+    seed: int = 1
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warm_up_steps: int = 200
+    device: str = "cpu"
+    bf16: bool = True
+    """Autocast to bfloat16."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return -(-self.samples // self.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one training step did."""
+
+    number: int
+    """Steps so far, from the beginning of the run."""
+    losses: dict[str, float]
+    """The whole loss and its parts, by name."""
+
+
+class Trainer(ABC, Generic[Batch]):
+    """A network, its optimiser, and where they are in the run."""
+
+    about: ClassVar[About]
+    """Of the checkpoints."""
+
+    def __init__(self, network: nn.Module, options: TrainOptions) -> None:
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device cuda: torch finds no CUDA device; use --device cpu")
+        self.options, self.step = options, 0
+        self.network = network.to(torch.device(options.device))
+        learning = [weight for weight in network.parameters() if weight.requires_grad]
+        self._optimiser = torch.optim.AdamW(
+            learning, options.learning_rate, weight_decay=options.weight_decay
+        )
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, random: Generator) -> Batch:
+        """Make the examples of one step; all chance comes from the two generators."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts of the loss of one step, to be added up."""
+
+    def run(self) -> Iterator[Step]:
+        """Train to the end of the run, yielding after every step.
+
+        Every step draws from its own seed, so an interrupted run repeats nothing. The next step's
+        examples are made beside, in one thread that ends with the iteration.
+        """
+        with ThreadPoolExecutor(1, "examples") as beside:
+            following = beside.submit(self._draw, self.step)
+            while self.step < self.options.steps:
+                batch = following.result()
+                following = beside.submit(self._draw, self.step + 1)
+                losses = self._learn(batch)
+                self.step += 1
+                yield Step(self.step, losses)
+
+    def _draw(self, step: int) -> Batch:
+        random = Generator()
+        random.manual_seed(self._number(step))
+        return self.draw(np.random.default_rng((self.options.seed, step)), random)
+
+    def _number(self, step: int) -> int:
+        return int(np.random.SeedSequence((self.options.seed, step)).generate_state(1)[0])
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
+        torch.manual_seed(self._number(self.step))
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate()
+        parts = self.losses(batch)
+        whole = torch.stack(list(parts.values())).sum()
+        self._optimiser.zero_grad(set_to_none=True)
+        whole.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+        return {"loss": whole.item(), **{name: part.item() for name, part in parts.items()}}
+
+    def _rate(self) -> float:
+        options = self.options
+        warm = min(1.0, (self.step + 1) / max(1, options.warm_up_steps))
+        return options.learning_rate * warm * max(0.01, self.fall(self.step / options.steps))
+
+    def fall(self, done: float) -> float:
+        """Return what is left of the learning rate when ``done`` of the run is, both 0 to 1."""
+        return 1.0 - done
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return the context of the forward pass."""
+        return torch.autocast(self.options.device, torch.bfloat16, enabled=self.options.bf16)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint that the run can go on from."""
+        state = {
+            "state_dict": self.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "step": self.step,
+            "seed": self.options.seed,
+        }
+        save_checkpoint(path, state | self.about)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of this trainer. Raises ModelError or InputError."""
+        checkpoint = read_checkpoint(path)
+        wanted = {"state_dict", "optimiser", "step"}
+        if not isinstance(checkpoint, dict) or not wanted <= set(checkpoint):
+            raise InputError(f"{path} is not a checkpoint of 'lipstream train': choose another")
+        load_weights(self.network, checkpoint["state_dict"], path)
+        self._optimiser.load_state_dict(checkpoint["optimiser"])
+        self.step = int(checkpoint["step"])

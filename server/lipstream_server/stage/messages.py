@@ -1,0 +1,169 @@
+"""The data channel's words: JSON texts both ways, and raw sound in.
+
+in    {"type": "speak", "rate": 24000}     then binary messages: int16 little-endian mono
+      {"type": "speak", "text": "Hello."}  a text to be spoken, after those sent before; also
+                                           "voice": its name, "id": comes back with its events
+      {"type": "voices"}                   which voices are there?
+      {"type": "interrupt"}                forget what waits to be spoken
+out   {"type": "state", "state": "idle" | "speaking"}
+      {"type": "stats", "fps": 25.0, ...}  once a second, the fields of `Stats`
+      {"type": "error", "message": "..."}  what came in could not be used; the session goes on;
+                                           with the "id" of a text that cannot be spoken (further)
+      {"type": "text", "id": 1, "state": "begun" | "ended" | "interrupted"}
+      {"type": "sentence" | "word", "id": 1, "start": 0, "stop": 5, "text": "Hello"}
+                                           as it is heard; start and stop count characters of the
+                                           text (code points); words from voices that know them
+      {"type": "voices", "provider": "espeak-ng", "voice": "en-us",
+       "voices": [{"name": "ar", "language": "ar", "title": "Arabic"}, ...]}
+                                           with an "error" when there are none
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+from lipstream.audio.resampler import check_rate
+from lipstream.errors import InputError
+from lipstream.speech import Mark, SpeechSettings, VoiceCard
+from lipstream.types import Pcm
+
+LARGEST_TEXT = 20_000
+"""Characters of a text message; more is refused unread."""
+LONGEST_NAME = 200
+"""Characters of a voice's name, and of a text's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speak:
+    """Sound follows, to be spoken."""
+
+    rate: int
+    """Its samples a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakText:
+    """A text, to be spoken."""
+
+    text: str
+    voice: str | None = None
+    """None for the server's usual one."""
+    name: str | int | None = None
+    """The sender's id of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskVoices:
+    """Which voices are there?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Forget what waits to be spoken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """How a session did in the last second."""
+
+    fps: float
+    """Pictures sent a second, repeats included."""
+    delay_ms: float
+    """From sound coming in to its being heard and seen, here on the server."""
+    repeated: int
+    """Pictures sent again because the next was late, since the session began."""
+    lost: int
+    """Pictures the encoder had no time for, since the session began."""
+    queue_ms: float
+    """Sound that waits to be fed."""
+    dropped_ms: float
+    """Sound lost because too much of it waited, since the session began."""
+
+
+Message = Speak | SpeakText | AskVoices | Interrupt
+
+
+def parse_text(text: str) -> Message:
+    """Read a text message; raise InputError saying what is wrong with it."""
+    if len(text) > LARGEST_TEXT:
+        raise InputError(f"message of {len(text)} characters: send {LARGEST_TEXT} at most")
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError("message is not JSON: send an object with a type") from None
+    kind = message.get("type") if isinstance(message, dict) else None
+    if kind == "interrupt":
+        return Interrupt()
+    if kind == "voices":
+        return AskVoices()
+    if kind == "speak" and "text" in message:
+        return _speak_text(message)
+    if kind == "speak":
+        rate = message.get("rate")
+        if not isinstance(rate, int) or isinstance(rate, bool):
+            raise InputError(
+                "speak needs a text, or the sound's rate: a whole number of samples a second"
+            )
+        return Speak(check_rate(rate))
+    raise InputError("message has no known type: send speak, voices or interrupt")
+
+
+def _speak_text(message: Mapping[str, object]) -> SpeakText:
+    text, voice, name = (message.get(key) for key in ("text", "voice", "id"))
+    if not isinstance(text, str):
+        raise InputError("speak needs its text as a string")
+    if voice is not None and not (isinstance(voice, str) and len(voice) <= LONGEST_NAME):
+        raise InputError("speak takes a voice by its name: a string")
+    whole = isinstance(name, int) and not isinstance(name, bool) and abs(name) < 1 << 53
+    if not (name is None or whole or (isinstance(name, str) and len(name) <= LONGEST_NAME)):
+        raise InputError("speak takes an id that is a short string or a whole number")
+    assert name is None or isinstance(name, str | int)
+    return SpeakText(text, voice or None, name)
+
+
+def parse_sound(sent: bytes) -> Pcm:
+    """Read a binary message as (n,) int16; raise InputError when it is cut in mid-sample."""
+    if len(sent) % 2:
+        raise InputError(f"sound of {len(sent)} bytes: send int16, two bytes a sample")
+    return np.frombuffer(sent, "<i2").astype(np.int16)
+
+
+def state_event(speaking: bool) -> str:
+    """Return the text that says whether the avatar speaks."""
+    return json.dumps({"type": "state", "state": "speaking" if speaking else "idle"})
+
+
+def stats_event(stats: Stats) -> str:
+    """Return the text that carries ``stats``, milliseconds to a tenth."""
+    fields = {k: round(v, 1) for k, v in asdict(stats).items()}
+    return json.dumps({"type": "stats", **fields})
+
+
+def error_event(error: Exception, name: str | int | None = None) -> str:
+    """Return the text that says what was wrong, and with which text."""
+    said = {} if name is None else {"id": name}
+    return json.dumps({"type": "error", "message": str(error), **said})
+
+
+def text_event(order: SpeakText, state: Literal["begun", "ended", "interrupted"]) -> str:
+    """Return the text that says how far a text is."""
+    return json.dumps({"type": "text", "id": order.name, "state": state})
+
+
+def mark_event(order: SpeakText, mark: Mark) -> str:
+    """Return the text that says which sentence or word begins."""
+    where = {"start": mark.start, "stop": mark.stop, "text": order.text[mark.start : mark.stop]}
+    return json.dumps({"type": mark.kind, "id": order.name, **where})
+
+
+def voices_event(
+    settings: SpeechSettings, voices: Sequence[VoiceCard], error: str | None = None
+) -> str:
+    """Return the text that lists voices, or says why there are none."""
+    listed = [asdict(voice) for voice in voices]
+    said = {"provider": settings.provider, "voice": settings.voice, "voices": listed}
+    why = {} if error is None else {"error": error}
+    return json.dumps({"type": "voices", **said, **why})

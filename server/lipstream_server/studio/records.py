@@ -1,0 +1,188 @@
+"""What is kept of a file that was taken in, and of a film that is to be made; as JSON and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any, Literal, Self
+
+from lipstream.film.footage import Ends
+from lipstream.film.speaker import LARGEST, Who
+from lipstream.film.timeline import WHOLE, Cut
+from lipstream.media import Quality
+
+MediaKind = Literal["picture", "film", "sound"]
+State = Literal["waiting", "working", "done", "failed", "cancelled"]
+Length = Literal["film", "speech"]
+"""Whether a film keeps its own length, its other sound included, or is as long as the speech."""
+OVER: tuple[State, ...] = ("done", "failed", "cancelled")
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face in a picture, pixels of that picture."""
+
+    x: int
+    """Its middle."""
+    y: int
+    size: int
+    """Its height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A checked file."""
+
+    id: str
+    kind: MediaKind
+    name: str
+    """What its owner calls it."""
+    file: str
+    """Its name in the folder that holds it, chosen by us."""
+    kept: float
+    """When it was taken in, seconds since 1970."""
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    """Pictures of a film."""
+    fps: Fraction = Fraction(25)
+    rate: int = 0
+    """Samples a second of its sound; 0 without sound."""
+    channels: int = 0
+    samples: int = 0
+    """Length of a sound."""
+    faces: tuple[Face, ...] = ()
+    """Those in the picture, or in the film's poster, from left to right."""
+
+    @property
+    def seconds(self) -> Fraction | None:
+        """Length of a film or sound, seconds; None for a picture."""
+        if self.kind == "picture":
+            return None
+        return self.frames / self.fps if self.kind == "film" else Fraction(self.samples, self.rate)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` reads."""
+        return asdict(self) | {"fps": str(self.fps)}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
+        faces = tuple(Face(**face) for face in written.get("faces", ()))
+        return cls(**{**written, "fps": Fraction(written["fps"]), "faces": faces})
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of speech and when in the film it is spoken."""
+
+    sound: Media
+    at: Fraction = Fraction(0)
+    """Seconds."""
+    until: Fraction | None = None
+    """Where it is cut off; None for its own end."""
+    cut: Cut = WHOLE
+    """The part of the sound that is used."""
+    who: Who | None = None
+    """Whose mouth says it; None for that of the whole order."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` reads."""
+        until, stop = (None if one is None else str(one) for one in (self.until, self.cut.stop_s))
+        times = {"at": str(self.at), "until": until, "from": str(self.cut.start_s), "to": stop}
+        who = None if self.who is None else asdict(self.who)
+        return {"sound": self.sound.to_json(), "who": who} | times
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
+        until, stop = (
+            None if written.get(key) is None else Fraction(written[key]) for key in ("until", "to")
+        )
+        cut = Cut(Fraction(written.get("from", 0)), stop)
+        who = None if written.get("who") is None else Who(**written["who"])
+        return cls(Media.from_json(written["sound"]), Fraction(written["at"]), until, cut, who)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a visitor wants."""
+
+    title: str
+    face: Media | None
+    """A picture or film; None when an avatar speaks."""
+    avatar: str | None
+    """Name of an embedded avatar."""
+    pieces: tuple[Piece, ...]
+    length: Length = "film"
+    ends: Ends = "repeat"
+    """What follows a film that is shorter than the speech, when ``length`` is ``speech``."""
+    quality: Quality = "medium"
+    still: bool = False
+    """Whether a picture stays still where it would breathe and blink."""
+    who: Who = LARGEST
+    """Of several people in ``face``, the one who speaks, unless a piece names another."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` reads."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        face = None if self.face is None else self.face.to_json()
+        pieces = [piece.to_json() for piece in self.pieces]
+        return plain | {"face": face, "pieces": pieces, "who": asdict(self.who)}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
+        face = written["face"]
+        pieces = tuple(Piece.from_json(piece) for piece in written["pieces"])
+        face = None if face is None else Media.from_json(face)
+        who = Who(**written["who"]) if "who" in written else LARGEST
+        return cls(**{**written, "face": face, "pieces": pieces, "who": who})
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A finished film."""
+
+    frames: int
+    seconds: float
+    faceless: int
+    """Spoken frames in which nobody's face was found."""
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An order and what became of it."""
+
+    id: str
+    order: Order
+    asked: float
+    """When, seconds since 1970."""
+    state: State = "waiting"
+    ended: float | None = None
+    message: str | None = None
+    """Why it failed, one sentence."""
+    starts: int = 0
+    """How often work on it began."""
+    made: Made | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self.state in OVER
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` reads."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        made = None if self.made is None else asdict(self.made)
+        return {"format": FORMAT} | plain | {"order": self.order.to_json(), "made": made}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
+        if written["format"] != FORMAT:
+            raise ValueError(f"format {written['format']}, not {FORMAT}")
+        plain = {name: written[name] for name in cls.__slots__}
+        made = None if plain["made"] is None else Made(**plain["made"])
+        return cls(**{**plain, "order": Order.from_json(plain["order"]), "made": made})

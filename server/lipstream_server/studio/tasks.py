@@ -1,0 +1,240 @@
+"""Making the film of an order: the same work as ``lipstream render`` does, told to the server."""
+
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from av.audio.stream import AudioStream
+
+from lipstream.avatar.making import LONGEST_SIDE, avatar_of_picture, shrunk
+from lipstream.avatar.pack import Avatar, embedded_avatars
+from lipstream.errors import InputError, MediaError
+from lipstream.face.tracker import Crowd, open_crowd
+from lipstream.film.render import RenderJob, render
+from lipstream.film.timeline import WHOLE, Segment
+from lipstream.media import Encoding, Film, SoundFile, is_picture
+from lipstream.media.opening import open_media
+from lipstream.speech import SpeechSettings, list_voices, open_voice, write_speech
+from lipstream.types import Image
+from lipstream_server.studio.records import Job, Order
+from lipstream_server.studio.store import FILM, POSTER
+from lipstream_server.studio.subprocess_reply import Reply
+
+_TELL_SECONDS = 0.2
+
+
+def make_film(order: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
+    """Make the film of the job in a folder, going on from what is there of it."""
+    folder = Path(order["folder"])
+    job = Job.from_json(json.loads((folder / "job.json").read_text("utf-8")))
+    model = None if order["model"] is None else Path(order["model"])
+    engine = (model, str(order["backend"]), str(order["precision"]))
+    made = render(render_job(job.order, folder, engine), _seldom(reply.step))
+    return {
+        "frames": made.frames,
+        "seconds": float(made.frames / made.fps),
+        "faceless": made.faceless,
+        "bytes": (folder / FILM).stat().st_size,
+    }
+
+
+def render_job(order: Order, folder: Path, engine: tuple[Path | None, str, str]) -> RenderJob:
+    """Return what to render; ``engine`` is the model, the backend and the precision."""
+    segments: tuple[Segment, ...] = ()
+    sound, cut, who = None, WHOLE, order.who
+    if plain_speech(order):
+        first = order.pieces[0]
+        sound, cut, who = folder / first.sound.file, first.cut, first.who or order.who
+    else:
+        segments = tuple(
+            Segment(folder / piece.sound.file, piece.at, piece.until, piece.cut, piece.who)
+            for piece in order.pieces
+        )
+    model, backend, precision = engine
+    return RenderJob(
+        face=_face(order, folder),
+        sound=sound,
+        segments=segments,
+        output=folder / FILM,
+        model=model,
+        backend=backend,
+        precision=precision,
+        ends=order.ends,
+        sound_cut=cut,
+        who=who,
+        still=order.still and order.face is not None,
+        encoding=Encoding(quality=order.quality),
+    )
+
+
+def plain_speech(order: Order) -> bool:
+    """Return whether one sound is the film's whole sound and gives it its length."""
+    first = order.pieces[0]
+    alone = len(order.pieces) == 1 and first.at == Fraction(0) and first.until is None
+    endless = order.face is None or order.face.kind == "picture"
+    return alone and (endless or order.length == "speech")
+
+
+def _face(order: Order, folder: Path) -> Path:
+    if order.face is not None:
+        return folder / order.face.file
+    packs = embedded_avatars()
+    if order.avatar not in packs:
+        raise InputError(f"there is no avatar {order.avatar}: choose one of {', '.join(packs)}")
+    return packs[order.avatar]
+
+
+def _seldom(tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    told = -_TELL_SECONDS
+
+    def step(done: int, of: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now >= told + _TELL_SECONDS or done == of:
+            told = now
+            tell(done, of)
+
+    return step
+
+
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,mpeg,mpegts,mxf,gif,apng,webp,avif,image2,"
+    "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,jpegxl_pipe,ico,"
+    "wav,w64,mp3,flac,ogg,aac,ac3,eac3,aiff,caf,amr,au,wv"
+)
+"""FFmpeg's readers that a stranger's file may choose: none that opens other files (playlists), and
+none that takes any text for a film."""
+_POSTER_SIDE = 640
+_POSTER_QUALITY = 82
+_POSTER_SECONDS, _POSTER_LOOKS = 5, 10
+"""Where somebody is looked for to show on the poster: as many looks in this part of a film."""
+
+
+def face(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+    """Look into a picture or film; a picture must show a face. Leaves a poster beside it."""
+    path = Path(order["file"])
+    _check_format(path)
+    if is_picture(path):
+        avatar = avatar_of_picture(path, LONGEST_SIDE)
+        picture = np.asarray(avatar.frames[0])
+        _write_poster(picture, path.with_name(POSTER))
+        with closing(open_crowd()) as crowd:
+            faces = _faces(picture, crowd)
+        size = {"width": avatar.width, "height": avatar.height}
+        return {"kind": "picture", "faces": faces} | size
+    film = Film(path)
+    frames = film.count()
+    _check_length(path.name, float(frames / film.fps), order["longest_s"])
+    poster, faces = _shown_first(film)
+    _write_poster(poster, path.with_name(POSTER))
+    size = {"width": film.width, "height": film.height}
+    length = {"frames": frames, "fps": str(film.fps)}
+    return {"kind": "film", "faces": faces} | length | size | _own_sound(path)
+
+
+def sound(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+    """Look into a sound, or the sound of a film."""
+    path = Path(order["file"])
+    _check_format(path)
+    with open_media(path) as container:
+        stated = (container.duration or 0) / 1_000_000
+    _check_length(path.name, stated, order["longest_s"])
+    opened = SoundFile.open(path)
+    _check_length(path.name, float(opened.seconds), order["longest_s"])
+    return {
+        "kind": "sound",
+        "rate": opened.rate,
+        "channels": opened.channels,
+        "samples": opened.samples,
+    }
+
+
+def avatar(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+    """Write the picture of an embedded avatar to a file."""
+    pack = embedded_avatars()[order["name"]]
+    _write_poster(np.asarray(Avatar.open(pack).frames[0]), Path(order["file"]))
+    return {}
+
+
+def _check_format(path: Path) -> None:
+    open_media(path, {"format_whitelist": FORMATS}).close()
+
+
+def _check_length(name: str, seconds: float, longest_s: int) -> None:
+    if seconds > longest_s:
+        raise MediaError(
+            f"{name} lasts {_clock(seconds)}, and at most {_clock(longest_s)} are taken here:"
+            " cut it first"
+        )
+
+
+def _shown_first(film: Film) -> tuple[Image, list[dict[str, int]]]:
+    """Return the first picture, or one soon after in which there is a face, and its faces."""
+    every = max(1, round(film.fps * _POSTER_SECONDS / _POSTER_LOOKS))
+    first: Image | None = None
+    with closing(open_crowd()) as crowd:
+        for picture in itertools.islice(film.pictures(), 0, every * _POSTER_LOOKS, every):
+            faces = _faces(picture, crowd)
+            if faces:
+                return picture, faces
+            first = picture if first is None else first
+    if first is None:
+        raise MediaError(f"{film.path.name} has no picture that can be decoded: copy it again")
+    return first, []
+
+
+def _faces(picture: Image, crowd: Crowd) -> list[dict[str, int]]:
+    """Return the middles and heights of the faces in a picture, from left to right."""
+    found = []
+    for seen in crowd.step(picture, cut=True):
+        x, y = seen.crop @ np.array([0.5, 0.5, 1.0], np.float32)
+        found.append({"x": round(float(x)), "y": round(float(y)), "size": round(seen.size)})
+    return sorted(found, key=lambda face: face["x"])
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+def _own_sound(path: Path) -> dict[str, int]:
+    with open_media(path) as container:
+        stream = container.streams.best("audio")
+        if not isinstance(stream, AudioStream):
+            return {}
+        return {"rate": stream.rate, "channels": stream.channels}
+
+
+def _write_poster(image: Image, path: Path) -> None:
+    small = shrunk(image, _POSTER_SIDE)
+    done, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _POSTER_QUALITY])
+    assert done
+    try:
+        path.write_bytes(jpeg.tobytes())
+    except OSError as error:
+        raise MediaError(f"the picture of {path.name} cannot be written") from error
+
+
+def voices(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+    """Return the voices of a provider."""
+    cards = list_voices(SpeechSettings(**order["speech"]))
+    return {
+        "voices": [
+            {"name": card.name, "language": card.language, "title": card.title} for card in cards
+        ]
+    }
+
+
+def speak(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+    """Say a text into a wav file."""
+    path, longest_s = Path(order["file"]), order["longest_s"]
+    with contextlib.closing(open_voice(SpeechSettings(**order["speech"]))) as voice:
+        samples = write_speech(voice, order["text"], path, longest_s=longest_s)
+        return {"kind": "sound", "rate": voice.rate, "channels": 1, "samples": samples}

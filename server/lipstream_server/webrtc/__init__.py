@@ -1,0 +1,1 @@
+"""Everything that knows aiortc: offers, peers, tracks and when each block leaves."""

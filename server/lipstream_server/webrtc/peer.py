@@ -1,0 +1,214 @@
+"""One peer: an SDP offer answered, its sound taken in, its messages read, its end noticed."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from aiortc.mediastreams import MediaStreamError
+from av import AudioFrame
+
+from lipstream.errors import InputError, LipstreamError
+from lipstream.speech import SpeechSettings, list_voices
+from lipstream_server.stage.messages import (
+    AskVoices,
+    Message,
+    Speak,
+    SpeakText,
+    error_event,
+    parse_sound,
+    parse_text,
+    state_event,
+    stats_event,
+    voices_event,
+)
+from lipstream_server.stage.performance import Performance
+from lipstream_server.stage.text_queue import Narrator
+from lipstream_server.webrtc import aiortc_setup
+from lipstream_server.webrtc.audio_input import SpeechSound, TrackSound
+from lipstream_server.webrtc.offer import Offer
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 20.0
+"""How long a peer may take from its offer to being connected."""
+REPORT_SECONDS = 1.0
+
+
+class Session:
+    """A connection and the performance it carries. The event loop's."""
+
+    def __init__(
+        self,
+        name: str,
+        performance: Performance,
+        on_end: Callable[["Session"], None],
+        speech: SpeechSettings,
+    ) -> None:
+        self.name = name
+        """Its part of the URL: hard to guess."""
+        self.performance = performance
+        self._on_end = on_end
+        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._channel: RTCDataChannel | None = None
+        self._speech: SpeechSound | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+        self._voices = speech
+        self._narrator = Narrator(performance, speech, self._tell)
+        performance.on_speaking = lambda speaking: self._tell(state_event(speaking))
+
+    async def answer(self, offer: Offer) -> str:
+        """Take the peer's offer and return the SDP answer. Raises InputError."""
+        self._peer.on("track", self._on_track)
+        self._peer.on("datachannel", self._on_channel)
+        self._peer.on("connectionstatechange", self._on_connection)
+        try:
+            await self._peer.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+            self._add_tracks()
+            await self._peer.setLocalDescription(await self._peer.createAnswer())
+        except Exception as error:  # aiortc meets a stranger's SDP with any exception
+            log.info("an offer could not be answered: %r", error)
+            raise InputError("the offer cannot be answered: offer VP8 or H264 and Opus") from error
+        self._start("play", self.performance.run())
+        self._start("report", self._report())
+        self._start("connect", self._give_up_unless_connected())
+        return self._peer.localDescription.sdp
+
+    async def end(self) -> None:
+        """Close the connection and free the engine's session. Ending twice is fine."""
+        await asyncio.shield(self._begin_end())
+
+    def _begin_end(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(), name=f"end {self.name}")
+        return self._ending
+
+    async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._narrator.interrupt()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.performance.close()
+        try:
+            await self._peer.close()
+        finally:
+            self._on_end(self)
+
+    def _add_tracks(self) -> None:
+        offered = {transceiver.kind for transceiver in self._peer.getTransceivers()}
+        performance = self.performance
+        for track, ntp in (
+            (performance.sound, performance.sound_ntp),
+            (performance.pictures, performance.picture_ntp),
+        ):
+            if track.kind in offered:
+                aiortc_setup.report_schedule(self._peer.addTrack(track), ntp)
+
+    def _on_connection(self) -> None:
+        state = self._peer.connectionState
+        log.info("session %s: %s", self.name[:6], state)
+        if state == "connected":
+            self._connected.set()
+        elif state in ("failed", "closed"):
+            self._begin_end()
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        if track.kind != "audio":
+            return
+        for transceiver in self._peer.getTransceivers():
+            if transceiver.receiver.track is track:
+                aiortc_setup.shorten_jitter_buffer(transceiver.receiver)
+        self._start("listen", self._listen(track))
+
+    async def _listen(self, track: MediaStreamTrack) -> None:
+        sound = TrackSound()
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            if isinstance(frame, AudioFrame):
+                self.performance.hear(sound.read(frame))
+
+    def _on_channel(self, channel: RTCDataChannel) -> None:
+        self._channel = channel
+        channel.on("message", self._on_message)
+
+    def _on_message(self, message: str | bytes) -> None:
+        try:
+            if isinstance(message, bytes):
+                self._speak(message)
+            else:
+                self._obey(parse_text(message))
+        except InputError as error:
+            self._tell(error_event(error))
+
+    def _obey(self, message: Message) -> None:
+        if isinstance(message, Speak):
+            self._speech = SpeechSound(message.rate)
+        elif isinstance(message, SpeakText):
+            self._say(message)
+        elif isinstance(message, AskVoices):
+            self._start("voices", self._list_voices())
+        else:
+            self._narrator.interrupt()
+            self.performance.interrupt()
+
+    def _say(self, message: SpeakText) -> None:
+        try:
+            self._narrator.say(message)
+        except InputError as error:
+            self._tell(error_event(error, message.name))
+
+    def _speak(self, sent: bytes) -> None:
+        if self._narrator.speaking:
+            raise InputError("a text is being spoken: send the sound later, or interrupt it")
+        if self._speech is None:
+            raise InputError("sound without a rate: send speak first")
+        if not self.performance.speak(self._speech.read(parse_sound(sent))):
+            raise InputError("a minute of speech waits already: send the rest later")
+
+    async def _list_voices(self) -> None:
+        try:
+            voices = await asyncio.to_thread(list_voices, self._voices)
+        except LipstreamError as error:
+            self._tell(voices_event(self._voices, [], str(error)))
+        else:
+            self._tell(voices_event(self._voices, voices))
+
+    def _tell(self, event: str) -> None:
+        if self._channel is not None and self._channel.readyState == "open":
+            self._channel.send(event)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            self._tell(stats_event(self.performance.stats()))
+
+    async def _give_up_unless_connected(self) -> None:
+        try:
+            await asyncio.wait_for(self._connected.wait(), CONNECT_SECONDS)
+        except TimeoutError:
+            log.info("session %s: not connected in %.0f s", self.name[:6], CONNECT_SECONDS)
+            self._begin_end()
+
+    def _start(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task of this session; one that fails is logged and ends the session."""
+        task = asyncio.create_task(work, name=f"{what} {self.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("session %s: %s failed", self.name[:6], task.get_name(), exc_info=error)
+            self._begin_end()

@@ -1,0 +1,110 @@
+"""The sessions of one server: opened, counted, closed."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lipstream import Avatar, Worker
+from lipstream.errors import ServerError
+from lipstream.speech import SpeechSettings
+from lipstream_server.avatars import Avatars
+from lipstream_server.stage.performance import Performance
+from lipstream_server.webrtc.offer import Offer
+from lipstream_server.webrtc.peer import Session
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counters over all sessions since the server started."""
+
+    pictures: int
+    """Pictures sent, repeats included."""
+    repeated: int
+    """Pictures sent again because the next was late."""
+    dropped: int
+    """Samples of live sound lost."""
+
+
+class Sessions:
+    """All peers of one worker. The event loop's."""
+
+    def __init__(
+        self, worker: Worker, avatar: Avatar, speech: SpeechSettings | None = None
+    ) -> None:
+        """``avatar`` is shown unless a peer names another; ``speech`` says who speaks texts."""
+        self.worker, self.avatars = worker, Avatars(avatar)
+        self._speech = speech or SpeechSettings()
+        self.opened = 0
+        """Sessions answered since the server started."""
+        self.refused = 0
+        """Offers for which there was no place."""
+        self._ended = Totals(0, 0, 0)
+        self._by_name: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_name.values()))
+
+    async def open(self, offer: Offer, avatar: str | None = None) -> tuple[Session, str]:
+        """Answer an offer; return the session and the SDP answer. ``avatar`` is its name.
+
+        Raises ServerError when no place is free, InputError when the offer cannot be answered or
+        there is no such avatar.
+        """
+        await self._ask(self.worker.check_place)  # before an avatar is opened for nobody
+        shown = await self.avatars.open(avatar)
+        performance = await self._ask(lambda: Performance(self.worker, shown))
+        name = secrets.token_urlsafe(16)
+        session = Session(name, performance, self._forget, self._speech)
+        self._by_name[session.name] = session
+        try:
+            answer = await session.answer(offer)
+        except BaseException:
+            await session.end()
+            raise
+        self.opened += 1
+        return session, answer
+
+    async def close(self, name: str) -> bool:
+        """End a session; return whether there was one of this name."""
+        session = self._by_name.get(name)
+        if session is not None:
+            await session.end()
+        return session is not None
+
+    async def close_all(self) -> None:
+        """End every session."""
+        await asyncio.gather(*(session.end() for session in self), return_exceptions=True)
+
+    def totals(self) -> Totals:
+        """Return the counters over all sessions, ended ones included."""
+        total = self._ended
+        for session in self:
+            total = _add(total, session.performance)
+        return total
+
+    async def _ask(self, question: Callable[[], _T]) -> _T:
+        """Ask the engine for a place, in a thread, and count it when there is none."""
+        try:
+            return await asyncio.to_thread(question)
+        except ServerError:
+            self.refused += 1
+            raise
+
+    def _forget(self, session: Session) -> None:
+        if self._by_name.pop(session.name, None) is not None:
+            self._ended = _add(self._ended, session.performance)
+
+
+def _add(total: Totals, performance: Performance) -> Totals:
+    return Totals(
+        total.pictures + performance.picture_count,
+        total.repeated + performance.repeated_count,
+        total.dropped + performance.dropped_samples,
+    )
