@@ -8,8 +8,8 @@ import pytest
 
 from clients.making import film_contents, numbered, tone, write_film, write_picture, write_wav
 from lipstream import LipSync, MouthModel, Options
-from lipstream.avatar.making import FaceOptions, open_face
 from lipstream.cli import main
+from lipstream.film.plan import open_face
 from lipstream.film.render import RenderJob, render, render_frames
 
 RATE = 16_000
@@ -114,8 +114,8 @@ def test_the_end_of_a_short_film_is_a_choice(job, tmp_path, toy_model, ends, ord
     assert shown == order
 
 
-def test_the_embedded_avatar_has_a_name(toy_model, portrait):
-    face = open_face(Path("ada"), toy_model, FaceOptions())
+def test_the_embedded_avatar_has_a_name(job, toy_model):
+    face = open_face(replace(job, face=Path("ada")), toy_model)
     assert (face.width, face.height) == (512, 512)
 
 

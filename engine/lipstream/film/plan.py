@@ -7,19 +7,24 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
-from lipstream.avatar.making import FaceOptions, Posed, open_face
-from lipstream.errors import InputError, LipstreamError
+import numpy as np
+
+from lipstream.avatar.idle_motion import LivingPicture
+from lipstream.avatar.making import DEFAULT_FPS, LONGEST_SIDE, find_face, is_avatar, shrunk
+from lipstream.avatar.pack import Avatar
+from lipstream.errors import FaceNotFound, InputError, LipstreamError
 from lipstream.face.tracker import open_crowd
 from lipstream.film.checkpoint import Journal
 from lipstream.film.concurrency import return_large_arrays
-from lipstream.film.face_tracks import Sightings, fixed_box, watch
+from lipstream.film.face_tracks import Sightings, box_crop, fixed_box, watch, watch_picture
 from lipstream.film.footage import Footage
 from lipstream.film.frame_renderers import AvatarStage, FilmSet, FilmStage, Stage
 from lipstream.film.job import RenderJob, refuse_useless
 from lipstream.film.restoration import Restorer
 from lipstream.film.speaker import Who
-from lipstream.film.speaker_selection import CastSettings, cast
+from lipstream.film.speaker_selection import CastSettings, cast, padded
 from lipstream.film.timeline import (
     WHOLE,
     Clip,
@@ -36,17 +41,37 @@ from lipstream.film.timeline import (
 )
 from lipstream.inference.model import MouthModel
 from lipstream.live.lipsync import make_timing
+from lipstream.live.pipeline import PreparedAvatar, Scene
 from lipstream.media import (
     Encoding,
+    Film,
     FilmFormat,
     SoundFile,
     SoundTrack,
     has_sound,
+    is_picture,
     playable_rate,
+    read_picture,
     settled,
 )
 from lipstream.speech import SpeechSettings, open_voice, write_speech
 from lipstream.timing import Timing
+from lipstream.types import Float32, Image
+
+
+@dataclass(frozen=True, slots=True)
+class EndlessScene:
+    """A scene without an end, and the shape of its pictures."""
+
+    scene: Scene
+    width: int
+    height: int
+    fps: Fraction
+
+    @classmethod
+    def of(cls, avatar: Avatar, scene: Scene, fps: Fraction) -> Self:
+        """Return a scene of an avatar's size."""
+        return cls(scene, avatar.width, avatar.height, fps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +79,7 @@ class Production:
     """A job, looked through."""
 
     job: RenderJob
-    face: Footage | Posed
+    face: Footage | EndlessScene
     programme: Programme
     own: OwnSound
     encoding: Encoding
@@ -93,7 +118,7 @@ def make_production(job: RenderJob, model: MouthModel) -> Production:
     assert encoding.audio is not None
     spoken = _spoken(job)
     refuse_useless(job)
-    face = open_face(job.face, model, _face_options(job))
+    face = open_face(job, model)
     own = _own_sound(job, face)
     heard = [own.sound] if own.sound is not None else [one.clip.sound for one in spoken]
     rate = playable_rate(heard[0].rate, encoding.audio)
@@ -119,7 +144,7 @@ def open_stage(
     restorer = None
     if job.restore is not None:
         restorer = Restorer.open(job.restore, model.manifest, job.backend)
-    if isinstance(face, Posed):
+    if isinstance(face, EndlessScene):
         return AvatarStage(face.scene, model, face.fps, restorer), 0
     sightings = _sightings(production, journal, on_frame)
     settings = CastSettings(job.smooth, job.pads, faded=job.box is None)
@@ -152,17 +177,48 @@ def _sightings(production: Production, journal: Journal, on_frame: Callable[[], 
     return sightings
 
 
-def _face_options(job: RenderJob) -> FaceOptions:
-    return FaceOptions(
-        fps=job.fps,
-        cut=job.face_cut,
-        view=job.view,
-        s3fd=job.s3fd,
-        who=job.who,
-        box=job.box,
-        pads=job.pads,
-        still=job.still,
-    )
+def open_face(job: RenderJob, model: MouthModel) -> Footage | EndlessScene:
+    """Open the job's face: an avatar pack, the name of an embedded avatar, a picture or a film.
+
+    Raises MediaError or AvatarError when it cannot be read, InputError for parts that are not in
+    it, FaceNotFound for a picture without the face asked for. A film need not show a face.
+    """
+    if is_avatar(job.face):
+        avatar = Avatar.open(job.face)
+        own = DEFAULT_FPS if len(avatar) == 1 else avatar.fps
+        return EndlessScene.of(avatar, PreparedAvatar.prepare(avatar, model), job.fps or own)
+    if is_picture(job.face):
+        avatar = _portrait(job)
+        still = PreparedAvatar.prepare(avatar, model)
+        scene = still if job.still else LivingPicture.of(still, model)
+        return EndlessScene.of(avatar, scene, job.fps or DEFAULT_FPS)
+    film = Film(job.face)
+    return Footage(film, job.fps or film.fps, job.face_cut, job.view)
+
+
+def _portrait(job: RenderJob) -> Avatar:
+    name = job.face.name
+    image = job.view.of(shrunk(read_picture(job.face), LONGEST_SIDE))
+    if job.box is not None:
+        crop = box_crop(job.box, image.shape[1], image.shape[0])
+    elif job.who.rule == "largest":
+        crop = find_face(image, name, job.s3fd)
+    else:
+        crop = _picked(image, job)
+    return Avatar.from_frames([image], padded(crop[None], job.pads), name=job.face.stem)
+
+
+def _picked(image: Image, job: RenderJob) -> Float32:
+    """Return the crop of the face that a rule picks: of a film of one frame."""
+    with closing(open_crowd(job.s3fd)) as crowd:
+        sightings = watch_picture(image, crowd)
+    casting = cast(sightings, job.who, DEFAULT_FPS, CastSettings(smooth=False, faded=False))
+    if casting.strength[0] == 0:
+        raise FaceNotFound(
+            f"--who asks for a face that is not in {job.face.name}: {len(sightings.rows)} found"
+            " there"
+        )
+    return np.asarray(casting.crops[0], np.float32)
 
 
 def _spoken(job: RenderJob) -> list[SpokenClip]:
@@ -184,10 +240,10 @@ def _spoken_segment(one: Segment, usual: Who) -> SpokenClip:
     return SpokenClip(clip, one.at_s, one.until_s, one.who or usual)
 
 
-def _own_sound(job: RenderJob, face: Footage | Posed) -> OwnSound:
+def _own_sound(job: RenderJob, face: Footage | EndlessScene) -> OwnSound:
     """Return what is heard between the clips: nothing where the film ends with its one clip."""
     wanted = bool(job.segments) or job.keep
-    if not wanted or isinstance(face, Posed) or not has_sound(face.film.path):
+    if not wanted or isinstance(face, EndlessScene) or not has_sound(face.film.path):
         return OwnSound(None)
     skipped = Fraction(face.first) / face.fps - face.film.sound_start
     return OwnSound(SoundFile.open(face.film.path), skipped)
