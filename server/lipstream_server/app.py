@@ -21,7 +21,7 @@ from lipstream_server.request_body import read_body
 from lipstream_server.studio.routes import Studio
 from lipstream_server.studio.settings import StudioConfig
 from lipstream_server.webrtc.offer import Role, read_offer
-from lipstream_server.webrtc.peers import Sessions
+from lipstream_server.webrtc.peers import PeerSessions
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Routes:
 
     def __init__(
         self,
-        sessions: Sessions,
+        sessions: PeerSessions,
         *,
         token: str | None,
         loopback: bool,
@@ -95,7 +95,7 @@ class Routes:
                 "capacity": worker.capacity,
                 "model": worker.manifest_name,
                 "backend": worker.backend,
-                "avatar": self._sessions.avatars.usual.name,
+                "avatar": self._sessions.avatars.default.name,
             }
         )
 

@@ -17,32 +17,32 @@ class Avatars:
     Of the event loop. The engine has those that are shown and a few more (``prepared_avatars``).
     """
 
-    def __init__(self, usual: Avatar) -> None:
-        """``usual`` is shown to who names none; an embedded one of its name gives way to it."""
-        self.usual = usual
+    def __init__(self, default: Avatar) -> None:
+        """``default`` is shown to who names none; an embedded one of its name gives way to it."""
+        self.default = default
         self._packs = {
-            name: path for name, path in embedded_avatars().items() if name != usual.name
+            name: path for name, path in embedded_avatars().items() if name != default.name
         }
         self._opened: WeakValueDictionary[str, Avatar] = WeakValueDictionary()
         self._opening = asyncio.Lock()
 
     @property
     def names(self) -> list[str]:
-        """Names of all, the usual one's first."""
-        return [self.usual.name, *self._packs]
+        """Names of all, the default one's first."""
+        return [self.default.name, *self._packs]
 
     @property
     def opened(self) -> list[str]:
         """Names of those in memory."""
-        return [self.usual.name, *self._opened]
+        return [self.default.name, *self._opened]
 
     async def open(self, name: str | None) -> Avatar:
-        """Return an avatar; None is the usual one.
+        """Return an avatar; None is the default one.
 
         Raises InputError for a name that nobody has, ServerError when a pack cannot be read.
         """
-        if name is None or name == self.usual.name:
-            return self.usual
+        if name is None or name == self.default.name:
+            return self.default
         if name not in self.names:
             raise InputError(
                 f"there is no avatar '{name[:40]}' here: choose one of {', '.join(self.names)}"

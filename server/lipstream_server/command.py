@@ -24,9 +24,9 @@ from lipstream.speech import SpeechSettings, open_voice
 from lipstream.speech.options import add_voice_arguments, settings_of
 from lipstream_server.app import Routes
 from lipstream_server.config import ServerConfig, is_loopback
-from lipstream_server.studio.settings import StudioConfig, StudioLimits, limits_of, usual_folder
+from lipstream_server.studio.settings import StudioConfig, StudioLimits, default_folder, limits_of
 from lipstream_server.webrtc import aiortc_setup
-from lipstream_server.webrtc.peers import Sessions
+from lipstream_server.webrtc.peers import PeerSessions
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--studio",
         type=Path,
         metavar="DIR",
-        help=f"where films are kept (default: {usual_folder()})",
+        help=f"where films are kept (default: {default_folder()})",
     )
-    usual = ", ".join(f"{name}={getattr(limits, name)}" for name in limits.__slots__)
+    default = ", ".join(f"{name}={getattr(limits, name)}" for name in limits.__slots__)
     studio.add_argument(
         "--studio-limit",
         action="append",
         default=[],
         metavar="NAME=NUMBER",
-        help=f"change one of {usual}; repeatable",
+        help=f"change one of {default}; repeatable",
     )
 
 
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def open_sessions(config: ServerConfig) -> Iterator[Sessions]:
+def open_sessions(config: ServerConfig) -> Iterator[PeerSessions]:
     """Load the model and the avatar, and prepare the face: all that takes time."""
     avatar = Avatar.open(config.avatar)
     lanes = choose_lanes(config.sessions, usable_cores())
@@ -116,7 +116,7 @@ def open_sessions(config: ServerConfig) -> Iterator[Sessions]:
         on_processor = f"{worker.lanes} at once: {lanes.reason}"
         how = on_processor if model.best_batch == 1 else f"up to {model.best_batch} in one run"
         log.info("frames are made by %s, %s", worker.backend, how)
-        yield Sessions(worker, avatar, config.speech)
+        yield PeerSessions(worker, avatar, config.speech)
 
 
 def check_speech(speech: SpeechSettings) -> None:
@@ -132,7 +132,7 @@ def check_speech(speech: SpeechSettings) -> None:
         log.info("texts cannot be spoken: %s", error)
 
 
-async def serve(config: ServerConfig, sessions: Sessions, listener: socket.socket) -> None:
+async def serve(config: ServerConfig, sessions: PeerSessions, listener: socket.socket) -> None:
     """Answer requests on ``listener`` until SIGINT or SIGTERM; then end every session."""
     server = make_server(config, sessions)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -159,7 +159,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def make_server(config: ServerConfig, sessions: Sessions) -> Server:
+def make_server(config: ServerConfig, sessions: PeerSessions) -> Server:
     """Return a server for ``sessions``, and set up WebRTC for where it listens."""
     loopback = is_loopback(config.host)
     aiortc_setup.listen_on(config.host, loopback)

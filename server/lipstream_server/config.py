@@ -22,7 +22,7 @@ class ServerConfig:
     model: Path = Path(LIVE)
     """Model folder, or an embedded model's name."""
     avatar: Path | None = None
-    """Avatar pack, or the name of an embedded avatar; None is the usual one."""
+    """Avatar pack, or the name of an embedded avatar; None is the default one."""
     backend: str = "auto"
     precision: str = "fp32"
     """One of ``lipstream.inference.backends.PRECISIONS``."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lipstream_server.webrtc.peers import Sessions
-from lipstream_server.webrtc.sample_clock import milliseconds
+from lipstream_server.stage.schedule import milliseconds
+from lipstream_server.webrtc.peers import PeerSessions
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ _Metric = tuple[str, str, str, float]
 """Name, kind, what it says, value."""
 
 
-def render(sessions: Sessions, studio: Figures) -> str:
+def render(sessions: PeerSessions, studio: Figures) -> str:
     """Return all metrics as text."""
     return "".join(
         f"# HELP {name} {about}\n# TYPE {name} {kind}\n{name} {value:.15g}\n"
@@ -66,14 +66,14 @@ def render(sessions: Sessions, studio: Figures) -> str:
     )
 
 
-def _of_sessions(sessions: Sessions) -> Iterator[_Metric]:
+def _of_sessions(sessions: PeerSessions) -> Iterator[_Metric]:
     totals = sessions.totals()
     dropped_s = milliseconds(totals.dropped) / 1000
-    delay_s = max((session.performance.delay_ms for session in sessions), default=0.0) / 1000
+    delay_s = max((session.live_avatar.delay_ms for session in sessions), default=0.0) / 1000
     capacity = sessions.worker.capacity
-    yield "lipstream_sessions", "gauge", "Sessions open now.", len(sessions)
-    yield "lipstream_session_capacity", "gauge", "Sessions served at once.", capacity
-    yield "lipstream_sessions_opened_total", "counter", "Sessions opened.", sessions.opened
+    yield "lipstream_sessions", "gauge", "PeerSessions open now.", len(sessions)
+    yield "lipstream_session_capacity", "gauge", "PeerSessions served at once.", capacity
+    yield "lipstream_sessions_opened_total", "counter", "PeerSessions opened.", sessions.opened
     yield "lipstream_sessions_refused_total", "counter", "Offers refused: full.", sessions.refused
     yield "lipstream_pictures_total", "counter", "Pictures sent, repeats included.", totals.pictures
     yield "lipstream_pictures_repeated_total", "counter", "Pictures sent again.", totals.repeated

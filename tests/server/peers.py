@@ -14,7 +14,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from lipstream_server.command import bind, listen, make_server
 from lipstream_server.config import ServerConfig
-from lipstream_server.webrtc.peers import Sessions
+from lipstream_server.webrtc.peers import PeerSessions
 
 SDP = {"Content-Type": "application/sdp"}
 PATIENCE_SECONDS = 20.0
@@ -38,7 +38,7 @@ class Running:
     """A server that runs."""
 
     url: str
-    sessions: Sessions
+    sessions: PeerSessions
 
     async def ask(
         self,
@@ -68,7 +68,7 @@ def _ask(request: urllib.request.Request) -> Answer:
 async def running(worker, avatar, **settings: Any) -> AsyncIterator[Running]:
     """Serve ``worker`` on a free port of 127.0.0.1."""
     config = ServerConfig(port=0, **settings)
-    sessions = Sessions(worker, avatar)
+    sessions = PeerSessions(worker, avatar)
     with closing(bind(config.host, config.port)) as listener:
         server = make_server(config, sessions)
         listen(listener)

@@ -11,7 +11,7 @@ from lipstream.avatar.cache import MOST_UNUSED
 from lipstream.errors import ServerError
 from lipstream_server import avatars as module
 from lipstream_server.avatars import Avatars
-from lipstream_server.webrtc.peers import Sessions
+from lipstream_server.webrtc.peers import PeerSessions
 from toys import make_toy_avatar
 
 
@@ -85,7 +85,7 @@ def test_an_avatar_that_is_open_is_had_while_another_one_is_being_opened(toy_ava
 
 @pytest.mark.usefixtures("packs")
 def test_no_avatar_is_opened_for_who_finds_no_place(worker, toy_avatar):
-    sessions = Sessions(worker, toy_avatar)
+    sessions = PeerSessions(worker, toy_avatar)
     with pytest.raises(ServerError, match="gone cannot be read on the server"):
         asyncio.run(sessions.open(None, "gone"))
     assert sessions.refused == 0

@@ -46,7 +46,7 @@ def test_what_is_sent_to_be_spoken_is_spoken_and_can_be_interrupted(
             spoken = await client.event("state")
             client.channel.send(json.dumps({"type": "interrupt"}))
             [session] = server.sessions
-            await until(lambda: session.performance.stats().queue_ms == 0)
+            await until(lambda: session.live_avatar.stats().queue_ms == 0)
             return spoken, await client.event("stats")
 
     spoken, stats = asyncio.run(talk())

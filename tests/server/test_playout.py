@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from lipstream import AvFrame, Pacer
-from lipstream_server.webrtc.playout import BLOCK, SOUND_LEAD, Picture, Playout, Sound
-from lipstream_server.webrtc.sample_clock import RATE
+from lipstream_server.stage.schedule import (
+    BLOCK,
+    RATE,
+    SOUND_LEAD,
+    AudioBlock,
+    Playout,
+    VideoPicture,
+)
 
 DELAY_MS = 300.0
 SAMPLES = 1920
@@ -57,13 +63,13 @@ def test_each_picture_leaves_on_time_and_sound_ahead_of_it_by_the_lead(clock, fp
     _, sent = play(clock, 3, fps)
     begin = sent[0][0] + SOUND_LEAD / RATE
     for at, item in sent:
-        lead = SOUND_LEAD / RATE if isinstance(item, Sound) else 0.0
+        lead = SOUND_LEAD / RATE if isinstance(item, AudioBlock) else 0.0
         assert at == pytest.approx(begin + item.sample / RATE - lead, abs=0.0021)
 
 
 def test_sound_is_sent_whole_and_in_order(clock):
     _, sent = play(clock, 3)
-    sounds = [item for _, item in sent if isinstance(item, Sound)]
+    sounds = [item for _, item in sent if isinstance(item, AudioBlock)]
     assert [s.sample for s in sounds] == list(range(0, BLOCK * len(sounds), BLOCK))
     whole = np.concatenate([s.pcm for s in sounds])
     assert np.array_equal(whole, np.arange(len(whole)).astype(np.int16))
@@ -71,7 +77,7 @@ def test_sound_is_sent_whole_and_in_order(clock):
 
 def test_a_late_picture_is_replaced_by_the_one_before_it_in_its_own_place(clock):
     _, sent = play(clock, 3, late={20, 21})
-    shown = [item for _, item in sent if isinstance(item, Picture)]
+    shown = [item for _, item in sent if isinstance(item, VideoPicture)]
     assert [p.sample for p in shown] == [SAMPLES * k for k in range(len(shown))]
     assert [p.frame.index for p in shown[18:24]] == [18, 19, 19, 19, 22, 23]
 
@@ -80,6 +86,6 @@ def test_after_a_stall_of_the_caller_everything_due_leaves_in_order(clock):
     playout, sent = play(clock, 2)
     before = sent[-1][1].sample
     missed = playout.play(clock.now + 0.2)
-    leaving = [item.sample - (SOUND_LEAD if isinstance(item, Sound) else 0) for item in missed]
+    leaving = [item.sample - (SOUND_LEAD if isinstance(item, AudioBlock) else 0) for item in missed]
     assert leaving == sorted(leaving)
     assert missed[0].sample - before <= max(SAMPLES, SOUND_LEAD + BLOCK)

@@ -8,7 +8,7 @@ import pytest
 
 from lipstream_server.avatars import Avatars
 from lipstream_server.metrics import Counts, Figures, render
-from lipstream_server.webrtc.peers import Sessions
+from lipstream_server.webrtc.peers import PeerSessions
 from server.peers import SDP, peer, running
 
 
@@ -44,14 +44,14 @@ def test_metrics_are_prometheus_text(worker, toy_avatar):
 
 def test_large_counts_are_told_to_the_last_digit(worker, toy_avatar):
     counts = Counts(finished=1_234_567, film_seconds=8_640_000.25, received_bytes=123_456_789_012)
-    lines = render(Sessions(worker, toy_avatar), Figures(2, 1, counts, 5)).splitlines()
+    lines = render(PeerSessions(worker, toy_avatar), Figures(2, 1, counts, 5)).splitlines()
     assert "lipstream_studio_films_finished_total 1234567" in lines
     assert "lipstream_studio_film_seconds_total 8640000.25" in lines
     assert "lipstream_studio_received_bytes_total 123456789012" in lines
     assert {"lipstream_studio_films_waiting 2", "lipstream_studio_kept_bytes 5"} <= set(lines)
 
 
-def test_the_avatars_are_listed_the_usual_one_first(worker, toy_avatar):
+def test_the_avatars_are_listed_the_default_one_first(worker, toy_avatar):
     listed = json.loads(ask(worker, toy_avatar, "GET", "/avatars").body)["avatars"]
     assert listed == ["toy", "ada", "mei", "omar"]
 

@@ -9,9 +9,9 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.codecs import vpx
 from aiortc.rtp import RtcpSrPacket
 
+from lipstream_server.stage.schedule import BLOCK, AudioBlock
 from lipstream_server.webrtc import aiortc_setup
-from lipstream_server.webrtc.playout import BLOCK, Sound
-from lipstream_server.webrtc.tracks import SoundTrack
+from lipstream_server.webrtc.tracks import OutgoingAudioTrack
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_reports_pair_a_timestamp_with_the_moment_it_is_due():
     async def reports():
         aiortc_setup.listen_on("127.0.0.1", True)
         here, there = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
-        track = SoundTrack()
+        track = OutgoingAudioTrack()
         sender = here.addTrack(track)
         asked: list[int] = []
         aiortc_setup.report_schedule(sender, lambda ticks: asked.append(ticks) or (ticks + 7) << 32)
@@ -64,7 +64,7 @@ def test_reports_pair_a_timestamp_with_the_moment_it_is_due():
         sample = 0
         async with asyncio.timeout(20):
             while len(sent) < 2:
-                track.put(Sound(np.zeros(BLOCK, np.int16), sample))
+                track.put(AudioBlock(np.zeros(BLOCK, np.int16), sample))
                 sample += BLOCK
                 await asyncio.sleep(0.005)
         await asyncio.gather(here.close(), there.close())

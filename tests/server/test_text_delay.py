@@ -13,10 +13,10 @@ import pytest
 from lipstream.errors import BackendUnavailable
 from lipstream.speech import SpeechSettings
 from lipstream.speech.espeak_library import espeak_library
+from lipstream_server.stage.live_avatar import FPS, LiveAvatar
 from lipstream_server.stage.messages import SpeakText
-from lipstream_server.stage.performance import FPS, Performance
-from lipstream_server.stage.text_queue import Narrator
-from lipstream_server.webrtc.sample_clock import RATE
+from lipstream_server.stage.schedule import RATE, VideoPicture
+from lipstream_server.stage.text_to_speech import TextToSpeechQueue
 from server.peers import until
 
 TEXT = "Good morning, and thank you for calling: how may I help you today? One moment, please."
@@ -25,37 +25,38 @@ TIMES = 20
 
 async def measure(worker, avatar):
     """Return, for each text, the milliseconds to its first picture beyond the look-ahead."""
-    performance = Performance(worker, avatar)
-    clock, begun, shown, told = performance._clock, [], [], []
-    narrator = Narrator(performance, SpeechSettings(), told.append)
-    tell, put = performance.on_cue, performance.pictures.put
+    live_avatar = LiveAvatar(worker, avatar)
+    clock, begun, shown, told = live_avatar._clock, [], [], []
+    texts = TextToSpeechQueue(live_avatar, SpeechSettings(), told.append)
+    tell, send = live_avatar.on_cue, live_avatar.on_media
 
     def on_cue(cue):
         begun.append(cue.sample)
         tell(cue)
 
-    def on_picture(picture):
-        shown.append((clock(), picture.sample))
-        put(picture)
+    def on_media(item):
+        if isinstance(item, VideoPicture):
+            shown.append((clock(), item.sample))
+        send(item)
 
-    performance.on_cue, performance.pictures.put = on_cue, on_picture
-    playing, delays = asyncio.create_task(performance.run()), []
+    live_avatar.on_cue, live_avatar.on_media = on_cue, on_media
+    playing, delays = asyncio.create_task(live_avatar.run()), []
     try:
         await until(lambda: len(shown) > 10)
         for _ in range(TIMES):
             begun.clear()
             sent = clock()
-            narrator.say(SpeakText(TEXT))
+            texts.add(SpeakText(TEXT))
             await until(lambda: begun and shown[-1][1] >= begun[0])
             first = next(at for at, sample in shown if sample > begun[0] - RATE / FPS and at > sent)
-            delays.append((first - sent) * 1000 - performance._session.look_ahead_ms)
-            narrator.interrupt()
-            performance.interrupt()
+            delays.append((first - sent) * 1000 - live_avatar._session.look_ahead_ms)
+            texts.interrupt()
+            live_avatar.interrupt()
             await asyncio.sleep(0.4)
     finally:
         playing.cancel()
-        narrator.interrupt()
-        performance.close()
+        texts.interrupt()
+        live_avatar.close()
     return delays
 
 

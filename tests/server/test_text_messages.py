@@ -7,11 +7,11 @@ import pytest
 
 from lipstream.errors import InputError
 from lipstream.speech import Mark, Spoken
-from lipstream_server.stage.input_buffer import Cue, Intake
+from lipstream_server.stage.audio_input import AudioInputBuffer, Cue
+from lipstream_server.stage.live_avatar import INPUT_LIMITS
 from lipstream_server.stage.messages import AskVoices, SpeakText, parse_text
-from lipstream_server.stage.performance import POLICY
-from lipstream_server.stage.text_queue import _Line
-from lipstream_server.webrtc.sample_clock import RATE, samples
+from lipstream_server.stage.schedule import RATE, samples
+from lipstream_server.stage.text_to_speech import _SpokenText
 
 
 def test_a_text_is_read_with_its_voice_and_id():
@@ -43,17 +43,17 @@ def test_a_text_that_makes_no_sense_is_refused(wrong):
 
 
 def test_cues_come_out_at_the_samples_of_the_session_they_went_in_with():
-    intake = Intake(POLICY)
-    intake.take(samples(500))
-    begin = intake.fed
+    buffer = AudioInputBuffer(INPUT_LIMITS)
+    buffer.pull(samples(500))
+    begin = buffer.fed
     speech = np.arange(samples(100), dtype=np.int16)
     cues = [Cue(at, str(at)) for at in (0, 959, 960, 4799, 9999)]
-    intake.speak(speech, cues)
-    intake.speak(speech, [Cue(5, "next")])
+    buffer.push_speech(speech, cues)
+    buffer.push_speech(speech, [Cue(5, "next")])
     fed, told = [], []
     for due in range(samples(500), samples(900), samples(10)):
-        fed += intake.take(due)
-        told += intake.take_cues()
+        fed += buffer.pull(due)
+        told += buffer.pull_cues()
     assert [(c.sample - begin, c.event) for c in told] == [
         (0, "0"),
         (959, "959"),
@@ -66,12 +66,12 @@ def test_cues_come_out_at_the_samples_of_the_session_they_went_in_with():
 
 
 def test_an_interrupt_forgets_the_cues_of_what_was_not_said():
-    intake = Intake(POLICY)
-    intake.speak(np.ones(samples(100), np.int16), [Cue(0, "first"), Cue(4000, "second")])
-    intake.take(1)
-    intake.interrupt()
-    intake.take(samples(300))
-    assert intake.take_cues() == []
+    buffer = AudioInputBuffer(INPUT_LIMITS)
+    buffer.push_speech(np.ones(samples(100), np.int16), [Cue(0, "first"), Cue(4000, "second")])
+    buffer.pull(1)
+    buffer.interrupt()
+    buffer.pull(samples(300))
+    assert buffer.pull_cues() == []
 
 
 def test_marks_stay_with_their_sound_when_the_rate_changes():
@@ -79,10 +79,10 @@ def test_marks_stay_with_their_sound_when_the_rate_changes():
         rate = 22_050
 
     order = SpeakText("one two three")
-    line, given, told = _Line(order, Voice()), 0, []
+    spoken, given, told = _SpokenText(order, Voice()), 0, []
     for at in range(0, 22_050, 441):
         mark = Mark("word", 4, 7, 100)
-        pcm, cues = line.next(Spoken(np.zeros(441, np.int16), (mark,) if at == 8820 else ()))
+        pcm, cues = spoken.resample(Spoken(np.zeros(441, np.int16), (mark,) if at == 8820 else ()))
         told += [(given + cue.sample, json.loads(cue.event)) for cue in cues]
         given += len(pcm)
     assert [event["type"] for _, event in told] == ["text", "word"]

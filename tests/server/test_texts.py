@@ -11,9 +11,9 @@ from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speech import SpeechSettings
 from lipstream.speech.espeak_library import espeak_library
+from lipstream_server.stage.live_avatar import LiveAvatar
 from lipstream_server.stage.messages import SpeakText
-from lipstream_server.stage.performance import Performance
-from lipstream_server.stage.text_queue import MOST_TEXTS, Narrator
+from lipstream_server.stage.text_to_speech import MOST_TEXTS, TextToSpeechQueue
 from server.peers import peer, running, until
 
 
@@ -82,30 +82,30 @@ HELLO = SpeakText("Hello there.", None, 1)
 
 
 class Stage:
-    """A performance and its narrator, without a network."""
+    """A live_avatar and its texts, without a network."""
 
     def __init__(self, worker, avatar, speech=None):
         self.told = []
-        self.performance = Performance(worker, avatar)
-        self.narrator = Narrator(
-            self.performance, speech or SpeechSettings(), lambda e: self.told.append(json.loads(e))
+        self.live_avatar = LiveAvatar(worker, avatar)
+        self.texts = TextToSpeechQueue(
+            self.live_avatar, speech or SpeechSettings(), lambda e: self.told.append(json.loads(e))
         )
 
     async def play(self, until_told):
-        running = asyncio.create_task(self.performance.run())
+        running = asyncio.create_task(self.live_avatar.run())
         try:
             await until(lambda: until_told(self.told))
         finally:
             running.cancel()
-            self.narrator.interrupt()
-            self.performance.close()
+            self.texts.interrupt()
+            self.live_avatar.close()
 
 
 def perform(worker, avatar, speech, until_told, *texts):
     async def run():
         stage = Stage(worker, avatar, speech)
         for text in texts:
-            stage.narrator.say(text)
+            stage.texts.add(text)
         await stage.play(until_told)
         return stage.told
 
@@ -202,12 +202,12 @@ def test_too_many_texts_are_refused(worker, toy_avatar):
         stage = Stage(worker, toy_avatar)
         try:
             for _ in range(MOST_TEXTS):
-                stage.narrator.say(HELLO)
+                stage.texts.add(HELLO)
             with pytest.raises(InputError, match=f"{MOST_TEXTS} texts wait"):
-                stage.narrator.say(HELLO)
+                stage.texts.add(HELLO)
         finally:
-            stage.narrator.interrupt()
-            stage.performance.close()
+            stage.texts.interrupt()
+            stage.live_avatar.close()
 
     asyncio.run(run())
 

@@ -50,7 +50,7 @@ class SpeakText:
 
     text: str
     voice: str | None = None
-    """None for the server's usual one."""
+    """None for the server's default one."""
     name: str | int | None = None
     """The sender's id of it."""
 

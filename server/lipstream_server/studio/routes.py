@@ -28,7 +28,7 @@ from lipstream_server.studio.folder import Folder
 from lipstream_server.studio.orders import LARGEST_ORDER, Shelf, parse_json, parse_order
 from lipstream_server.studio.records import Job
 from lipstream_server.studio.runner import Runner
-from lipstream_server.studio.settings import StudioConfig, usual_folder
+from lipstream_server.studio.settings import StudioConfig, default_folder
 from lipstream_server.studio.signed_urls import Tickets
 from lipstream_server.studio.store import FILM, POSTER, Store
 from lipstream_server.studio.uploads import Incoming, Reception, Use
@@ -65,7 +65,7 @@ class Studio:
         """``check`` raises HTTPException for who may not use the server."""
         self._config, self._check = config, check
         self._tickets = Tickets(now)
-        self._store = Store(Folder(config.folder or usual_folder()), config.limits, now)
+        self._store = Store(Folder(config.folder or default_folder()), config.limits, now)
         self._reception = Reception(self._store, config)
         self._runner = Runner(self._store, config)
         self._views = Views(self._store, self._runner, self._tickets)

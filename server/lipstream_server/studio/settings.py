@@ -51,7 +51,7 @@ class StudioLimits:
 
 
 def limits_of(words: Sequence[str]) -> StudioLimits:
-    """Return the usual limits with some changed by words such as ``waiting=3``.
+    """Return the default limits with some changed by words such as ``waiting=3``.
 
     Raises InputError for a word that names no limit or gives no whole number.
     """
@@ -75,7 +75,7 @@ class StudioConfig:
     """One studio."""
 
     folder: Path | None = None
-    """Where films are kept; None for ``usual_folder()``. It is made when something is kept."""
+    """Where films are kept; None for ``default_folder()``. It is made when something is kept."""
     model: Path | None = None
     """Model folder, or an embedded model's name; None is ``quality``."""
     backend: str = "auto"
@@ -86,7 +86,7 @@ class StudioConfig:
     limits: StudioLimits = field(default_factory=StudioLimits)
 
 
-def usual_folder() -> Path:
+def default_folder() -> Path:
     """Return where films are kept unless told otherwise: XDG's place for what outlives a run."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "lipstream" / "studio"

@@ -91,7 +91,7 @@ def shorten_jitter_buffer(receiver: RTCRtpReceiver) -> None:
     """Let sound through as it comes: aiortc holds back four packets, 80 ms.
 
     Packets out of order by up to three are still put right. A lost packet holds up the sound for
-    80 ms rather than 320 ms; `Intake` evens out what is left.
+    80 ms rather than 320 ms; `AudioInputBuffer` evens out what is left.
     """
     buffer = JitterBuffer(capacity=4, prefetch=1)
     receiver._RTCRtpReceiver__jitter_buffer = buffer  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from aiortc import (
@@ -17,6 +18,8 @@ from av import AudioFrame
 
 from lipstream.errors import InputError, LipstreamError
 from lipstream.speech import SpeechSettings, list_voices
+from lipstream_server.stage.audio_input import AudioTrackReader, SpeechResampler
+from lipstream_server.stage.live_avatar import LiveAvatar
 from lipstream_server.stage.messages import (
     AskVoices,
     Message,
@@ -29,11 +32,11 @@ from lipstream_server.stage.messages import (
     stats_event,
     voices_event,
 )
-from lipstream_server.stage.performance import Performance
-from lipstream_server.stage.text_queue import Narrator
+from lipstream_server.stage.schedule import AudioBlock, VideoPicture
+from lipstream_server.stage.text_to_speech import TextToSpeechQueue
 from lipstream_server.webrtc import aiortc_setup
-from lipstream_server.webrtc.audio_input import SpeechSound, TrackSound
 from lipstream_server.webrtc.offer import Offer
+from lipstream_server.webrtc.tracks import NtpClock, OutgoingAudioTrack, OutgoingVideoTrack
 
 log = logging.getLogger(__name__)
 
@@ -42,29 +45,32 @@ CONNECT_SECONDS = 20.0
 REPORT_SECONDS = 1.0
 
 
-class Session:
-    """A connection and the performance it carries. The event loop's."""
+class PeerSession:
+    """A connection and the live avatar it carries. The event loop's."""
 
     def __init__(
         self,
         name: str,
-        performance: Performance,
-        on_end: Callable[["Session"], None],
+        live_avatar: LiveAvatar,
+        on_end: Callable[["PeerSession"], None],
         speech: SpeechSettings,
     ) -> None:
         self.name = name
         """Its part of the URL: hard to guess."""
-        self.performance = performance
+        self.live_avatar = live_avatar
         self._on_end = on_end
+        self._audio, self._video = OutgoingAudioTrack(), OutgoingVideoTrack()
+        self._clock: NtpClock | None = None
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._channel: RTCDataChannel | None = None
-        self._speech: SpeechSound | None = None
+        self._speech: SpeechResampler | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self._voices = speech
-        self._narrator = Narrator(performance, speech, self._tell)
-        performance.on_speaking = lambda speaking: self._tell(state_event(speaking))
+        self._texts = TextToSpeechQueue(live_avatar, speech, self._send)
+        live_avatar.on_media = self._on_media
+        live_avatar.on_speaking = lambda speaking: self._send(state_event(speaking))
 
     async def answer(self, offer: Offer) -> str:
         """Take the peer's offer and return the SDP answer. Raises InputError."""
@@ -78,7 +84,7 @@ class Session:
         except Exception as error:  # aiortc meets a stranger's SDP with any exception
             log.info("an offer could not be answered: %r", error)
             raise InputError("the offer cannot be answered: offer VP8 or H264 and Opus") from error
-        self._start("play", self.performance.run())
+        self._start("play", self.live_avatar.run())
         self._start("report", self._report())
         self._start("connect", self._give_up_unless_connected())
         return self._peer.localDescription.sdp
@@ -95,9 +101,11 @@ class Session:
     async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
-        self._narrator.interrupt()
+        self._texts.interrupt()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.performance.close()
+        self.live_avatar.close()
+        self._audio.stop()
+        self._video.stop()
         try:
             await self._peer.close()
         finally:
@@ -105,13 +113,22 @@ class Session:
 
     def _add_tracks(self) -> None:
         offered = {transceiver.kind for transceiver in self._peer.getTransceivers()}
-        performance = self.performance
-        for track, ntp in (
-            (performance.sound, performance.sound_ntp),
-            (performance.pictures, performance.picture_ntp),
-        ):
+        for track in (self._audio, self._video):
             if track.kind in offered:
-                aiortc_setup.report_schedule(self._peer.addTrack(track), ntp)
+                sender = self._peer.addTrack(track)
+                aiortc_setup.report_schedule(sender, partial(self._ntp_due, track))
+
+    def _on_media(self, item: AudioBlock | VideoPicture) -> None:
+        if isinstance(item, AudioBlock):
+            self._audio.put(item)
+        else:
+            self._video.put(item)
+
+    def _ntp_due(self, track: OutgoingAudioTrack | OutgoingVideoTrack, ticks: int) -> int:
+        """Return when what has a timestamp of a track is due, as NTP time."""
+        if self._clock is None:  # both tracks have one, else they would drift apart
+            self._clock = NtpClock.pinned(self.live_avatar.seconds_since(0))
+        return self._clock.ntp(track.sample_of(ticks))
 
     def _on_connection(self) -> None:
         state = self._peer.connectionState
@@ -130,14 +147,14 @@ class Session:
         self._start("listen", self._listen(track))
 
     async def _listen(self, track: MediaStreamTrack) -> None:
-        sound = TrackSound()
+        reader = AudioTrackReader()
         while True:
             try:
                 frame = await track.recv()
             except MediaStreamError:
                 return
             if isinstance(frame, AudioFrame):
-                self.performance.hear(sound.read(frame))
+                self.live_avatar.push_live(reader.read(frame))
 
     def _on_channel(self, channel: RTCDataChannel) -> None:
         self._channel = channel
@@ -146,53 +163,53 @@ class Session:
     def _on_message(self, message: str | bytes) -> None:
         try:
             if isinstance(message, bytes):
-                self._speak(message)
+                self._push_speech(message)
             else:
-                self._obey(parse_text(message))
+                self._handle(parse_text(message))
         except InputError as error:
-            self._tell(error_event(error))
+            self._send(error_event(error))
 
-    def _obey(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         if isinstance(message, Speak):
-            self._speech = SpeechSound(message.rate)
+            self._speech = SpeechResampler(message.rate)
         elif isinstance(message, SpeakText):
-            self._say(message)
+            self._add_text(message)
         elif isinstance(message, AskVoices):
             self._start("voices", self._list_voices())
         else:
-            self._narrator.interrupt()
-            self.performance.interrupt()
+            self._texts.interrupt()
+            self.live_avatar.interrupt()
 
-    def _say(self, message: SpeakText) -> None:
+    def _add_text(self, message: SpeakText) -> None:
         try:
-            self._narrator.say(message)
+            self._texts.add(message)
         except InputError as error:
-            self._tell(error_event(error, message.name))
+            self._send(error_event(error, message.name))
 
-    def _speak(self, sent: bytes) -> None:
-        if self._narrator.speaking:
+    def _push_speech(self, sent: bytes) -> None:
+        if self._texts.speaking:
             raise InputError("a text is being spoken: send the sound later, or interrupt it")
         if self._speech is None:
             raise InputError("sound without a rate: send speak first")
-        if not self.performance.speak(self._speech.read(parse_sound(sent))):
+        if not self.live_avatar.push_speech(self._speech.resample(parse_sound(sent))):
             raise InputError("a minute of speech waits already: send the rest later")
 
     async def _list_voices(self) -> None:
         try:
             voices = await asyncio.to_thread(list_voices, self._voices)
         except LipstreamError as error:
-            self._tell(voices_event(self._voices, [], str(error)))
+            self._send(voices_event(self._voices, [], str(error)))
         else:
-            self._tell(voices_event(self._voices, voices))
+            self._send(voices_event(self._voices, voices))
 
-    def _tell(self, event: str) -> None:
+    def _send(self, event: str) -> None:
         if self._channel is not None and self._channel.readyState == "open":
             self._channel.send(event)
 
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            self._tell(stats_event(self.performance.stats()))
+            self._send(stats_event(self.live_avatar.stats(self._video.lost)))
 
     async def _give_up_unless_connected(self) -> None:
         try:

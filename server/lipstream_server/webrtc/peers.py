@@ -10,9 +10,9 @@ from lipstream import Avatar, Worker
 from lipstream.errors import ServerError
 from lipstream.speech import SpeechSettings
 from lipstream_server.avatars import Avatars
-from lipstream_server.stage.performance import Performance
+from lipstream_server.stage.live_avatar import LiveAvatar
 from lipstream_server.webrtc.offer import Offer
-from lipstream_server.webrtc.peer import Session
+from lipstream_server.webrtc.peer import PeerSession
 
 _T = TypeVar("_T")
 
@@ -29,7 +29,7 @@ class Totals:
     """Samples of live sound lost."""
 
 
-class Sessions:
+class PeerSessions:
     """All peers of one worker. The event loop's."""
 
     def __init__(
@@ -39,19 +39,19 @@ class Sessions:
         self.worker, self.avatars = worker, Avatars(avatar)
         self._speech = speech or SpeechSettings()
         self.opened = 0
-        """Sessions answered since the server started."""
+        """PeerSessions answered since the server started."""
         self.refused = 0
         """Offers for which there was no place."""
         self._ended = Totals(0, 0, 0)
-        self._by_name: dict[str, Session] = {}
+        self._by_name: dict[str, PeerSession] = {}
 
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def __iter__(self) -> Iterator[Session]:
+    def __iter__(self) -> Iterator[PeerSession]:
         return iter(list(self._by_name.values()))
 
-    async def open(self, offer: Offer, avatar: str | None = None) -> tuple[Session, str]:
+    async def open(self, offer: Offer, avatar: str | None = None) -> tuple[PeerSession, str]:
         """Answer an offer; return the session and the SDP answer. ``avatar`` is its name.
 
         Raises ServerError when no place is free, InputError when the offer cannot be answered or
@@ -59,9 +59,9 @@ class Sessions:
         """
         await self._ask(self.worker.check_place)  # before an avatar is opened for nobody
         shown = await self.avatars.open(avatar)
-        performance = await self._ask(lambda: Performance(self.worker, shown))
+        live_avatar = await self._ask(lambda: LiveAvatar(self.worker, shown))
         name = secrets.token_urlsafe(16)
-        session = Session(name, performance, self._forget, self._speech)
+        session = PeerSession(name, live_avatar, self._forget, self._speech)
         self._by_name[session.name] = session
         try:
             answer = await session.answer(offer)
@@ -86,7 +86,7 @@ class Sessions:
         """Return the counters over all sessions, ended ones included."""
         total = self._ended
         for session in self:
-            total = _add(total, session.performance)
+            total = _add(total, session.live_avatar)
         return total
 
     async def _ask(self, question: Callable[[], _T]) -> _T:
@@ -97,14 +97,14 @@ class Sessions:
             self.refused += 1
             raise
 
-    def _forget(self, session: Session) -> None:
+    def _forget(self, session: PeerSession) -> None:
         if self._by_name.pop(session.name, None) is not None:
-            self._ended = _add(self._ended, session.performance)
+            self._ended = _add(self._ended, session.live_avatar)
 
 
-def _add(total: Totals, performance: Performance) -> Totals:
+def _add(total: Totals, live_avatar: LiveAvatar) -> Totals:
     return Totals(
-        total.pictures + performance.picture_count,
-        total.repeated + performance.repeated_count,
-        total.dropped + performance.dropped_samples,
+        total.pictures + live_avatar.picture_count,
+        total.repeated + live_avatar.repeated_count,
+        total.dropped + live_avatar.dropped_samples,
     )

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 from aiortc import MediaStreamTrack
@@ -14,13 +15,15 @@ from numpy.typing import NDArray
 
 from lipstream.live.compositor import draw
 from lipstream.types import AvFrame, Planes
-from lipstream_server.webrtc.playout import BLOCK, Picture, Sound
-from lipstream_server.webrtc.sample_clock import RATE
+from lipstream_server.stage.schedule import BLOCK, RATE, AudioBlock, VideoPicture
+from lipstream_server.webrtc import aiortc_setup
 
 Item = TypeVar("Item")
+NTP_UNITS = 1 << 32
+"""Units a second of a 64-bit NTP timestamp (RFC 3550, 4)."""
 VIDEO_TICKS = 90_000
 """Ticks a second of a picture's timestamp (RFC 7741)."""
-SOUND_HELD = 50
+BLOCKS_HELD = 50
 """Blocks that may wait to be sent, 1 s; when full the oldest goes."""
 PICTURES_HELD = 4
 """Pictures that may wait for the encoder, 160 ms at 25 fps; when full the oldest goes."""
@@ -28,7 +31,24 @@ OPUS_LOOK_AHEAD = 312
 """Samples by which what an Opus decoder gives lags its timestamp at 48 kHz (RFC 7845, 4.2)."""
 
 
-class _Outlet(MediaStreamTrack, Generic[Item]):
+@dataclass(frozen=True, slots=True)
+class NtpClock:
+    """The session's samples as NTP time."""
+
+    origin: int
+    """NTP time of sample 0."""
+
+    @classmethod
+    def pinned(cls, seconds_ago: float) -> Self:
+        """Return the clock on which sample 0 was due so many seconds ago."""
+        return cls(aiortc_setup.ntp_now() - int(seconds_ago * NTP_UNITS))
+
+    def ntp(self, sample: int) -> int:
+        """Return when a sample is due."""
+        return self.origin + sample * NTP_UNITS // RATE
+
+
+class _OutgoingTrack(MediaStreamTrack, Generic[Item]):
     """A track fed from outside; what comes before somebody listens is not kept."""
 
     def __init__(self, held: int) -> None:
@@ -63,23 +83,23 @@ class _Outlet(MediaStreamTrack, Generic[Item]):
         return self._queue.popleft()
 
 
-class SoundTrack(_Outlet[Sound]):
+class OutgoingAudioTrack(_OutgoingTrack[AudioBlock]):
     """20 ms blocks of 48 kHz mono, timestamped in samples."""
 
     kind = "audio"
 
     def __init__(self) -> None:
-        super().__init__(SOUND_HELD)
+        super().__init__(BLOCKS_HELD)
 
     async def recv(self) -> AudioFrame:
         """Return the next block, when it is due."""
-        sound = await self._next()
+        block = await self._next()
         if self.first_sample is None:
-            self.first_sample = sound.sample
+            self.first_sample = block.sample
         frame = AudioFrame(format="s16", layout="mono", samples=BLOCK)
-        frame.planes[0].update(sound.pcm.tobytes())
+        frame.planes[0].update(block.pcm.tobytes())
         frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
-        frame.pts = sound.sample - self.first_sample
+        frame.pts = block.sample - self.first_sample
         return frame
 
     def sample_of(self, ticks: int) -> int:
@@ -87,7 +107,7 @@ class SoundTrack(_Outlet[Sound]):
         return ticks - OPUS_LOOK_AHEAD + (self.first_sample or 0)
 
 
-class PictureTrack(_Outlet[Picture]):
+class OutgoingVideoTrack(_OutgoingTrack[VideoPicture]):
     """Pictures, timestamped in 90 kHz ticks of the same schedule."""
 
     kind = "video"

@@ -17,7 +17,7 @@ import uvicorn
 from lipstream_server.app import Routes
 from lipstream_server.command import Server, bind, listen
 from lipstream_server.studio.settings import StudioConfig
-from lipstream_server.webrtc.peers import Sessions
+from lipstream_server.webrtc.peers import PeerSessions
 
 PATIENCE_SECONDS = 240.0
 OVER = {"done", "failed", "cancelled"}
@@ -100,7 +100,7 @@ def until(true: Callable[[], Any]) -> None:
 @contextmanager
 def serving(worker, avatar, config: StudioConfig, *, token: str | None = None) -> Iterator[Visitor]:
     """Serve a studio on a free port, in a thread."""
-    routes = Routes(Sessions(worker, avatar), token=token, loopback=True, studio=config)
+    routes = Routes(PeerSessions(worker, avatar), token=token, loopback=True, studio=config)
     with closing(bind("127.0.0.1", 0)) as listener:
         server = Server(uvicorn.Config(routes.app(), log_config=None, access_log=False))
         listen(listener)

@@ -1,4 +1,7 @@
-"""An avatar that hears and speaks: intake, engine session, schedule and the two tracks."""
+"""An avatar that listens and speaks: audio input, engine session, and the schedule of what is sent.
+
+It knows nothing of WebRTC: what falls due goes to ``on_media``.
+"""
 
 import asyncio
 import time
@@ -10,15 +13,20 @@ from fractions import Fraction
 from lipstream import Avatar, AvFrame, Pacer, Worker
 from lipstream.live.session import MOST_LATE_MS
 from lipstream.types import Pcm
-from lipstream_server.stage.input_buffer import Cue, Intake, IntakePolicy
+from lipstream_server.stage.audio_input import AudioInputBuffer, AudioInputLimits, Cue
 from lipstream_server.stage.messages import Stats
-from lipstream_server.webrtc import aiortc_setup
-from lipstream_server.webrtc.playout import Picture, Playout, Sound
-from lipstream_server.webrtc.sample_clock import RATE, Timeline, milliseconds, samples
-from lipstream_server.webrtc.tracks import PictureTrack, SoundTrack
+from lipstream_server.stage.schedule import (
+    RATE,
+    AudioBlock,
+    Playout,
+    SampleClock,
+    VideoPicture,
+    milliseconds,
+    samples,
+)
 
 FPS = Fraction(25)
-POLICY = IntakePolicy(
+INPUT_LIMITS = AudioInputLimits(
     idle_lag=samples(30),
     patience=samples(70),
     live_queue=samples(200),
@@ -29,22 +37,23 @@ UNEVEN_MS = 40.0
 MAKING_MS = 60.0
 """From the last sound a frame needs to its being due: room for the engine and the event loop."""
 TICK_SECONDS = 0.02
-"""How often sound is taken in before anything plays."""
+"""How often sound is pulled in before anything plays."""
 SPEAKING = 0.5
 """Openness from which the avatar counts as speaking."""
-_MARKS = 512
+_INPUT_TIMES = 512
+"""Blocks of sound whose time of arrival is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Fed:
+class _InputTime:
     """When a block of sound went to the engine."""
 
     sample: int
     at: float
 
 
-class Performance:
-    """One session of the engine, played on two tracks. The event loop's, but for the callback."""
+class LiveAvatar:
+    """One session of the engine, fed and played. The event loop's, but for the callback."""
 
     def __init__(
         self, worker: Worker, avatar: Avatar, *, clock: Callable[[], float] = time.monotonic
@@ -53,20 +62,20 @@ class Performance:
 
         Raises ServerError when all of the worker's places are taken.
         """
-        self.sound, self.pictures = SoundTrack(), PictureTrack()
+        self.on_media: Callable[[AudioBlock | VideoPicture], None] = lambda _: None
+        """Called with each block of sound and each picture as it falls due."""
         self.on_speaking: Callable[[bool], None] = lambda _: None
         """Called when the avatar begins (True) and ends to speak."""
         self.on_cue: Callable[[Cue], None] = lambda _: None
         """Called with each cue as its sample is heard."""
-        self.narrated = False
-        """Whether a text is being spoken: live sound is ignored meanwhile."""
+        self.ignores_live = False
+        """Whether live sound is ignored: while a text is spoken."""
         self._cues: deque[Cue] = deque()
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._intake = Intake(POLICY)
-        self._came_in = Timeline(clock(), aiortc_setup.ntp_now())
-        self._played: Timeline | None = None
-        self._fed: deque[_Fed] = deque(maxlen=_MARKS)
+        self._input = AudioInputBuffer(INPUT_LIMITS)
+        self._input_clock = SampleClock(clock())
+        self._input_times: deque[_InputTime] = deque(maxlen=_INPUT_TIMES)
         self._speaking = False
         self.delay_ms = 0.0
         """From the newest sound shown coming in to its being shown."""
@@ -78,58 +87,51 @@ class Performance:
         self._pacer = Pacer(rate=RATE, delay_ms=delay_ms, clock=clock)
         self._playout = Playout(self._pacer, FPS)
 
-    def hear(self, pcm: Pcm) -> None:
+    def push_live(self, pcm: Pcm) -> None:
         """Take (n,) int16 of live sound at 48 kHz."""
-        if not self.narrated:
-            self._intake.hear(pcm)
+        if not self.ignores_live:
+            self._input.push_live(pcm)
         self._feed()
 
-    def speak(self, pcm: Pcm) -> bool:
-        """Take (n,) int16 at 48 kHz to be spoken in its own time; False when the queue is full."""
-        return self._intake.speak(pcm)
+    def push_speech(self, pcm: Pcm, cues: Sequence[Cue] = ()) -> bool:
+        """Take (n,) int16 at 48 kHz to be spoken in its own time, with cues in it.
 
-    def narrate(self, pcm: Pcm, cues: Sequence[Cue]) -> None:
-        """Take the next (n,) int16 of a text. With ``speech_waiting`` kept low there is room."""
-        fits = self._intake.speak(pcm, cues)
-        assert fits, "narrated further ahead than the queue is long"
+        Returns False, and takes nothing, when more than ``INPUT_LIMITS.speech_queue`` would wait.
+        """
+        fits = self._input.push_speech(pcm, cues)
         self._feed()
+        return fits
 
     @property
-    def speech_waiting(self) -> int:
+    def speech_queued(self) -> int:
         """Samples that wait to be spoken."""
-        return self._intake.speech_queued
+        return self._input.speech_queued
 
     def interrupt(self) -> None:
-        """Forget what waits to be spoken; what the engine already holds, 0.3 s, is still said."""
-        self._intake.interrupt()
+        """Forget what waits to be spoken; what the engine already holds, 0.3 s, is still spoken."""
+        self._input.interrupt()
         self._cues.clear()
 
     async def run(self) -> None:
         """Feed sound and play what is due, until cancelled."""
         self._loop = asyncio.get_running_loop()
-        self._came_in = Timeline(self._clock(), aiortc_setup.ntp_now())
+        self._input_clock = SampleClock(self._clock())
         while True:
             self._feed()
             for item in self._playout.play(self._clock()):
-                self._put(item)
-            self._give_cues()
+                self._send(item)
+            self._send_cues()
             due = self._playout.next_due
             wait = TICK_SECONDS if due is None else min(due - self._clock(), TICK_SECONDS)
             await asyncio.sleep(max(0.0, wait))
 
     def close(self) -> None:
-        """End the engine's session and both tracks. Closing twice is fine."""
+        """End the engine's session. Closing twice is fine."""
         self._session.close()
-        self.sound.stop()
-        self.pictures.stop()
 
-    def sound_ntp(self, ticks: int) -> int:
-        """Return when sound with a timestamp of its track is due, as NTP time."""
-        return self._schedule().ntp(self.sound.sample_of(ticks))
-
-    def picture_ntp(self, ticks: int) -> int:
-        """Return when the picture with a timestamp of its track is due, as NTP time."""
-        return self._schedule().ntp(self.pictures.sample_of(ticks))
+    def seconds_since(self, sample: int) -> float:
+        """Return how long ago a sample fell due; there is a schedule once a frame has come."""
+        return self._clock() - self._pacer.due(sample)
 
     @property
     def picture_count(self) -> int:
@@ -144,10 +146,10 @@ class Performance:
     @property
     def dropped_samples(self) -> int:
         """Live sound lost because too much waited."""
-        return self._intake.dropped
+        return self._input.dropped
 
-    def stats(self) -> Stats:
-        """Return how the time since the last call went."""
+    def stats(self, lost: int = 0) -> Stats:
+        """Return how the time since the last call went; ``lost`` pictures were never encoded."""
         now, pictures = self._clock(), self.picture_count
         before, counted = self._counted
         self._counted = (now, pictures)
@@ -155,22 +157,22 @@ class Performance:
             fps=(pictures - counted) / max(now - before, 1e-3),
             delay_ms=self.delay_ms,
             repeated=self.repeated_count,
-            lost=self.pictures.lost,
-            queue_ms=milliseconds(self._intake.queued),
+            lost=lost,
+            queue_ms=milliseconds(self._input.queued),
             dropped_ms=milliseconds(self.dropped_samples),
         )
 
     def _feed(self) -> None:
         now = self._clock()
-        at = self._intake.fed
-        for pcm in self._intake.take(self._came_in.sample(now)):
+        at = self._input.fed
+        for pcm in self._input.pull(self._input_clock.sample(now)):
             self._session.feed(pcm)
             self._pacer.hear(pcm)
-            self._fed.append(_Fed(at, now))
+            self._input_times.append(_InputTime(at, now))
             at += len(pcm)
-        self._cues += self._intake.take_cues()
+        self._cues += self._input.pull_cues()
 
-    def _give_cues(self) -> None:
+    def _send_cues(self) -> None:
         while self._cues and self._pacer.due(self._cues[0].sample) <= self._clock():
             self.on_cue(self._cues.popleft())
 
@@ -179,23 +181,15 @@ class Performance:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._pacer.push, frame)
 
-    def _put(self, item: Sound | Picture) -> None:
-        if isinstance(item, Sound):
-            self.sound.put(item)
+    def _send(self, item: AudioBlock | VideoPicture) -> None:
+        self.on_media(item)
+        if isinstance(item, AudioBlock):
             return
-        self.pictures.put(item)
-        while len(self._fed) > 1 and self._fed[1].sample <= item.frame.start_sample:
-            self._fed.popleft()
-        if self._fed:
-            self.delay_ms = (self._clock() - self._fed[0].at) * 1000
+        times = self._input_times
+        while len(times) > 1 and times[1].sample <= item.frame.start_sample:
+            times.popleft()
+        if times:
+            self.delay_ms = (self._clock() - times[0].at) * 1000
         if (speaking := item.frame.openness >= SPEAKING) != self._speaking:
             self._speaking = speaking
             self.on_speaking(speaking)
-
-    def _schedule(self) -> Timeline:
-        """Return the schedule on which both tracks play; there is one once a frame has come."""
-        if self._played is None:
-            begun = self._pacer.due(0)
-            ago = int((self._clock() - begun) * (1 << 32))
-            self._played = Timeline(begun, aiortc_setup.ntp_now() - ago)
-        return self._played

@@ -1,4 +1,4 @@
-"""Turn sound that comes when it likes into sound that never stops.
+"""Turn sound as peers send it, when it likes to come, into 48 kHz mono that never stops.
 
 A session's clock is the number of samples fed to the engine, so it has to run on while nobody
 speaks, while the microphone is muted and while the network stalls. The policy, in full:
@@ -13,7 +13,7 @@ speaks, while the microphone is muted and while the network stalls. The policy, 
 - Sound sent to be spoken (a synthesizer, faster than real time) waits in a queue of its own and is
   fed as it falls due; live sound is ignored meanwhile. Above ``speech_queue`` it is refused.
 
-Pure: no clock, no thread. The caller says how many samples of time have passed.
+The buffer is pure: no clock, no thread. The caller says how many samples of time have passed.
 """
 
 from collections import deque
@@ -21,18 +21,63 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from av import AudioFrame, AudioResampler
 
 from lipstream.types import Pcm
+from lipstream_server.stage.schedule import RATE
 
 SILENT_PEAK = 100
 """Peak of int16 samples below which a block counts as a pause (-50 dBFS)."""
+LONGEST_GAP_MS = 200
+"""Lost packets that are made up for with silence; a longer gap is left to the buffer."""
 _PIECE = 960
 """Longest piece of speech fed at once, samples."""
 
 
+class SpeechResampler:
+    """Mono sound at a rate of the sender's choice, block by block, to the session's rate."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        """Samples a second of what comes in."""
+        self._resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
+
+    def resample(self, pcm: Pcm) -> Pcm:
+        """Return the samples that are complete; a few stay inside until more comes."""
+        if len(pcm) == 0 or self.rate == RATE:
+            return pcm
+        frame = AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+        frame.sample_rate = self.rate
+        parts = [part.to_ndarray()[0] for part in self._resampler.resample(frame)]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+
+
+class AudioTrackReader:
+    """Decoded blocks of an incoming track as 48 kHz mono, holes filled, so that time stays true."""
+
+    def __init__(self) -> None:
+        self._next_pts: int | None = None
+        self._resampler = SpeechResampler(RATE)
+
+    def read(self, frame: AudioFrame) -> Pcm:
+        """Return a frame whose timestamps count its own samples, as those of aiortc's codecs do.
+
+        Silence stands in for packets lost before it.
+        """
+        if frame.sample_rate != self._resampler.rate:
+            self._resampler = SpeechResampler(frame.sample_rate)
+        interleaved = frame.to_ndarray().reshape(-1, len(frame.layout.channels))
+        mono: Pcm = interleaved.astype(np.int32).mean(axis=1).astype(np.int16)
+        gap = 0 if self._next_pts is None or frame.pts is None else frame.pts - self._next_pts
+        self._next_pts = None if frame.pts is None else frame.pts + frame.samples
+        if 0 < gap * 1000 <= LONGEST_GAP_MS * frame.sample_rate:
+            mono = np.concatenate([np.zeros(gap, np.int16), mono])
+        return self._resampler.resample(mono)
+
+
 @dataclass(frozen=True, slots=True)
-class IntakePolicy:
-    """Bounds of the intake, in samples."""
+class AudioInputLimits:
+    """Bounds of the buffer, in samples."""
 
     idle_lag: int
     patience: int
@@ -52,11 +97,11 @@ class Cue:
     """Whether it is the last of its text."""
 
 
-class Intake:
+class AudioInputBuffer:
     """Sound waiting to be fed. Used by one thread."""
 
-    def __init__(self, policy: IntakePolicy) -> None:
-        self._policy = policy
+    def __init__(self, limits: AudioInputLimits) -> None:
+        self._limits = limits
         self._live: deque[Pcm] = deque()
         self._speech: deque[tuple[Pcm, list[Cue]]] = deque()
         self._cues: list[Cue] = []
@@ -79,24 +124,24 @@ class Intake:
         """Samples that wait."""
         return self._live_queued + self._speech_queued
 
-    def hear(self, pcm: Pcm) -> None:
+    def push_live(self, pcm: Pcm) -> None:
         """Add (n,) int16 of live sound."""
         pause = int(np.abs(pcm.astype(np.int32)).max(initial=0)) < SILENT_PEAK
         if len(pcm) == 0 or self._speech or (pause and self._live):
             return
         self._live.append(pcm)
         self._live_queued += len(pcm)
-        while self._live_queued > self._policy.live_queue:
+        while self._live_queued > self._limits.live_queue:
             oldest = self._live.popleft()
             self._live_queued -= len(oldest)
             self.dropped += len(oldest)
 
-    def speak(self, pcm: Pcm, cues: Sequence[Cue] = ()) -> bool:
+    def push_speech(self, pcm: Pcm, cues: Sequence[Cue] = ()) -> bool:
         """Add (n,) int16 to be spoken in its own time; return False when it does not fit.
 
         ``cues`` come with it, in order; one past its end counts as at its end.
         """
-        if self._speech_queued + len(pcm) > self._policy.speech_queue:
+        if self._speech_queued + len(pcm) > self._limits.speech_queue:
             return False
         for at in range(0, len(pcm), _PIECE):
             last = at + _PIECE >= len(pcm)
@@ -105,7 +150,7 @@ class Intake:
         self._speech_queued += len(pcm)
         return True
 
-    def take_cues(self) -> list[Cue]:
+    def pull_cues(self) -> list[Cue]:
         """Return the cues in what was fed since the last call, at samples of the session."""
         cues, self._cues = self._cues, []
         return cues
@@ -117,21 +162,21 @@ class Intake:
         self._live.clear()
         self._live_queued = self._speech_queued = 0
 
-    def take(self, due: int) -> list[Pcm]:
+    def pull(self, due: int) -> list[Pcm]:
         """Return the sound to feed now that ``due`` samples of time have passed, in order."""
-        taken: list[Pcm] = []
+        pulled: list[Pcm] = []
         while self.fed < due and (pcm := self._next()) is not None:
             self.fed += len(pcm)
-            taken.append(pcm)
-        self._flowing |= bool(taken)
-        allowed = self._policy.patience if self._flowing else self._policy.idle_lag
+            pulled.append(pcm)
+        self._flowing |= bool(pulled)
+        allowed = self._limits.patience if self._flowing else self._limits.idle_lag
         if due - self.fed > allowed:
             self._flowing = False
-            silence = np.zeros(due - self._policy.idle_lag - self.fed, np.int16)
+            silence = np.zeros(due - self._limits.idle_lag - self.fed, np.int16)
             self.fed += len(silence)
             self.filled += len(silence)
-            taken.append(silence)
-        return taken
+            pulled.append(silence)
+        return pulled
 
     def _next(self) -> Pcm | None:
         if self._speech:

@@ -1,7 +1,8 @@
 """What is sent, and when: blocks of sound and pictures, in the order they leave.
 
-The engine's `Pacer` holds the frames and owns the schedule; here it is cut into what the two tracks
-carry. Pure but for the pacer's clock: the caller says what time it is.
+Time is a number of samples since the session began; ``SampleClock`` pins it to a clock. The
+engine's `Pacer` holds the frames and owns the schedule; ``Playout`` cuts it into what two media
+tracks carry. Pure but for the pacer's clock: the caller says what time it is.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,32 @@ from fractions import Fraction
 
 from lipstream import AvFrame, Pacer
 from lipstream.types import Pcm
-from lipstream_server.webrtc.sample_clock import RATE, samples
+
+RATE = 48_000
+"""Samples a second of every session: what Opus carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleClock:
+    """Sample s falls on ``origin + s / RATE``."""
+
+    origin: float
+    """Clock reading, in seconds, of sample 0."""
+
+    def sample(self, now: float) -> int:
+        """Return how many samples have passed by ``now``."""
+        return int((now - self.origin) * RATE)
+
+
+def samples(duration_ms: float) -> int:
+    """Convert milliseconds to samples of a session."""
+    return int(duration_ms * RATE / 1000)
+
+
+def milliseconds(count: int) -> float:
+    """Convert samples of a session to milliseconds."""
+    return count * 1000 / RATE
+
 
 BLOCK = 960
 """Samples of one block of sound: 20 ms, one Opus packet."""
@@ -20,7 +46,7 @@ it has come. It evens out only differences above 30 ms by itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudioBlock:
     """A block to send."""
 
     pcm: Pcm
@@ -30,7 +56,7 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class VideoPicture:
     """A picture to send."""
 
     frame: AvFrame
@@ -56,12 +82,12 @@ class Playout:
             return None
         return self._pacer.due(min(self._played - SOUND_LEAD, self._slot_sample))
 
-    def play(self, now: float) -> list[Sound | Picture]:
+    def play(self, now: float) -> list[AudioBlock | VideoPicture]:
         """Return everything to be sent by ``now``, in order."""
-        played: list[Sound | Picture] = []
+        played: list[AudioBlock | VideoPicture] = []
         while (due := self.next_due) is not None and due <= now:
             if self._played - SOUND_LEAD <= self._slot_sample:
-                played.append(Sound(self._pacer.sound(BLOCK), self._played))
+                played.append(AudioBlock(self._pacer.sound(BLOCK), self._played))
                 self._played += BLOCK
             elif (picture := self._next_picture()) is not None:
                 played.append(picture)
@@ -71,9 +97,9 @@ class Playout:
     def _slot_sample(self) -> int:
         return int(self._slot * RATE / self._fps)
 
-    def _next_picture(self) -> Picture | None:
+    def _next_picture(self) -> VideoPicture | None:
         sample = self._slot_sample
         self._slot += 1
         frame = self._pacer.picture(sample)
         self.pictures += frame is not None
-        return None if frame is None else Picture(frame, sample)
+        return None if frame is None else VideoPicture(frame, sample)
