@@ -186,7 +186,7 @@ def _port() -> Finding:
 
 
 def _serving() -> Finding:
-    from lipstream.live.worker_threads import choose_lanes  # noqa: PLC0415
+    from lipstream.live.worker import choose_lanes  # noqa: PLC0415
     from lipstream_server.config import ServerConfig  # noqa: PLC0415  to be reported when broken
 
     sessions = ServerConfig().sessions

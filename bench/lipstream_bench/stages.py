@@ -11,9 +11,10 @@ from lipstream.audio.resampler import Resampler
 from lipstream.audio.ring import RingBuffer
 from lipstream.avatar.pack import Avatar
 from lipstream.inference.model import MouthModel
-from lipstream.live.compositor import draw, empty_planes
+from lipstream.live.compositor import draw, empty_planes, make_compositor
+from lipstream.live.frame_source import PreparedAvatar
 from lipstream.live.lipsync import LipSync
-from lipstream.live.pipeline import Pipeline, PreparedAvatar, make_compositor, paint
+from lipstream.live.pipeline import Pipeline, paint
 from lipstream.types import AvFrame
 from lipstream_bench.ratio import has_whole_graph, measure_ratios
 from lipstream_bench.report import Report, Row

@@ -18,7 +18,7 @@ from lipstream import Avatar, MouthModel, Worker
 from lipstream.cli_options import add_avatar_argument, add_engine_arguments
 from lipstream.errors import LipstreamError, ServerError
 from lipstream.inference.manifest import LIVE
-from lipstream.live.worker_threads import choose_lanes
+from lipstream.live.worker import choose_lanes
 from lipstream.machine import usable_cores
 from lipstream.speech import SpeechSettings, open_voice
 from lipstream.speech.options import add_voice_arguments, settings_of

@@ -30,6 +30,18 @@ MAY_IMPORT = {
         *("lipstream_export", "lipstream_models"),
     },
 }
+ENGINE_ROOMS = (
+    {"errors", "timing", "types", "machine"},
+    {"storage"},
+    {"audio"},
+    {"inference", "lips", "media"},
+    {"face", "speech"},
+    {"avatar", "mouth"},
+    {"live"},
+    {"film"},
+    {"", "cli", "cli_options"},
+)
+"""The engine's rooms: each imports only from its own and from those in the lines above its own."""
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 45
 
 
@@ -97,6 +109,19 @@ def test_packages_import_only_those_below_them(name: str) -> None:
     own = name.split(".", maxsplit=1)[0]
     others = {other.split(".")[0] for other in imports(name)} & PACKAGES.keys() - {own}
     assert others <= MAY_IMPORT[own]
+
+
+def room(name: str) -> str:
+    """Return the folder or module below ``lipstream``; "" for ``lipstream`` itself."""
+    return ".".join(name.split(".")[1:2])
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.split(".")[0] == "lipstream"))
+def test_no_arrow_runs_back_between_the_rooms_of_the_engine(name: str) -> None:
+    rank = {one: k for k, rooms in enumerate(ENGINE_ROOMS) for one in rooms}
+    own = room(name)
+    used = {room(other) for other in imports(name) if other.split(".")[0] == "lipstream"} - {own}
+    assert [other for other in used if rank[other] >= rank[own]] == []
 
 
 def test_no_file_imports_itself_in_a_circle() -> None:

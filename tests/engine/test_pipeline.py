@@ -6,8 +6,10 @@ import pytest
 
 from lipstream import LipSync, Options
 from lipstream.errors import InputError
+from lipstream.live.compositor import make_compositor
+from lipstream.live.frame_source import SourceFrame
 from lipstream.live.lipsync import make_timing
-from lipstream.live.pipeline import Picture, Pipeline, drain, make_compositor
+from lipstream.live.pipeline import Pipeline, drain
 from toys import make_toy_avatar
 
 
@@ -145,11 +147,11 @@ class Film:
         self.asked.append(index)
         image = self.pictures[index]
         if index % 2:
-            return Picture(image, None, None)
+            return SourceFrame(image, None, None)
         crop = np.array([[40, 0, 4], [0, 50, 8]], np.float32)
         target = make_compositor(self.model).target(image, crop)
         features = self.model.face_features(np.zeros((1, 96, 96, 3), np.uint8))
-        return Picture(image, target, features)
+        return SourceFrame(image, target, features)
 
 
 def test_a_film_is_asked_once_a_frame_and_faceless_pictures_pass_untouched(toy_model, bursts):

@@ -14,7 +14,7 @@ from lipstream import MouthModel
 from lipstream.avatar import prepare as module
 from lipstream.avatar.prepare import prepare_faces
 from lipstream.inference.backends import available_backends
-from lipstream.live.pipeline import PreparedAvatar
+from lipstream.live.frame_source import PreparedAvatar
 from lipstream.storage.atomic_files import user_cache
 from toys import make_toy_avatar
 

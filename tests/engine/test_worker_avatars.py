@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lipstream import MouthModel, Worker
-from lipstream.avatar.cache import MOST_UNUSED
 from lipstream.errors import ModelError, ServerError
 from lipstream.inference.backends import open_backend
+from lipstream.live.frame_source import MOST_UNUSED
 from toys import make_toy_avatar
 
 PATIENCE_SECONDS = 20

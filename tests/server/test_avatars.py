@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lipstream import MouthModel, Worker
-from lipstream.avatar.cache import MOST_UNUSED
 from lipstream.errors import ServerError
+from lipstream.live.frame_source import MOST_UNUSED
 from lipstream_server import avatars as module
 from lipstream_server.avatars import Avatars
 from lipstream_server.webrtc.peers import PeerSessions

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from lipstream.live.worker_threads import choose_lanes
+from lipstream.live.worker import choose_lanes
 from lipstream.machine import usable_cores
 from lipstream_server.command import open_sessions
 from lipstream_server.config import ServerConfig

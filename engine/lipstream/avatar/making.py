@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lipstream.avatar.idle_motion import Life
+from lipstream.avatar.idle_motion import IdleMotion
 from lipstream.avatar.pack import Avatar, embedded_pack
 from lipstream.errors import FaceNotFound, InputError
 from lipstream.face.crop import CropSmoother
@@ -127,11 +127,11 @@ def _living(picture: Avatar, settings: AvatarSettings) -> Avatar:
     """Return an avatar of one picture that moves through one seamless loop."""
     fps = settings.fps or DEFAULT_FPS
     count = max(1, round(settings.seconds * fps))
-    life = Life(np.array(picture.frames[0]), np.array(picture.crops[0]), float(count / fps))
+    motion = IdleMotion(np.array(picture.frames[0]), np.array(picture.crops[0]), float(count / fps))
     phases = [index / count for index in range(count)]
     return Avatar.from_frames(
-        [life.image_at(phase) for phase in phases],
-        [life.crop_at(phase) for phase in phases],
+        [motion.image_at(phase) for phase in phases],
+        [motion.crop_at(phase) for phase in phases],
         fps=fps,
         name=settings.name,
         licence=settings.licence,

@@ -113,6 +113,12 @@ def _around(image: Image, affine: Float32, size: int) -> tuple[slice, slice]:
     return slice(int(top), int(bottom)), slice(int(left), int(right))
 
 
+def smooth_step(x: Array) -> Array:
+    """Return 0 up to 0, 1 from 1 on, and a cubic without a kink between; new, of x's type."""
+    t = np.clip(x, 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t))
+
+
 @dataclass(frozen=True, slots=True)
 class Smoothing:
     """Settings of the one-euro filter."""

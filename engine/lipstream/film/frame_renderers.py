@@ -23,17 +23,10 @@ from lipstream.film.speaker_selection import Casting
 from lipstream.film.timeline import Passage, Programme
 from lipstream.inference.manifest import ModelManifest
 from lipstream.inference.model import MouthModel
-from lipstream.live.compositor import Compositor, MouthArea, Target
+from lipstream.live.compositor import Compositor, MouthArea, Target, make_compositor
+from lipstream.live.frame_source import FrameSource, SourceFrame
 from lipstream.live.lipsync import make_timing
-from lipstream.live.pipeline import (
-    MouthRequest,
-    Picture,
-    Pipeline,
-    Scene,
-    make_compositor,
-    paint,
-    pieces,
-)
+from lipstream.live.pipeline import MouthRequest, Pipeline, paint, pieces
 from lipstream.media import SoundReader
 from lipstream.types import AvFrame, Float32, Image
 
@@ -84,7 +77,7 @@ pass
 _BLOCKS_A_SECOND = 10
 _EDGE_FRAMES = 4
 """Frames in which a mouth fades over from the film's own, and back, at the ends of a passage."""
-_NOTHING = Picture(np.zeros((0, 0, 3), np.uint8), None, None)
+_NOTHING = SourceFrame(np.zeros((0, 0, 3), np.uint8), None, None)
 
 
 Finishing = Callable[[], Image]
@@ -101,7 +94,7 @@ class Stage(Protocol):
         """Return a frame that nobody speaks in, untouched."""
         ...
 
-    def under(self, frame: int, passage: Passage) -> Picture:
+    def under(self, frame: int, passage: Passage) -> SourceFrame:
         """Return what a mouth is to be put into."""
         ...
 
@@ -173,7 +166,7 @@ class _PassageScene:
     """Frames at the start whose pictures nobody needs."""
     rests: bool = True
 
-    def picture(self, index: int, fps: Fraction) -> Picture:  # noqa: ARG002
+    def picture(self, index: int, fps: Fraction) -> SourceFrame:  # noqa: ARG002
         if index < self.skipped:
             return _NOTHING
         return self.stage.under(self.passage.start + index, self.passage)
@@ -185,18 +178,22 @@ class AvatarStage:
     at_once = 1
 
     def __init__(
-        self, scene: Scene, model: MouthModel, fps: Fraction, restorer: Restorer | None = None
+        self,
+        source: FrameSource,
+        model: MouthModel,
+        fps: Fraction,
+        restorer: Restorer | None = None,
     ) -> None:
-        self._scene, self._model, self._fps = scene, model, fps
+        self._source, self._model, self._fps = source, model, fps
         self._restorer = restorer
 
     def plain(self, frame: int) -> Image:
         """Return the avatar in silence, new."""
-        return self._scene.picture(frame, self._fps).image.copy()
+        return self._source.picture(frame, self._fps).image.copy()
 
-    def under(self, frame: int, passage: Passage) -> Picture:  # noqa: ARG002
+    def under(self, frame: int, passage: Passage) -> SourceFrame:  # noqa: ARG002
         """Return the avatar's picture."""
-        return self._scene.picture(frame, self._fps)
+        return self._source.picture(frame, self._fps)
 
     def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:  # noqa: ARG002
         """Paint as the live engine does; what is left is to restore."""
@@ -245,15 +242,15 @@ class FilmStage:
         """Return the film's picture, new."""
         return self._projector.show(frame)
 
-    def under(self, frame: int, passage: Passage) -> Picture:
+    def under(self, frame: int, passage: Passage) -> SourceFrame:
         """Return the film's picture, and its mouth where one is to be driven."""
         image = self._projector.show(frame)
         if self._strength(frame, passage) <= 0.0:
-            return Picture(image, None, None)
+            return SourceFrame(image, None, None)
         crop = self._casting(passage).crops[self._film.footage.at(frame, self._film.ends)]
         face = cut_crop(image, crop, self._model.manifest.face_size)
         features = self._model.face_features(face[None])
-        return Picture(image, self._paste.target(image, crop, face), features)
+        return SourceFrame(image, self._paste.target(image, crop, face), features)
 
     def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:
         """Paste the mouth as far as it may be seen."""

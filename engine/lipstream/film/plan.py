@@ -11,7 +11,6 @@ from typing import Self
 
 import numpy as np
 
-from lipstream.avatar.idle_motion import LivingPicture
 from lipstream.avatar.making import DEFAULT_FPS, LONGEST_SIDE, find_face, is_avatar, shrunk
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import FaceNotFound, InputError, LipstreamError
@@ -40,8 +39,8 @@ from lipstream.film.timeline import (
     spoken_spans,
 )
 from lipstream.inference.model import MouthModel
+from lipstream.live.frame_source import AnimatedPicture, FrameSource, PreparedAvatar
 from lipstream.live.lipsync import make_timing
-from lipstream.live.pipeline import PreparedAvatar, Scene
 from lipstream.media import (
     Encoding,
     Film,
@@ -60,18 +59,18 @@ from lipstream.types import Float32, Image
 
 
 @dataclass(frozen=True, slots=True)
-class EndlessScene:
-    """A scene without an end, and the shape of its pictures."""
+class LoopedSource:
+    """A source without an end, and the shape of its pictures."""
 
-    scene: Scene
+    frames: FrameSource
     width: int
     height: int
     fps: Fraction
 
     @classmethod
-    def of(cls, avatar: Avatar, scene: Scene, fps: Fraction) -> Self:
-        """Return a scene of an avatar's size."""
-        return cls(scene, avatar.width, avatar.height, fps)
+    def of(cls, avatar: Avatar, frames: FrameSource, fps: Fraction) -> Self:
+        """Return a source of an avatar's size."""
+        return cls(frames, avatar.width, avatar.height, fps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Production:
     """A job, looked through."""
 
     job: RenderJob
-    face: Footage | EndlessScene
+    face: Footage | LoopedSource
     programme: Programme
     own: OwnSound
     encoding: Encoding
@@ -144,8 +143,8 @@ def open_stage(
     restorer = None
     if job.restore is not None:
         restorer = Restorer.open(job.restore, model.manifest, job.backend)
-    if isinstance(face, EndlessScene):
-        return AvatarStage(face.scene, model, face.fps, restorer), 0
+    if isinstance(face, LoopedSource):
+        return AvatarStage(face.frames, model, face.fps, restorer), 0
     sightings = _sightings(production, journal, on_frame)
     settings = CastSettings(job.smooth, job.pads, faded=job.box is None)
     rules = {passage.who for passage in programme.passages}
@@ -177,7 +176,7 @@ def _sightings(production: Production, journal: Journal, on_frame: Callable[[], 
     return sightings
 
 
-def open_face(job: RenderJob, model: MouthModel) -> Footage | EndlessScene:
+def open_face(job: RenderJob, model: MouthModel) -> Footage | LoopedSource:
     """Open the job's face: an avatar pack, the name of an embedded avatar, a picture or a film.
 
     Raises MediaError or AvatarError when it cannot be read, InputError for parts that are not in
@@ -186,12 +185,12 @@ def open_face(job: RenderJob, model: MouthModel) -> Footage | EndlessScene:
     if is_avatar(job.face):
         avatar = Avatar.open(job.face)
         own = DEFAULT_FPS if len(avatar) == 1 else avatar.fps
-        return EndlessScene.of(avatar, PreparedAvatar.prepare(avatar, model), job.fps or own)
+        return LoopedSource.of(avatar, PreparedAvatar.prepare(avatar, model), job.fps or own)
     if is_picture(job.face):
         avatar = _portrait(job)
         still = PreparedAvatar.prepare(avatar, model)
-        scene = still if job.still else LivingPicture.of(still, model)
-        return EndlessScene.of(avatar, scene, job.fps or DEFAULT_FPS)
+        source = still if job.still else AnimatedPicture.of(still, model)
+        return LoopedSource.of(avatar, source, job.fps or DEFAULT_FPS)
     film = Film(job.face)
     return Footage(film, job.fps or film.fps, job.face_cut, job.view)
 
@@ -240,10 +239,10 @@ def _spoken_segment(one: Segment, usual: Who) -> SpokenClip:
     return SpokenClip(clip, one.at_s, one.until_s, one.who or usual)
 
 
-def _own_sound(job: RenderJob, face: Footage | EndlessScene) -> OwnSound:
+def _own_sound(job: RenderJob, face: Footage | LoopedSource) -> OwnSound:
     """Return what is heard between the clips: nothing where the film ends with its one clip."""
     wanted = bool(job.segments) or job.keep
-    if not wanted or isinstance(face, EndlessScene) or not has_sound(face.film.path):
+    if not wanted or isinstance(face, LoopedSource) or not has_sound(face.film.path):
         return OwnSound(None)
     skipped = Fraction(face.first) / face.fps - face.film.sound_start
     return OwnSound(SoundFile.open(face.film.path), skipped)

@@ -142,7 +142,7 @@ def _before(production: Production) -> Callable[[int], Image]:
     face = production.face
     if isinstance(face, Footage):
         return Projector(face, production.job.ends).show
-    return lambda frame: face.scene.picture(frame, face.fps).image
+    return lambda frame: face.frames.picture(frame, face.fps).image
 
 
 def _open_journal(production: Production, model: MouthModel) -> Journal:

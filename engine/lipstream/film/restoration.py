@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from lipstream.errors import ModelError
-from lipstream.face.crop import CROP_HEIGHT, CROP_LEFT, CROP_TOP, CROP_WIDTH
+from lipstream.face.crop import CROP_HEIGHT, CROP_LEFT, CROP_TOP, CROP_WIDTH, smooth_step
 from lipstream.inference.backends import Backend, open_backend
 from lipstream.inference.manifest import ModelManifest
-from lipstream.live.compositor import Target, smooth_step
+from lipstream.live.compositor import Target
 from lipstream.types import Float32, Image
 
 _SIDE = 512

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.face.crop import cut_crop, pixel_affine
+from lipstream.face.crop import cut_crop, pixel_affine, smooth_step
+from lipstream.inference.model import MouthModel
 from lipstream.types import NOWHERE, Array, AvFrame, Box, Float32, Image, Patch, Planes, Still
 
 _FEATHER_TOP, _FEATHER_SIDE, _FEATHER_BOTTOM = 0.06, 0.10, 0.05
@@ -163,6 +164,12 @@ class Compositor:
         return np.asarray(cv2.multiply(layers, self._feathers, layers, openness), np.float32)
 
 
+def make_compositor(model: MouthModel) -> Compositor:
+    """Return a compositor for the rows that ``model`` paints."""
+    manifest = model.manifest
+    return Compositor(MouthArea(manifest.face_size, manifest.mouth_top, manifest.mouth_bottom))
+
+
 def _feather(area: MouthArea) -> Float32:
     rows, size = area.bottom - area.top, area.face_size
     v = (np.arange(rows) + 0.5) / size
@@ -170,12 +177,6 @@ def _feather(area: MouthArea) -> Float32:
     across = smooth_step(u / _FEATHER_SIDE) * smooth_step((1.0 - u) / _FEATHER_SIDE)
     down = smooth_step(v / _FEATHER_TOP) * smooth_step((rows / size - v) / _FEATHER_BOTTOM)
     return np.asarray(down[:, None] * across[None, :], np.float32)
-
-
-def smooth_step(x: Array) -> Array:
-    """Return 0 up to 0, 1 from 1 on, and a cubic without a kink between; new, of x's type."""
-    t = np.clip(x, 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t))
 
 
 def _seen(layers: Float32, target: Target) -> Box:

@@ -10,7 +10,9 @@ from lipstream.audio.resampler import check_rate
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import InputError
 from lipstream.inference.model import MouthModel
-from lipstream.live.pipeline import Pipeline, PreparedAvatar, Scene, drain, make_compositor, pieces
+from lipstream.live.compositor import make_compositor
+from lipstream.live.frame_source import FrameSource, PreparedAvatar
+from lipstream.live.pipeline import Pipeline, drain, pieces
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import AvFrame, Pcm
 
@@ -53,9 +55,9 @@ class LipSync:
         for frame in lips.flush(): ...
     """
 
-    def __init__(self, model: MouthModel, scene: Scene, timing: Timing) -> None:
+    def __init__(self, model: MouthModel, source: FrameSource, timing: Timing) -> None:
         self._model = model
-        self._pipeline = Pipeline(scene, timing, make_compositor(model))
+        self._pipeline = Pipeline(source, timing, make_compositor(model))
 
     @classmethod
     def open(cls, options: Options | None = None) -> Self:

@@ -4,15 +4,13 @@
         -> resampler -> ring (16 kHz) -> mel window -> mouth -> compositor -> AvFrame
 
 A frame is ready when the rings hold every sample that its mel window is a function of, and its own.
-Who drives the pipeline runs the mouth model between ``next_request`` and ``complete``; ``lips.py``
-does it in a loop, ``worker.py`` for many sessions on the engine's threads.
+Who drives the pipeline runs the mouth model between ``next_request`` and ``complete``:
+``lipsync.py`` in a loop, ``worker.py`` for many sessions on the engine's threads.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +19,10 @@ from lipstream.audio.mel import MelWindow
 from lipstream.audio.resampler import Resampler, check_pcm
 from lipstream.audio.ring import RingBuffer
 from lipstream.audio.silence_gate import SilenceGate
-from lipstream.avatar.pack import Avatar
-from lipstream.avatar.prepare import prepare_faces
 from lipstream.errors import InputError
-from lipstream.inference.model import Features, MouthModel
-from lipstream.live.compositor import Compositor, MouthArea, Target
+from lipstream.inference.model import MouthModel
+from lipstream.live.compositor import Compositor
+from lipstream.live.frame_source import FrameSource, SourceFrame
 from lipstream.timing import MODEL_RATE, Span, Timing
 from lipstream.types import AvFrame, Float32, Image, Patch, Pcm
 
@@ -37,58 +34,6 @@ _GATE_BEFORE, _GATE_AFTER = MODEL_RATE * 40 // 1000, MODEL_RATE * 120 // 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """What stands under one output frame, before any sound."""
-
-    image: Image
-    """(H, W, 3) uint8 BGR, never written to."""
-    target: Target | None
-    """Where the mouth goes; None where there is no face: the image passes through untouched."""
-    features: Features | None
-    """Features of the face, first axis 1; None where there is no face."""
-
-
-class Scene(Protocol):
-    """Where a session's pictures come from: an avatar that repeats, or a film with its own time."""
-
-    @property
-    def rests(self) -> bool:
-        """Whether the pictures' own mouths are at rest, so that silence may show them."""
-        ...
-
-    def picture(self, index: int, fps: Fraction) -> Picture:
-        """Return the picture under output frame ``index``. Asked once a frame, in rising order."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedAvatar:
-    """An avatar and the features a model found in its frames; shared by sessions, never written."""
-
-    avatar: Avatar
-    targets: tuple[Target, ...]
-    features: Features
-    """Name -> (F, ...) array."""
-    rests: bool = True
-
-    @classmethod
-    def prepare(cls, avatar: Avatar, model: MouthModel) -> "PreparedAvatar":
-        """Run the face graph over every frame, and the mouth graph for silence, or read both."""
-        faces = avatar.cut_crops(model.manifest.face_size)
-        found = prepare_faces(model, faces)
-        compositor = make_compositor(model)
-        places = zip(avatar.frames, avatar.crops, faces, found.silent, strict=True)
-        targets = tuple(compositor.target_of_face(*place) for place in places)
-        return cls(avatar, targets, found.features)
-
-    def picture(self, index: int, fps: Fraction) -> Picture:
-        """Return the avatar frame under output frame ``index``; all arrays are views."""
-        at = self.avatar.at(index, fps)
-        features = {name: bank[at : at + 1] for name, bank in self.features.items()}
-        return Picture(self.avatar.frames[at], self.targets[at], features)
-
-
-@dataclass(frozen=True, slots=True)
 class MouthRequest:
     """What the mouth model needs for one frame."""
 
@@ -96,22 +41,16 @@ class MouthRequest:
     """Frame number."""
     mel: Float32
     """(1, 1, 80, columns) float32."""
-    picture: Picture
+    picture: SourceFrame
     """What the mouth goes onto."""
-
-
-def make_compositor(model: MouthModel) -> Compositor:
-    """Return a compositor for the rows that ``model`` paints."""
-    manifest = model.manifest
-    return Compositor(MouthArea(manifest.face_size, manifest.mouth_top, manifest.mouth_bottom))
 
 
 class Pipeline:
     """The state of one session."""
 
-    def __init__(self, scene: Scene, timing: Timing, compositor: Compositor) -> None:
+    def __init__(self, source: FrameSource, timing: Timing, compositor: Compositor) -> None:
         self.timing = timing
-        self._scene = scene
+        self._source = source
         self._compositor = compositor
         self._resampler = Resampler(timing.rate)
         self._sound = RingBuffer(timing.rate * _RING_SECONDS)
@@ -169,7 +108,7 @@ class Pipeline:
             missing = self.timing.mel_span(self._next).stop - self._model_sound.stop
             self._model_sound.append(np.zeros(max(0, missing), np.float32))
         mel = self._mel.read(self.timing.first_column(self._next), self._model_sound)[None, None]
-        return MouthRequest(self._next, mel, self._scene.picture(self._next, self.timing.fps))
+        return MouthRequest(self._next, mel, self._source.picture(self._next, self.timing.fps))
 
     def complete(self, request: MouthRequest, mouth: NDArray[np.uint8] | None) -> AvFrame:
         """Turn the (rows, S, 3) mouth painted for ``request`` into the next frame.
@@ -178,7 +117,7 @@ class Pipeline:
         """
         assert request.index == self._next, "requests are completed in order"
         gate = self._gate.step(self._around(request.index))
-        openness = gate if self._scene.rests else 1.0
+        openness = gate if self._source.rests else 1.0
         shown = self._shown(request.picture, mouth, openness)
         span = self.timing.frame_span(request.index)
         heard = Span(span.start, min(span.stop, self._sound.stop))
@@ -192,7 +131,7 @@ class Pipeline:
         )
 
     def _shown(
-        self, picture: Picture, mouth: NDArray[np.uint8] | None, openness: float
+        self, picture: SourceFrame, mouth: NDArray[np.uint8] | None, openness: float
     ) -> Image | Patch:
         target = picture.target
         if target is None or mouth is None:

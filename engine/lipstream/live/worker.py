@@ -20,18 +20,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Self, TypeVar
 
 import cv2
 
-from lipstream.avatar.cache import PreparedAvatars
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import ServerError
 from lipstream.inference.backends import ON_PROCESSORS
 from lipstream.inference.model import MouthModel
+from lipstream.live.compositor import make_compositor
+from lipstream.live.frame_source import AvatarCache, PreparedAvatar
 from lipstream.live.lipsync import make_timing
-from lipstream.live.pipeline import Pipeline, PreparedAvatar, make_compositor, paint_together
+from lipstream.live.pipeline import Pipeline, paint_together
 from lipstream.live.session import SessionHandle
 from lipstream.types import AvFrame
 
@@ -67,7 +69,7 @@ class Worker:
         self._ready: deque[SessionHandle] = deque()  # longest ready first, each of them once
         self._closing = False
         self._sessions: dict[SessionHandle, PreparedAvatar] = {}  # engine thread only
-        self._avatars = PreparedAvatars(self._prepare)
+        self._avatars = AvatarCache(self._prepare)
         cv2.setNumThreads(1)
         self._thread = threading.Thread(target=self._run, name="lipstream-engine", daemon=True)
         self._lanes = [
@@ -266,3 +268,30 @@ class Worker:
             log.exception("a session failed and was closed")
             session.close()
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """How many frames are made at once on a processor, and why so many."""
+
+    count: int
+    threads: int
+    """CPU threads that make one frame, 0 for the runtime's own choice."""
+    reason: str
+
+
+def choose_lanes(sessions: int, cores: int) -> Lanes:
+    """Return what serves ``sessions`` peers at most on ``cores`` cores.
+
+    One thread a frame does it for less than two do, which wait for each other whenever an encoder
+    takes a core.
+    """
+    if cores == 1:
+        return Lanes(1, 1, "there is one core")
+    if sessions == 1:
+        return Lanes(1, 0, "one session has one frame to make at a time: all cores share it")
+    if sessions < cores:
+        return Lanes(sessions, 1, f"one for each of {sessions} sessions")
+    if cores == 2:
+        return Lanes(2, 1, "one for each of 2 cores, which encoding shares")
+    return Lanes(cores - 1, 1, f"{cores} cores, one of them left for encoding")

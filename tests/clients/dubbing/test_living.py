@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from lipstream import Avatar
-from lipstream.avatar.blinking import eye_patches, with_eyes
-from lipstream.avatar.idle_motion import Life, pose_at
+from lipstream.avatar.idle_motion import IdleMotion, eye_patches, pose_at, with_eyes
 from lipstream.face.crop import cut_crop
 from lipstream.face.landmarks import FaceTracker
 
@@ -19,7 +18,7 @@ def ada():
 
 @pytest.fixture(scope="module")
 def life(ada):
-    return Life(*ada)
+    return IdleMotion(*ada)
 
 
 def test_the_loop_has_no_seam():
@@ -83,5 +82,5 @@ def test_closed_eyes_hide_the_iris_and_change_nothing_else(ada):
 def test_a_picture_whose_eyes_are_not_found_still_breathes():
     noise = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
     image = np.asarray(cv2.resize(noise, (192, 192), interpolation=cv2.INTER_CUBIC), np.uint8)
-    life = Life(image, np.array([[60, 0, 66], [0, 75, 50]], np.float32))
+    life = IdleMotion(image, np.array([[60, 0, 66], [0, 75, 50]], np.float32))
     assert np.abs(life.image_at(0.1).astype(int) - life.image_at(0.35)).max() > 5

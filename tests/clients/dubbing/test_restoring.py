@@ -7,7 +7,7 @@ from lipstream.errors import ModelError
 from lipstream.face.crop import fit_crop
 from lipstream.face.landmarks import FaceTracker
 from lipstream.film.restoration import Restorer
-from lipstream.live.pipeline import make_compositor
+from lipstream.live.compositor import make_compositor
 
 
 def make_restorer(path, change, side=512):

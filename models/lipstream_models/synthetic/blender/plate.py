@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.live.compositor import smooth_step
+from lipstream.face.crop import smooth_step
 from lipstream.types import Image
 
 
