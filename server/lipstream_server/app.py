@@ -16,10 +16,9 @@ from starlette.staticfiles import StaticFiles
 
 from lipstream.errors import InputError, ServerError
 from lipstream_server import metrics
-from lipstream_server.config import is_loopback
+from lipstream_server.config import StudioConfig, is_loopback
 from lipstream_server.request_body import read_body
-from lipstream_server.studio.routes import Studio
-from lipstream_server.studio.settings import StudioConfig
+from lipstream_server.studio.routes import StudioRoutes
 from lipstream_server.webrtc.offer import Role, read_offer
 from lipstream_server.webrtc.peers import PeerSessions
 
@@ -49,7 +48,7 @@ class Routes:
     ) -> None:
         self._sessions, self._token, self._loopback = sessions, token, loopback
         self._web = Path(str(files("lipstream_clients") / "web"))
-        self._studio = Studio(studio or StudioConfig(), self._check_visitor)
+        self._studio = StudioRoutes(studio or StudioConfig(), self._check_visitor)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""

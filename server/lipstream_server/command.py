@@ -23,8 +23,14 @@ from lipstream.machine import usable_cores
 from lipstream.speech import SpeechSettings, open_voice
 from lipstream.speech.options import add_voice_arguments, settings_of
 from lipstream_server.app import Routes
-from lipstream_server.config import ServerConfig, is_loopback
-from lipstream_server.studio.settings import StudioConfig, StudioLimits, default_folder, limits_of
+from lipstream_server.config import (
+    ServerConfig,
+    StudioConfig,
+    StudioLimits,
+    default_folder,
+    is_loopback,
+    limits_of,
+)
 from lipstream_server.webrtc import aiortc_setup
 from lipstream_server.webrtc.peers import PeerSessions
 

@@ -1,13 +1,98 @@
 """What `lipstream serve` can be told."""
 
 import ipaddress
-from dataclasses import dataclass, field
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lipstream.errors import InputError
 from lipstream.inference.manifest import LIVE
 from lipstream.speech import SpeechSettings
-from lipstream_server.studio.settings import StudioConfig
+
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StudioLimits:
+    """What one visitor may ask for. Each is refused in a sentence that names the limit."""
+
+    upload_mb: int = 500
+    """Largest file taken, megabytes."""
+    film_seconds: int = 600
+    """Longest film or sound taken, and longest film made, seconds."""
+    waiting: int = 10
+    """Films that may wait or be worked on at once."""
+    pieces: int = 50
+    """Pieces of speech in one film."""
+    text_characters: int = 5_000
+    """Characters of a text to be spoken."""
+    keep_days: int = 7
+    """Films are deleted this long after they were finished, failed or were cancelled."""
+    upload_hours: int = 24
+    """Files that no film was made of are deleted after this long."""
+    reserve_mb: int = 1_000
+    """Room that stays free on the disk, megabytes."""
+
+    @property
+    def upload_bytes(self) -> int:
+        """Largest file taken, bytes."""
+        return self.upload_mb * _MEGABYTE
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Room that stays free on the disk, bytes."""
+        return self.reserve_mb * _MEGABYTE
+
+    def check(self) -> None:
+        """Raise InputError when a limit lets nothing through."""
+        for name in self.__slots__:
+            value, least = getattr(self, name), 0 if name == "reserve_mb" else 1
+            if value < least:
+                raise InputError(f"--studio-limit {name}={value}: give {least} or more")
+
+
+def limits_of(words: Sequence[str]) -> StudioLimits:
+    """Return the default limits with some changed by words such as ``waiting=3``.
+
+    Raises InputError for a word that names no limit or gives no whole number.
+    """
+    changed: dict[str, int] = {}
+    for word in words:
+        name, _, value = (part.strip() for part in word.partition("="))
+        name = name.replace("-", "_")
+        if name not in StudioLimits.__slots__:
+            raise InputError(
+                f"--studio-limit {word}: there is no such limit; give one of"
+                f" {', '.join(StudioLimits.__slots__)}, as in waiting=3"
+            )
+        if not (value.isascii() and value.isdecimal()):
+            raise InputError(f"--studio-limit {word}: give {name} as a whole number, {name}=3")
+        changed[name] = int(value)
+    return replace(StudioLimits(), **changed)
+
+
+@dataclass(frozen=True, slots=True)
+class StudioConfig:
+    """One studio."""
+
+    folder: Path | None = None
+    """Where films are kept; None for ``default_folder()``. It is made when something is kept."""
+    model: Path | None = None
+    """Model folder, or an embedded model's name; None is ``quality``."""
+    backend: str = "auto"
+    precision: str = "fp32"
+    """One of ``lipstream.inference.backends.PRECISIONS``."""
+    speech: SpeechSettings = field(default_factory=SpeechSettings)
+    """Who says typed text; the page chooses among the voices of this provider."""
+    limits: StudioLimits = field(default_factory=StudioLimits)
+
+
+def default_folder() -> Path:
+    """Return where films are kept unless told otherwise: XDG's place for what outlives a run."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "lipstream" / "studio"
+
 
 LOCAL_NAMES = ("localhost", "localhost.localdomain")
 

@@ -36,7 +36,7 @@ class Figures:
     """Room that all files take on the disk."""
 
 
-def bytes_under(folder: Path) -> int:
+def bytes_in(folder: Path) -> int:
     """Return the bytes of all files under a folder, those of several names once."""
     sizes: dict[tuple[int, int], int] = {}
     for place, _, names in os.walk(folder):
@@ -48,8 +48,6 @@ def bytes_under(folder: Path) -> int:
             sizes[found.st_dev, found.st_ino] = found.st_size
     return sum(sizes.values())
 
-
-pass
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -13,11 +13,11 @@ class TooLarge(InputError):
     """A file is larger than the limit."""
 
 
-class Unknown(InputError):
+class NotFound(InputError):
     """There is no film or file of this name."""
 
 
-class NotNow(InputError):
+class WrongState(InputError):
     """A film is in a state in which this cannot be done."""
 
 
@@ -33,7 +33,7 @@ class StudioBusy(LipstreamError):
     """The folder belongs to another server that runs."""
 
 
-def check_room(folder: Path, wanted: int, reserve: int) -> None:
+def check_free_space(folder: Path, wanted: int, reserve: int) -> None:
     """Raise DiskFull unless ``wanted`` bytes fit and ``reserve`` bytes stay free."""
     free = shutil.disk_usage(folder).free
     if free - wanted < reserve:
@@ -43,7 +43,7 @@ def check_room(folder: Path, wanted: int, reserve: int) -> None:
         )
 
 
-def disk_full(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Return whether an error, or one that caused it, says that a disk or quota is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
@@ -52,6 +52,6 @@ def disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def full_disk() -> DiskFull:
+def disk_full_error() -> DiskFull:
     """Return the error for a disk that filled up under way."""
     return DiskFull("the server's disk is full: delete films that are no longer needed, try again")

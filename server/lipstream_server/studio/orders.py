@@ -15,10 +15,9 @@ from lipstream.film.speaker import Who
 from lipstream.film.timeline import Clip, Cut, SpokenClip, plan
 from lipstream.media import Quality, SoundFile, playable_rate
 from lipstream.timing import Timing
-from lipstream_server.studio.file_names import shown_name
-from lipstream_server.studio.records import Length, Media, Order, Piece
-from lipstream_server.studio.settings import StudioLimits
-from lipstream_server.studio.tasks import plain_speech
+from lipstream_server.config import StudioLimits
+from lipstream_server.studio.records import FilmOrder, Length, Media, Piece, display_name
+from lipstream_server.studio.tasks import is_whole_sound
 
 
 def is_number(written: object) -> TypeGuard[int | float]:
@@ -100,8 +99,6 @@ class Speakers:
         return Who("nearest", x=float(x), y=float(y), follow=self.follow)
 
 
-pass
-
 LARGEST_ORDER = 64 * 1024
 """Bytes."""
 _KEYS = {"title", "face", "who", "follow", "speech", "length", "ends", "quality", "still"}
@@ -114,7 +111,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class OrderChoices:
     """What an order may name."""
 
     media: Callable[[str], Media]
@@ -133,54 +130,56 @@ def parse_json(body: bytes) -> dict[str, Any]:
     return written
 
 
-def parse_order(written: Mapping[str, Any], shelf: Shelf, limits: StudioLimits) -> Order:
+def parse_order(
+    written: Mapping[str, Any], choices: OrderChoices, limits: StudioLimits
+) -> FilmOrder:
     """Read an order and check that its film can be made. Raises InputError."""
     _check_keys(written, _KEYS, "the order")
-    face, avatar = _face(written.get("face"), shelf)
+    face, avatar = _face(written.get("face"), choices)
     speakers = Speakers.of(face, written.get("follow", False))
-    pieces = _pieces(written.get("speech"), speakers, shelf, limits)
+    pieces = _pieces(written.get("speech"), speakers, choices, limits)
     chosen = {key: _choice(written, key) for key in _CHOICES if key in written}
     still = written.get("still", False)
     if not isinstance(still, bool):
         raise InputError("still is true or false")
     name = avatar.capitalize() if avatar is not None else face.name if face else ""
     given = written.get("title")
-    title = shown_name(given if isinstance(given, str) else "", f"{name}: {pieces[0].sound.name}")
+    title = display_name(given if isinstance(given, str) else "", f"{name}: {pieces[0].sound.name}")
     who = speakers.of_film(written.get("who", "largest"))
-    order = Order(title, face, avatar, pieces, still=still, who=who, **chosen)  # type: ignore[arg-type]
+    order = FilmOrder(title, face, avatar, pieces, still=still, who=who, **chosen)  # type: ignore[arg-type]
     _check_times(order, limits)
     return order
 
 
-def _face(written: object, shelf: Shelf) -> tuple[Media | None, str | None]:
+def _face(written: object, choices: OrderChoices) -> tuple[Media | None, str | None]:
     if isinstance(written, dict) and set(written) == {"avatar"}:
-        if written["avatar"] not in shelf.avatars:
-            raise InputError(f"there is no such avatar: choose one of {', '.join(shelf.avatars)}")
+        if written["avatar"] not in choices.avatars:
+            raise InputError(f"there is no such avatar: choose one of {', '.join(choices.avatars)}")
         return None, written["avatar"]
     if isinstance(written, dict) and set(written) == {"media"}:
-        media = shelf.media(str(written["media"]))
+        media = choices.media(str(written["media"]))
         if media.kind != "sound":
             return media, None
     raise InputError("nobody is there to speak: add a picture or film, or choose an avatar")
 
 
 def _pieces(
-    written: object, speakers: Speakers, shelf: Shelf, limits: StudioLimits
+    written: object, speakers: Speakers, choices: OrderChoices, limits: StudioLimits
 ) -> tuple[Piece, ...]:
     if not isinstance(written, list) or not written:
         raise InputError("nothing is said: type, record or add some speech first")
     if len(written) > limits.pieces:
         raise InputError(f"{len(written)} pieces of speech: send {limits.pieces} at most")
-    return tuple(_piece(one, speakers, shelf) for one in written)
+    return tuple(_piece(one, speakers, choices) for one in written)
 
 
-def _piece(written: object, speakers: Speakers, shelf: Shelf) -> Piece:
+def _piece(written: object, speakers: Speakers, choices: OrderChoices) -> Piece:
     if not isinstance(written, dict):
         raise InputError(
             "each piece of speech is an object with sound, at, until, from, to and who"
         )
     _check_keys(written, _PIECE_KEYS, "a piece of speech")
-    sound = shelf.media(str(written.get("sound")))
+    sound = choices.media(str(written.get("sound")))
     if sound.kind != "sound":
         raise InputError(f"{sound.name} was added as a face: add it as speech, too")
     at, start = (_seconds(written.get(key, 0), sound.name) for key in ("at", "from"))
@@ -211,10 +210,10 @@ def _check_keys(written: Mapping[str, Any], known: set[str], what: str) -> None:
         )
 
 
-def _check_times(order: Order, limits: StudioLimits) -> None:
+def _check_times(order: FilmOrder, limits: StudioLimits) -> None:
     """Raise InputError for speech outside the film, that overlaps, or makes the film too long."""
     film = order.face if order.face is not None and order.face.kind == "film" else None
-    if film is not None and order.length == "speech" and not plain_speech(order):
+    if film is not None and order.length == "speech" and not is_whole_sound(order):
         raise InputError(
             "a film can be as long as the speech only when one piece is spoken from its beginning"
             " to its end: keep the film's length, or leave one piece"

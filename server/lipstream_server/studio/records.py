@@ -1,5 +1,6 @@
-"""What is kept of a file that was taken in, and of a film that is to be made; as JSON and back."""
+"""Names from visitors: shown and offered for download, but never a part of a path."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -10,6 +11,32 @@ from lipstream.film.speaker import LARGEST, Who
 from lipstream.film.timeline import WHOLE, Cut
 from lipstream.media import Quality
 
+LONGEST = 80
+_SUFFIXES = (
+    ".aac .aif .aiff .amr .avi .avif .bmp .caf .flac .flv .gif .heic .heif .jpeg .jpg .m4a .m4v"
+    " .mkv .mov .mp3 .mp4 .mpeg .mpg .mts .oga .ogg .opus .png .tif .tiff .ts .wav .webm .webp .wma"
+    " .wmv"
+)
+_KNOWN = {suffix: suffix for suffix in _SUFFIXES.split()}
+_UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def display_name(given: str, otherwise: str) -> str:
+    """Return a name fit to show: one short line without folders and invisible letters."""
+    last = given.replace("\\", "/").rpartition("/")[2]
+    kept = (c if unicodedata.category(c) not in _UNSHOWN else " " for c in last)
+    name = " ".join("".join(kept).split())
+    if len(name) > LONGEST:
+        name = name[: LONGEST - 1].rstrip() + "…"
+    return name or otherwise
+
+
+def safe_suffix(given: str) -> str:
+    """Return the ending to keep a file under: one of ours, whatever the visitor wrote."""
+    _, dot, last = given.lower().rpartition(".")
+    return _KNOWN.get(dot + last, ".media")
+
+
 MediaKind = Literal["picture", "film", "sound"]
 State = Literal["waiting", "working", "done", "failed", "cancelled"]
 Length = Literal["film", "speech"]
@@ -19,7 +46,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class FacePosition:
     """A face in a picture, pixels of that picture."""
 
     x: int
@@ -51,7 +78,7 @@ class Media:
     channels: int = 0
     samples: int = 0
     """Length of a sound."""
-    faces: tuple[Face, ...] = ()
+    faces: tuple[FacePosition, ...] = ()
     """Those in the picture, or in the film's poster, from left to right."""
 
     @property
@@ -68,7 +95,7 @@ class Media:
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
-        faces = tuple(Face(**face) for face in written.get("faces", ()))
+        faces = tuple(FacePosition(**face) for face in written.get("faces", ()))
         return cls(**{**written, "fps": Fraction(written["fps"]), "faces": faces})
 
 
@@ -105,7 +132,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class FilmOrder:
     """What a visitor wants."""
 
     title: str
@@ -141,7 +168,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class FinishedFilm:
     """A finished film."""
 
     frames: int
@@ -156,7 +183,7 @@ class Job:
     """An order and what became of it."""
 
     id: str
-    order: Order
+    order: FilmOrder
     asked: float
     """When, seconds since 1970."""
     state: State = "waiting"
@@ -165,7 +192,7 @@ class Job:
     """Why it failed, one sentence."""
     starts: int = 0
     """How often work on it began."""
-    made: Made | None = None
+    made: FinishedFilm | None = None
 
     @property
     def over(self) -> bool:
@@ -184,5 +211,5 @@ class Job:
         if written["format"] != FORMAT:
             raise ValueError(f"format {written['format']}, not {FORMAT}")
         plain = {name: written[name] for name in cls.__slots__}
-        made = None if plain["made"] is None else Made(**plain["made"])
-        return cls(**{**plain, "order": Order.from_json(plain["order"]), "made": made})
+        made = None if plain["made"] is None else FinishedFilm(**plain["made"])
+        return cls(**{**plain, "order": FilmOrder.from_json(plain["order"]), "made": made})

@@ -1,11 +1,12 @@
-"""The studio's doors. All but the page ask for the token, or for a ticket that was made of it."""
+"""The studio's routes. All but the page ask for the token, or for a ticket that was made of it."""
 
 import contextlib
 import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -14,30 +15,117 @@ from starlette.routing import Route
 
 from lipstream.avatar.pack import embedded_avatars
 from lipstream.errors import InputError, LipstreamError
+from lipstream_server.auth import UrlSigner
+from lipstream_server.config import StudioConfig, StudioLimits, default_folder
 from lipstream_server.metrics import Figures
 from lipstream_server.request_body import check_kind, read_body
 from lipstream_server.studio.errors import (
     DiskFull,
-    NotNow,
+    NotFound,
     QueueFull,
     StudioBusy,
     TooLarge,
-    Unknown,
+    WrongState,
 )
-from lipstream_server.studio.folder import Folder
-from lipstream_server.studio.orders import LARGEST_ORDER, Shelf, parse_json, parse_order
-from lipstream_server.studio.records import Job
-from lipstream_server.studio.runner import Runner
-from lipstream_server.studio.settings import StudioConfig, default_folder
-from lipstream_server.studio.signed_urls import Tickets
-from lipstream_server.studio.store import FILM, POSTER, Store
-from lipstream_server.studio.uploads import Incoming, Reception, Use
-from lipstream_server.studio.views import Views
+from lipstream_server.studio.orders import LARGEST_ORDER, OrderChoices, parse_json, parse_order
+from lipstream_server.studio.records import Job, Media
+from lipstream_server.studio.runner import JobRunner
+from lipstream_server.studio.store import FILM, POSTER, Folder, Store
+from lipstream_server.studio.uploads import Upload, Uploads, Use
+
+_DAY = 86_400
+
+
+class Views:
+    """Makes descriptions; links in them open for who reads them."""
+
+    def __init__(self, store: Store, runner: JobRunner, signer: UrlSigner) -> None:
+        self._store, self._runner, self._signer = store, runner, signer
+
+    def jobs(self, keep_days: int) -> list[dict[str, Any]]:
+        """Describe all films, the newest order first."""
+        return [self.job(job, keep_days) for job in self._store.jobs()]
+
+    def job(self, job: Job, keep_days: int) -> dict[str, Any]:
+        """Describe a film."""
+        order, made = job.order, job.made
+        link = f"/studio/jobs/{job.id}"
+        kept_until = None if job.ended is None else job.ended + keep_days * _DAY
+        return {
+            "id": job.id,
+            "title": order.title,
+            "state": job.state,
+            "asked": job.asked,
+            "ended": job.ended,
+            "kept_until": kept_until,
+            "message": job.message,
+            "before": self._before(job),
+            "progress": self._progress(job),
+            "poster": self._poster(job),
+            "film": None
+            if made is None
+            else {
+                "link": self._signer.link(f"{link}/film"),
+                "seconds": round(made.seconds, 3),
+                "bytes": made.bytes,
+                "frames": made.frames,
+                "faceless": made.faceless,
+            },
+        }
+
+    def media(self, media: Media) -> dict[str, Any]:
+        """Describe a file that was taken in."""
+        seconds = media.seconds
+        link = f"/studio/media/{media.id}"
+        face = media.kind != "sound"
+        return {
+            "id": media.id,
+            "kind": media.kind,
+            "name": media.name,
+            "seconds": None if seconds is None else round(float(seconds), 3),
+            "width": media.width,
+            "height": media.height,
+            "frames": media.frames,
+            "fps": float(media.fps),
+            "sounds": media.rate > 0,
+            "faces": [asdict(one) for one in media.faces],
+            "poster": self._signer.link(f"{link}/poster") if face else None,
+            "link": None if media.kind == "picture" else self._signer.link(f"{link}/file"),
+        }
+
+    def about(self, limits: StudioLimits, avatars: list[str]) -> dict[str, Any]:
+        """Describe the studio: its limits, and who is there."""
+        names = [name for name in limits.__slots__ if name != "reserve_mb"]
+        faces = [{"name": name, "poster": self._avatar(name)} for name in avatars]
+        return {"limits": {name: getattr(limits, name) for name in names}, "avatars": faces}
+
+    def _avatar(self, name: str) -> str:
+        return self._signer.link(f"/studio/avatars/{name}")
+
+    def _poster(self, job: Job) -> str:
+        if job.order.avatar is not None:
+            return self._avatar(job.order.avatar)
+        return self._signer.link(f"/studio/jobs/{job.id}/poster")
+
+    def _before(self, job: Job) -> int:
+        """Return how many films are made before this one."""
+        if job.state != "waiting":
+            return 0
+        under_way = [one for one in self._store.jobs() if not one.over and one.id != job.id]
+        return sum(one.asked <= job.asked or one.state == "working" for one in under_way)
+
+    def _progress(self, job: Job) -> dict[str, Any] | None:
+        progress = self._runner.progress(job)
+        if progress is None:
+            return None
+        left = None if progress.left_s is None else round(progress.left_s, 1)
+        return {"done": progress.done, "of": progress.of, "left_s": left}
+
 
 _STATUS: dict[type[LipstreamError], int] = {
     TooLarge: 413,
-    Unknown: 404,
-    NotNow: 409,
+    NotFound: 404,
+    WrongState: 409,
     QueueFull: 503,
     StudioBusy: 503,
     DiskFull: 507,
@@ -50,10 +138,10 @@ _BYTES, _JSON = "application/octet-stream", "application/json"
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
 """Sent with visitors' files: whatever is in them, a browser must not run it."""
 
-Door = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Studio:
+class StudioRoutes:
     """Answers to the studio page. The event loop's."""
 
     def __init__(
@@ -64,11 +152,11 @@ class Studio:
     ) -> None:
         """``check`` raises HTTPException for who may not use the server."""
         self._config, self._check = config, check
-        self._tickets = Tickets(now)
+        self._signer = UrlSigner(now)
         self._store = Store(Folder(config.folder or default_folder()), config.limits, now)
-        self._reception = Reception(self._store, config)
-        self._runner = Runner(self._store, config)
-        self._views = Views(self._store, self._runner, self._tickets)
+        self._uploads = Uploads(self._store, config)
+        self._runner = JobRunner(self._store, config)
+        self._views = Views(self._store, self._runner, self._signer)
         self._closed: StudioBusy | None = None
         self._avatars = list(embedded_avatars())
 
@@ -93,20 +181,20 @@ class Studio:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        doors: list[tuple[str, str, Door]] = [
+        handlers: list[tuple[str, str, Handler]] = [
             ("GET", "about", self._about),
             ("GET", "voices", self._voices),
-            ("POST", "media", self._take),
-            ("POST", "speech", self._say),
-            ("DELETE", "media/{id}", self._drop),
-            ("GET", "jobs", self._list),
-            ("POST", "jobs", self._order),
-            ("GET", "jobs/{id}", self._show),
-            ("DELETE", "jobs/{id}", self._delete),
+            ("POST", "media", self._upload),
+            ("POST", "speech", self._speech),
+            ("DELETE", "media/{id}", self._delete_media),
+            ("GET", "jobs", self._jobs),
+            ("POST", "jobs", self._order_film),
+            ("GET", "jobs/{id}", self._job),
+            ("DELETE", "jobs/{id}", self._delete_job),
             ("POST", "jobs/{id}/cancel", self._cancel),
-            ("POST", "jobs/{id}/again", self._again),
+            ("POST", "jobs/{id}/again", self._retry),
         ]
-        files: list[tuple[str, Door]] = [
+        files: list[tuple[str, Handler]] = [
             ("avatars/{name}", self._avatar_picture),
             ("media/{id}/poster", self._media_poster),
             ("media/{id}/file", self._media_file),
@@ -114,18 +202,21 @@ class Studio:
             ("jobs/{id}/film", self._film),
         ]
         return [
-            *(Route(f"/studio/{path}", self._door(door), methods=[m]) for m, path, door in doors),
-            *(Route(f"/studio/{path}", self._door(door, ticket=True)) for path, door in files),
+            *(Route(f"/studio/{path}", self._handler(h), methods=[m]) for m, path, h in handlers),
+            *(
+                Route(f"/studio/{path}", self._handler(handler, ticket=True))
+                for path, handler in files
+            ),
         ]
 
-    def _door(self, door: Door, *, ticket: bool = False) -> Door:
+    def _handler(self, handler: Handler, *, ticket: bool = False) -> Handler:
         async def answer(request: Request) -> Response:
-            if not (ticket and self._tickets.valid(request.url.path, request.query_params)):
+            if not (ticket and self._signer.valid(request.url.path, request.query_params)):
                 self._check(request)
             try:
                 if self._closed is not None:
                     raise self._closed
-                return await door(request)
+                return await handler(request)
             except ClientDisconnect:
                 return Response(status_code=_CLOSED_BY_CLIENT)
             except LipstreamError as error:
@@ -137,9 +228,9 @@ class Studio:
         return JSONResponse(self._views.about(self._config.limits, self._avatars))
 
     async def _voices(self, _: Request) -> Response:
-        return JSONResponse({"voices": await self._reception.voices()})
+        return JSONResponse({"voices": await self._uploads.voices()})
 
-    async def _take(self, request: Request) -> Response:
+    async def _upload(self, request: Request) -> Response:
         check_kind(request, _BYTES)
         use: Use = "sound" if request.query_params.get("use") == "sound" else "face"
         if request.query_params.get("use") not in get_args(Use):
@@ -149,13 +240,13 @@ class Studio:
         name = request.query_params.get("name", "")
         content = request.stream()
         try:
-            media = await self._reception.take(Incoming(use, name, known, content))
+            media = await self._uploads.receive(Upload(use, name, known, content))
         except LipstreamError:
-            await _hear_out(content, self._config.limits.upload_bytes)
+            await _drain(content, self._config.limits.upload_bytes)
             raise
         return JSONResponse(self._views.media(media), 201)
 
-    async def _say(self, request: Request) -> Response:
+    async def _speech(self, request: Request) -> Response:
         written = parse_json(await read_body(request, _JSON, LARGEST_ORDER))
         text, voice, speed = written.get("text"), written.get("voice"), written.get("speed", 1)
         if not isinstance(text, str) or not text.strip():
@@ -164,66 +255,66 @@ class Studio:
             raise InputError("voice is the name of one of the voices")
         if not isinstance(speed, int | float) or isinstance(speed, bool):
             raise InputError("speed is a number from 0.5 to 2")
-        media = await self._reception.say(text, voice, speed)
+        media = await self._uploads.synthesize(text, voice, speed)
         return JSONResponse(self._views.media(media), 201)
 
-    async def _drop(self, request: Request) -> Response:
+    async def _delete_media(self, request: Request) -> Response:
         await self._store.delete(self._store.media(request.path_params["id"]))
         return Response(status_code=204)
 
-    async def _list(self, _: Request) -> Response:
+    async def _jobs(self, _: Request) -> Response:
         return JSONResponse({"jobs": self._views.jobs(self._config.limits.keep_days)})
 
-    async def _order(self, request: Request) -> Response:
+    async def _order_film(self, request: Request) -> Response:
         written = parse_json(await read_body(request, _JSON, LARGEST_ORDER))
-        shelf = Shelf(self._store.media, self._avatars)
-        order = parse_order(written, shelf, self._config.limits)
+        choices = OrderChoices(self._store.media, self._avatars)
+        order = parse_order(written, choices, self._config.limits)
         job = await self._store.add_job(order)
         self._runner.wake()
         return self._described(job, 201, {"Location": f"/studio/jobs/{job.id}"})
 
-    async def _show(self, request: Request) -> Response:
-        return self._described(self._job(request))
+    async def _job(self, request: Request) -> Response:
+        return self._described(self._requested(request))
 
     async def _cancel(self, request: Request) -> Response:
-        return self._described(await self._runner.cancel(self._job(request)))
+        return self._described(await self._runner.cancel(self._requested(request)))
 
-    async def _again(self, request: Request) -> Response:
-        return self._described(self._runner.again(self._job(request)))
+    async def _retry(self, request: Request) -> Response:
+        return self._described(self._runner.retry(self._requested(request)))
 
-    async def _delete(self, request: Request) -> Response:
-        await self._store.delete(self._job(request))
+    async def _delete_job(self, request: Request) -> Response:
+        await self._store.delete(self._requested(request))
         return Response(status_code=204)
 
     async def _avatar_picture(self, request: Request) -> Response:
         name = next((one for one in self._avatars if one == request.path_params["name"]), None)
         if name is None:
-            raise Unknown("there is no such avatar")
-        return _file(await self._reception.avatar_picture(name), "image/jpeg")
+            raise NotFound("there is no such avatar")
+        return _file(await self._uploads.avatar_picture(name), "image/jpeg")
 
     async def _media_poster(self, request: Request) -> Response:
         media = self._store.media(request.path_params["id"])
-        return _file(self._store.place(media) / POSTER, "image/jpeg")
+        return _file(self._store.folder_of(media) / POSTER, "image/jpeg")
 
     async def _media_file(self, request: Request) -> Response:
         media = self._store.media(request.path_params["id"])
         guessed, _ = mimetypes.guess_type(media.file)  # of an ending that we chose
         kind = guessed if guessed and guessed.startswith(("audio/", "video/")) else _BYTES
-        return _file(self._store.place(media) / media.file, kind)
+        return _file(self._store.folder_of(media) / media.file, kind)
 
     async def _job_poster(self, request: Request) -> Response:
-        return _file(self._store.place(self._job(request)) / POSTER, "image/jpeg")
+        return _file(self._store.folder_of(self._requested(request)) / POSTER, "image/jpeg")
 
     async def _film(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._requested(request)
         if job.made is None:
-            raise Unknown("the film is not finished")
+            raise NotFound("the film is not finished")
         name = None
         if "download" in request.query_params:
             name = job.order.title.translate(str.maketrans('\\/:*?"<>|', "         ")) + ".mp4"
-        return _file(self._store.place(job) / FILM, "video/mp4", name)
+        return _file(self._store.folder_of(job) / FILM, "video/mp4", name)
 
-    def _job(self, request: Request) -> Job:
+    def _requested(self, request: Request) -> Job:
         return self._store.job(request.path_params["id"])
 
     def _described(
@@ -235,11 +326,11 @@ class Studio:
 
 def _file(path: Path, kind: str, name: str | None = None) -> Response:
     if not path.is_file():
-        raise Unknown("this is no longer kept")
+        raise NotFound("this is no longer kept")
     return FileResponse(path, media_type=kind, filename=name, headers=_PLAIN)
 
 
-async def _hear_out(content: AsyncIterator[bytes], most: int) -> None:
+async def _drain(content: AsyncIterator[bytes], most: int) -> None:
     """Read on and forget: clients that are cut short while they send see no answer."""
     async for piece in content:
         most -= len(piece)

@@ -1,4 +1,4 @@
-"""How long it still takes: from the steps of the last seconds, since phases differ in speed."""
+"""The one task that makes the waiting films, and says how long each still takes."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lipstream.errors import LipstreamError
-from lipstream_server.studio.errors import NotNow, check_room
-from lipstream_server.studio.folder import remove
-from lipstream_server.studio.records import Job, Made
-from lipstream_server.studio.settings import StudioConfig
-from lipstream_server.studio.store import FILM, Store
-from lipstream_server.studio.subprocess_client import ChildEnded, ask_child
+from lipstream_server.config import StudioConfig
+from lipstream_server.studio.errors import WrongState, check_free_space
+from lipstream_server.studio.records import FinishedFilm, Job
+from lipstream_server.studio.store import FILM, Store, remove
+from lipstream_server.studio.subprocess_client import SubprocessDied, run_in_subprocess
 
 WINDOW_SECONDS = 10.0
 """Steps older than this say nothing of the speed now."""
@@ -23,7 +22,7 @@ LEAST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class JobProgress:
     """How far a film is."""
 
     done: int
@@ -33,8 +32,11 @@ class Progress:
     """Seconds it still takes, about; None while nobody knows."""
 
 
-class Pace:
-    """Steps done at moments. Pure: the caller says what time it is."""
+class ProgressEstimator:
+    """How long a film still takes, by the steps of the last seconds, since phases differ in speed.
+
+    Pure: the caller says what time it is.
+    """
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
@@ -47,18 +49,16 @@ class Pace:
         while len(self._seen) > 2 and self._seen[1][0] <= now - WINDOW_SECONDS:
             self._seen.popleft()
 
-    def progress(self, now: float) -> Progress:
+    def progress(self, now: float) -> JobProgress:
         """Return how far it is; what is left counts down between steps."""
         if not self._seen:
-            return Progress(0, 0, None)
+            return JobProgress(0, 0, None)
         (first, begun), (last, done) = self._seen[0], self._seen[-1]
         if last - first < LEAST_SECONDS or done <= begun:
-            return Progress(done, self._of, None)
+            return JobProgress(done, self._of, None)
         left = (self._of - done) * (last - first) / (done - begun) - (now - last)
-        return Progress(done, self._of, max(0.0, left))
+        return JobProgress(done, self._of, max(0.0, left))
 
-
-pass
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ _WORK = f".{FILM}.work"
 _LOG = "render.log"
 
 
-class Runner:
+class JobRunner:
     """Makes the store's waiting films. The event loop's."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Runner:
         self._task: asyncio.Task[None] | None = None
         self._current: str | None = None
         self._making: asyncio.Task[None] | None = None
-        self._pace = Pace()
+        self._estimator = ProgressEstimator()
 
     def start(self) -> None:
         """Begin."""
@@ -99,14 +99,17 @@ class Runner:
         """Look for waiting films."""
         self._awake.set()
 
-    def progress(self, job: Job) -> Progress | None:
+    def progress(self, job: Job) -> JobProgress | None:
         """Return how far a film under way is; None when it is not."""
-        return self._pace.progress(self._clock()) if job.id == self._current else None
+        return self._estimator.progress(self._clock()) if job.id == self._current else None
 
     async def cancel(self, job: Job) -> Job:
-        """Make no more of a film, and throw away what there is. Raises NotNow when it is over."""
+        """Make no more of a film, and delete what there is.
+
+        Raises WrongState when it is over.
+        """
         if job.over:
-            raise NotNow("the film is not being made any more")
+            raise WrongState("the film is not being made any more")
         job = replace(job, state="cancelled", ended=self._store.now())
         self._store.put(job)
         if job.id == self._current and self._making is not None:
@@ -115,10 +118,10 @@ class Runner:
         await asyncio.to_thread(self._clear, job)
         return job
 
-    def again(self, job: Job) -> Job:
-        """Let a film that failed or was cancelled wait again. Raises NotNow and QueueFull."""
+    def retry(self, job: Job) -> Job:
+        """Let a film that failed or was cancelled wait again. Raises WrongState and QueueFull."""
         if job.state not in {"failed", "cancelled"}:
-            raise NotNow("only a film that failed or was cancelled can be tried again")
+            raise WrongState("only a film that failed or was cancelled can be tried again")
         self._store.check_queue()
         job = replace(job, state="waiting", ended=None, message=None, starts=0)
         self._store.put(job)
@@ -142,7 +145,7 @@ class Runner:
 
     async def _make(self, job: Job) -> None:
         """Make a film; whatever happens, it does not wait any more afterwards."""
-        self._current, self._pace = job.id, Pace()
+        self._current, self._estimator = job.id, ProgressEstimator()
         self._making = asyncio.create_task(self._film(job), name=f"film {job.id[:6]}")
         try:
             await asyncio.wait([self._making])
@@ -153,37 +156,37 @@ class Runner:
             self._current = None
 
     async def _film(self, job: Job) -> None:
-        place = self._store.place(job)
+        folder = self._store.folder_of(job)
         try:
-            check_room(place, 0, self._config.limits.reserve_bytes)
+            check_free_space(folder, 0, self._config.limits.reserve_bytes)
             job = replace(job, state="working", starts=job.starts + 1)
             self._store.put(job)
             engine = self._config
-            order = {
-                "do": "film",
-                "folder": str(place),
+            request = {
+                "task": "film",
+                "folder": str(folder),
                 "model": None if engine.model is None else str(engine.model),
                 "backend": engine.backend,
                 "precision": engine.precision,
             }
-            made = await ask_child(order, on_step=self._step, log_file=place / _LOG)
-        except ChildEnded as error:  # what is done is kept, for another try
+            made = await run_in_subprocess(request, on_progress=self._step, log_file=folder / _LOG)
+        except SubprocessDied as error:  # what is done is kept, for another try
             self._failed(job, str(error))
         except LipstreamError as error:
-            self._failed(job, _in_their_words(str(error), job))
+            self._failed(job, _with_owner_names(str(error), job))
             await asyncio.to_thread(self._clear, job)
         except Exception:
             log.exception("studio: film %s failed", job.id[:6])
             self._failed(job, "the film could not be made by a fault of the program: see its log")
         else:
             now = self._store.now()
-            job = replace(job, state="done", ended=now, made=Made(**made))
+            job = replace(job, state="done", ended=now, made=FinishedFilm(**made))
             self._store.counts.finished += 1
             self._store.counts.film_seconds += made["seconds"]
             self._store.put(job)
 
     def _step(self, done: int, of: int) -> None:
-        self._pace.step(self._clock(), done, of)
+        self._estimator.step(self._clock(), done, of)
 
     def _failed(self, job: Job, message: str) -> None:
         self._store.counts.failed += 1
@@ -195,13 +198,13 @@ class Runner:
 
     def _clear(self, job: Job) -> None:
         """Delete what was made so far."""
-        place = self._store.place(job)
-        remove(place / _WORK)
+        folder = self._store.folder_of(job)
+        remove(folder / _WORK)
         for name in (FILM, f".{FILM}.part.mp4", _LOG):
-            (place / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
 
 
-def _in_their_words(message: str, job: Job) -> str:
+def _with_owner_names(message: str, job: Job) -> str:
     """Name files as their owner does, not as they are kept."""
     order = job.order
     media = [piece.sound for piece in order.pieces]

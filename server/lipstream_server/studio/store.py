@@ -1,22 +1,162 @@
 """The films and files of one studio: all of them in memory as read at the start, and on disk.
 
+``media/ID/`` holds a file taken in and ``media.json``; ``jobs/ID/`` a film, what it is made of and
+``job.json``. Each is made under a name that begins with a dot, then renamed; on deletion it gets
+such a name first. So whatever has no dot is whole, and the rest is thrown away at the next start.
+
 The event loop's, but for the copying and deleting of files, which is done on threads.
 """
 
 import asyncio
+import fcntl
+import json
 import logging
+import os
+import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lipstream_server.metrics import Counts, Figures, bytes_under
-from lipstream_server.studio.errors import NotNow, QueueFull, Unknown
-from lipstream_server.studio.folder import Folder, link_or_copy, remove, write_json
-from lipstream_server.studio.records import Job, Media, Order
-from lipstream_server.studio.settings import StudioLimits
+from lipstream.storage.atomic_files import written_whole
+from lipstream_server.config import StudioLimits
+from lipstream_server.metrics import Counts, Figures, bytes_in
+from lipstream_server.studio.errors import (
+    NotFound,
+    QueueFull,
+    StudioBusy,
+    WrongState,
+    disk_full_error,
+    is_disk_full,
+)
+from lipstream_server.studio.records import FilmOrder, Job, Media
 
 log = logging.getLogger(__name__)
+
+_UNFINISHED = ".unfinished-"
+
+
+class Folder:
+    """The folder of one studio. Opened when something is there or is to be kept, then locked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def exists(self) -> bool:
+        """Return whether anything was ever kept here."""
+        return self.path.is_dir()
+
+    def open(self) -> None:
+        """Make the folder ours and clear what was left unfinished; twice is fine.
+
+        Raises StudioBusy when another server works in it or it cannot be written.
+        """
+        if self._lock is not None:
+            return
+        try:
+            for name in ("media", "jobs", "avatars"):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if is_disk_full(error):
+                raise disk_full_error() from error
+            raise StudioBusy(f"the studio cannot write to its folder: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise StudioBusy(
+                "the studio's folder is used by another lipstream server: stop that one, or give"
+                " this one a folder of its own"
+            ) from error
+        self._lock = lock
+        for unfinished in self.path.glob(f"*/{_UNFINISHED}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let others have the folder; twice is fine."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def entries(self, kind: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+        """Yield what is kept of a kind, ``media`` or ``jobs``: its folder and its JSON."""
+        note = "job.json" if kind == "jobs" else "media.json"
+        for folder in sorted((self.path / kind).glob("[0-9a-f]*")):
+            try:
+                written = json.loads((folder / note).read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                log.warning("studio: %s in %s cannot be read: %s", note, folder.name, error)
+                continue
+            if isinstance(written, dict):
+                yield folder, written
+
+    @contextmanager
+    def new(self, kind: str) -> Iterator["NewFolder"]:
+        """Give a folder to fill and a name for it; it vanishes unless its ``keep`` was called.
+
+        Raises DiskFull when the disk fills up meanwhile.
+        """
+        self.open()
+        name = secrets.token_hex(16)
+        path = self.path / kind / (_UNFINISHED + name)
+        try:
+            path.mkdir()
+            yield NewFolder(name, path, self.path / kind / name)
+        except OSError as error:
+            if is_disk_full(error):
+                raise disk_full_error() from error
+            raise
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+class NewFolder:
+    """A folder being filled, which is not there yet for others."""
+
+    def __init__(self, name: str, path: Path, final: Path) -> None:
+        self.id, self.path, self._final = name, path, final
+
+    def keep(self) -> Path:
+        """Let it appear under its name; returns its folder."""
+        self.path.rename(self._final)
+        return self._final
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file so that it is there whole or not at all. Raises DiskFull."""
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    try:
+        with written_whole(path) as unfinished:
+            unfinished.write_text(text, "utf-8")
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full_error() from error
+        raise
+
+
+def remove(folder: Path) -> None:
+    """Take something away at once, and its bytes as fast as the disk allows."""
+    hidden = folder.with_name(_UNFINISHED + folder.name)
+    try:
+        folder.rename(hidden)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; where the file system cannot, copy it. Raises OSError."""
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        shutil.copy2(source, target)
+
 
 MOST_STARTS = 4
 """A film whose making outlived the server this often has probably ended it."""
@@ -55,7 +195,7 @@ class Store:
     async def figures(self) -> Figures:
         """Return how the studio stands; files are counted on a thread."""
         states = [job.state for job in self._jobs.values()]
-        kept = await asyncio.to_thread(bytes_under, self.folder.path)
+        kept = await asyncio.to_thread(bytes_in, self.folder.path)
         return Figures(states.count("waiting"), states.count("working"), self.counts, kept)
 
     def jobs(self) -> list[Job]:
@@ -67,21 +207,21 @@ class Store:
         return [job for job in reversed(self.jobs()) if job.state == "waiting"]
 
     def job(self, name: str) -> Job:
-        """Return a film; raises Unknown."""
+        """Return a film; raises NotFound."""
         if name not in self._jobs:
-            raise Unknown("there is no such film: it may have been deleted")
+            raise NotFound("there is no such film: it may have been deleted")
         return self._jobs[name]
 
     def media(self, name: str) -> Media:
-        """Return a file taken in; raises Unknown."""
+        """Return a file taken in; raises NotFound."""
         if name not in self._media:
-            raise Unknown("there is no such file here any more: add it again")
+            raise NotFound("there is no such file here any more: add it again")
         return self._media[name]
 
-    def place(self, kept: Job | Media) -> Path:
+    def folder_of(self, record: Job | Media) -> Path:
         """Return the folder that holds a film or file."""
-        kind = "jobs" if isinstance(kept, Job) else "media"
-        return self.folder.path / kind / kept.id
+        kind = "jobs" if isinstance(record, Job) else "media"
+        return self.folder.path / kind / record.id
 
     def add_media(self, media: Media) -> None:
         """Take up a file whose folder is there."""
@@ -96,30 +236,30 @@ class Store:
                 " when one is finished"
             )
 
-    async def add_job(self, order: Order) -> Job:
-        """Keep an order with files of its own. Raises QueueFull, Unknown and DiskFull."""
+    async def add_job(self, order: FilmOrder) -> Job:
+        """Keep an order with files of its own. Raises QueueFull, NotFound and DiskFull."""
         self.check_queue()
         try:
-            job = await asyncio.to_thread(self._lay_out, order)
+            job = await asyncio.to_thread(self._create_job, order)
         except FileNotFoundError as error:  # deleted this very moment
-            raise Unknown("a file of this film is no longer kept: add it again") from error
+            raise NotFound("a file of this film is no longer kept: add it again") from error
         self._jobs[job.id] = job
         return job
 
     def put(self, job: Job) -> None:
         """Keep the newest state of a film. Raises DiskFull; then it is kept in memory."""
         self._jobs[job.id] = job
-        write_json(self.place(job) / "job.json", job.to_json())
+        write_json(self.folder_of(job) / "job.json", job.to_json())
 
-    async def delete(self, kept: Job | Media) -> None:
-        """Delete a film that is over, or a file. Raises NotNow."""
-        if isinstance(kept, Job):
-            if not kept.over:
-                raise NotNow("the film is still being made: cancel it first")
-            self._jobs.pop(kept.id, None)
+    async def delete(self, record: Job | Media) -> None:
+        """Delete a film that is over, or a file. Raises WrongState."""
+        if isinstance(record, Job):
+            if not record.over:
+                raise WrongState("the film is still being made: cancel it first")
+            self._jobs.pop(record.id, None)
         else:
-            self._media.pop(kept.id, None)
-        await asyncio.to_thread(remove, self.place(kept))
+            self._media.pop(record.id, None)
+        await asyncio.to_thread(remove, self.folder_of(record))
 
     async def sweep(self) -> None:
         """Delete what is old enough, as the limits say."""
@@ -132,27 +272,27 @@ class Store:
             if job.ended is not None and job.over and job.ended + keep_s < now:
                 await self.delete(job)
 
-    def _lay_out(self, order: Order) -> Job:
+    def _create_job(self, order: FilmOrder) -> Job:
         with self.folder.new("jobs") as new:
             face = order.face
             if face is not None:
                 moved = replace(face, file=f"face{Path(face.file).suffix}")
-                link_or_copy(self.place(face) / face.file, new.place / moved.file)
-                link_or_copy(self.place(face) / POSTER, new.place / POSTER)
+                link_or_copy(self.folder_of(face) / face.file, new.path / moved.file)
+                link_or_copy(self.folder_of(face) / POSTER, new.path / POSTER)
                 order = replace(order, face=moved)
             pieces = []
             for number, piece in enumerate(order.pieces, 1):
                 moved = replace(piece.sound, file=f"sound-{number}{Path(piece.sound.file).suffix}")
-                link_or_copy(self.place(piece.sound) / piece.sound.file, new.place / moved.file)
+                link_or_copy(self.folder_of(piece.sound) / piece.sound.file, new.path / moved.file)
                 pieces.append(replace(piece, sound=moved))
             job = Job(new.id, replace(order, pieces=tuple(pieces)), self.now())
-            write_json(new.place / "job.json", job.to_json())
+            write_json(new.path / "job.json", job.to_json())
             new.keep()
             return job
 
     def _read(self, kind: str, parse: Callable[[Mapping[str, Any]], Any]) -> Iterator[Any]:
-        for place, written in self.folder.entries(kind):
+        for folder, written in self.folder.entries(kind):
             try:
-                yield place.name, parse(written)
+                yield folder.name, parse(written)
             except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-                log.warning("studio: %s %s cannot be read: %r", kind, place.name, error)
+                log.warning("studio: %s %s cannot be read: %r", kind, folder.name, error)

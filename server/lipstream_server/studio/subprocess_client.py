@@ -1,4 +1,4 @@
-"""Running ``child`` and hearing what it says."""
+"""Runs ``subprocess_worker`` and reads its answers."""
 
 import asyncio
 import json
@@ -18,21 +18,21 @@ _LINE_BYTES = 1_000_000
 _LOG_TAIL = 4_000
 
 
-class ChildEnded(LipstreamError):
-    """A child ended without an answer: killed, or by a fault of the program."""
+class SubprocessDied(LipstreamError):
+    """A subprocess ended without an answer: killed, or by a fault of the program."""
 
 
-async def ask_child(
-    order: Mapping[str, Any],
+async def run_in_subprocess(
+    request: Mapping[str, Any],
     *,
-    on_step: Callable[[int, int], None] = lambda *_: None,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
     log_file: Path | None = None,
     limit_s: float | None = None,
 ) -> dict[str, Any]:
-    """Have a child do something; return its answer.
+    """Have a subprocess do a task; return its answer.
 
-    Raises InputError with its sentence when it refuses, ChildEnded when it dies, and InputError
-    when it takes longer than ``limit_s``. When the caller is cancelled the child is killed.
+    Raises InputError with its sentence when it cannot, SubprocessDied when it dies, and InputError
+    when it takes longer than ``limit_s``. When the caller is cancelled it is killed.
     """
     errors = None if log_file is None else log_file.open("wb")
     try:
@@ -49,33 +49,33 @@ async def ask_child(
             errors.close()
     try:
         async with asyncio.timeout(limit_s):
-            return await _hear(process, order, on_step)
+            return await _read_answers(process, request, on_progress)
     except TimeoutError:
         raise InputError(f"this took longer than {limit_s:.0f} s: give a shorter one") from None
-    except ChildEnded:
+    except SubprocessDied:
         _log_end(process, log_file)
         raise
     finally:
         await asyncio.shield(_end(process))
 
 
-async def _hear(
-    process: Process, order: Mapping[str, Any], on_step: Callable[[int, int], None]
+async def _read_answers(
+    process: Process, request: Mapping[str, Any], on_progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(json.dumps(order).encode() + b"\n")
+    process.stdin.write(json.dumps(request).encode() + b"\n")
     while line := await process.stdout.readline():
-        said = json.loads(line)
-        if "step" in said:
-            on_step(*said["step"])
-        elif "refused" in said:
-            raise InputError(said["refused"])
+        answer = json.loads(line)
+        if "progress" in answer:
+            on_progress(*answer["progress"])
+        elif "error" in answer:
+            raise InputError(answer["error"])
         else:
-            done: dict[str, Any] = said["done"]
-            return done
+            result: dict[str, Any] = answer["result"]
+            return result
     await process.wait()
-    raise ChildEnded("the work on it ended unexpectedly on the server: try again")
+    raise SubprocessDied("the work on it ended unexpectedly on the server: try again")
 
 
 async def _end(process: Process) -> None:
@@ -85,10 +85,10 @@ async def _end(process: Process) -> None:
 
 
 def _log_end(process: Process, log_file: Path | None) -> None:
-    said = b""
+    tail = b""
     if log_file is not None:
         with log_file.open("rb") as opened:
             opened.seek(max(0, log_file.stat().st_size - _LOG_TAIL))
-            said = opened.read()
-    tail = said.decode("utf-8", "replace").strip()
-    log.error("studio: child ended with code %s\n%s", process.returncode, tail)
+            tail = opened.read()
+    text = tail.decode("utf-8", "replace").strip()
+    log.error("studio: subprocess ended with code %s\n%s", process.returncode, text)

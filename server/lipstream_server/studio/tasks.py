@@ -1,4 +1,8 @@
-"""Making the film of an order: the same work as ``lipstream render`` does, told to the server."""
+"""The tasks of the studio's subprocess: inspect a file, speak a text, make the film of an order.
+
+A film is made as ``lipstream render`` makes it. Each task takes its fields of a JSON object and
+returns one.
+"""
 
 import contextlib
 import itertools
@@ -6,9 +10,10 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
@@ -24,20 +29,40 @@ from lipstream.media import Encoding, Film, SoundFile, is_picture
 from lipstream.media.opening import open_media
 from lipstream.speech import SpeechSettings, list_voices, open_voice, write_speech
 from lipstream.types import Image
-from lipstream_server.studio.records import Job, Order
+from lipstream_server.studio.records import FilmOrder, Job
 from lipstream_server.studio.store import FILM, POSTER
-from lipstream_server.studio.subprocess_reply import Reply
-
-_TELL_SECONDS = 0.2
 
 
-def make_film(order: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Where answers are written: lines of JSON, progress first and the end last."""
+
+    output: TextIO
+
+    def progress(self, done: int, of: int) -> None:
+        """Say how far it is."""
+        self._write({"progress": [done, of]})
+
+    def end(self, **answer: object) -> None:
+        """Say how it ended."""
+        self._write(answer)
+
+    def _write(self, answer: Mapping[str, object]) -> None:
+        self.output.write(json.dumps(answer) + "\n")
+        self.output.flush()
+
+
+_PROGRESS_SECONDS = 0.2
+"""Progress is told no oftener."""
+
+
+def make_film(request: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     """Make the film of the job in a folder, going on from what is there of it."""
-    folder = Path(order["folder"])
+    folder = Path(request["folder"])
     job = Job.from_json(json.loads((folder / "job.json").read_text("utf-8")))
-    model = None if order["model"] is None else Path(order["model"])
-    engine = (model, str(order["backend"]), str(order["precision"]))
-    made = render(render_job(job.order, folder, engine), _seldom(reply.step))
+    model = None if request["model"] is None else Path(request["model"])
+    engine = (model, str(request["backend"]), str(request["precision"]))
+    made = render(render_job(job.order, folder, engine), _throttled(reply.progress))
     return {
         "frames": made.frames,
         "seconds": float(made.frames / made.fps),
@@ -46,11 +71,11 @@ def make_film(order: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     }
 
 
-def render_job(order: Order, folder: Path, engine: tuple[Path | None, str, str]) -> RenderJob:
+def render_job(order: FilmOrder, folder: Path, engine: tuple[Path | None, str, str]) -> RenderJob:
     """Return what to render; ``engine`` is the model, the backend and the precision."""
     segments: tuple[Segment, ...] = ()
     sound, cut, who = None, WHOLE, order.who
-    if plain_speech(order):
+    if is_whole_sound(order):
         first = order.pieces[0]
         sound, cut, who = folder / first.sound.file, first.cut, first.who or order.who
     else:
@@ -75,7 +100,7 @@ def render_job(order: Order, folder: Path, engine: tuple[Path | None, str, str])
     )
 
 
-def plain_speech(order: Order) -> bool:
+def is_whole_sound(order: FilmOrder) -> bool:
     """Return whether one sound is the film's whole sound and gives it its length."""
     first = order.pieces[0]
     alone = len(order.pieces) == 1 and first.at == Fraction(0) and first.until is None
@@ -83,7 +108,7 @@ def plain_speech(order: Order) -> bool:
     return alone and (endless or order.length == "speech")
 
 
-def _face(order: Order, folder: Path) -> Path:
+def _face(order: FilmOrder, folder: Path) -> Path:
     if order.face is not None:
         return folder / order.face.file
     packs = embedded_avatars()
@@ -92,14 +117,14 @@ def _face(order: Order, folder: Path) -> Path:
     return packs[order.avatar]
 
 
-def _seldom(tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    told = -_TELL_SECONDS
+def _throttled(tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    last = -_PROGRESS_SECONDS
 
     def step(done: int, of: int) -> None:
-        nonlocal told
+        nonlocal last
         now = time.monotonic()
-        if now >= told + _TELL_SECONDS or done == of:
-            told = now
+        if now >= last + _PROGRESS_SECONDS or done == of:
+            last = now
             tell(done, of)
 
     return step
@@ -114,13 +139,13 @@ FORMATS = (
 none that takes any text for a film."""
 _POSTER_SIDE = 640
 _POSTER_QUALITY = 82
-_POSTER_SECONDS, _POSTER_LOOKS = 5, 10
-"""Where somebody is looked for to show on the poster: as many looks in this part of a film."""
+_POSTER_SECONDS, _POSTER_TRIES = 5, 10
+"""Where somebody is looked for to show on the poster: as many pictures in this part of a film."""
 
 
-def face(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
-    """Look into a picture or film; a picture must show a face. Leaves a poster beside it."""
-    path = Path(order["file"])
+def inspect_face(request: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+    """Inspect a picture or film; a picture must show a face. Leaves a poster beside it."""
+    path = Path(request["file"])
     _check_format(path)
     if is_picture(path):
         avatar = avatar_of_picture(path, LONGEST_SIDE)
@@ -132,7 +157,7 @@ def face(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
         return {"kind": "picture", "faces": faces} | size
     film = Film(path)
     frames = film.count()
-    _check_length(path.name, float(frames / film.fps), order["longest_s"])
+    _check_length(path.name, float(frames / film.fps), request["longest_s"])
     poster, faces = _shown_first(film)
     _write_poster(poster, path.with_name(POSTER))
     size = {"width": film.width, "height": film.height}
@@ -140,15 +165,15 @@ def face(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
     return {"kind": "film", "faces": faces} | length | size | _own_sound(path)
 
 
-def sound(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
-    """Look into a sound, or the sound of a film."""
-    path = Path(order["file"])
+def inspect_sound(request: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+    """Inspect a sound, or the sound of a film."""
+    path = Path(request["file"])
     _check_format(path)
     with open_media(path) as container:
         stated = (container.duration or 0) / 1_000_000
-    _check_length(path.name, stated, order["longest_s"])
+    _check_length(path.name, stated, request["longest_s"])
     opened = SoundFile.open(path)
-    _check_length(path.name, float(opened.seconds), order["longest_s"])
+    _check_length(path.name, float(opened.seconds), request["longest_s"])
     return {
         "kind": "sound",
         "rate": opened.rate,
@@ -157,10 +182,10 @@ def sound(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
     }
 
 
-def avatar(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+def draw_avatar(request: Mapping[str, Any], _: Reply) -> dict[str, Any]:
     """Write the picture of an embedded avatar to a file."""
-    pack = embedded_avatars()[order["name"]]
-    _write_poster(np.asarray(Avatar.open(pack).frames[0]), Path(order["file"]))
+    pack = embedded_avatars()[request["name"]]
+    _write_poster(np.asarray(Avatar.open(pack).frames[0]), Path(request["file"]))
     return {}
 
 
@@ -178,10 +203,10 @@ def _check_length(name: str, seconds: float, longest_s: int) -> None:
 
 def _shown_first(film: Film) -> tuple[Image, list[dict[str, int]]]:
     """Return the first picture, or one soon after in which there is a face, and its faces."""
-    every = max(1, round(film.fps * _POSTER_SECONDS / _POSTER_LOOKS))
+    every = max(1, round(film.fps * _POSTER_SECONDS / _POSTER_TRIES))
     first: Image | None = None
     with closing(open_crowd()) as crowd:
-        for picture in itertools.islice(film.pictures(), 0, every * _POSTER_LOOKS, every):
+        for picture in itertools.islice(film.pictures(), 0, every * _POSTER_TRIES, every):
             faces = _faces(picture, crowd)
             if faces:
                 return picture, faces
@@ -222,9 +247,9 @@ def _write_poster(image: Image, path: Path) -> None:
         raise MediaError(f"the picture of {path.name} cannot be written") from error
 
 
-def voices(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+def find_voices(request: Mapping[str, Any], _: Reply) -> dict[str, Any]:
     """Return the voices of a provider."""
-    cards = list_voices(SpeechSettings(**order["speech"]))
+    cards = list_voices(SpeechSettings(**request["speech"]))
     return {
         "voices": [
             {"name": card.name, "language": card.language, "title": card.title} for card in cards
@@ -232,9 +257,19 @@ def voices(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
     }
 
 
-def speak(order: Mapping[str, Any], _: Reply) -> dict[str, Any]:
+def speak(request: Mapping[str, Any], _: Reply) -> dict[str, Any]:
     """Say a text into a wav file."""
-    path, longest_s = Path(order["file"]), order["longest_s"]
-    with contextlib.closing(open_voice(SpeechSettings(**order["speech"]))) as voice:
-        samples = write_speech(voice, order["text"], path, longest_s=longest_s)
+    path, longest_s = Path(request["file"]), request["longest_s"]
+    with contextlib.closing(open_voice(SpeechSettings(**request["speech"]))) as voice:
+        samples = write_speech(voice, request["text"], path, longest_s=longest_s)
         return {"kind": "sound", "rate": voice.rate, "channels": 1, "samples": samples}
+
+
+TASKS: dict[str, Callable[[Mapping[str, Any], Reply], dict[str, Any]]] = {
+    "film": make_film,
+    "face": inspect_face,
+    "sound": inspect_sound,
+    "avatar": draw_avatar,
+    "speak": speak,
+    "voices": find_voices,
+}

@@ -8,25 +8,23 @@ from typing import Any, BinaryIO, Literal
 
 from lipstream.errors import InputError
 from lipstream.storage.atomic_files import written_whole
-from lipstream_server.studio.errors import TooLarge, check_room
-from lipstream_server.studio.file_names import known_suffix, shown_name
-from lipstream_server.studio.folder import New, write_json
-from lipstream_server.studio.records import Media
-from lipstream_server.studio.settings import StudioConfig
-from lipstream_server.studio.store import Store
-from lipstream_server.studio.subprocess_client import ChildEnded, ask_child
+from lipstream_server.config import StudioConfig
+from lipstream_server.studio.errors import TooLarge, check_free_space
+from lipstream_server.studio.records import Media, display_name, safe_suffix
+from lipstream_server.studio.store import NewFolder, Store, write_json
+from lipstream_server.studio.subprocess_client import SubprocessDied, run_in_subprocess
 
 Use = Literal["face", "sound"]
-LOOK_SECONDS = 300.0
-"""How long looking into a file may take."""
+INSPECTION_SECONDS = 300.0
+"""How long the inspection of a file may take."""
 _TEXT_NAME = 48
 _WRITE_BYTES = 1_000_000
 _AT_ONCE = 2
-"""Files looked into at the same time."""
+"""Files inspected at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class Upload:
     """A file that a visitor sends."""
 
     use: Use
@@ -37,87 +35,89 @@ class Incoming:
     content: AsyncIterator[bytes]
 
 
-class Reception:
-    """Takes in files and texts. The event loop's."""
+class Uploads:
+    """Receives files, and texts to be spoken. The event loop's."""
 
     def __init__(self, store: Store, config: StudioConfig) -> None:
         self._store, self._config = store, config
-        self._looking = asyncio.Semaphore(_AT_ONCE)
-        self._painting = asyncio.Lock()
+        self._inspecting = asyncio.Semaphore(_AT_ONCE)
+        self._drawing = asyncio.Lock()
         self._voices: list[dict[str, str]] = []
 
-    async def take(self, incoming: Incoming) -> Media:
+    async def receive(self, upload: Upload) -> Media:
         """Take in a face or a sound.
 
         Raises TooLarge, DiskFull, or InputError in the visitor's words; then nothing is kept.
         """
         limits = self._config.limits
-        self._check_size(incoming.length or 0)
+        self._check_size(upload.length or 0)
         self._store.folder.open()
-        check_room(self._store.folder.path, incoming.length or 0, limits.reserve_bytes)
+        check_free_space(self._store.folder.path, upload.length or 0, limits.reserve_bytes)
         with self._store.folder.new("media") as new:
-            path = new.place / f"media{known_suffix(incoming.name)}"
-            await self._write(incoming.content, path)
-            name = shown_name(incoming.name, "file")
-            order = {"do": incoming.use, "file": str(path), "longest_s": limits.film_seconds}
+            path = new.path / f"media{safe_suffix(upload.name)}"
+            await self._write(upload.content, path)
+            name = display_name(upload.name, "file")
+            request = {"task": upload.use, "file": str(path), "longest_s": limits.film_seconds}
             size = path.stat().st_size
-            media = await self._keep(new, order, name)
+            media = await self._inspect(new, request, name)
             self._store.counts.received_bytes += size
             return media
 
-    async def say(self, text: str, voice: str | None, speed: float) -> Media:
-        """Have a text spoken and take in the sound. Raises as ``take``."""
+    async def synthesize(self, text: str, voice: str | None, speed: float) -> Media:
+        """Have a text spoken and take in the sound. Raises as ``receive``."""
         limits = self._config.limits
         if len(text) > limits.text_characters:
             raise InputError(
                 f"the text has {len(text)} characters: give {limits.text_characters} at most"
             )
         self._store.folder.open()
-        check_room(self._store.folder.path, 0, limits.reserve_bytes)
+        check_free_space(self._store.folder.path, 0, limits.reserve_bytes)
         with self._store.folder.new("media") as new:
             settings = replace(self._config.speech, voice=voice, speed=speed)
-            order = {
-                "do": "speak",
+            request = {
+                "task": "speak",
                 "text": text,
                 "speech": asdict(settings),
-                "file": str(new.place / "media.wav"),
+                "file": str(new.path / "media.wav"),
                 "longest_s": limits.film_seconds,
             }
             words = " ".join(text.split())
             short = words if len(words) <= _TEXT_NAME else words[: _TEXT_NAME - 1] + "…"
-            return await self._keep(new, order, shown_name(short.replace("/", " "), "speech"))
+            return await self._inspect(
+                new, request, display_name(short.replace("/", " "), "speech")
+            )
 
     async def voices(self) -> list[dict[str, str]]:
         """Return the voices for typed text, found once. Raises InputError when there are none."""
         if not self._voices:
-            order = {"do": "voices", "speech": asdict(self._config.speech)}
-            said = await ask_child(order, limit_s=LOOK_SECONDS)
-            self._voices = said["voices"]
+            request = {"task": "voices", "speech": asdict(self._config.speech)}
+            answer = await run_in_subprocess(request, limit_s=INSPECTION_SECONDS)
+            self._voices = answer["voices"]
         return self._voices
 
     async def avatar_picture(self, name: str) -> Path:
         """Return the picture of an embedded avatar, made when it is first asked for."""
         self._store.folder.open()
         path = self._store.folder.path / "avatars" / f"{name}.jpg"
-        async with self._painting:
+        async with self._drawing:
             if not path.exists():
                 with written_whole(path) as unfinished:
-                    order = {"do": "avatar", "name": name, "file": str(unfinished)}
-                    await ask_child(order, limit_s=LOOK_SECONDS)
+                    request = {"task": "avatar", "name": name, "file": str(unfinished)}
+                    await run_in_subprocess(request, limit_s=INSPECTION_SECONDS)
         return path
 
-    async def _keep(self, new: New, order: Mapping[str, Any], name: str) -> Media:
-        file = Path(order["file"]).name
+    async def _inspect(self, new: NewFolder, request: Mapping[str, Any], name: str) -> Media:
+        file = Path(request["file"]).name
         try:
-            async with self._looking:
-                found = await ask_child(order, limit_s=LOOK_SECONDS)
-        except ChildEnded as error:
+            async with self._inspecting:
+                inspected = await run_in_subprocess(request, limit_s=INSPECTION_SECONDS)
+        except SubprocessDied as error:
             raise InputError(f"{name} cannot be read: it is damaged, or too much for us") from error
         except InputError as error:
             raise InputError(str(error).replace(file, name)) from error
         written = {"id": new.id, "name": name, "file": file, "kept": self._store.now()}
-        media = Media.from_json({"fps": "25"} | found | written)
-        write_json(new.place / "media.json", media.to_json())
+        media = Media.from_json({"fps": "25"} | inspected | written)
+        write_json(new.path / "media.json", media.to_json())
         new.keep()
         self._store.add_media(media)
         return media

@@ -6,7 +6,7 @@ import pytest
 
 from clients.making import add_sound, numbered, tone, write_film, write_wav
 from lipstream import Avatar
-from lipstream_server.studio.settings import StudioConfig, StudioLimits
+from lipstream_server.config import StudioConfig, StudioLimits
 from server.studio.serving import serving
 
 

@@ -16,7 +16,7 @@ import uvicorn
 
 from lipstream_server.app import Routes
 from lipstream_server.command import Server, bind, listen
-from lipstream_server.studio.settings import StudioConfig
+from lipstream_server.config import StudioConfig
 from lipstream_server.webrtc.peers import PeerSessions
 
 PATIENCE_SECONDS = 240.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lipstream_server.studio.settings import StudioConfig, StudioLimits
+from lipstream_server.config import StudioConfig, StudioLimits
 from server.studio.serving import serving
 
 

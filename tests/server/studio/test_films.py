@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clients.making import add_sound, numbered, tone, write_film, write_wav
-from lipstream_server.studio.settings import StudioConfig, StudioLimits
+from lipstream_server.config import StudioConfig, StudioLimits
 from lipstream_server.studio.subprocess_worker import FILM_NICENESS
 from server.studio.serving import serving, until
 

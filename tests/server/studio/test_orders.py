@@ -8,13 +8,13 @@ import pytest
 from lipstream.errors import InputError
 from lipstream.film.speaker import Who
 from lipstream.film.timeline import Cut
-from lipstream_server.studio.errors import Unknown
-from lipstream_server.studio.orders import Shelf, parse_json, parse_order
-from lipstream_server.studio.records import Face, Job, Media, Order
-from lipstream_server.studio.settings import StudioLimits
+from lipstream_server.config import StudioLimits
+from lipstream_server.studio.errors import NotFound
+from lipstream_server.studio.orders import OrderChoices, parse_json, parse_order
+from lipstream_server.studio.records import FacePosition, FilmOrder, Job, Media
 from lipstream_server.studio.tasks import render_job
 
-TWO = (Face(10, 20, 8), Face(40, 20, 8))
+TWO = (FacePosition(10, 20, 8), FacePosition(40, 20, 8))
 FILM = Media("f", "film", "walk.mp4", "media.mp4", 0.0, 64, 48, 75, Fraction(25), 48_000, 2)
 PICTURE = Media("p", "picture", "ada.png", "media.png", 0.0, 64, 48, faces=TWO)
 SHORT = Media("s", "sound", "hi.wav", "media.wav", 0.0, rate=16_000, channels=1, samples=16_000)
@@ -25,14 +25,14 @@ ON_FILM, ON_PICTURE, ADA = {"media": "f"}, {"media": "p"}, {"avatar": "ada"}
 
 def kept(name):
     if name not in KEPT:
-        raise Unknown("there is no such file here any more: add it again")
+        raise NotFound("there is no such file here any more: add it again")
     return KEPT[name]
 
 
 def order(face, *speech, **more):
-    shelf = Shelf(kept, ["ada", "mei"])
+    choices = OrderChoices(kept, ["ada", "mei"])
     limits = StudioLimits(film_seconds=10, pieces=3)
-    return parse_order({"face": face, "speech": list(speech), **more}, shelf, limits)
+    return parse_order({"face": face, "speech": list(speech), **more}, choices, limits)
 
 
 def test_an_order_comes_back_from_its_json_as_it_was():
@@ -46,7 +46,7 @@ def test_an_order_comes_back_from_its_json_as_it_was():
 def test_a_part_of_a_sound_and_one_of_several_people_are_chosen():
     piece = {"sound": "l", "at": 0.5, "from": 1.25, "to": 3}
     made = order(ON_FILM, piece, who={"x": 12.5, "y": 40}, follow=True)
-    assert Order.from_json(made.to_json()) == made
+    assert FilmOrder.from_json(made.to_json()) == made
     assert made.who == Who("nearest", x=12.5, y=40, follow=True)
     asked = render_job(made, Path("j"), (None, "auto", "fp32"))
     (segment,) = asked.segments
@@ -58,7 +58,7 @@ def test_a_part_of_a_sound_and_one_of_several_people_are_chosen():
 def test_pieces_on_a_film_are_spoken_by_different_people():
     speech = ({"sound": "s"}, {"sound": "s", "at": 1, "who": 2}, {"sound": "s", "at": 2})
     made = order(ON_FILM, *speech, who={"x": 12.5, "y": 40}, follow=True)
-    assert Order.from_json(made.to_json()) == made
+    assert FilmOrder.from_json(made.to_json()) == made
     asked = render_job(made, Path("j"), (None, "auto", "fp32"))
     second = Who("nth", place=2, follow=True)
     assert [segment.who for segment in asked.segments] == [None, second, None]
@@ -88,7 +88,7 @@ def test_what_an_older_version_kept_is_read():
     del written["who"], written["face"]["faces"]
     for key in ("from", "to", "who"):
         del written["pieces"][0][key]
-    assert Order.from_json(written) == made
+    assert FilmOrder.from_json(written) == made
 
 
 def test_pieces_that_meet_at_a_frame_do_not_overlap():

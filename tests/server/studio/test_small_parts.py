@@ -1,13 +1,12 @@
-"""Names, links, pace and limits: the studio's pure parts."""
+"""Names, links, estimator and limits: the studio's pure parts."""
 
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_server.config import ServerConfig
-from lipstream_server.studio.file_names import LONGEST, known_suffix, shown_name
-from lipstream_server.studio.runner import WINDOW_SECONDS, Pace
-from lipstream_server.studio.settings import StudioConfig, StudioLimits, limits_of
-from lipstream_server.studio.signed_urls import VALID_SECONDS, Tickets
+from lipstream_server.auth import VALID_SECONDS, UrlSigner
+from lipstream_server.config import ServerConfig, StudioConfig, StudioLimits, limits_of
+from lipstream_server.studio.records import LONGEST, display_name, safe_suffix
+from lipstream_server.studio.runner import WINDOW_SECONDS, ProgressEstimator
 
 
 @pytest.mark.parametrize(
@@ -24,7 +23,7 @@ from lipstream_server.studio.signed_urls import VALID_SECONDS, Tickets
     ],
 )
 def test_a_name_is_one_short_line_without_folders(given, shown):
-    assert shown_name(given, "file") == shown
+    assert display_name(given, "file") == shown
 
 
 @pytest.mark.parametrize(
@@ -40,62 +39,62 @@ def test_a_name_is_one_short_line_without_folders(given, shown):
     ],
 )
 def test_only_endings_we_know_reach_the_disk(given, kept):
-    assert known_suffix(given) == kept
+    assert safe_suffix(given) == kept
 
 
 def test_a_link_opens_its_own_path_until_it_expires():
     now = [1_000_000.0]
-    tickets = Tickets(lambda: now[0])
-    path, _, query = tickets.link("/studio/jobs/a/film").partition("?")
+    signer = UrlSigner(lambda: now[0])
+    path, _, query = signer.link("/studio/jobs/a/film").partition("?")
     sent = dict(part.split("=") for part in query.split("&"))
-    assert tickets.valid(path, sent)
-    assert not tickets.valid("/studio/jobs/b/film", sent)
-    assert not tickets.valid(path, sent | {"until": str(int(sent["until"]) + 1)})
-    assert not tickets.valid(path, sent | {"ticket": "é"})
-    assert not tickets.valid(path, {})
-    assert not Tickets(lambda: now[0]).valid(path, sent)  # another server, another key
+    assert signer.valid(path, sent)
+    assert not signer.valid("/studio/jobs/b/film", sent)
+    assert not signer.valid(path, sent | {"until": str(int(sent["until"]) + 1)})
+    assert not signer.valid(path, sent | {"ticket": "é"})
+    assert not signer.valid(path, {})
+    assert not UrlSigner(lambda: now[0]).valid(path, sent)  # another server, another key
     now[0] += VALID_SECONDS / 2 - 1
-    assert tickets.valid(path, sent)
+    assert signer.valid(path, sent)
     now[0] += VALID_SECONDS
-    assert not tickets.valid(path, sent)
+    assert not signer.valid(path, sent)
 
 
 def test_a_link_stays_the_same_for_a_while_so_that_a_player_is_not_disturbed():
     now = [VALID_SECONDS * 10.0]
-    tickets = Tickets(lambda: now[0])
-    first = tickets.link("/studio/jobs/a/film")
+    signer = UrlSigner(lambda: now[0])
+    first = signer.link("/studio/jobs/a/film")
     now[0] += VALID_SECONDS / 2 - 1
-    assert tickets.link("/studio/jobs/a/film") == first
+    assert signer.link("/studio/jobs/a/film") == first
 
 
 def test_what_is_left_follows_the_speed_of_the_last_seconds():
-    pace = Pace()
-    assert pace.progress(0.0).left_s is None
+    estimator = ProgressEstimator()
+    assert estimator.progress(0.0).left_s is None
     for second in range(21):  # the first phase is slow
-        pace.step(float(second), second, 120)
-    assert pace.progress(20.0).left_s == pytest.approx(100)
-    assert pace.progress(25.0).left_s == pytest.approx(95)
+        estimator.step(float(second), second, 120)
+    assert estimator.progress(20.0).left_s == pytest.approx(100)
+    assert estimator.progress(25.0).left_s == pytest.approx(95)
     for tenth in range(1, 201):  # the second is quick: ten steps a second
-        pace.step(20 + tenth / 10, 20 + tenth // 2, 120)
-    left = pace.progress(40.0)
+        estimator.step(20 + tenth / 10, 20 + tenth // 2, 120)
+    left = estimator.progress(40.0)
     assert (left.done, left.of) == (120, 120)
     assert left.left_s == 0
 
 
 def test_old_steps_are_forgotten():
-    pace = Pace()
-    pace.step(0.0, 0, 1000)
-    pace.step(100.0, 1, 1000)
+    estimator = ProgressEstimator()
+    estimator.step(0.0, 0, 1000)
+    estimator.step(100.0, 1, 1000)
     for step in range(1, int(WINDOW_SECONDS) + 2):
-        pace.step(100.0 + step, 1 + 10 * step, 1000)
-    assert pace.progress(100.0 + WINDOW_SECONDS + 1).left_s == pytest.approx(88.9, abs=0.1)
+        estimator.step(100.0 + step, 1 + 10 * step, 1000)
+    assert estimator.progress(100.0 + WINDOW_SECONDS + 1).left_s == pytest.approx(88.9, abs=0.1)
 
 
 def test_a_jump_over_work_done_before_is_no_speed_yet():
-    pace = Pace()
-    pace.step(5.0, 900, 1000)
-    assert pace.progress(5.5) == pace.progress(9.0)
-    assert pace.progress(5.5).left_s is None
+    estimator = ProgressEstimator()
+    estimator.step(5.0, 900, 1000)
+    assert estimator.progress(5.5) == estimator.progress(9.0)
+    assert estimator.progress(5.5).left_s is None
 
 
 def test_a_limit_that_lets_nothing_through_is_refused():

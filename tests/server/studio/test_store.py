@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from lipstream_server.metrics import bytes_under
-from lipstream_server.studio.errors import DiskFull, NotNow, QueueFull, StudioBusy, Unknown
-from lipstream_server.studio.folder import Folder, write_json
-from lipstream_server.studio.records import Job, Media, Order, Piece
-from lipstream_server.studio.settings import StudioLimits
-from lipstream_server.studio.store import MOST_STARTS, Store
+from lipstream_server.config import StudioLimits
+from lipstream_server.metrics import bytes_in
+from lipstream_server.studio.errors import DiskFull, NotFound, QueueFull, StudioBusy, WrongState
+from lipstream_server.studio.records import FilmOrder, Job, Media, Piece
+from lipstream_server.studio.store import MOST_STARTS, Folder, Store, write_json
 
 LIMITS = StudioLimits(waiting=2, keep_days=7, upload_hours=24)
 HOUR = 3600.0
@@ -33,18 +32,18 @@ def store(tmp_path, now):
 
 def add_sound(store):
     with store.folder.new("media") as new:
-        (new.place / "media.wav").write_bytes(b"sound")
+        (new.path / "media.wav").write_bytes(b"sound")
         media = Media(
             new.id, "sound", "a.wav", "media.wav", store.now(), rate=8000, channels=1, samples=9
         )
-        write_json(new.place / "media.json", media.to_json())
+        write_json(new.path / "media.json", media.to_json())
         new.keep()
     store.add_media(media)
     return media
 
 
 def add_job(store):
-    order = Order("film", None, "ada", (Piece(add_sound(store)),))
+    order = FilmOrder("film", None, "ada", (Piece(add_sound(store)),))
     return asyncio.run(store.add_job(order))
 
 
@@ -66,14 +65,14 @@ def test_the_next_server_finds_films_and_files(store):
     again = reopened(store)
     assert again.jobs() == [job]
     assert again.media(job.order.pieces[0].sound.id).name == "a.wav"
-    assert (again.place(job) / "sound-1.wav").read_bytes() == b"sound"
+    assert (again.folder_of(job) / "sound-1.wav").read_bytes() == b"sound"
     again.close()
 
 
 def test_a_film_has_files_of_its_own(store):
     job = add_job(store)
     asyncio.run(store.delete(store.media(job.order.pieces[0].sound.id)))
-    assert (store.place(job) / "sound-1.wav").read_bytes() == b"sound"
+    assert (store.folder_of(job) / "sound-1.wav").read_bytes() == b"sound"
 
 
 def test_a_film_under_way_waits_again_but_not_for_ever(store):
@@ -110,7 +109,7 @@ def test_a_film_is_deleted_a_week_after_it_was_over_and_a_file_after_a_day(store
     now[0] += 24 * HOUR + 1
     asyncio.run(store.sweep())
     assert store.jobs() == [job]  # it still waits
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         store.media(job.order.pieces[0].sound.id)
     store.put(replace(job, state="failed", ended=store.now()))
     now[0] += 7 * 24 * HOUR - 2
@@ -119,12 +118,12 @@ def test_a_film_is_deleted_a_week_after_it_was_over_and_a_file_after_a_day(store
     now[0] += 3
     asyncio.run(store.sweep())
     assert store.jobs() == []
-    assert not store.place(job).exists()
+    assert not store.folder_of(job).exists()
 
 
 def test_a_film_under_way_cannot_be_deleted(store):
     job = add_job(store)
-    with pytest.raises(NotNow, match="cancel it first"):
+    with pytest.raises(WrongState, match="cancel it first"):
         asyncio.run(store.delete(job))
 
 
@@ -154,7 +153,7 @@ def test_what_was_left_unfinished_is_thrown_away(store):
 )
 def test_a_damaged_film_is_left_out_and_the_others_are_there(store, damage):
     damaged, whole = add_job(store), add_job(store)
-    (store.place(damaged) / "job.json").write_bytes(damage)
+    (store.folder_of(damaged) / "job.json").write_bytes(damage)
     again = reopened(store)
     assert again.jobs() == [whole]
     again.close()
@@ -165,7 +164,7 @@ def test_every_cut_of_a_job_file_is_survived(store):
     written = json.dumps(job.to_json())
     store.close()
     for end in range(0, len(written), 37):
-        (store.place(job) / "job.json").write_text(written[:end])
+        (store.folder_of(job) / "job.json").write_text(written[:end])
         other = Store(Folder(store.folder.path), LIMITS, store.now)
         other.open()
         assert other.jobs() == []
@@ -206,9 +205,9 @@ def test_a_job_of_today_is_read_by_tomorrows_server(store):
 
 
 def test_a_file_of_two_names_takes_its_room_once(tmp_path):
-    assert bytes_under(tmp_path / "nowhere") == 0
+    assert bytes_in(tmp_path / "nowhere") == 0
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "one").write_bytes(b"12345")
     (tmp_path / "two").hardlink_to(tmp_path / "a" / "one")
     (tmp_path / "three").write_bytes(b"123")
-    assert bytes_under(tmp_path) == 8
+    assert bytes_in(tmp_path) == 8

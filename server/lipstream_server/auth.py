@@ -9,7 +9,7 @@ VALID_SECONDS = 24 * 3600
 _HALF = VALID_SECONDS // 2
 
 
-class Tickets:
+class UrlSigner:
     """Signs paths and checks the signatures. ``now`` gives seconds since 1970."""
 
     def __init__(self, now: Callable[[], float]) -> None:
