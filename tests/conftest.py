@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from lipstream import MouthModel
+from lipstream import Avatar, MouthModel
+from lipstream.inference.manifest import embedded_folder
+from media_files import write_picture, write_wav
 from toys import make_toy_avatar, make_toy_model
 
 
@@ -48,11 +51,11 @@ def toy_pack(tmp_path_factory, toy_avatar):
 
 @pytest.fixture(scope="session")
 def shared():
-    """The folder with golden files; tests that need it skip where it is not."""
+    """A folder with films of real people in data/grid; tests that need it skip where it is not."""
     given = os.environ.get("LIPSTREAM_SHARED")
     folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared"
-    if not (folder / "golden").is_dir():
-        pytest.skip("no golden files: set LIPSTREAM_SHARED to the folder that holds golden/")
+    if not (folder / "data" / "grid").is_dir():
+        pytest.skip("no films of people: set LIPSTREAM_SHARED to the folder that holds data/grid")
     return folder
 
 
@@ -62,6 +65,30 @@ def bursts():
     noise = np.random.default_rng(7).standard_normal(144_000) * 4000
     speaking = (np.arange(144_000) // 24_000) % 2 == 0
     return (noise * speaking).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def portrait(tmp_path_factory):
+    """A real picture of a (synthetic) person."""
+    if not (embedded_folder() / "avatars" / "ada.avatar").exists():
+        pytest.skip("the embedded avatar is not there")
+    folder = tmp_path_factory.mktemp("portrait")
+    return write_picture(folder / "ada.png", np.array(Avatar.open().frames[0]))
+
+
+@pytest.fixture(scope="session")
+def face(portrait):
+    """A face, 160 pixels in a square; read-only."""
+    picture = np.asarray(cv2.resize(cv2.imread(str(portrait)), (160, 160)), np.uint8)
+    picture.flags.writeable = False
+    return picture
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """A file of forty frames of loud noise: the toy network paints a bright mouth throughout."""
+    loud = np.random.default_rng(1).standard_normal(16_000 * 8 // 5) * 5000
+    return write_wav(tmp_path / "noise.wav", loud.astype(np.int16), 16_000)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 ELSEWHERE = {
     "serve": "tests/browser",
-    "window": "tests/clients/test_window.py",
+    "window": "tests/clients/window",
     "export": "tests/export",
     "train": "tests/models",
     "evaluate": "tests/models",

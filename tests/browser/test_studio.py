@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from browser.driving import serving
-from clients.making import tone, write_film, write_wav
 from lipstream import Avatar
+from media_files import tone, write_film, write_wav
 
 PATIENCE_MS = 180_000
 TEXT = "Good morning. This picture can speak."

@@ -1,11 +1,9 @@
 """Checkpoints with seeded random weights."""
 
-import importlib.util
-import json
-
 import pytest
 import torch
 
+from golden.seeded_state import seeded_state
 from lipstream_models.networks.mouth_flow import MouthFlow
 
 
@@ -31,15 +29,10 @@ def small_checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def seeded(shared):
-    """Return {key: tensor} of a published checkpoint's names, filled by the shared rule."""
-    path = shared / "golden" / "seeded_state.py"
-    spec = importlib.util.spec_from_file_location("seeded_state", path)
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
+def seeded():
+    """Return {key: tensor} of a published checkpoint's names, filled by the golden rule."""
 
     def fill(name):
-        names = json.loads((shared / "golden" / f"{name}_state.json").read_text())
-        return {key: torch.from_numpy(v) for key, v in rule.seeded_state(names).items()}
+        return {key: torch.from_numpy(v) for key, v in seeded_state(name).items()}
 
     return fill

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from golden.seeded_state import GOLDEN
 from lipstream import MouthModel
 from lipstream.cli import main
 from lipstream.inference.backends import open_backend
@@ -76,8 +77,8 @@ def wav2lip(seeded, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "openvino"])
-def test_wav2lip_reproduces_the_original_through_the_whole_graph(wav2lip, shared, backend):
-    golden = np.load(shared / "golden" / "wav2lip_io.npz")
+def test_wav2lip_reproduces_the_original_through_the_whole_graph(wav2lip, backend):
+    golden = np.load(GOLDEN / "wav2lip_io.npz")
     feeds = {"mel": golden["mel"], "face": golden["face"]}
     frame = open_backend(wav2lip / "whole.onnx", backend).run(feeds)["frame"]
     # 36 M parameters summed in float32 in another order than the original's.

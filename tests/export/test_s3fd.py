@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from golden.seeded_state import GOLDEN
 from lipstream.cli import main
 from lipstream.face.s3fd import S3fdDetector
 from lipstream_models.networks.s3fd import S3fd
@@ -17,8 +18,8 @@ def softmax(logits):
     return powers / powers.sum(1, keepdims=True)
 
 
-def test_the_network_reproduces_the_original(state, shared):
-    golden = np.load(shared / "golden" / "s3fd_io.npz")
+def test_the_network_reproduces_the_original(state):
+    golden = np.load(GOLDEN / "s3fd_io.npz")
     network = S3fd().eval()
     network.load_state_dict(state, strict=True)
     less = golden["image"].astype(np.float32) - np.array([104, 117, 123], np.float32)
@@ -30,8 +31,8 @@ def test_the_network_reproduces_the_original(state, shared):
 
 
 @pytest.mark.slow
-def test_the_exported_graph_reproduces_the_original_and_serves_as_detector(state, shared, tmp_path):
-    golden = np.load(shared / "golden" / "s3fd_io.npz")
+def test_the_exported_graph_reproduces_the_original_and_serves_as_detector(state, tmp_path):
+    golden = np.load(GOLDEN / "s3fd_io.npz")
     torch.save(state, tmp_path / "s3fd.pth")
     given = ["export", str(tmp_path / "s3fd.pth"), "-o", str(tmp_path / "out"), "--verify"]
     assert main(given) == 0

@@ -1,7 +1,7 @@
 """What aiortc and aioice need to be told, in one place. Written against aiortc 1.16, aioice 0.13.
 
-Each of these reaches past their public interface; `tests/server/test_rtc.py` fails when a new
-version moves what they reach for.
+Each of these reaches past their public interface; `tests/server/webrtc/test_aiortc_setup.py` fails
+when a new version moves what they reach for.
 """
 
 from collections.abc import Callable

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from clients.making import add_sound, numbered, tone, write_film, write_wav
 from lipstream import Avatar
 from lipstream_server.config import StudioConfig, StudioLimits
+from media_files import add_sound, numbered, tone, write_film, write_wav
 from server.studio.serving import serving
 
 

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from clients.making import add_sound, numbered, tone, write_film, write_wav
 from lipstream_server.config import StudioConfig, StudioLimits
 from lipstream_server.studio.subprocess_worker import FILM_NICENESS
+from media_files import add_sound, numbered, tone, write_film, write_wav
 from server.studio.serving import serving, until
 
 LONG_FRAMES = 1500

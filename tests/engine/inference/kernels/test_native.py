@@ -1,0 +1,90 @@
+"""The backend of our own kernels: where it runs, and what it says where it does not."""
+
+import platform
+
+import numpy as np
+import pytest
+
+import lipstream.inference.kernels
+from engine.inference.kernels.toy_plans import needs_kernels, small_feeds, small_mouth
+from lipstream.errors import BackendUnavailable
+from lipstream.inference.backends import TensorInfo, open_backend
+from lipstream.inference.kernels import LIBRARY, kernels_run_here, load_library
+from lipstream.inference.kernels.plan import save_plan
+
+
+@pytest.fixture
+def path(tmp_path):
+    save_plan(tmp_path / "small.plan", small_mouth())
+    return tmp_path / "small.plan"
+
+
+@pytest.fixture
+def forgotten():
+    """The library is looked for anew, in the test and after it."""
+    load_library.cache_clear()
+    yield
+    load_library.cache_clear()
+
+
+def test_where_it_can_be_built_the_library_is_installed():
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        pytest.skip("the kernels are built on Linux x86-64 alone")
+    assert LIBRARY.is_file(), "hatch_build.py did not build it: pip install -v says why"
+    assert LIBRARY.read_bytes()[:4] == b"\x7fELF"
+
+
+def test_a_processor_that_lacks_something_is_told_what(path, monkeypatch, forgotten):
+    monkeypatch.setattr(lipstream.inference.kernels, "_NEEDED", ("avx512_dream", "amx_tale"))
+    assert not kernels_run_here()
+    with pytest.raises(BackendUnavailable, match=r"lacks avx512_dream, amx_tale: choose openvino"):
+        open_backend(path, "native", 1, "int8")
+
+
+def test_a_library_that_was_not_built_says_how_to_install_it(
+    path, tmp_path, monkeypatch, forgotten
+):
+    monkeypatch.setattr(lipstream.inference.kernels, "_NEEDED", ())
+    monkeypatch.setattr(lipstream.inference.kernels, "LIBRARY", tmp_path / "gone.so")
+    assert not kernels_run_here()
+    with pytest.raises(BackendUnavailable, match=r"pip install --force-reinstall.*gone\.so"):
+        open_backend(path, "native", 1, "int8")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_another_precision_than_int8_is_refused(path, precision):
+    with pytest.raises(BackendUnavailable, match=f"int8 alone, not {precision}: choose int8"):
+        open_backend(path, "native", 1, precision)
+
+
+@needs_kernels
+def test_it_says_what_it_takes_and_gives(path):
+    backend = open_backend(path, "native", 1, "int8")
+    assert backend.name == "native"
+    assert backend.inputs["mel"] == TensorInfo((None, 1, 21, 11), "float32")
+    assert backend.inputs.keys() == {"mel", "f", "share"}
+    assert backend.outputs == {"mouth": TensorInfo((None, 13, 22, 3), "uint8")}
+    backend.close()
+    backend.close()
+
+
+@needs_kernels
+def test_lanes_are_runners_of_one_thread_that_paint_the_same(path):
+    feeds = small_feeds(2)
+    alone = open_backend(path, "native", 1, "int8")
+    several = open_backend(path, "native", 4, "int8", lanes=2)
+    assert (alone.lanes, several.lanes) == (1, 2)
+    beside = several.beside()
+    wanted = alone.run(feeds)["mouth"]
+    np.testing.assert_array_equal(several.run(feeds)["mouth"], wanted)
+    np.testing.assert_array_equal(beside.run(feeds)["mouth"], wanted)
+    for one in (alone, several, beside):
+        one.close()
+
+
+@needs_kernels
+def test_threads_are_the_runtimes_own_choice_when_none_are_named(path):
+    backend = open_backend(path, "native", 0, "int8")
+    wanted = open_backend(path, "native", 1, "int8").run(small_feeds(1))["mouth"]
+    np.testing.assert_array_equal(backend.run(small_feeds(1))["mouth"], wanted)
+    backend.close()
