@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from lipstream import LipSync, Options
-from lipstream.face.landmarks import FaceTracker
+from lipstream.face.tracker import FaceTracker
 from lipstream.speech import Mark, SpeechSettings, Voice, open_voice, read_aloud
 from lipstream.types import Array, Image, Pcm
 from lipstream_models.lip_measures import measure_lips

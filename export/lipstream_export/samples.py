@@ -17,7 +17,7 @@ from lipstream.audio.mel import mel_columns
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import FaceNotFound, InputError, MediaError
 from lipstream.face.crop import cut_crop, fit_crop
-from lipstream.face.landmarks import FaceTracker
+from lipstream.face.tracker import FaceTracker
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32
 from lipstream_models.networks.split import SplitNetwork

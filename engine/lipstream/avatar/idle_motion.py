@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.face.crop import smooth_step
-from lipstream.face.landmarks import FaceTracker
+from lipstream.face.tracker import FaceTracker
 from lipstream.types import Float32, Image
 
 PERIOD_S = 12.0

@@ -13,7 +13,7 @@ from lipstream.avatar.idle_motion import IdleMotion
 from lipstream.avatar.pack import Avatar, embedded_pack
 from lipstream.errors import FaceNotFound, InputError
 from lipstream.face.crop import CropSmoother
-from lipstream.face.crop_finder import open_crop_finder
+from lipstream.face.tracker import open_crop_tracker
 from lipstream.media import Film, is_picture, read_picture
 from lipstream.types import Float32, Image
 
@@ -51,14 +51,14 @@ def shrunk(image: Image, longest_side: int) -> Image:
 
 def find_face(image: Image, name: str, s3fd: Path | None) -> Float32:
     """Return the (2, 3) crop of the largest face near the middle; raises FaceNotFound."""
-    with contextlib.closing(open_crop_finder(s3fd)) as finder:
-        crop = finder.step(image)
-    if crop is None:
+    with contextlib.closing(open_crop_tracker(s3fd, most_faces=1)) as tracker:
+        faces = tracker.step(image)
+    if not faces:
         raise FaceNotFound(
             f"no face found in {name} ({image.shape[1]}x{image.shape[0]}): give a picture"
             " where a face is seen from the front, well lit, and at least 50 pixels wide"
         )
-    return crop
+    return faces[0].crop
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +149,16 @@ def _longest_sight(film: Film, fps: Fraction, settings: AvatarSettings) -> list[
     limit = max(1, int(settings.seconds * fps))
     sights: list[list[_Seen]] = [[]]
     smoother = CropSmoother(float(fps))
-    with contextlib.closing(open_crop_finder(settings.s3fd)) as finder:
+    with contextlib.closing(open_crop_tracker(settings.s3fd, most_faces=1)) as tracker:
         for count, picture in enumerate(film.pictures(fps)):
             if count == limit:
                 log.warning("only the first %g s of the film are used", settings.seconds)
                 break
             image = shrunk(picture, settings.longest_side)
-            crop = finder.step(image)
-            if crop is None:
+            faces = tracker.step(image)
+            if not faces:
                 smoother.reset()
                 sights.append([])
                 continue
-            sights[-1].append(_Seen(image, smoother.step(crop)))
+            sights[-1].append(_Seen(image, smoother.step(faces[0].crop)))
     return max(sights, key=len)

@@ -75,8 +75,11 @@ class Detector(Protocol):
         ...
 
 
-def main_face(boxes: Sequence[FaceBox], image: Image) -> FaceBox | None:
-    """Return the face a picture is about: large and near the middle; None when there is none."""
+def rank_faces(boxes: Sequence[FaceBox], image: Image, wanted: int) -> list[FaceBox]:
+    """Return boxes best first: where several are wanted, by size.
+
+    Where one is wanted, it is the face that the picture is about: large, sure and near the middle.
+    """
     height, width = image.shape[:2]
 
     def weight(box: FaceBox) -> float:
@@ -84,7 +87,7 @@ def main_face(boxes: Sequence[FaceBox], image: Image) -> FaceBox | None:
         off_centre = math.hypot(x / width - 0.5, y / height - 0.5)
         return box.size * box.score * (1.0 - 0.5 * min(1.0, off_centre))
 
-    return max(boxes, key=weight, default=None)
+    return sorted(boxes, key=lambda box: -(weight(box) if wanted == 1 else box.size))
 
 
 def open_face_network(

@@ -1,46 +1,189 @@
-"""All the faces of a film, each followed from picture to picture.
+"""Following the faces of a video from picture to picture, one face or several.
 
-The mesh looks where each face was; the detector looks for further faces now and then, at once when
-one is lost, and thoroughly after a cut.
+The mesh looks where each face was; the detector looks when one is lost, now and then for further
+faces, and thoroughly while there is none. With S3FD every picture is searched anew instead.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
 
-from lipstream.face.crop import fit_crop
-from lipstream.face.detector import FaceBox, FaceDetector, merge_boxes, overlap_of
-from lipstream.face.landmarks import FaceMesh, Landmarks, region_of_box, region_of_points
+from lipstream.face.crop import Region, fit_crop
+from lipstream.face.detector import (
+    Detector,
+    FaceBox,
+    FaceDetector,
+    merge_boxes,
+    overlap_of,
+    rank_faces,
+)
+from lipstream.face.landmarks import (
+    LEFT_EYE,
+    NOSE,
+    RIGHT_EYE,
+    FaceMesh,
+    Landmarks,
+    region_of_box,
+    region_of_points,
+)
 from lipstream.face.s3fd import S3fdDetector, crop_of_box
 from lipstream.types import Array, Float32, Image
 
 MOST_FACES = 8
-"""Faces followed at once, the largest first."""
-_RIGHT_EYE, _LEFT_EYE, _NOSE = 33, 263, 4
-_SCORE = 0.5
-_SMALLEST = 8.0
-"""Least distance of the outer eye corners, pixels: below it the points are noise."""
-_SETTLE = 4
-"""Looks at a face just found, at most."""
-_STILL, _JUMP = 0.01, 0.1
-"""Shifts of the points in eye distances: below the first they have settled, above the second it is
-another face, as in ``landmarks.FaceTracker``."""
+"""Faces followed at once where several are wanted, the largest first."""
+_SETTLE, _STILL = 5, 0.01
+"""Further looks at a face just found, at most, and the shift in eye distances that ends them."""
+_JUMP = 0.1
+"""A shift from frame to frame, in eye distances, that calls the detector: ten times what speakers
+do at 25 frames a second (99 % below 0.014)."""
 _SAME = 0.3
 """Overlap above which two boxes are one face."""
-_GLANCE_EVERY, _SEARCH_EVERY = 12, 25
-"""Frames between looks for further faces, and between thorough searches while there is none."""
+_FURTHER_EVERY = 12
+"""Frames between looks for further faces while there are some."""
+_SEARCH_EVERY = 25
+"""While there is no face, the slow search of the whole picture runs once in so many frames."""
 _COARSE = (144, 256)
 """Rows and columns, at least, of what a picture's thumbnail is made from."""
 _THUMBNAIL, _CUT_LEVELS = (32, 18), 28.0
 """Size at which pictures are compared, and the mean difference in levels that is a cut."""
 
 
+class FaceTracker:
+    """Follow faces from frame to frame by their landmarks. Used by one thread.
+
+    A face is found by the detector and followed by its own points. When the mesh is no longer sure
+    of one, or its points jump, the detector looks again in the same frame; a face that jumped and
+    that the detector does not see stays where the mesh saw it.
+    """
+
+    def __init__(self, detector: Detector, mesh: FaceMesh, most_faces: int = 1) -> None:
+        """Follow ``most_faces`` at most: of several the main one, or the largest ones."""
+        self._detector, self._mesh, self._most = detector, mesh, most_faces
+        self._faces: dict[int, Landmarks] = {}
+        self._lost: dict[int, Landmarks] = {}
+        self._just_lost = False
+        self._tracks = self._frame = self._faceless = 0
+
+    @classmethod
+    def open(cls, *, threads: int = 1, most_faces: int = 1) -> Self:
+        """Open the embedded networks. Raises ModelError."""
+        detector, mesh = FaceDetector.open(threads=threads), FaceMesh.open(threads=threads)
+        return cls(detector, mesh, most_faces)
+
+    def step(self, image: Image) -> Landmarks | None:
+        """Return the points of the face in the next (H, W, 3) uint8 BGR frame, or None.
+
+        Of several faces it is the one followed for longest.
+        """
+        return next(iter(self.step_all(image).values()), None)
+
+    def step_all(self, image: Image) -> dict[int, Landmarks]:
+        """Return the points of all faces in the next (H, W, 3) uint8 BGR frame by track number.
+
+        The number stays while the face does; one lost comes back under its own near the same place.
+        """
+        jumped = self._follow(image)
+        if len(self._faces) < self._most:
+            if not self._faces:
+                self._search(image, thorough=self._faceless % _SEARCH_EVERY == 0)
+            elif self._just_lost or self._frame % _FURTHER_EVERY == 0:
+                self._search(image, thorough=False)
+        self._keep(jumped)
+        self._frame += 1
+        self._faceless = 0 if self._faces else self._faceless + 1
+        return dict(self._faces)
+
+    def reset(self) -> None:
+        """Forget all faces, as at a cut: the next frame is searched as a first one."""
+        self._faces, self._lost = {}, {}
+        self._just_lost = False
+        self._frame = self._faceless = 0
+
+    def close(self) -> None:
+        """Free the networks; closing twice is fine."""
+        self._detector.close()
+        self._mesh.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _follow(self, image: Image) -> dict[int, Landmarks]:
+        """Look again at every face; return those that jumped, which count as lost for now."""
+        near: dict[int, Landmarks] = {}
+        jumped: dict[int, Landmarks] = {}
+        for track, last in self._faces.items():
+            face = self._look(image, region_of_points(last.points))
+            if face is None or any(_overlap(face, other) > _SAME for other in near.values()):
+                continue
+            (near if face.shift_from(last) < _JUMP else jumped)[track] = face
+        lost = {track: face for track, face in self._faces.items() if track not in near}
+        self._lost |= lost
+        self._just_lost = bool(lost)
+        self._faces = near
+        return jumped
+
+    def _search(self, image: Image, *, thorough: bool) -> None:
+        for box in self._candidates(image, thorough=thorough):
+            found = None if self._known(box) else self._settle(image, box)
+            if found is not None and not self._known(found.box):
+                self._faces[self._number(found)] = found
+            if len(self._faces) >= self._most:
+                return
+
+    def _candidates(self, image: Image, *, thorough: bool) -> Iterator[FaceBox]:
+        """Yield boxes, best first; for one face, search wider only if none before would do."""
+        looks = self._detector.search(image, thorough=thorough)
+        if self._most == 1:
+            for boxes in looks:
+                yield from rank_faces(boxes, image, 1)
+        else:
+            merged = merge_boxes([box for boxes in looks for box in boxes], _SAME)
+            yield from rank_faces(merged, image, self._most)
+
+    def _keep(self, jumped: dict[int, Landmarks]) -> None:
+        """Keep the faces that jumped, where the detector has found no others."""
+        for track, face in jumped.items():
+            if track in self._lost and len(self._faces) < self._most and not self._known(face.box):
+                self._faces[track] = face
+                del self._lost[track]
+
+    def _number(self, face: Landmarks) -> int:
+        """Return the number of a face lost since the last cut near this place, or a new one."""
+        for track, last in self._lost.items():
+            if _overlap(face, last) > _SAME:
+                del self._lost[track]
+                return track
+        self._tracks += 1
+        return self._tracks - 1
+
+    def _known(self, box: FaceBox) -> bool:
+        return any(overlap_of(box, face.box) > _SAME for face in self._faces.values())
+
+    def _settle(self, image: Image, box: FaceBox) -> Landmarks | None:
+        """Look again where the points are, until they stay: the box is only rough."""
+        found = self._look(image, region_of_box(box))
+        for _ in range(_SETTLE):
+            if found is None:
+                return None
+            last, found = found, self._look(image, region_of_points(found.points))
+            if found is not None and found.shift_from(last) < _STILL:
+                return found
+        return found
+
+    def _look(self, image: Image, region: Region) -> Landmarks | None:
+        seen = self._mesh.landmarks(image, region)
+        return seen if seen.is_face_in(image) else None
+
+
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TrackedFace:
     """One face in one picture."""
 
     track: int
@@ -54,12 +197,25 @@ class Seen:
     score: float
     """0 to 1: how sure it is that this is a face."""
 
+    @classmethod
+    def of(cls, track: int, face: Landmarks) -> Self:
+        """Return the face of these landmarks, its crop fitted to points that rest in speech."""
+        crop = fit_crop(face.points)
+        right, left = face.points[RIGHT_EYE], face.points[LEFT_EYE]
+        across = (left - right).astype(np.float64)
+        nose = (face.points[NOSE] - (left + right) / 2) @ across / max(1e-6, across @ across)
+        return cls(track, crop, float(np.linalg.norm(crop[:, 1])), float(nose), face.score)
 
-class Crowd(Protocol):
-    """Finds all faces in the pictures of one film, in order. Used by one thread."""
 
-    def step(self, image: Image, *, cut: bool) -> list[Seen]:
-        """Return the faces of the next picture; ``cut`` says that it begins a shot."""
+class CropTracker(Protocol):
+    """Follows the crops of faces through the pictures of one film, in order. One thread."""
+
+    def step(self, image: Image) -> list[TrackedFace]:
+        """Return the faces of the next picture."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all faces: the next picture begins a shot."""
         ...
 
     def close(self) -> None:
@@ -67,12 +223,70 @@ class Crowd(Protocol):
         ...
 
 
-def open_crowd(s3fd: Path | None = None) -> Crowd:
-    """Open the embedded face finder, or the ``s3fd.onnx`` given. Raises ModelError."""
-    return MeshCrowd() if s3fd is None else BoxCrowd(S3fdDetector.open(s3fd))
+def open_crop_tracker(s3fd: Path | None = None, *, most_faces: int = MOST_FACES) -> CropTracker:
+    """Open the embedded networks, or the ``s3fd.onnx`` given. Raises ModelError."""
+    if s3fd is None:
+        return LandmarkCropTracker(FaceTracker.open(most_faces=most_faces))
+    return S3fdCropTracker(S3fdDetector.open(s3fd), most_faces)
 
 
-class CutWatch:
+class LandmarkCropTracker:
+    """Crops fitted to points of the mesh that rest in speech."""
+
+    def __init__(self, tracker: FaceTracker) -> None:
+        self._tracker = tracker
+
+    def step(self, image: Image) -> list[TrackedFace]:
+        """Return the faces of the next picture."""
+        return [TrackedFace.of(*one) for one in self._tracker.step_all(image).items()]
+
+    def reset(self) -> None:
+        """Forget all faces."""
+        self._tracker.reset()
+
+    def close(self) -> None:
+        """Free the networks; closing twice is fine."""
+        self._tracker.close()
+
+
+class S3fdCropTracker:
+    """The crops that Wav2Lip's scripts cut, each picture searched anew."""
+
+    def __init__(self, detector: S3fdDetector, most_faces: int) -> None:
+        self._detector, self._most = detector, most_faces
+        self._tracks = 0
+        self._boxes: dict[int, FaceBox] = {}
+
+    def step(self, image: Image) -> list[TrackedFace]:
+        """Return the faces of the next picture."""
+        found = rank_faces(self._detector.detect(image), image, self._most)[: self._most]
+        self._boxes = dict(self._numbered(found))
+        return [
+            TrackedFace(track, crop_of_box(box), box.bottom - box.top, 0.0, box.score)
+            for track, box in self._boxes.items()
+        ]
+
+    def reset(self) -> None:
+        """Forget all faces."""
+        self._boxes = {}
+
+    def close(self) -> None:
+        """Free the network; closing twice is fine."""
+        self._detector.close()
+
+    def _numbered(self, found: Sequence[FaceBox]) -> Iterator[tuple[int, FaceBox]]:
+        before = dict(self._boxes)
+        for box in found:
+            track = max(before, key=lambda t: overlap_of(before[t], box), default=None)
+            if track is not None and overlap_of(before[track], box) > _SAME:
+                del before[track]
+                yield track, box
+            else:
+                self._tracks += 1
+                yield self._tracks - 1, box
+
+
+class CutDetector:
     """Tells when a film cuts to another shot."""
 
     def __init__(self) -> None:
@@ -95,144 +309,5 @@ def _coarse(image: Image) -> Image:
     return np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-class MeshCrowd:
-    """Faces by BlazeFace and the 468-point mesh."""
-
-    def __init__(self) -> None:
-        self._detector, self._mesh = FaceDetector.open(), FaceMesh.open()
-        self._faces: dict[int, Landmarks] = {}
-        self._lost: dict[int, Landmarks] = {}
-        self._tracks = 0
-        self._frame = 0
-        self._faceless = 0
-
-    def step(self, image: Image, *, cut: bool) -> list[Seen]:
-        """Return the faces of the next picture."""
-        if cut:
-            self._faces, self._lost, self._faceless = {}, {}, 0
-        lost = self._follow(image)
-        if not self._faces:
-            self._search(image, thorough=self._faceless % _SEARCH_EVERY == 0)
-        elif lost or self._frame % _GLANCE_EVERY == 0:
-            self._search(image, thorough=False)
-        self._frame += 1
-        self._faceless = 0 if self._faces else self._faceless + 1
-        return [_seen(track, face) for track, face in self._faces.items()]
-
-    def close(self) -> None:
-        """Free the networks; closing twice is fine."""
-        self._detector.close()
-        self._mesh.close()
-
-    def _follow(self, image: Image) -> bool:
-        """Look again at every face; return whether one was lost."""
-        kept: dict[int, Landmarks] = {}
-        for track, last in self._faces.items():
-            near = self._look(image, last)
-            if near is None or _moved(last, near) >= _JUMP:
-                continue
-            if not any(_overlap(near, other) > _SAME for other in kept.values()):
-                kept[track] = near
-        lost = {track: face for track, face in self._faces.items() if track not in kept}
-        self._lost |= lost
-        self._faces = kept
-        return bool(lost)
-
-    def _search(self, image: Image, *, thorough: bool) -> None:
-        looks = list(self._detector.search(image, thorough=thorough))
-        boxes = merge_boxes([box for boxes in looks for box in boxes], _SAME)
-        for box in sorted(boxes, key=lambda box: -box.size):
-            if len(self._faces) >= MOST_FACES:
-                return
-            found = None if self._known(box) else self._settle(image, box)
-            if found is not None and not self._known(_box_of(found)):
-                self._faces[self._number(found)] = found
-
-    def _number(self, face: Landmarks) -> int:
-        """Return the number of a face lost in this shot near this place, or a new one."""
-        for track, last in self._lost.items():
-            if _overlap(face, last) > _SAME:
-                del self._lost[track]
-                return track
-        self._tracks += 1
-        return self._tracks - 1
-
-    def _known(self, box: FaceBox) -> bool:
-        return any(overlap_of(box, _box_of(face)) > _SAME for face in self._faces.values())
-
-    def _settle(self, image: Image, box: FaceBox) -> Landmarks | None:
-        found = _sure(image, self._mesh.landmarks(image, region_of_box(box)))
-        for _ in range(_SETTLE):
-            if found is None:
-                return None
-            last, found = found, self._look(image, found)
-            if found is not None and _moved(last, found) < _STILL:
-                break
-        return found
-
-    def _look(self, image: Image, last: Landmarks) -> Landmarks | None:
-        return _sure(image, self._mesh.landmarks(image, region_of_points(last.points)))
-
-
-class BoxCrowd:
-    """Faces by S3FD, each picture searched anew, and the crops that Wav2Lip's scripts cut."""
-
-    def __init__(self, detector: S3fdDetector) -> None:
-        self._detector = detector
-        self._boxes: dict[int, FaceBox] = {}
-        self._tracks = 0
-
-    def step(self, image: Image, *, cut: bool) -> list[Seen]:
-        """Return the faces of the next picture."""
-        if cut:
-            self._boxes = {}
-        found = sorted(self._detector.detect(image), key=lambda box: -box.size)[:MOST_FACES]
-        self._boxes = dict(self._numbered(found))
-        return [
-            Seen(track, crop_of_box(box), box.bottom - box.top, 0.0, box.score)
-            for track, box in self._boxes.items()
-        ]
-
-    def close(self) -> None:
-        """Free the network."""
-        self._detector.close()
-
-    def _numbered(self, found: list[FaceBox]) -> Iterator[tuple[int, FaceBox]]:
-        before = dict(self._boxes)
-        for box in found:
-            track = max(before, key=lambda t: overlap_of(before[t], box), default=None)
-            if track is not None and overlap_of(before[track], box) > _SAME:
-                del before[track]
-                yield track, box
-            else:
-                self._tracks += 1
-                yield self._tracks - 1, box
-
-
-def _seen(track: int, face: Landmarks) -> Seen:
-    crop = fit_crop(face.points)
-    right, left = face.points[_RIGHT_EYE], face.points[_LEFT_EYE]
-    across = (left - right).astype(np.float64)
-    nose = (face.points[_NOSE] - (left + right) / 2) @ across / max(1e-6, across @ across)
-    return Seen(track, crop, float(np.linalg.norm(crop[:, 1])), float(nose), face.score)
-
-
-def _sure(image: Image, face: Landmarks) -> Landmarks | None:
-    eyes = float(np.linalg.norm(face.points[_LEFT_EYE] - face.points[_RIGHT_EYE]))
-    x, y = face.points.mean(0)
-    inside = 0 <= x < image.shape[1] and 0 <= y < image.shape[0]
-    return face if face.score >= _SCORE and eyes >= _SMALLEST and inside else None
-
-
-def _moved(one: Landmarks, other: Landmarks) -> float:
-    eyes = np.linalg.norm(other.points[_LEFT_EYE] - other.points[_RIGHT_EYE])
-    return float(np.linalg.norm(one.points - other.points, axis=1).mean() / eyes)
-
-
-def _box_of(face: Landmarks) -> FaceBox:
-    low, high = face.points.min(0), face.points.max(0)
-    return FaceBox(face.score, float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-
-
 def _overlap(one: Landmarks, other: Landmarks) -> float:
-    return overlap_of(_box_of(one), _box_of(other))
+    return overlap_of(one.box, other.box)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lipstream.errors import InputError
 from lipstream.face.crop import cut_crop
-from lipstream.face.tracker import Crowd, CutWatch, Seen
+from lipstream.face.tracker import CropTracker, CutDetector, TrackedFace
 from lipstream.film.concurrency import ahead, waiting
 from lipstream.film.footage import Footage
 from lipstream.storage.atomic_files import written_whole
@@ -70,12 +70,12 @@ class Sightings:
 
 def watch(
     footage: Footage,
-    crowd: Crowd,
+    tracker: CropTracker,
     spans: Sequence[range],
     on_frame: Callable[[], None] = lambda: None,
 ) -> Sightings:
     """Look for faces in some spans of the footage, in order of time."""
-    watcher = _Watcher(crowd, max(1, round(footage.fps / _CALM_LOOKS_A_SECOND)))
+    watcher = _Watcher(tracker, max(1, round(footage.fps / _CALM_LOOKS_A_SECOND)))
     room = waiting(footage.width, footage.height, 4)
     for span in spans:
         watcher.begin()
@@ -98,7 +98,7 @@ class _Shown:
 
 def _shots(images: Iterator[Image]) -> Iterator[_Shown]:
     """Tell where shots begin: beside the search for faces, which is the longer work."""
-    watch_cuts = CutWatch()
+    watch_cuts = CutDetector()
     for image in images:
         yield _Shown(image, watch_cuts.step(image))
 
@@ -110,8 +110,8 @@ class _Watcher:
     last of a span, are always looked at.
     """
 
-    def __init__(self, crowd: Crowd, stride: int) -> None:
-        self._crowd, self._stride = crowd, stride
+    def __init__(self, tracker: CropTracker, stride: int) -> None:
+        self._tracker, self._stride = tracker, stride
         self._rows = np.zeros(1024, _ROW)
         self._count = 0
         self.cuts: set[int] = set()
@@ -148,7 +148,9 @@ class _Watcher:
     def _look(self, frame: int, image: Image, *, cut: bool) -> None:
         passed = 1 if self._looked is None else frame - self._looked
         self._passed, self._looked = None, frame
-        faces = self._crowd.step(image, cut=cut)
+        if cut:
+            self._tracker.reset()
+        faces = self._tracker.step(image)
         places = {seen.track: seen.crop for seen in faces}
         self._calm = not cut and places.keys() == self._places.keys()
         for seen in faces:
@@ -165,9 +167,10 @@ class _Watcher:
         self._count += 1
 
 
-def watch_picture(image: Image, crowd: Crowd) -> Sightings:
+def watch_picture(image: Image, tracker: CropTracker) -> Sightings:
     """Look for faces in one picture, as if it were a film of one frame."""
-    seen = crowd.step(image, cut=True)
+    tracker.reset()
+    seen = tracker.step(image)
     return Sightings(np.array([_row(0, image, face) for face in seen], _ROW), 1)
 
 
@@ -191,7 +194,7 @@ def box_crop(box: tuple[int, int, int, int], width: int, height: int) -> Float32
     return np.array([[right - left, 0, left], [0, bottom - top, top]], np.float32)
 
 
-def _row(frame: int, image: Image, seen: Seen) -> Array:
+def _row(frame: int, image: Image, seen: TrackedFace) -> Array:
     every = max(1, int(seen.size / (2 * _SIDE)))
     look = cut_crop(image[::every, ::every], seen.crop / np.float32(every), _SIDE)
     row = np.zeros((), _ROW)

@@ -14,7 +14,7 @@ import numpy as np
 from lipstream.avatar.making import DEFAULT_FPS, LONGEST_SIDE, find_face, is_avatar, shrunk
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import FaceNotFound, InputError, LipstreamError
-from lipstream.face.tracker import open_crowd
+from lipstream.face.tracker import open_crop_tracker
 from lipstream.film.checkpoint import Journal
 from lipstream.film.concurrency import return_large_arrays
 from lipstream.film.face_tracks import Sightings, box_crop, fixed_box, watch, watch_picture
@@ -167,11 +167,11 @@ def _sightings(production: Production, journal: Journal, on_frame: Callable[[], 
         for _ in range(sum(map(len, production.spans))):
             on_frame()
         return kept
-    crowd = open_crowd(job.s3fd)
+    tracker = open_crop_tracker(job.s3fd)
     try:
-        sightings = watch(face, crowd, production.spans, on_frame)
+        sightings = watch(face, tracker, production.spans, on_frame)
     finally:
-        crowd.close()
+        tracker.close()
     journal.keep_sightings(sightings)
     return sightings
 
@@ -209,8 +209,8 @@ def _portrait(job: RenderJob) -> Avatar:
 
 def _picked(image: Image, job: RenderJob) -> Float32:
     """Return the crop of the face that a rule picks: of a film of one frame."""
-    with closing(open_crowd(job.s3fd)) as crowd:
-        sightings = watch_picture(image, crowd)
+    with closing(open_crop_tracker(job.s3fd)) as tracker:
+        sightings = watch_picture(image, tracker)
     casting = cast(sightings, job.who, DEFAULT_FPS, CastSettings(smooth=False, faded=False))
     if casting.strength[0] == 0:
         raise FaceNotFound(

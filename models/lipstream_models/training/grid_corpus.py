@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from lipstream.audio.mel import BANDS, mel_spectrogram
 from lipstream.errors import FaceNotFound, InputError, MediaError
 from lipstream.face.crop import cut_crop, fit_crop
-from lipstream.face.landmarks import POINTS, FaceTracker
+from lipstream.face.landmarks import POINTS
+from lipstream.face.tracker import FaceTracker
 from lipstream.timing import HOP, MODEL_RATE
 from lipstream.types import Array, Float32, Image
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lipstream.errors import FaceNotFound, InputError
 from lipstream.face.crop import cut_crop, fit_crop
-from lipstream.face.landmarks import FaceMesh, FaceTracker, region_of_points
+from lipstream.face.landmarks import FaceMesh, region_of_points
+from lipstream.face.tracker import FaceTracker
 from lipstream.types import Float32, Image
 from lipstream_models.training.grid_corpus import FACE_SIZE, to_crop_units
 

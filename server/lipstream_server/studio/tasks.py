@@ -22,7 +22,7 @@ from av.audio.stream import AudioStream
 from lipstream.avatar.making import LONGEST_SIDE, avatar_of_picture, shrunk
 from lipstream.avatar.pack import Avatar, embedded_avatars
 from lipstream.errors import InputError, MediaError
-from lipstream.face.tracker import Crowd, open_crowd
+from lipstream.face.tracker import CropTracker, open_crop_tracker
 from lipstream.film.render import RenderJob, render
 from lipstream.film.timeline import WHOLE, Segment
 from lipstream.media import Encoding, Film, SoundFile, is_picture
@@ -151,8 +151,8 @@ def inspect_face(request: Mapping[str, Any], _: Reply) -> dict[str, Any]:
         avatar = avatar_of_picture(path, LONGEST_SIDE)
         picture = np.asarray(avatar.frames[0])
         _write_poster(picture, path.with_name(POSTER))
-        with closing(open_crowd()) as crowd:
-            faces = _faces(picture, crowd)
+        with closing(open_crop_tracker()) as tracker:
+            faces = _faces(picture, tracker)
         size = {"width": avatar.width, "height": avatar.height}
         return {"kind": "picture", "faces": faces} | size
     film = Film(path)
@@ -205,9 +205,9 @@ def _shown_first(film: Film) -> tuple[Image, list[dict[str, int]]]:
     """Return the first picture, or one soon after in which there is a face, and its faces."""
     every = max(1, round(film.fps * _POSTER_SECONDS / _POSTER_TRIES))
     first: Image | None = None
-    with closing(open_crowd()) as crowd:
+    with closing(open_crop_tracker()) as tracker:
         for picture in itertools.islice(film.pictures(), 0, every * _POSTER_TRIES, every):
-            faces = _faces(picture, crowd)
+            faces = _faces(picture, tracker)
             if faces:
                 return picture, faces
             first = picture if first is None else first
@@ -216,10 +216,11 @@ def _shown_first(film: Film) -> tuple[Image, list[dict[str, int]]]:
     return first, []
 
 
-def _faces(picture: Image, crowd: Crowd) -> list[dict[str, int]]:
+def _faces(picture: Image, tracker: CropTracker) -> list[dict[str, int]]:
     """Return the middles and heights of the faces in a picture, from left to right."""
     found = []
-    for seen in crowd.step(picture, cut=True):
+    tracker.reset()
+    for seen in tracker.step(picture):
         x, y = seen.crop @ np.array([0.5, 0.5, 1.0], np.float32)
         found.append({"x": round(float(x)), "y": round(float(y)), "size": round(seen.size)})
     return sorted(found, key=lambda face: face["x"])

@@ -7,7 +7,7 @@ import pytest
 from lipstream import Avatar
 from lipstream.avatar.idle_motion import IdleMotion, eye_patches, pose_at, with_eyes
 from lipstream.face.crop import cut_crop
-from lipstream.face.landmarks import FaceTracker
+from lipstream.face.tracker import FaceTracker
 
 
 @pytest.fixture(scope="module")

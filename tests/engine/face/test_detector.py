@@ -7,9 +7,9 @@ from lipstream.errors import ModelError
 from lipstream.face.detector import (
     FaceBox,
     FaceDetector,
-    main_face,
     merge_boxes,
     overlap_of,
+    rank_faces,
     shrink_to,
 )
 from lipstream.face.s3fd import S3fdDetector, crop_of_box
@@ -61,8 +61,9 @@ def test_overlap_is_intersection_over_union():
 def test_the_main_face_is_large_and_near_the_middle():
     image = np.zeros((480, 640, 3), np.uint8)
     middle, corner, small = box(0.9, 270, 190, 100), box(0.9, 0, 0, 110), box(0.9, 300, 200, 30)
-    assert main_face([corner, small, middle], image) is middle
-    assert main_face([], image) is None
+    assert rank_faces([corner, small, middle], image, 1)[0] is middle
+    assert rank_faces([small, middle, corner], image, 2) == [corner, middle, small]
+    assert rank_faces([], image, 1) == []
 
 
 def test_a_huge_picture_is_shrunk_and_boxes_scale_back():

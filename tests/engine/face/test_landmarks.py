@@ -4,7 +4,8 @@ import pytest
 from lipstream.avatar.pack import Avatar
 from lipstream.face.crop import Region, cut_crop, cut_region, fit_crop
 from lipstream.face.detector import FaceDetector
-from lipstream.face.landmarks import POINTS, FaceMesh, FaceTracker, region_of_box, region_of_points
+from lipstream.face.landmarks import POINTS, FaceMesh, region_of_box, region_of_points
+from lipstream.face.tracker import FaceTracker
 from lipstream.inference.manifest import embedded_folder
 
 

@@ -3,7 +3,7 @@
 import av
 import pytest
 
-from lipstream.face.landmarks import FaceTracker
+from lipstream.face.tracker import FaceTracker
 
 
 def pictures(path, count):

@@ -3,7 +3,7 @@ import pytest
 
 from lipstream import MouthModel
 from lipstream.face.crop import cut_crop
-from lipstream.face.crop_finder import LandmarkCrops
+from lipstream.face.tracker import open_crop_tracker
 from lipstream.film.frame_renderers import FilmPaste, sharpened
 from lipstream.media import Film
 
@@ -84,7 +84,7 @@ def test_the_border_on_a_real_clip_has_the_gradients_that_it_had(shared, clip):
     path = min((shared / "data" / "grid").glob(clip), default=None)
     if path is None:
         pytest.skip(f"no clip {clip}")
-    crops = LandmarkCrops()
+    crops = open_crop_tracker(most_faces=1)
     ratios = []
     with MouthModel.open(threads=1) as model:
         paste = FilmPaste(model.manifest)
@@ -92,7 +92,7 @@ def test_the_border_on_a_real_clip_has_the_gradients_that_it_had(shared, clip):
         for index, image in enumerate(Film(path).pictures()):
             if index % 15:
                 continue
-            crop = crops.step(image)
+            crop = crops.step(image)[0].crop
             face = cut_crop(image, crop, size)
             features = model.face_features(face[None])
             mel = np.random.default_rng(index).uniform(-2, 3, (1, 1, 80, columns))

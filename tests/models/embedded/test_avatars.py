@@ -3,7 +3,7 @@ import pytest
 
 from lipstream.avatar.pack import Avatar, embedded_avatars
 from lipstream.face.crop import fit_crop
-from lipstream.face.landmarks import FaceTracker
+from lipstream.face.tracker import FaceTracker
 from lipstream_models.synthetic.blender.idle_loop import Idle
 from lipstream_models.synthetic.blender.people import PEOPLE
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import FaceNotFound
 from lipstream.face.crop import fit_crop
-from lipstream.face.landmarks import FaceTracker
+from lipstream.face.tracker import FaceTracker
 from lipstream.types import Image
 from lipstream_models.synthetic.blender.plate import EYES, SIZE, fit, lay, shown
 

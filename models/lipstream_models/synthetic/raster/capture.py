@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lipstream.errors import FaceNotFound
 from lipstream.face.crop import cut_crop
-from lipstream.face.landmarks import FaceTracker
+from lipstream.face.tracker import FaceTracker
 from lipstream.types import Float32
 from lipstream_models.synthetic.body.anatomy import Anatomy
 from lipstream_models.synthetic.body.head_model import HeadSource
