@@ -16,16 +16,16 @@ from lipstream.live.worker import Worker
 from lipstream.media import SoundFile
 from lipstream.speech import open_voice
 from lipstream.speech.options import add_text_arguments, add_voice_arguments, settings_of, text_of
-from lipstream_clients.window.audio_devices import (
+from lipstream_clients.window.devices import (
     FileSource,
     Loudspeaker,
     Microphone,
     NoSpeaker,
+    PygameScreen,
     TextSource,
     open_portaudio,
 )
 from lipstream_clients.window.playback import Rims, Show, ShowStats
-from lipstream_clients.window.screen import PygameScreen
 
 log = logging.getLogger(__name__)
 

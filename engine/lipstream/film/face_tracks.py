@@ -14,7 +14,7 @@ from lipstream.errors import InputError
 from lipstream.face.crop import cut_crop
 from lipstream.face.tracker import CropTracker, CutDetector, TrackedFace
 from lipstream.film.concurrency import ahead, waiting
-from lipstream.film.footage import Footage
+from lipstream.film.video_source import Footage
 from lipstream.storage.atomic_files import written_whole
 from lipstream.types import Array, Float32, Image
 

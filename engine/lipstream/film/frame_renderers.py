@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from lipstream.face.crop import cut_crop
 from lipstream.film.concurrency import beside
 from lipstream.film.concurrency import waiting as room_for
-from lipstream.film.footage import Ends, Footage, Projector
+from lipstream.film.job import Ends, Who
 from lipstream.film.restoration import Restorer
-from lipstream.film.speaker import Who
 from lipstream.film.speaker_selection import Casting
 from lipstream.film.timeline import Passage, Programme
+from lipstream.film.video_source import Footage, Projector
 from lipstream.inference.manifest import ModelManifest
 from lipstream.inference.model import MouthModel
 from lipstream.live.compositor import Compositor, MouthArea, Target, make_compositor
@@ -71,8 +71,6 @@ def _taken_apart(mouth: NDArray[np.uint8]) -> tuple[Float32, Float32]:
     soft = np.asarray(cv2.GaussianBlur(levels, (0, 0), _RADIUS), np.float32)
     return soft, levels - soft
 
-
-pass
 
 _BLOCKS_A_SECOND = 10
 _EDGE_FRAMES = 4

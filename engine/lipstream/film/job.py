@@ -1,17 +1,149 @@
-"""What ``lipstream render`` is asked to do."""
+"""What ``lipstream render`` is asked to do, in values: files, parts of them, times and faces."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
 
 from lipstream.avatar.making import is_avatar
 from lipstream.errors import InputError
-from lipstream.film.footage import AS_IT_IS, Ends, View
 from lipstream.film.provenance import Certificate
-from lipstream.film.speaker import LARGEST, Who
-from lipstream.film.timeline import WHOLE, Cut, Segment
 from lipstream.media import BY_NAME, Encoding, is_picture
 from lipstream.speech import SpeechSettings
+from lipstream.types import Image
+
+_LEAST_SIDE, _MOST_SIDE = 16, 8192
+"""Pixels that a film may have on a side."""
+Ends = Literal["repeat", "bounce", "hold", "cut"]
+"""After the last picture of a film that is shorter than the sound: from the first again, backwards
+and forth, no change, or nothing: the sound is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """Part of a picture, in pixels; ``bottom`` and ``right`` are one past it."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How pictures are shown: first cropped, then sized."""
+
+    crop: Rectangle | None = None
+    """A ``bottom`` or ``right`` of -1 is the picture's own."""
+    shrink: float | None = None
+    """Sides are divided by this."""
+    size: tuple[int, int] | None = None
+    """Width and height; either may be -1 for what keeps the proportions."""
+
+    def rectangle(self, width: int, height: int) -> Rectangle:
+        """Return the part that is shown of pictures of one size; raises InputError."""
+        crop = self.crop or Rectangle(0, -1, 0, -1)
+        bottom = height if crop.bottom == -1 else crop.bottom
+        right = width if crop.right == -1 else crop.right
+        if not (0 <= crop.top < bottom <= height and 0 <= crop.left < right <= width):
+            raise InputError(
+                f"--crop {crop.top} {crop.bottom} {crop.left} {crop.right} does not lie in a"
+                f" picture of {width}x{height}: give top, bottom, left and right in pixels"
+            )
+        return Rectangle(crop.top, bottom, crop.left, right)
+
+    def shown_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height as shown; raises InputError."""
+        part = self.rectangle(width, height)
+        across, down = part.right - part.left, part.bottom - part.top
+        if self.shrink is not None:
+            across, down = round(across / self.shrink), round(down / self.shrink)
+        if self.size is not None:
+            wide, high = self.size
+            wide = round(high * across / down) if wide == -1 else wide
+            high = round(wide * down / across) if high == -1 else high
+            across, down = wide, high
+        if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in (across, down)):
+            raise InputError(
+                f"the film would be {across}x{down} pixels: choose --crop and --resize so that"
+                f" both sides have {_LEAST_SIDE} to {_MOST_SIDE}"
+            )
+        return across, down
+
+    def of(self, image: Image) -> Image:
+        """Return the picture as shown; the same array when nothing changes."""
+        if self == AS_IT_IS:
+            return image
+        height, width = image.shape[:2]
+        part, size = self.rectangle(width, height), self.shown_size(width, height)
+        image = image[part.top : part.bottom, part.left : part.right]
+        if size == image.shape[1::-1]:
+            return np.ascontiguousarray(image)
+        smaller = size[0] < image.shape[1]
+        how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+        return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+
+
+AS_IT_IS = View()
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The part of a file that is used."""
+
+    start_s: Fraction = Fraction(0)
+    stop_s: Fraction | None = None
+    """None for the file's end."""
+
+
+WHOLE = Cut()
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A text that is still to be spoken."""
+
+    text: str
+    voice: str | None = None
+    """None for the voice of the whole job."""
+    speed: float | None = None
+    """Times the voice's usual speed; None for the speed of the whole job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A rule that picks a face from those in a picture."""
+
+    rule: Literal["largest", "nth", "nearest"] = "largest"
+    place: int = 1
+    """For ``nth``: 1 for the face on the left, 2 for the next to its right, and so on."""
+    x: float = 0.0
+    """For ``nearest``: the point, in pixels of the film as it is written."""
+    y: float = 0.0
+    follow: bool = False
+    """Whether the person picked first is kept through the film."""
+
+
+LARGEST = Who()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of sound and the time in the film from which it is spoken."""
+
+    sound: Path | Words
+    at_s: Fraction = Fraction(0)
+    until_s: Fraction | None = None
+    """Time in the film at which the sound is cut off; None for the sound's own end."""
+    cut: Cut = WHOLE
+    """The part of the sound that is spoken."""
+    who: Who | None = None
+    """Whose mouth; None for the film's usual choice."""
+    name: str | None = None
+    """What messages call it; None for the sound file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +205,6 @@ class RenderJob:
         spoken = [one.sound for one in self.segments if isinstance(one.sound, Path)]
         return tuple(dict.fromkeys([self.face, *sounds, *spoken]))
 
-
-pass
 
 _OF_TIME = ("--from", "--ends", "--keep", "--follow", "who= of a segment", "--no-smooth")
 """What only a film has use for."""

@@ -18,26 +18,22 @@ from lipstream.face.tracker import open_crop_tracker
 from lipstream.film.checkpoint import Journal
 from lipstream.film.concurrency import return_large_arrays
 from lipstream.film.face_tracks import Sightings, box_crop, fixed_box, watch, watch_picture
-from lipstream.film.footage import Footage
 from lipstream.film.frame_renderers import AvatarStage, FilmSet, FilmStage, Stage
-from lipstream.film.job import RenderJob, refuse_useless
+from lipstream.film.job import WHOLE, RenderJob, Segment, Who, Words, refuse_useless
 from lipstream.film.restoration import Restorer
-from lipstream.film.speaker import Who
 from lipstream.film.speaker_selection import CastSettings, cast, padded
 from lipstream.film.timeline import (
-    WHOLE,
     Clip,
     OwnSound,
     Passage,
     Programme,
-    Segment,
     SpokenClip,
-    Words,
     ended_at,
     plan,
     sound_of,
     spoken_spans,
 )
+from lipstream.film.video_source import Footage
 from lipstream.inference.model import MouthModel
 from lipstream.live.frame_source import AnimatedPicture, FrameSource, PreparedAvatar
 from lipstream.live.lipsync import make_timing

@@ -1,4 +1,7 @@
-"""Signing films by C2PA, the standard of the Content Authenticity Initiative, when asked to."""
+"""What says that a film is synthetic: a label in its pictures, and a signature by C2PA.
+
+C2PA is the standard of the Content Authenticity Initiative.
+"""
 
 import importlib
 import json
@@ -6,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from lipstream.errors import InputError, MediaError
 from lipstream.storage.atomic_files import written_whole
+from lipstream.types import Image
 
 SIGNED_SUFFIXES = (".mp4", ".m4v", ".mov")
 """Film files in which C2PA keeps its manifest."""
@@ -84,3 +91,39 @@ def _c2pa() -> Any:
         raise InputError(
             "signing needs the package c2pa-python: pip install 'lipstream[sign]'"
         ) from None
+
+
+DEFAULT_LABEL = "AI-generated"
+_HEIGHT = 0.032
+"""Height of the letters, as a share of the picture's shorter side."""
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_PIXELS = 22.0
+"""Height of that font's capitals at scale 1."""
+_SHADE = 0.45
+"""Brightness that is left under the letters."""
+
+
+def check_label(text: str) -> str:
+    """Return the text; raises InputError for one that cannot be drawn."""
+    if not text.strip() or not text.isascii() or not text.isprintable() or len(text) > 60:
+        raise InputError(f"--label '{text}': give 1 to 60 plain letters, digits and signs (ASCII)")
+    return text
+
+
+def labelled(image: Image, text: str) -> Image:
+    """Return a new picture with the text below on the left, on a shade."""
+    height, width = image.shape[:2]
+    scale = max(8.0, _HEIGHT * min(height, width)) / _FONT_PIXELS
+    thick = max(1, round(1.6 * scale))
+    (across, up), below = cv2.getTextSize(text, _FONT, scale, thick)
+    if across > 0.9 * width:
+        scale *= 0.9 * width / across
+        (across, up), below = cv2.getTextSize(text, _FONT, scale, thick)
+    pad = max(2, up // 2)
+    top, right = max(0, height - up - below - 3 * pad), min(width, across + 3 * pad)
+    box = (slice(top, height - pad), slice(pad, right))
+    out = image.copy()
+    out[box] = (out[box].astype(np.float32) * _SHADE).astype(np.uint8)
+    place = (2 * pad, height - 2 * pad - below // 2)
+    cv2.putText(out, text, place, _FONT, scale, (255, 255, 255), thick, cv2.LINE_AA)
+    return out

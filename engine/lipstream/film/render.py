@@ -1,27 +1,86 @@
 """A face and a sound to a film: the live engine, fed from files as fast as it goes."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from lipstream.errors import MediaError
 from lipstream.film.checkpoint import PART_FRAMES, Journal, fingerprint
-from lipstream.film.contact_sheet import check_sheet_name, write_sheet
-from lipstream.film.footage import Footage, Projector
+from lipstream.film.concurrency import open_part
 from lipstream.film.frame_renderers import Stage, rendered
 from lipstream.film.job import RenderJob
-from lipstream.film.part_encoder import open_part
 from lipstream.film.plan import Production, make_production, open_stage, spoken
-from lipstream.film.provenance import check_signing, sign
-from lipstream.film.watermark import check_label, labelled
+from lipstream.film.provenance import check_label, check_signing, labelled, sign
+from lipstream.film.video_source import Footage, Projector
 from lipstream.inference.manifest import model_folder
 from lipstream.inference.model import MouthModel
 from lipstream.machine import usable_cores
-from lipstream.media import check_film_name, join_parts
+from lipstream.media import Film, check_film_name, join_parts
+from lipstream.storage.atomic_files import written_whole
 from lipstream.types import Image
+
+PAIRS = 8
+"""Pairs of pictures on a sheet."""
+_WIDTH, _GAP = 320, 8
+_ACROSS = 2
+"""Pairs in a row."""
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+def check_sheet_name(path: Path) -> None:
+    """Raise MediaError for a place or name unfit."""
+    if path.suffix.lower() not in _SUFFIXES:
+        endings = ", ".join(sorted(_SUFFIXES))
+        raise MediaError(f"cannot write {path.name}: a contact sheet's name ends in {endings}")
+    if not path.parent.is_dir():
+        raise MediaError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+
+
+def sheet_frames(frames: int) -> list[int]:
+    """Return which frames of a film are shown: in the middles of equal parts."""
+    pairs = min(PAIRS, frames)
+    return [frames * (2 * k + 1) // (2 * pairs) for k in range(pairs)]
+
+
+def write_sheet(path: Path, film: Path, frames: int, before: Callable[[int], Image]) -> None:
+    """Write a contact sheet of a film and the pictures it was made from. Raises MediaError."""
+    after = Film(film)
+    pairs = []
+    for frame in sheet_frames(frames):
+        shown = next(after.pictures(first=frame), None)
+        if shown is not None:
+            pairs.append(np.hstack([_small(before(frame)), _small(shown)]))
+    done, encoded = cv2.imencode(path.suffix.lower(), _arranged(pairs))
+    try:
+        if not done:
+            raise OSError("the picture cannot be encoded")
+        with written_whole(path) as unfinished:
+            unfinished.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise MediaError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _small(image: Image) -> Image:
+    height = max(1, round(_WIDTH * image.shape[0] / image.shape[1]))
+    return np.asarray(cv2.resize(image, (_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _arranged(pairs: Sequence[Image]) -> Image:
+    high = max(pair.shape[0] for pair in pairs) + _GAP
+    wide = 2 * _WIDTH + _GAP
+    rows = -(-len(pairs) // _ACROSS)
+    sheet = np.full((rows * high, min(_ACROSS, len(pairs)) * wide, 3), 255, np.uint8)
+    for index, pair in enumerate(pairs):
+        top, left = (index // _ACROSS) * high, (index % _ACROSS) * wide
+        sheet[top : top + pair.shape[0], left : left + pair.shape[1]] = pair
+    return sheet
+
 
 __all__ = ["RenderJob", "Rendered", "render", "render_frames"]
 

@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lipstream.errors import InputError
-from lipstream.film.speaker import parse_who
-from lipstream.film.timeline import Cut, Segment, Words
+from lipstream.film.job import Cut, Segment, Who, Words
 
 _OF_TEXT = ("voice", "speed")
 _KEYS = ("sound", "text", *_OF_TEXT, "at", "until", "from", "to", "who")
@@ -127,3 +126,21 @@ def _speed(written: object, where: str) -> float | None:
         return None if written is None else float(str(written))
     except ValueError:
         raise InputError(f"{where}: speed '{written}' is no number; give 0.5 to 2") from None
+
+
+_POINT = re.compile(r"(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")
+
+
+def parse_who(text: str, follow: bool = False) -> Who:
+    """Parse ``largest``, a number from 1 or a point ``x,y``; raises InputError."""
+    text = text.strip()
+    if text == "largest":
+        return Who(follow=follow)
+    if text.isdecimal() and int(text) >= 1:
+        return Who("nth", place=int(text), follow=follow)
+    if point := _POINT.fullmatch(text):
+        return Who("nearest", x=float(point[1]), y=float(point[2]), follow=follow)
+    raise InputError(
+        f"'{text}' picks no face: give largest, a number (1 is the face on the left), or a point"
+        " x,y in pixels"
+    )

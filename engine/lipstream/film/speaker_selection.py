@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lipstream.face.crop import CropSmoother
 from lipstream.film.face_tracks import Sightings
-from lipstream.film.speaker import Who
+from lipstream.film.job import Who
 from lipstream.types import Array, Float32
 
 _TURNED = (0.42, 0.62)
@@ -62,8 +62,6 @@ def _usual(looks: Array) -> NDArray[np.float64]:
     likeness[size < 1.0] = 1.0  # nothing is on this face that could be told apart
     return _ramp(off, *_OFF) * _ramp(likeness, *_UNLIKE)
 
-
-pass
 
 _LARGER = 1.3
 """Another face must be this much larger to take over from the one that speaks."""

@@ -11,52 +11,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from lipstream.errors import InputError, MediaError
-from lipstream.film.speaker import LARGEST, Who
+from lipstream.film.job import LARGEST, WHOLE, Cut, Who
 from lipstream.media import Sound, SoundFile, SoundReader
 from lipstream.timing import Timing
 
 _LEAST_FRAMES = 1
 _APART = 50
 """Spans closer than this many frames are looked at as one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The part of a file that is used."""
-
-    start_s: Fraction = Fraction(0)
-    stop_s: Fraction | None = None
-    """None for the file's end."""
-
-
-WHOLE = Cut()
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A text that is still to be spoken."""
-
-    text: str
-    voice: str | None = None
-    """None for the voice of the whole job."""
-    speed: float | None = None
-    """Times the voice's usual speed; None for the speed of the whole job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of sound and the time in the film from which it is spoken."""
-
-    sound: Path | Words
-    at_s: Fraction = Fraction(0)
-    until_s: Fraction | None = None
-    """Time in the film at which the sound is cut off; None for the sound's own end."""
-    cut: Cut = WHOLE
-    """The part of the sound that is spoken."""
-    who: Who | None = None
-    """Whose mouth; None for the film's usual choice."""
-    name: str | None = None
-    """What messages call it; None for the sound file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +191,6 @@ def spoken_spans(programme: Programme, film_frames: int) -> list[range]:
             spans.append(range(passage.start, passage.stop))
     return spans
 
-
-pass
 
 _BLOCKS_A_SECOND = 10
 

@@ -10,8 +10,13 @@ from lipstream.media.codecs import (
     settled,
 )
 from lipstream.media.film_reader import Film
-from lipstream.media.film_writer import FilmFormat, PictureWriter
-from lipstream.media.muxing import SoundTrack, join_parts, playable_rate
+from lipstream.media.film_writer import (
+    FilmFormat,
+    PictureWriter,
+    SoundTrack,
+    join_parts,
+    playable_rate,
+)
 from lipstream.media.pictures import is_picture, read_picture
 from lipstream.media.sound_files import Sound, SoundFile, SoundReader, has_sound
 

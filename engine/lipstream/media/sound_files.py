@@ -183,8 +183,6 @@ def _riff_size(path: Path) -> int | None:
     return None
 
 
-pass
-
 Sound = NDArray[np.int16]
 """(n, channels) int16."""
 

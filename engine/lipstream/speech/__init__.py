@@ -4,9 +4,17 @@
 as it is made, for files; ``Reading`` makes it on a thread, a bounded time ahead, for live use.
 """
 
-from lipstream.speech.providers import PROVIDERS, SpeechSettings, list_voices, open_voice
 from lipstream.speech.text_to_speech import Reading, check_text, read_aloud, write_speech
-from lipstream.speech.voice import Mark, Spoken, Voice, VoiceCard
+from lipstream.speech.voices import (
+    PROVIDERS,
+    Mark,
+    SpeechSettings,
+    Spoken,
+    Voice,
+    VoiceCard,
+    list_voices,
+    open_voice,
+)
 
 __all__ = [
     "PROVIDERS",

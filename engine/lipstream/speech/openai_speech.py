@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speech.voice import Spoken, VoiceCard
+from lipstream.speech.voices import Spoken, VoiceCard
 from lipstream.types import Pcm
 
 _RAW = {"audio/pcm", "audio/l16", "audio/raw", "audio/x-raw", "application/octet-stream", ""}
@@ -110,10 +110,8 @@ class SoundAnswer:
             )
 
 
-pass
-
 if TYPE_CHECKING:
-    from lipstream.speech.providers import SpeechSettings
+    from lipstream.speech.voices import SpeechSettings
 
 USUAL_VOICE = "alloy"
 KEY_NAME = "LIPSTREAM_SPEECH_KEY"

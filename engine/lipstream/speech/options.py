@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from lipstream.errors import InputError
-from lipstream.speech.providers import PROVIDERS, SpeechSettings
+from lipstream.speech.voices import PROVIDERS, SpeechSettings
 
 _DEFAULTS = SpeechSettings()
 _LARGEST_FILE = 8_000_000

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speech.voice import Mark, Spoken, VoiceCard
-from lipstream.speech.word_timing import guessed_marks, marks_at, word_spans
+from lipstream.speech.language import guessed_marks, marks_at, word_spans
+from lipstream.speech.voices import Mark, Spoken, VoiceCard
 
 if TYPE_CHECKING:
-    from lipstream.speech.providers import SpeechSettings
+    from lipstream.speech.voices import SpeechSettings
 
 _VOICE_PACKAGE = "piper-voice"
 """In the name of every package that brings voices."""

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from lipstream.errors import InputError, LipstreamError, MediaError
-from lipstream.speech.scripts import check_scripts
-from lipstream.speech.sentences import split_sentences
-from lipstream.speech.voice import Mark, Spoken, Voice
+from lipstream.speech.language import check_scripts, split_sentences
+from lipstream.speech.voices import Mark, Spoken, Voice
 from lipstream.storage.atomic_files import written_whole
 
 log = logging.getLogger(__name__)
@@ -155,9 +154,6 @@ def cut(spoken: Spoken, longest: int) -> Iterator[Spoken]:
         stop = at + len(pcm)
         marks = (mark for mark in spoken.marks if at <= mark.sample < stop)
         yield Spoken(pcm, tuple(replace(mark, sample=mark.sample - at) for mark in marks))
-
-
-pass
 
 
 def write_speech(

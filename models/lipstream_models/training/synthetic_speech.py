@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from lipstream.audio.resampler import Resampler
-from lipstream.speech.espeak_library import Manner, espeak_library
+from lipstream.speech.espeak import Manner, espeak_library
 from lipstream.types import Float32
 from lipstream_models.synthetic.body.visemes import VISEMES
 

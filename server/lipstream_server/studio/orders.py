@@ -10,9 +10,8 @@ from typing import Any, Self, TypeGuard, get_args
 
 from lipstream.errors import InputError
 from lipstream.face.tracker import MOST_FACES
-from lipstream.film.footage import Ends
-from lipstream.film.speaker import Who
-from lipstream.film.timeline import Clip, Cut, SpokenClip, plan
+from lipstream.film.job import Cut, Ends, Who
+from lipstream.film.timeline import Clip, SpokenClip, plan
 from lipstream.media import Quality, SoundFile, playable_rate
 from lipstream.timing import Timing
 from lipstream_server.config import StudioLimits

@@ -6,9 +6,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal, Self
 
-from lipstream.film.footage import Ends
-from lipstream.film.speaker import LARGEST, Who
-from lipstream.film.timeline import WHOLE, Cut
+from lipstream.film.job import LARGEST, WHOLE, Cut, Ends, Who
 from lipstream.media import Quality
 
 LONGEST = 80

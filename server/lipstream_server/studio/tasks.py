@@ -23,8 +23,8 @@ from lipstream.avatar.making import LONGEST_SIDE, avatar_of_picture, shrunk
 from lipstream.avatar.pack import Avatar, embedded_avatars
 from lipstream.errors import InputError, MediaError
 from lipstream.face.tracker import CropTracker, open_crop_tracker
+from lipstream.film.job import WHOLE, Segment
 from lipstream.film.render import RenderJob, render
-from lipstream.film.timeline import WHOLE, Segment
 from lipstream.media import Encoding, Film, SoundFile, is_picture
 from lipstream.media.opening import open_media
 from lipstream.speech import SpeechSettings, list_voices, open_voice, write_speech

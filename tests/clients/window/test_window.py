@@ -13,10 +13,9 @@ from lipstream import LipSync, Options
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError, MediaError
 from lipstream.media import SoundFile
-from lipstream_clients.window import audio_devices
-from lipstream_clients.window.audio_devices import FileSource, NoSpeaker, open_portaudio
+from lipstream_clients.window import devices
+from lipstream_clients.window.devices import FileSource, NoSpeaker, PygameScreen, open_portaudio
 from lipstream_clients.window.playback import Rims, Show
-from lipstream_clients.window.screen import PygameScreen
 from media_files import tone, write_wav
 
 RATE = 16_000
@@ -166,7 +165,7 @@ def test_an_unknown_microphone_is_named(monkeypatch):
     except BackendUnavailable:
         pytest.skip("PortAudio is not installed")
     with pytest.raises(InputError, match="no microphone 'nothing-like-it' found"):
-        audio_devices.choose_device("input", "nothing-like-it")
+        devices.choose_device("input", "nothing-like-it")
 
 
 def test_a_bad_sound_file_is_refused_before_a_window_opens(tmp_path):

@@ -10,7 +10,7 @@ from lipstream import LipSync, Options
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speech import Spoken
-from lipstream_clients.window.audio_devices import NoSpeaker, TextSource
+from lipstream_clients.window.devices import NoSpeaker, TextSource
 from lipstream_clients.window.playback import Rims, Show
 from media_files import tone
 

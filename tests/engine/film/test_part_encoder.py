@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lipstream.errors import MediaError
-from lipstream.film.part_encoder import open_part
+from lipstream.film.concurrency import open_part
 from lipstream.media import Film, FilmFormat
 from media_files import numbered
 

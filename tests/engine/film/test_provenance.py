@@ -12,9 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lipstream.errors import InputError, MediaError
-from lipstream.film.provenance import Certificate, check_signing
+from lipstream.film.provenance import Certificate, check_label, check_signing, labelled
 from lipstream.film.render import RenderJob, render
-from lipstream.film.watermark import check_label, labelled
 from media_files import film_contents, tone, write_wav
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from lipstream.errors import BackendUnavailable, FaceNotFound, InputError
-from lipstream.film.footage import View
+from lipstream.film.job import Cut, Segment, View
 from lipstream.film.render import RenderJob, render, render_frames
-from lipstream.film.speaker import parse_who
-from lipstream.film.timeline import Cut, Segment
+from lipstream.film.segments import parse_who
 from lipstream.media import Encoding
 from media_files import write_film, write_picture
 

@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.film.segments import parse_segment, parse_time, read_segments
-from lipstream.film.speaker import Who, parse_who
-from lipstream.film.timeline import Cut, Segment, Words
+from lipstream.film.job import Cut, Segment, Who, Words
+from lipstream.film.segments import parse_segment, parse_time, parse_who, read_segments
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError, MediaError
+from lipstream.film.job import Cut
 from lipstream.film.timeline import (
     Clip,
-    Cut,
     OwnSound,
     Programme,
     SpokenClip,

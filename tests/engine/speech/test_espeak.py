@@ -8,7 +8,7 @@ import pytest
 
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speech import SpeechSettings, list_voices, open_voice, read_aloud
-from lipstream.speech.espeak_library import EspeakLibrary, espeak_library
+from lipstream.speech.espeak import EspeakLibrary, espeak_library
 
 
 @pytest.fixture(autouse=True)

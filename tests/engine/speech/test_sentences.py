@@ -5,9 +5,15 @@ import random
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.speech.scripts import check_scripts, scripts_of
-from lipstream.speech.sentences import LONGEST_SENTENCE, split_sentences
-from lipstream.speech.word_timing import guessed_marks, marks_at, word_spans
+from lipstream.speech.language import (
+    LONGEST_SENTENCE,
+    check_scripts,
+    guessed_marks,
+    marks_at,
+    scripts_of,
+    split_sentences,
+    word_spans,
+)
 
 
 def cut(text):

@@ -12,7 +12,7 @@ import pytest
 
 from lipstream.errors import BackendUnavailable
 from lipstream.speech import SpeechSettings
-from lipstream.speech.espeak_library import espeak_library
+from lipstream.speech.espeak import espeak_library
 from lipstream_server.stage.live_avatar import FPS, LiveAvatar
 from lipstream_server.stage.messages import SpeakText
 from lipstream_server.stage.schedule import RATE, VideoPicture

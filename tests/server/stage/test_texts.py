@@ -10,7 +10,7 @@ from engine.speech.toy_voices import hum, send_chunks, send_text, speech_server
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speech import SpeechSettings
-from lipstream.speech.espeak_library import espeak_library
+from lipstream.speech.espeak import espeak_library
 from lipstream_server.stage.live_avatar import LiveAvatar
 from lipstream_server.stage.messages import SpeakText
 from lipstream_server.stage.text_to_speech import MOST_TEXTS, TextToSpeechQueue

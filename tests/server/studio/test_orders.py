@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.film.speaker import Who
-from lipstream.film.timeline import Cut
+from lipstream.film.job import Cut, Who
 from lipstream_server.config import StudioLimits
 from lipstream_server.studio.errors import NotFound
 from lipstream_server.studio.orders import OrderChoices, parse_json, parse_order

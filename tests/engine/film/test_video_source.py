@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.film import footage as footage_module
-from lipstream.film.footage import Footage, Projector, Rectangle, View
-from lipstream.film.timeline import Cut
+from lipstream.film import video_source as footage_module
+from lipstream.film.job import Cut, Rectangle, View
+from lipstream.film.video_source import Footage, Projector
 from lipstream.media import Film
 from media_files import numbered, write_film
 

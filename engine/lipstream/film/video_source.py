@@ -1,95 +1,18 @@
 """The pictures under a film: which part of a file, how cut and sized, and what follows its end."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
-
-import cv2
-import numpy as np
 
 from lipstream.errors import InputError
 from lipstream.film.concurrency import ahead, waiting
-from lipstream.film.timeline import WHOLE, Cut
+from lipstream.film.job import AS_IT_IS, WHOLE, Cut, Ends, View
 from lipstream.media import Film
 from lipstream.types import Image
 
-Ends = Literal["repeat", "bounce", "hold", "cut"]
-"""After the last picture of a film that is shorter than the sound: from the first again, backwards
-and forth, no change, or nothing: the sound is cut."""
 _BACKWARDS_BYTES = 100_000_000
 """Pictures held at once to be played backwards."""
-_LEAST_SIDE, _MOST_SIDE = 16, 8192
 _WORTH_SEEKING = 50
 """Pictures that are rather decoded and left out than jumped over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rectangle:
-    """Part of a picture, in pixels; ``bottom`` and ``right`` are one past it."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """How pictures are shown: first cropped, then sized."""
-
-    crop: Rectangle | None = None
-    """A ``bottom`` or ``right`` of -1 is the picture's own."""
-    shrink: float | None = None
-    """Sides are divided by this."""
-    size: tuple[int, int] | None = None
-    """Width and height; either may be -1 for what keeps the proportions."""
-
-    def rectangle(self, width: int, height: int) -> Rectangle:
-        """Return the part that is shown of pictures of one size; raises InputError."""
-        crop = self.crop or Rectangle(0, -1, 0, -1)
-        bottom = height if crop.bottom == -1 else crop.bottom
-        right = width if crop.right == -1 else crop.right
-        if not (0 <= crop.top < bottom <= height and 0 <= crop.left < right <= width):
-            raise InputError(
-                f"--crop {crop.top} {crop.bottom} {crop.left} {crop.right} does not lie in a"
-                f" picture of {width}x{height}: give top, bottom, left and right in pixels"
-            )
-        return Rectangle(crop.top, bottom, crop.left, right)
-
-    def shown_size(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height as shown; raises InputError."""
-        part = self.rectangle(width, height)
-        across, down = part.right - part.left, part.bottom - part.top
-        if self.shrink is not None:
-            across, down = round(across / self.shrink), round(down / self.shrink)
-        if self.size is not None:
-            wide, high = self.size
-            wide = round(high * across / down) if wide == -1 else wide
-            high = round(wide * down / across) if high == -1 else high
-            across, down = wide, high
-        if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in (across, down)):
-            raise InputError(
-                f"the film would be {across}x{down} pixels: choose --crop and --resize so that"
-                f" both sides have {_LEAST_SIDE} to {_MOST_SIDE}"
-            )
-        return across, down
-
-    def of(self, image: Image) -> Image:
-        """Return the picture as shown; the same array when nothing changes."""
-        if self == AS_IT_IS:
-            return image
-        height, width = image.shape[:2]
-        part, size = self.rectangle(width, height), self.shown_size(width, height)
-        image = image[part.top : part.bottom, part.left : part.right]
-        if size == image.shape[1::-1]:
-            return np.ascontiguousarray(image)
-        smaller = size[0] < image.shape[1]
-        how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-        return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
-
-
-AS_IT_IS = View()
 
 
 class Footage:
