@@ -31,7 +31,7 @@ from lipstream_server.config import (
     is_loopback,
     limits_of,
 )
-from lipstream_server.webrtc import aiortc_setup
+from lipstream_server.webrtc import aiortc_setup, guards
 from lipstream_server.webrtc.peers import PeerSessions
 
 log = logging.getLogger(__name__)
@@ -168,6 +168,7 @@ class Server(uvicorn.Server):
 def make_server(config: ServerConfig, sessions: PeerSessions) -> Server:
     """Return a server for ``sessions``, and set up WebRTC for where it listens."""
     loopback = is_loopback(config.host)
+    guards.install()
     aiortc_setup.listen_on(config.host, loopback)
     aiortc_setup.notice_vanished_peers()
     aiortc_setup.set_bitrates()

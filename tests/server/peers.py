@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -106,9 +107,30 @@ class Peer:
         """Offer, and take the answer when there is one."""
         answer = await server.offer(path, await self.offer())
         if answer.status == 201:
-            self.location = answer.headers["location"]
-            await self.connection.setRemoteDescription(RTCSessionDescription(answer.body, "answer"))
+            await self.accept(answer)
         return answer
+
+    async def accept(self, answer: Answer) -> None:
+        """Take an answer."""
+        self.location = answer.headers["location"]
+        await self.connection.setRemoteDescription(RTCSessionDescription(answer.body, "answer"))
+
+    async def connected(self) -> None:
+        """Wait until media can flow."""
+        await until(lambda: self.connection.connectionState == "connected")
+
+    async def pictures_a_second(self, seconds: float) -> float:
+        """Return how many pictures came a second, counted from the first on."""
+        track, count = self.track("video"), 0
+        await asyncio.wait_for(track.recv(), PATIENCE_SECONDS)
+        begun = time.monotonic()
+        while time.monotonic() - begun < seconds:
+            try:
+                await asyncio.wait_for(track.recv(), 1.0)
+            except TimeoutError:
+                continue
+            count += 1
+        return count / (time.monotonic() - begun)
 
     def track(self, kind: str):
         """Return the track of one kind that comes in."""
