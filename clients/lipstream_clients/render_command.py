@@ -15,10 +15,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from lipstream.avatar.pack import embedded_avatars
 from lipstream.cli_options import add_engine_arguments, add_s3fd_argument, frames_a_second, one_of
 from lipstream.errors import InputError
-from lipstream.film.job import Cut, Ends, Rectangle, RenderJob, Segment, View
+from lipstream.film.job import Cut, Ends, Framing, Rectangle, RenderJob, Segment
 from lipstream.film.provenance import DEFAULT_LABEL, Certificate
-from lipstream.film.render import Rendered, render
-from lipstream.film.segments import parse_segment, parse_time, parse_who, read_segments
+from lipstream.film.render import RenderResult, render
+from lipstream.film.segments import parse_face_choice, parse_segment, parse_time, read_segments
 from lipstream.media import AudioCodec, Encoding, Quality, VideoCodec
 from lipstream.speech.options import add_text_arguments, add_voice_arguments, settings_of, text_of
 
@@ -186,7 +186,7 @@ def job_of(arguments: argparse.Namespace) -> RenderJob:
         face_cut=_cut(getattr(arguments, "from"), arguments.to),
         sound_cut=_cut(arguments.audio_from, arguments.audio_to),
         view=_view(arguments.crop, arguments.resize),
-        who=parse_who(arguments.who, arguments.follow),
+        who=parse_face_choice(arguments.who, arguments.follow),
         box=None if arguments.box is None else tuple(arguments.box),
         pads=tuple(arguments.pads),
         smooth=not arguments.no_smooth,
@@ -215,20 +215,20 @@ def _cut(start: str | None, stop: str | None) -> Cut:
     return Cut(parse_time(start or "0"), None if stop is None else parse_time(stop))
 
 
-def _view(crop: list[int] | None, resize: str | None) -> View:
+def _view(crop: list[int] | None, resize: str | None) -> Framing:
     part = None if crop is None else Rectangle(*crop)
     if resize is None:
-        return View(part)
+        return Framing(part)
     if (found := _SIZE.fullmatch(resize)) and any(found.groups()):
         width, height = (int(side) if side else -1 for side in found.groups())
-        return View(part, size=(width, height))
+        return Framing(part, size=(width, height))
     try:
         shrink = float(resize)
     except ValueError:
         shrink = 0.0
     if not 0.1 <= shrink <= 100:
         raise InputError(f"--resize {resize}: give a number to divide by, or 640x360, 640x, x360")
-    return View(part, shrink)
+    return Framing(part, shrink)
 
 
 def _certificate(arguments: argparse.Namespace) -> Certificate | None:
@@ -275,7 +275,7 @@ def _progress_bar() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _summary(job: RenderJob, rendered: Rendered, took_s: float) -> str:
+def _summary(job: RenderJob, rendered: RenderResult, took_s: float) -> str:
     text = (
         f"{job.output}: {rendered.frames} frames at {float(rendered.fps):g} fps,"
         f" {rendered.seconds:.2f} s of sound, made in {took_s:.1f} s"

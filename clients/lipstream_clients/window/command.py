@@ -20,12 +20,12 @@ from lipstream_clients.window.devices import (
     FileSource,
     Loudspeaker,
     Microphone,
-    NoSpeaker,
     PygameScreen,
+    SilentSink,
     TextSource,
     open_portaudio,
 )
-from lipstream_clients.window.playback import Rims, Show, ShowStats
+from lipstream_clients.window.playback import Playback, PlaybackDevices, PlaybackStats
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(arguments: argparse.Namespace) -> ShowStats:
+def _show(arguments: argparse.Namespace) -> PlaybackStats:
     delay_ms: float | None = arguments.delay_ms
     if delay_ms is not None and not 0 <= delay_ms <= 4000:
         raise InputError(f"--delay-ms {delay_ms:g}: give 0 to 4000")
@@ -80,7 +80,7 @@ def _show(arguments: argparse.Namespace) -> ShowStats:
         worker.prepare(avatar)
         screen = stack.enter_context(PygameScreen(avatar.width, avatar.height))
         screen.show(avatar.frames[0])
-        show = Show(Rims(source, speaker, screen))
+        show = Playback(PlaybackDevices(source, speaker, screen))
         session = worker.open_session(
             avatar, rate=source.rate, on_frame=show.arrive, most_late_ms=MOST_LATE_MS
         )
@@ -101,13 +101,13 @@ def _source(arguments: argparse.Namespace) -> FileSource | TextSource | Micropho
     return Microphone(arguments.device)
 
 
-def _speaker(arguments: argparse.Namespace, rate: int) -> Loudspeaker | NoSpeaker:
+def _speaker(arguments: argparse.Namespace, rate: int) -> Loudspeaker | SilentSink:
     if arguments.no_sound:
-        return NoSpeaker(rate)
+        return SilentSink(rate)
     try:
         return Loudspeaker(rate, arguments.output_device)
     except InputError as error:
         if arguments.output_device is not None:
             raise
         log.warning("%s; going on without sound", error)
-        return NoSpeaker(rate)
+        return SilentSink(rate)

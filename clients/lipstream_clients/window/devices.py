@@ -16,7 +16,7 @@ import numpy as np
 from lipstream.audio.ring import SoundQueue
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.media import SoundFile
-from lipstream.speech import Reading, Voice, check_text
+from lipstream.speech import SpeechQueue, Voice, check_text
 from lipstream.types import Image, Pcm
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class Loudspeaker:
                 self._last = self._clock()
 
 
-class NoSpeaker:
+class SilentSink:
     """Plays nothing, at the right speed."""
 
     def __init__(self, rate: int) -> None:
@@ -242,7 +242,7 @@ class TextSource:
         check_text(text, voice)
         self.rate = voice.rate
         self._voice, self._text = voice, text
-        self._reading: Reading | None = None
+        self._reading: SpeechQueue | None = None
         self._begin: float | None = None
         self._given = 0
 
@@ -268,7 +268,7 @@ class TextSource:
         return self._reading is not None and self._reading.ended
 
     def __enter__(self) -> Self:
-        self._reading = Reading(self._voice, self._text)
+        self._reading = SpeechQueue(self._voice, self._text)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -298,7 +298,7 @@ class PygameScreen:
         if driver in _UNSEEN and "SDL_VIDEODRIVER" not in os.environ:
             self.close()
             raise _no_window(f"SDL found only its '{driver}' driver")
-        self.entitle("lipstream")
+        self.set_title("lipstream")
 
     def show(self, image: Image) -> None:
         """Show a (H, W, 3) uint8 BGR picture, as large as the window allows, not stretched."""
@@ -314,7 +314,7 @@ class PygameScreen:
         self._window.blit(picture, place)
         self._pygame.display.flip()
 
-    def entitle(self, title: str) -> None:
+    def set_title(self, title: str) -> None:
         """Set the window's title."""
         self._pygame.display.set_caption(title)
 

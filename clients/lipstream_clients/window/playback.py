@@ -31,7 +31,7 @@ _MOST_GAPS = 10_000
 """Blocks that the engine may refuse in one run before the picture loses its place."""
 
 
-class Source(Protocol):
+class AudioSource(Protocol):
     """Where sound comes from."""
 
     rate: int
@@ -45,7 +45,7 @@ class Source(Protocol):
         ...
 
 
-class Speaker(Protocol):
+class AudioSink(Protocol):
     """Where sound goes to."""
 
     def wanted(self, now: float, /) -> int:
@@ -68,7 +68,7 @@ class Screen(Protocol):
         """Show a (H, W, 3) uint8 BGR picture."""
         ...
 
-    def entitle(self, title: str, /) -> None:
+    def set_title(self, title: str, /) -> None:
         """Set the title."""
         ...
 
@@ -77,7 +77,7 @@ class Screen(Protocol):
         ...
 
 
-class Session(Protocol):
+class FedSession(Protocol):
     """The engine's side: ``lipstream.live.session.SessionHandle`` is one."""
 
     def feed(self, pcm: Pcm, /) -> bool:
@@ -95,16 +95,16 @@ class Session(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Rims:
+class PlaybackDevices:
     """What a show is connected to."""
 
-    source: Source
-    speaker: Speaker
+    source: AudioSource
+    speaker: AudioSink
     screen: Screen
 
 
 @dataclass(frozen=True, slots=True)
-class ShowStats:
+class PlaybackStats:
     """What a show came to."""
 
     shown: int
@@ -124,11 +124,13 @@ class _Gap:
     samples: int
 
 
-class Show:
+class Playback:
     """One run of the window. ``arrive`` may be called on any thread, the rest on one."""
 
-    def __init__(self, rims: Rims, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rims, self._clock = rims, clock
+    def __init__(
+        self, devices: PlaybackDevices, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._devices, self._clock = devices, clock
         self._wake = threading.Event()
         self._arrived: deque[AvFrame] = deque(maxlen=_MOST_FRAMES)
         self._times: deque[float] = deque(maxlen=_RATE_WINDOW)
@@ -142,7 +144,7 @@ class Show:
         self._arrived.append(frame)
         self._wake.set()
 
-    def run(self, session: Session, delay_ms: float | None = None) -> ShowStats:
+    def run(self, session: FedSession, delay_ms: float | None = None) -> PlaybackStats:
         """Show until the user leaves or the sound has ended and been heard.
 
         ``delay_ms`` from sound in to sound out; None for the look-ahead and a little more.
@@ -151,14 +153,14 @@ class Show:
         while self.step(session, begin):
             self._wake.wait(_WAKE_SECONDS)
             self._wake.clear()
-        return ShowStats(self._shown_count, begin.stats().skipped_pictures, self._delay_ms)
+        return PlaybackStats(self._shown_count, begin.stats().skipped_pictures, self._delay_ms)
 
-    def begin(self, session: Session, delay_ms: float | None = None) -> Pacer:
+    def begin(self, session: FedSession, delay_ms: float | None = None) -> Pacer:
         """Return the pacer of a show that is about to begin."""
         self._delay_ms = session.look_ahead_ms + MAKING_MS if delay_ms is None else delay_ms
-        return Pacer(rate=self._rims.source.rate, delay_ms=self._delay_ms, clock=self._clock)
+        return Pacer(rate=self._devices.source.rate, delay_ms=self._delay_ms, clock=self._clock)
 
-    def step(self, session: Session, pacer: Pacer) -> bool:
+    def step(self, session: FedSession, pacer: Pacer) -> bool:
         """Move everything that is due; return whether to go on."""
         now = self._clock()
         self._listen(session, pacer, now)
@@ -168,17 +170,17 @@ class Show:
         if heard is not None:
             self._look(pacer, heard, now)
         over = self._flushed and (heard is None or heard >= self._fed)
-        return not over and not self._rims.screen.closed()
+        return not over and not self._devices.screen.closed()
 
-    def _listen(self, session: Session, pacer: Pacer, now: float) -> None:
-        for block in self._rims.source.take(now):
+    def _listen(self, session: FedSession, pacer: Pacer, now: float) -> None:
+        for block in self._devices.source.take(now):
             if session.feed(block):
                 self._taken += len(block)
             else:
                 self._gaps.append(_Gap(self._taken, len(block)))
             pacer.hear(block)
             self._fed += len(block)
-        if self._rims.source.ended() and not self._flushed:
+        if self._devices.source.ended() and not self._flushed:
             self._flushed = True
             session.flush()
 
@@ -191,7 +193,7 @@ class Show:
         """Keep the loudspeaker filled; return how much of the session has been heard."""
         if not pacer.started or now < pacer.due(0):
             return None
-        speaker = self._rims.speaker
+        speaker = self._devices.speaker
         left = self._fed - self._given if self._flushed else sys.maxsize
         wanted = min(speaker.wanted(now), left)
         if wanted > 0:
@@ -206,10 +208,10 @@ class Show:
             self._shown = frame.index
             self._shown_count += 1
             self._times.append(now)
-            self._rims.screen.show(frame.image)
+            self._devices.screen.show(frame.image)
         if now - self._titled >= _TITLE_SECONDS:
             self._titled = now
-            self._rims.screen.entitle(self._title())
+            self._devices.screen.set_title(self._title())
 
     def _title(self) -> str:
         span = self._times[-1] - self._times[0] if len(self._times) > 1 else 0.0

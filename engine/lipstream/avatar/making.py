@@ -14,7 +14,7 @@ from lipstream.avatar.pack import Avatar, embedded_pack
 from lipstream.errors import FaceNotFound, InputError
 from lipstream.face.crop import CropSmoother
 from lipstream.face.tracker import open_crop_tracker
-from lipstream.media import Film, is_picture, read_picture
+from lipstream.media import FilmReader, is_picture, read_picture
 from lipstream.types import Float32, Image
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def make_avatar(face: Path, settings: AvatarSettings) -> Avatar:
         return _still(still, settings) if settings.still else _living(still, settings)
     if settings.still:
         raise InputError("--still is for pictures, and the face is a film: leave out")
-    film = Film(face)
+    film = FilmReader(face)
     fps = settings.fps or film.fps
     seen = _longest_sight(film, fps, settings)
     if not seen:
@@ -145,7 +145,7 @@ def open_avatar(face: Path | None) -> Avatar:
     return make_avatar(face, AvatarSettings(face.stem))
 
 
-def _longest_sight(film: Film, fps: Fraction, settings: AvatarSettings) -> list[_Seen]:
+def _longest_sight(film: FilmReader, fps: Fraction, settings: AvatarSettings) -> list[_Seen]:
     limit = max(1, int(settings.seconds * fps))
     sights: list[list[_Seen]] = [[]]
     smoother = CropSmoother(float(fps))

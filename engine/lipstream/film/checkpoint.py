@@ -14,7 +14,7 @@ from typing import Self
 from zipfile import BadZipFile
 
 from lipstream.errors import LipstreamError, MediaError
-from lipstream.film.face_tracks import Sightings
+from lipstream.film.face_tracks import FaceTracks
 from lipstream.storage.atomic_files import written_whole
 
 PART_FRAMES = 250
@@ -27,7 +27,7 @@ def fingerprint(settings: Sequence[object], files: Sequence[Path]) -> str:
     return hashlib.sha256(repr((list(settings), stamps)).encode()).hexdigest()
 
 
-class Journal:
+class Checkpoint:
     """The work folder of one film. Used by one thread; leaving it after an error removes it."""
 
     def __init__(self, output: Path, job: str, suffix: str) -> None:
@@ -63,17 +63,17 @@ class Journal:
         """Place of a film that is still to be signed."""
         return self._folder / "joined"
 
-    def sightings(self) -> Sightings | None:
+    def face_tracks(self) -> FaceTracks | None:
         """Return who was seen, when all the film was looked at already."""
         try:
-            return Sightings.load(self._folder / "faces.npz")
+            return FaceTracks.load(self._folder / "faces.npz")
         except (OSError, EOFError, KeyError, ValueError, BadZipFile):  # cut short as power failed
             return None
 
-    def keep_sightings(self, sightings: Sightings) -> None:
+    def save_face_tracks(self, face_tracks: FaceTracks) -> None:
         """Keep who was seen. Raises MediaError."""
         try:
-            sightings.save(self._folder / "faces.npz")
+            face_tracks.save(self._folder / "faces.npz")
         except OSError as error:
             raise MediaError(f"cannot write to {self._folder}: {error.strerror}") from error
 

@@ -21,19 +21,19 @@ from lipstream.media import FilmFormat, PictureWriter
 from lipstream.media.codecs import LARGE_PIXELS
 from lipstream.types import Image
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 _END = object()
 
 
-def beside(
-    calls: Iterable[Callable[[], Made]], waiting: int, name: str, threads: int = 1
-) -> Generator[Made]:
+def parallel_map(
+    calls: Iterable[Callable[[], Result]], waiting: int, name: str, threads: int = 1
+) -> Generator[Result]:
     """Yield what each call returns; up to ``waiting`` of them are under way beside the caller.
 
     With one thread they are called one after another, with more at once. An error comes out where
     its result would have. Closing drops the calls not begun; one that runs ends by itself.
     """
-    pending: deque[Future[Made]] = deque()
+    pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads, name)
     try:
         for call in calls:
@@ -48,13 +48,13 @@ def beside(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def ahead(items: Iterator[Made], waiting: int, name: str) -> Generator[Made]:
+def prefetch(items: Iterator[Result], waiting: int, name: str) -> Generator[Result]:
     """Yield the items, up to ``waiting`` of them made ahead beside the caller."""
 
     def fetch() -> object:
         return next(items, _END)
 
-    with closing(beside(repeat(fetch), waiting, name)) as fetched:
+    with closing(parallel_map(repeat(fetch), waiting, name)) as fetched:
         for item in fetched:
             if item is _END:
                 return
@@ -67,7 +67,7 @@ _M_MMAP_THRESHOLD, _RETURNED_BYTES = -3, 4_000_000
 """What glibc's ``malloc.h`` calls the setting, and the arrays from which it is to hold."""
 
 
-def waiting(width: int, height: int, most: int) -> int:
+def pictures_in_budget(width: int, height: int, most: int) -> int:
     """Return how many BGR pictures of a size may wait in one place: 1 to ``most``."""
     return max(1, min(most, _ROOM_BYTES // (width * height * 3)))
 
@@ -92,7 +92,7 @@ class PartEncoder:
     """Writes one part in a thread of its own."""
 
     def __init__(self, path: Path, shape: FilmFormat) -> None:
-        room = waiting(shape.width, shape.height, _WAITING)
+        room = pictures_in_budget(shape.width, shape.height, _WAITING)
         self._pictures: queue.Queue[Image | None] = queue.Queue(room)
         self._error: BaseException | None = None
         self._thread = threading.Thread(

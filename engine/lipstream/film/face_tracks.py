@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from lipstream.errors import InputError
 from lipstream.face.crop import cut_crop
 from lipstream.face.tracker import CropTracker, CutDetector, TrackedFace
-from lipstream.film.concurrency import ahead, waiting
-from lipstream.film.video_source import Footage
+from lipstream.film.concurrency import pictures_in_budget, prefetch
+from lipstream.film.video_source import VideoSource
 from lipstream.storage.atomic_files import written_whole
 from lipstream.types import Array, Float32, Image
 
@@ -39,7 +39,7 @@ _ROW = np.dtype(
 )
 
 
-class Sightings:
+class FaceTracks:
     """Rows of what was seen, in order of frames. About 300 bytes a face and frame."""
 
     def __init__(self, rows: Array, frames: int, cuts: frozenset[int] = frozenset({0})) -> None:
@@ -68,27 +68,27 @@ class Sightings:
             return cls(stored["rows"], int(stored["frames"]), cuts)
 
 
-def watch(
-    footage: Footage,
+def track_faces(
+    video: VideoSource,
     tracker: CropTracker,
     spans: Sequence[range],
     on_frame: Callable[[], None] = lambda: None,
-) -> Sightings:
+) -> FaceTracks:
     """Look for faces in some spans of the footage, in order of time."""
-    watcher = _Watcher(tracker, max(1, round(footage.fps / _CALM_LOOKS_A_SECOND)))
-    room = waiting(footage.width, footage.height, 4)
+    watcher = _SparseTracker(tracker, max(1, round(video.fps / _CALM_LOOKS_A_SECOND)))
+    room = pictures_in_budget(video.width, video.height, 4)
     for span in spans:
         watcher.begin()
-        with closing(ahead(_shots(footage.pictures(span.start)), room, "decode")) as pictures:
+        with closing(prefetch(_shots(video.pictures(span.start)), room, "decode")) as pictures:
             for frame, shot in zip(span, pictures, strict=False):
                 watcher.step(frame, shot)
                 on_frame()
         watcher.catch_up()
-    return Sightings(watcher.rows, footage.count, frozenset(watcher.cuts))
+    return FaceTracks(watcher.rows, video.count, frozenset(watcher.cuts))
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _ShotFrame:
     """A picture of a film."""
 
     image: Image
@@ -96,14 +96,14 @@ class _Shown:
     """Whether it begins a shot."""
 
 
-def _shots(images: Iterator[Image]) -> Iterator[_Shown]:
+def _shots(images: Iterator[Image]) -> Iterator[_ShotFrame]:
     """Tell where shots begin: beside the search for faces, which is the longer work."""
     watch_cuts = CutDetector()
     for image in images:
-        yield _Shown(image, watch_cuts.step(image))
+        yield _ShotFrame(image, watch_cuts.step(image))
 
 
-class _Watcher:
+class _SparseTracker:
     """Looks at every picture while faces move, and at some of them while they are calm.
 
     What lies between two looks is interpolated later. The pictures on both sides of a cut, and the
@@ -129,7 +129,7 @@ class _Watcher:
         self._calm = False
         self._passed: tuple[int, Image] | None = None
 
-    def step(self, frame: int, shown: _Shown) -> None:
+    def step(self, frame: int, shown: _ShotFrame) -> None:
         """Take the next picture."""
         if shown.cut:
             self.catch_up()
@@ -167,20 +167,20 @@ class _Watcher:
         self._count += 1
 
 
-def watch_picture(image: Image, tracker: CropTracker) -> Sightings:
+def find_faces(image: Image, tracker: CropTracker) -> FaceTracks:
     """Look for faces in one picture, as if it were a film of one frame."""
     tracker.reset()
     seen = tracker.step(image)
-    return Sightings(np.array([_row(0, image, face) for face in seen], _ROW), 1)
+    return FaceTracks(np.array([_row(0, image, face) for face in seen], _ROW), 1)
 
 
-def fixed_box(box: tuple[int, int, int, int], footage: Footage) -> Sightings:
+def track_of_box(box: tuple[int, int, int, int], video: VideoSource) -> FaceTracks:
     """Return the same face in every frame: a box of top, bottom, left and right in pixels."""
-    rows = np.zeros(footage.count, _ROW)
-    rows["frame"] = np.arange(footage.count)
-    rows["crop"] = box_crop(box, footage.width, footage.height)
+    rows = np.zeros(video.count, _ROW)
+    rows["frame"] = np.arange(video.count)
+    rows["crop"] = box_crop(box, video.width, video.height)
     rows["size"], rows["score"] = box[1] - box[0], 1.0
-    return Sightings(rows, footage.count)
+    return FaceTracks(rows, video.count)
 
 
 def box_crop(box: tuple[int, int, int, int], width: int, height: int) -> Float32:

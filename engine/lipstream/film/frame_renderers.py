@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.face.crop import cut_crop
-from lipstream.film.concurrency import beside
-from lipstream.film.concurrency import waiting as room_for
-from lipstream.film.job import Ends, Who
+from lipstream.film.concurrency import parallel_map, pictures_in_budget
+from lipstream.film.job import Ends, FaceChoice
 from lipstream.film.restoration import Restorer
-from lipstream.film.speaker_selection import Casting
-from lipstream.film.timeline import Passage, Programme
-from lipstream.film.video_source import Footage, Projector
+from lipstream.film.speaker_selection import SpeakerTrack
+from lipstream.film.timeline import EditTimeline, SpokenRange
+from lipstream.film.video_source import EndlessVideo, VideoSource
 from lipstream.inference.manifest import ModelManifest
 from lipstream.inference.model import MouthModel
 from lipstream.live.compositor import Compositor, MouthArea, Target, make_compositor
@@ -38,7 +37,7 @@ _LEAST_EDGES = 0.25
 """Mean edge in levels below which there is nothing to compare: plain grey."""
 
 
-class FilmPaste:
+class MouthPaster:
     """Put mouths into the pictures of films. Any thread, several at once."""
 
     def __init__(self, manifest: ModelManifest) -> None:
@@ -51,10 +50,10 @@ class FilmPaste:
 
     def paste(self, target: Target, mouth: NDArray[np.uint8], strength: float) -> Image:
         """Return a new picture with ``mouth`` (rows, S, 3) in it, as far as ``strength`` says."""
-        return self._compositor.paste(target, sharpened(mouth, target.rest), strength)
+        return self._compositor.paste(target, sharpen(mouth, target.rest), strength)
 
 
-def sharpened(mouth: NDArray[np.uint8], film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def sharpen(mouth: NDArray[np.uint8], film: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the mouth with edges as strong as the film's in the same rows; never softer."""
     soft, edges = _taken_apart(mouth)
     _, wanted = _taken_apart(film)
@@ -78,11 +77,11 @@ _EDGE_FRAMES = 4
 _NOTHING = SourceFrame(np.zeros((0, 0, 3), np.uint8), None, None)
 
 
-Finishing = Callable[[], Image]
+FrameTask = Callable[[], Image]
 """Makes one picture; called once, in another thread than the stage."""
 
 
-class Stage(Protocol):
+class FrameRenderer(Protocol):
     """Gives the pictures of a film, in rising order. Used by one thread."""
 
     at_once: int
@@ -92,59 +91,70 @@ class Stage(Protocol):
         """Return a frame that nobody speaks in, untouched."""
         ...
 
-    def under(self, frame: int, passage: Passage) -> SourceFrame:
+    def under(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:
         """Return what a mouth is to be put into."""
         ...
 
-    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:
+    def finish(
+        self, pipeline: Pipeline, request: MouthRequest, spoken_range: SpokenRange
+    ) -> FrameTask:
         """Bring the pipeline past a request; return what puts the mouth into its picture."""
         ...
 
 
-def rendered(
-    stage: Stage, model: MouthModel, programme: Programme, first: int = 0
+def render_timeline(
+    renderer: FrameRenderer, model: MouthModel, timeline: EditTimeline, first: int = 0
 ) -> Iterator[Image]:
     """Yield the frames of a whole programme from ``first`` on."""
-    for stretch in programme.stretches():
-        if stretch.stop <= first:
+    for frame_range in timeline.ranges():
+        if frame_range.stop <= first:
             continue
-        if stretch.passage is None:
-            for frame in range(max(first, stretch.start), stretch.stop):
-                yield stage.plain(frame)
+        if frame_range.spoken_range is None:
+            for frame in range(max(first, frame_range.start), frame_range.stop):
+                yield renderer.plain(frame)
         else:
-            yield from _spoken(stage, model, programme, stretch.passage, first)
+            yield from _spoken(renderer, model, timeline, frame_range.spoken_range, first)
 
 
 def _spoken(
-    stage: Stage, model: MouthModel, programme: Programme, passage: Passage, first: int
+    renderer: FrameRenderer,
+    model: MouthModel,
+    timeline: EditTimeline,
+    spoken_range: SpokenRange,
+    first: int,
 ) -> Iterator[Image]:
     """Yield the frames of one passage; what comes before ``first`` is heard, but not painted."""
-    finishings = _finishings(stage, model, programme, passage, first)
-    waiting = 1 if stage.at_once == 1 else 1 + stage.at_once  # one for large pictures: see room.py
-    with closing(beside(finishings, waiting, "paint", stage.at_once)) as made:
+    tasks = _frame_tasks(renderer, model, timeline, spoken_range, first)
+    # one at a time: pictures so large that memory decides
+    waiting = 1 if renderer.at_once == 1 else 1 + renderer.at_once
+    with closing(parallel_map(tasks, waiting, "paint", renderer.at_once)) as made:
         yield from made
 
 
-def _finishings(
-    stage: Stage, model: MouthModel, programme: Programme, passage: Passage, first: int
-) -> Iterator[Finishing]:
-    skipped = max(0, first - passage.start)
-    scene = _PassageScene(stage, passage, skipped)
-    timing = make_timing(model, programme.rate, programme.fps)
+def _frame_tasks(
+    renderer: FrameRenderer,
+    model: MouthModel,
+    timeline: EditTimeline,
+    spoken_range: SpokenRange,
+    first: int,
+) -> Iterator[FrameTask]:
+    skipped = max(0, first - spoken_range.start)
+    scene = _RangeSource(renderer, spoken_range, skipped)
+    timing = make_timing(model, timeline.rate, timeline.fps)
     pipeline = Pipeline(scene, timing, make_compositor(model))
-    requests = _requests(pipeline, passage, programme.rate)
-    for request in islice(requests, passage.stop - passage.start):
+    requests = _requests(pipeline, spoken_range, timeline.rate)
+    for request in islice(requests, spoken_range.stop - spoken_range.start):
         if request.index < skipped:
             pipeline.skip(request)
         else:
-            yield stage.finish(pipeline, request, passage)
+            yield renderer.finish(pipeline, request, spoken_range)
 
 
-def _requests(pipeline: Pipeline, passage: Passage, rate: int) -> Iterator[MouthRequest]:
+def _requests(pipeline: Pipeline, spoken_range: SpokenRange, rate: int) -> Iterator[MouthRequest]:
     """Yield the requests of all frames that cover a passage's sound; each is to be completed."""
-    reader = SoundReader(passage.clip.sound, rate, 1)
-    reader.skip(int(passage.clip.start_s * rate)).wait(passage.wait)
-    for block in reader.blocks(passage.wait + passage.samples, rate // _BLOCKS_A_SECOND):
+    reader = SoundReader(spoken_range.clip.sound, rate, 1)
+    reader.skip(int(spoken_range.clip.start_s * rate)).wait(spoken_range.wait)
+    for block in reader.blocks(spoken_range.wait + spoken_range.samples, rate // _BLOCKS_A_SECOND):
         for piece in pieces(block[:, 0], rate):
             pipeline.feed(piece)
             while (request := pipeline.next_request()) is not None:
@@ -155,11 +165,11 @@ def _requests(pipeline: Pipeline, passage: Passage, rate: int) -> Iterator[Mouth
 
 
 @dataclass(frozen=True, slots=True)
-class _PassageScene:
+class _RangeSource:
     """A stage as the pipeline of one passage sees it."""
 
-    stage: Stage
-    passage: Passage
+    renderer: FrameRenderer
+    spoken_range: SpokenRange
     skipped: int
     """Frames at the start whose pictures nobody needs."""
     rests: bool = True
@@ -167,10 +177,10 @@ class _PassageScene:
     def picture(self, index: int, fps: Fraction) -> SourceFrame:  # noqa: ARG002
         if index < self.skipped:
             return _NOTHING
-        return self.stage.under(self.passage.start + index, self.passage)
+        return self.renderer.under(self.spoken_range.start + index, self.spoken_range)
 
 
-class AvatarStage:
+class AvatarRenderer:
     """An avatar, or a picture that lives: its own mouth rests, and silence shows it."""
 
     at_once = 1
@@ -189,31 +199,36 @@ class AvatarStage:
         """Return the avatar in silence, new."""
         return self._source.picture(frame, self._fps).image.copy()
 
-    def under(self, frame: int, passage: Passage) -> SourceFrame:  # noqa: ARG002
+    def under(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:  # noqa: ARG002
         """Return the avatar's picture."""
         return self._source.picture(frame, self._fps)
 
-    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:  # noqa: ARG002
+    def finish(
+        self,
+        pipeline: Pipeline,
+        request: MouthRequest,
+        spoken_range: SpokenRange,  # noqa: ARG002
+    ) -> FrameTask:
         """Paint as the live engine does; what is left is to restore."""
         frame = pipeline.complete(request, paint(self._model, request))
-        return partial(self._restored, frame, request.picture.target)
+        return partial(self._restore, frame, request.picture.target)
 
-    def _restored(self, frame: AvFrame, target: Target | None) -> Image:
+    def _restore(self, frame: AvFrame, target: Target | None) -> Image:
         if self._restorer is None or target is None or frame.openness <= 0:
             return frame.image
-        return self._restorer.restored(frame.image, target, frame.openness)
+        return self._restorer.restore(frame.image, target, frame.openness)
 
 
 @dataclass(frozen=True, slots=True)
-class FilmSet:
+class FilmSpeakers:
     """A film, and whom its passages are given to."""
 
-    footage: Footage
+    video: VideoSource
     ends: Ends
-    castings: Mapping[Who, Casting]
+    speakers: Mapping[FaceChoice, SpeakerTrack]
 
 
-class FilmStage:
+class FilmRenderer:
     """A film in which people's own mouths move: they are driven where they are seen.
 
     A frame without a face is the film's own, to the pixel.
@@ -221,38 +236,40 @@ class FilmStage:
 
     def __init__(
         self,
-        film: FilmSet,
+        film: FilmSpeakers,
         model: MouthModel,
-        programme: Programme,
+        timeline: EditTimeline,
         restorer: Restorer | None = None,
     ) -> None:
-        self._film, self._model, self._programme = film, model, programme
-        self._projector = Projector(film.footage, film.ends)
-        self._paste = FilmPaste(model.manifest)
+        self._film, self._model, self._timeline = film, model, timeline
+        self._video = EndlessVideo(film.video, film.ends)
+        self._paste = MouthPaster(model.manifest)
         self._restorer = restorer
-        footage = film.footage
-        self.at_once = 1 if restorer else room_for(footage.width, footage.height, model.lanes)
+        video = film.video
+        self.at_once = 1 if restorer else pictures_in_budget(video.width, video.height, model.lanes)
         self._idle: SimpleQueue[MouthModel] = SimpleQueue()  # one lane for each that paints
         for lane in [model, *(model.beside() for _ in range(self.at_once - 1))]:
             self._idle.put(lane)
 
     def plain(self, frame: int) -> Image:
         """Return the film's picture, new."""
-        return self._projector.show(frame)
+        return self._video.show(frame)
 
-    def under(self, frame: int, passage: Passage) -> SourceFrame:
+    def under(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:
         """Return the film's picture, and its mouth where one is to be driven."""
-        image = self._projector.show(frame)
-        if self._strength(frame, passage) <= 0.0:
+        image = self._video.show(frame)
+        if self._strength(frame, spoken_range) <= 0.0:
             return SourceFrame(image, None, None)
-        crop = self._casting(passage).crops[self._film.footage.at(frame, self._film.ends)]
+        crop = self._speaker(spoken_range).crops[self._film.video.at(frame, self._film.ends)]
         face = cut_crop(image, crop, self._model.manifest.face_size)
         features = self._model.face_features(face[None])
         return SourceFrame(image, self._paste.target(image, crop, face), features)
 
-    def finish(self, pipeline: Pipeline, request: MouthRequest, passage: Passage) -> Finishing:
+    def finish(
+        self, pipeline: Pipeline, request: MouthRequest, spoken_range: SpokenRange
+    ) -> FrameTask:
         """Paste the mouth as far as it may be seen."""
-        strength = self._strength(passage.start + request.index, passage)
+        strength = self._strength(spoken_range.start + request.index, spoken_range)
         pipeline.skip(request)
         return partial(self._finished, request, strength)
 
@@ -271,18 +288,18 @@ class FilmStage:
         image = self._paste.paste(picture.target, mouth, strength)
         if self._restorer is None:
             return image
-        return self._restorer.restored(image, picture.target, strength)
+        return self._restorer.restore(image, picture.target, strength)
 
-    def _casting(self, passage: Passage) -> Casting:
-        return self._film.castings[passage.who]
+    def _speaker(self, spoken_range: SpokenRange) -> SpeakerTrack:
+        return self._film.speakers[spoken_range.who]
 
-    def _strength(self, frame: int, passage: Passage) -> float:
+    def _strength(self, frame: int, spoken_range: SpokenRange) -> float:
         """Return how much of the mouth is seen in a frame."""
-        at = self._film.footage.at(frame, self._film.ends)
-        strength = float(self._casting(passage).strength[at])
+        at = self._film.video.at(frame, self._film.ends)
+        strength = float(self._speaker(spoken_range).strength[at])
         inside = [strength]
-        if passage.start > 0:
-            inside.append((frame - passage.start + 1) / _EDGE_FRAMES)
-        if passage.stop < self._programme.frames:
-            inside.append((passage.stop - frame) / _EDGE_FRAMES)
+        if spoken_range.start > 0:
+            inside.append((frame - spoken_range.start + 1) / _EDGE_FRAMES)
+        if spoken_range.stop < self._timeline.frames:
+            inside.append((spoken_range.stop - frame) / _EDGE_FRAMES)
         return min(inside)

@@ -11,7 +11,7 @@ import numpy as np
 from lipstream.avatar.making import is_avatar
 from lipstream.errors import InputError
 from lipstream.film.provenance import Certificate
-from lipstream.media import BY_NAME, Encoding, is_picture
+from lipstream.media import DEFAULT_ENCODING, Encoding, is_picture
 from lipstream.speech import SpeechSettings
 from lipstream.types import Image
 
@@ -33,7 +33,7 @@ class Rectangle:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Framing:
     """How pictures are shown: first cropped, then sized."""
 
     crop: Rectangle | None = None
@@ -87,7 +87,7 @@ class View:
         return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
 
-AS_IT_IS = View()
+AS_IT_IS = Framing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ WHOLE = Cut()
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class SpokenText:
     """A text that is still to be spoken."""
 
     text: str
@@ -114,7 +114,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class FaceChoice:
     """A rule that picks a face from those in a picture."""
 
     rule: Literal["largest", "nth", "nearest"] = "largest"
@@ -127,20 +127,20 @@ class Who:
     """Whether the person picked first is kept through the film."""
 
 
-LARGEST = Who()
+LARGEST = FaceChoice()
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of sound and the time in the film from which it is spoken."""
 
-    sound: Path | Words
+    sound: Path | SpokenText
     at_s: Fraction = Fraction(0)
     until_s: Fraction | None = None
     """Time in the film at which the sound is cut off; None for the sound's own end."""
     cut: Cut = WHOLE
     """The part of the sound that is spoken."""
-    who: Who | None = None
+    who: FaceChoice | None = None
     """Whose mouth; None for the film's usual choice."""
     name: str | None = None
     """What messages call it; None for the sound file's name."""
@@ -178,8 +178,8 @@ class RenderJob:
     """The part of the film that is used."""
     sound_cut: Cut = WHOLE
     """The part of the sound that is used."""
-    view: View = AS_IT_IS
-    who: Who = LARGEST
+    view: Framing = AS_IT_IS
+    who: FaceChoice = LARGEST
     box: tuple[int, int, int, int] | None = None
     """Top, bottom, left and right of the face in pixels, in place of finding it."""
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -188,7 +188,7 @@ class RenderJob:
     """Whether the place of the face is smoothed over time."""
     still: bool = False
     """Whether a picture stays still where it would breathe, blink and move a little."""
-    encoding: Encoding = BY_NAME
+    encoding: Encoding = DEFAULT_ENCODING
     restore: Path | None = None
     """ONNX of a face restoration network of GFPGAN's kind."""
     label: str | None = None
@@ -212,7 +212,7 @@ _OF_PLACE = ("--crop", "--who", "--box", "--pads", "--s3fd", "--still")
 """What only a face that is yet to be found has use for."""
 
 
-def refuse_useless(job: RenderJob) -> None:
+def check_options(job: RenderJob) -> None:
     """Raise InputError that names the options that the job's face has no use for."""
     asked = _asked(job)
     if is_avatar(job.face):

@@ -15,39 +15,39 @@ from lipstream.avatar.making import DEFAULT_FPS, LONGEST_SIDE, find_face, is_ava
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import FaceNotFound, InputError, LipstreamError
 from lipstream.face.tracker import open_crop_tracker
-from lipstream.film.checkpoint import Journal
+from lipstream.film.checkpoint import Checkpoint
 from lipstream.film.concurrency import return_large_arrays
-from lipstream.film.face_tracks import Sightings, box_crop, fixed_box, watch, watch_picture
-from lipstream.film.frame_renderers import AvatarStage, FilmSet, FilmStage, Stage
-from lipstream.film.job import WHOLE, RenderJob, Segment, Who, Words, refuse_useless
+from lipstream.film.face_tracks import FaceTracks, box_crop, find_faces, track_faces, track_of_box
+from lipstream.film.frame_renderers import AvatarRenderer, FilmRenderer, FilmSpeakers, FrameRenderer
+from lipstream.film.job import WHOLE, FaceChoice, RenderJob, Segment, SpokenText, check_options
 from lipstream.film.restoration import Restorer
-from lipstream.film.speaker_selection import CastSettings, cast, padded
+from lipstream.film.speaker_selection import SelectionOptions, pad_crops, select_speaker
 from lipstream.film.timeline import (
-    Clip,
-    OwnSound,
-    Passage,
-    Programme,
-    SpokenClip,
-    ended_at,
-    plan,
-    sound_of,
-    spoken_spans,
+    BackgroundSound,
+    ClipPlacement,
+    EditTimeline,
+    SoundClip,
+    SpokenRange,
+    end_at,
+    frames_to_search,
+    place_clips,
+    read_sound,
 )
-from lipstream.film.video_source import Footage
+from lipstream.film.video_source import VideoSource
 from lipstream.inference.model import MouthModel
 from lipstream.live.frame_source import AnimatedPicture, FrameSource, PreparedAvatar
 from lipstream.live.lipsync import make_timing
 from lipstream.media import (
+    AudioTrack,
     Encoding,
-    Film,
     FilmFormat,
+    FilmReader,
     SoundFile,
-    SoundTrack,
     has_sound,
     is_picture,
     playable_rate,
     read_picture,
-    settled,
+    resolve_encoding,
 )
 from lipstream.speech import SpeechSettings, open_voice, write_speech
 from lipstream.timing import Timing
@@ -70,49 +70,49 @@ class LoopedSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Production:
+class RenderPlan:
     """A job, looked through."""
 
     job: RenderJob
-    face: Footage | LoopedSource
-    programme: Programme
-    own: OwnSound
+    face: VideoSource | LoopedSource
+    timeline: EditTimeline
+    own: BackgroundSound
     encoding: Encoding
 
     @property
     def shape(self) -> FilmFormat:
         """Shape of the film to write."""
         face, encoding = self.face, self.encoding
-        aspect = face.film.pixel_aspect if isinstance(face, Footage) else Fraction(1)
+        aspect = face.film.pixel_aspect if isinstance(face, VideoSource) else Fraction(1)
         assert encoding.video is not None
         return FilmFormat(
             face.width, face.height, face.fps, aspect, encoding.video, encoding.quality
         )
 
-    def sound_track(self) -> SoundTrack:
+    def sound_track(self) -> AudioTrack:
         """Return the film's sound, to be walked through once."""
         assert self.encoding.audio is not None
-        programme = self.programme
-        blocks = sound_of(programme, self.own)
+        timeline = self.timeline
+        blocks = read_sound(timeline, self.own)
         copied = self.job.sound
-        return SoundTrack(programme.rate, programme.channels, self.encoding.audio, blocks, copied)
+        return AudioTrack(timeline.rate, timeline.channels, self.encoding.audio, blocks, copied)
 
     @property
     def spans(self) -> list[range]:
         """Frames of the footage in which faces have to be found."""
-        if not isinstance(self.face, Footage) or self.job.box is not None:
+        if not isinstance(self.face, VideoSource) or self.job.box is not None:
             return []
-        if self.job.ends == "cut" or self.programme.frames <= self.face.count:
-            return spoken_spans(self.programme, self.face.count)
+        if self.job.ends == "cut" or self.timeline.frames <= self.face.count:
+            return frames_to_search(self.timeline, self.face.count)
         return [range(self.face.count)]
 
 
-def make_production(job: RenderJob, model: MouthModel) -> Production:
+def make_plan(job: RenderJob, model: MouthModel) -> RenderPlan:
     """Open and check all that a job names. Raises LipstreamError."""
-    encoding = settled(job.encoding, job.output)
+    encoding = resolve_encoding(job.encoding, job.output)
     assert encoding.audio is not None
     spoken = _spoken(job)
-    refuse_useless(job)
+    check_options(job)
     face = open_face(job, model)
     own = _own_sound(job, face)
     heard = [own.sound] if own.sound is not None else [one.clip.sound for one in spoken]
@@ -120,59 +120,63 @@ def make_production(job: RenderJob, model: MouthModel) -> Production:
     sounds = heard + [one.clip.sound for one in spoken]
     channels = min(2, max(sound.channels for sound in sounds))
     timing = make_timing(model, rate, face.fps)
-    film_frames = face.count if isinstance(face, Footage) else None
-    passages, frames = _laid_out(job, spoken, timing, film_frames)
-    programme = Programme(face.fps, rate, channels, frames, tuple(passages))
-    _check_copy(job, encoding, programme)
-    return Production(job, face, programme, own, encoding)
+    film_frames = face.count if isinstance(face, VideoSource) else None
+    spoken_ranges, frames = _lay_out(job, spoken, timing, film_frames)
+    timeline = EditTimeline(face.fps, rate, channels, frames, tuple(spoken_ranges))
+    _check_copy(job, encoding, timeline)
+    return RenderPlan(job, face, timeline, own, encoding)
 
 
-def open_stage(
-    production: Production,
+def open_renderer(
+    plan: RenderPlan,
     model: MouthModel,
-    journal: Journal,
+    checkpoint: Checkpoint,
     on_frame: Callable[[], None],
-) -> tuple[Stage, int]:
+) -> tuple[FrameRenderer, int]:
     """Find the faces, and return the stage and the spoken frames in which nobody was found."""
-    job, face, programme = production.job, production.face, production.programme
+    job, face, timeline = plan.job, plan.face, plan.timeline
     return_large_arrays(face.width, face.height)
     restorer = None
     if job.restore is not None:
         restorer = Restorer.open(job.restore, model.manifest, job.backend)
     if isinstance(face, LoopedSource):
-        return AvatarStage(face.frames, model, face.fps, restorer), 0
-    sightings = _sightings(production, journal, on_frame)
-    settings = CastSettings(job.smooth, job.pads, faded=job.box is None)
-    rules = {passage.who for passage in programme.passages}
-    film = FilmSet(face, job.ends, {who: cast(sightings, who, face.fps, settings) for who in rules})
-    faceless = sum(
-        film.castings[passage.who].strength[face.at(frame, job.ends)] <= 0
-        for passage in programme.passages
-        for frame in range(passage.start, passage.stop)
+        return AvatarRenderer(face.frames, model, face.fps, restorer), 0
+    face_tracks = _face_tracks(plan, checkpoint, on_frame)
+    settings = SelectionOptions(job.smooth, job.pads, faded=job.box is None)
+    rules = {spoken_range.who for spoken_range in timeline.spoken_ranges}
+    film = FilmSpeakers(
+        face, job.ends, {who: select_speaker(face_tracks, who, face.fps, settings) for who in rules}
     )
-    return FilmStage(film, model, programme, restorer), int(faceless)
+    faceless = sum(
+        film.speakers[spoken_range.who].strength[face.at(frame, job.ends)] <= 0
+        for spoken_range in timeline.spoken_ranges
+        for frame in range(spoken_range.start, spoken_range.stop)
+    )
+    return FilmRenderer(film, model, timeline, restorer), int(faceless)
 
 
-def _sightings(production: Production, journal: Journal, on_frame: Callable[[], None]) -> Sightings:
-    job, face = production.job, production.face
-    assert isinstance(face, Footage)
+def _face_tracks(
+    plan: RenderPlan, checkpoint: Checkpoint, on_frame: Callable[[], None]
+) -> FaceTracks:
+    job, face = plan.job, plan.face
+    assert isinstance(face, VideoSource)
     if job.box is not None:
-        return fixed_box(job.box, face)
-    kept = journal.sightings()
+        return track_of_box(job.box, face)
+    kept = checkpoint.face_tracks()
     if kept is not None:
-        for _ in range(sum(map(len, production.spans))):
+        for _ in range(sum(map(len, plan.spans))):
             on_frame()
         return kept
     tracker = open_crop_tracker(job.s3fd)
     try:
-        sightings = watch(face, tracker, production.spans, on_frame)
+        face_tracks = track_faces(face, tracker, plan.spans, on_frame)
     finally:
         tracker.close()
-    journal.keep_sightings(sightings)
-    return sightings
+    checkpoint.save_face_tracks(face_tracks)
+    return face_tracks
 
 
-def open_face(job: RenderJob, model: MouthModel) -> Footage | LoopedSource:
+def open_face(job: RenderJob, model: MouthModel) -> VideoSource | LoopedSource:
     """Open the job's face: an avatar pack, the name of an embedded avatar, a picture or a film.
 
     Raises MediaError or AvatarError when it cannot be read, InputError for parts that are not in
@@ -187,8 +191,8 @@ def open_face(job: RenderJob, model: MouthModel) -> Footage | LoopedSource:
         still = PreparedAvatar.prepare(avatar, model)
         source = still if job.still else AnimatedPicture.of(still, model)
         return LoopedSource.of(avatar, source, job.fps or DEFAULT_FPS)
-    film = Film(job.face)
-    return Footage(film, job.fps or film.fps, job.face_cut, job.view)
+    film = FilmReader(job.face)
+    return VideoSource(film, job.fps or film.fps, job.face_cut, job.view)
 
 
 def _portrait(job: RenderJob) -> Avatar:
@@ -200,27 +204,29 @@ def _portrait(job: RenderJob) -> Avatar:
         crop = find_face(image, name, job.s3fd)
     else:
         crop = _picked(image, job)
-    return Avatar.from_frames([image], padded(crop[None], job.pads), name=job.face.stem)
+    return Avatar.from_frames([image], pad_crops(crop[None], job.pads), name=job.face.stem)
 
 
 def _picked(image: Image, job: RenderJob) -> Float32:
     """Return the crop of the face that a rule picks: of a film of one frame."""
     with closing(open_crop_tracker(job.s3fd)) as tracker:
-        sightings = watch_picture(image, tracker)
-    casting = cast(sightings, job.who, DEFAULT_FPS, CastSettings(smooth=False, faded=False))
-    if casting.strength[0] == 0:
+        face_tracks = find_faces(image, tracker)
+    speaker = select_speaker(
+        face_tracks, job.who, DEFAULT_FPS, SelectionOptions(smooth=False, faded=False)
+    )
+    if speaker.strength[0] == 0:
         raise FaceNotFound(
-            f"--who asks for a face that is not in {job.face.name}: {len(sightings.rows)} found"
+            f"--who asks for a face that is not in {job.face.name}: {len(face_tracks.rows)} found"
             " there"
         )
-    return np.asarray(casting.crops[0], np.float32)
+    return np.asarray(speaker.crops[0], np.float32)
 
 
-def _spoken(job: RenderJob) -> list[SpokenClip]:
+def _spoken(job: RenderJob) -> list[ClipPlacement]:
     if (job.sound is None) == (not job.segments):
         raise InputError("give one sound for all of the film, or segments: not both, not neither")
     if job.sound is not None:
-        return [SpokenClip(Clip.open(job.sound, job.sound_cut), who=job.who)]
+        return [ClipPlacement(SoundClip.open(job.sound, job.sound_cut), who=job.who)]
     if job.sound_cut != WHOLE:
         raise InputError(
             "--audio-from and --audio-to cut one sound for all of the film: give a segment its own"
@@ -229,46 +235,46 @@ def _spoken(job: RenderJob) -> list[SpokenClip]:
     return [_spoken_segment(one, job.who) for one in job.segments]
 
 
-def _spoken_segment(one: Segment, usual: Who) -> SpokenClip:
+def _spoken_segment(one: Segment, default: FaceChoice) -> ClipPlacement:
     assert isinstance(one.sound, Path), "texts are spoken before a job gets here"
-    clip = Clip.open(one.sound, one.cut, one.name)
-    return SpokenClip(clip, one.at_s, one.until_s, one.who or usual)
+    clip = SoundClip.open(one.sound, one.cut, one.name)
+    return ClipPlacement(clip, one.at_s, one.until_s, one.who or default)
 
 
-def _own_sound(job: RenderJob, face: Footage | LoopedSource) -> OwnSound:
+def _own_sound(job: RenderJob, face: VideoSource | LoopedSource) -> BackgroundSound:
     """Return what is heard between the clips: nothing where the film ends with its one clip."""
     wanted = bool(job.segments) or job.keep
     if not wanted or isinstance(face, LoopedSource) or not has_sound(face.film.path):
-        return OwnSound(None)
+        return BackgroundSound(None)
     skipped = Fraction(face.first) / face.fps - face.film.sound_start
-    return OwnSound(SoundFile.open(face.film.path), skipped)
+    return BackgroundSound(SoundFile.open(face.film.path), skipped)
 
 
-def _laid_out(
-    job: RenderJob, spoken: list[SpokenClip], timing: Timing, film_frames: int | None
-) -> tuple[list[Passage], int]:
+def _lay_out(
+    job: RenderJob, spoken: list[ClipPlacement], timing: Timing, film_frames: int | None
+) -> tuple[list[SpokenRange], int]:
     """Return the passages and the frames of the whole film."""
-    passages = plan(spoken, timing, film_frames)
-    last = passages[-1].stop
+    spoken_ranges = place_clips(spoken, timing, film_frames)
+    last = spoken_ranges[-1].stop
     if film_frames is None:
-        return passages, last
+        return spoken_ranges, last
     if job.segments:
         if last > film_frames:
-            late = passages[-1].clip.name
+            late = spoken_ranges[-1].clip.name
             raise InputError(
                 f"{late} would be spoken until {float(last / timing.fps):.2f} s, but the film ends"
                 f" at {float(film_frames / timing.fps):.2f} s: begin earlier, or give 'until'"
             )
-        return passages, film_frames
+        return spoken_ranges, film_frames
     if last > film_frames and job.ends == "cut":
-        return ended_at(passages, film_frames, timing), film_frames
-    return passages, max(last, film_frames) if job.keep else last
+        return end_at(spoken_ranges, film_frames, timing), film_frames
+    return spoken_ranges, max(last, film_frames) if job.keep else last
 
 
-def _check_copy(job: RenderJob, encoding: Encoding, programme: Programme) -> None:
+def _check_copy(job: RenderJob, encoding: Encoding, timeline: EditTimeline) -> None:
     if encoding.audio != "copy":
         return
-    whole = len(programme.passages) == 1 and programme.passages[0].clip.is_whole
+    whole = len(timeline.spoken_ranges) == 1 and timeline.spoken_ranges[0].clip.is_whole
     if not whole or job.segments or job.keep or job.ends == "cut":
         raise InputError(
             "sound can be copied only when one whole file is the film's sound: leave out"
@@ -281,7 +287,7 @@ _NAME = 32
 
 
 @contextlib.contextmanager
-def spoken(job: RenderJob) -> Iterator[RenderJob]:
+def speak_texts(job: RenderJob) -> Iterator[RenderJob]:
     """Give the job with sound files in place of its texts; a job without a text as it is.
 
     Raises LipstreamError when a text cannot be spoken; then no file is left.
@@ -304,27 +310,27 @@ def spoken(job: RenderJob) -> Iterator[RenderJob]:
     _remove(files.values())
 
 
-def _texts(job: RenderJob) -> list[Words]:
+def _texts(job: RenderJob) -> list[SpokenText]:
     """Return all that is to be spoken, in order, each once."""
-    whole = [] if job.text is None else [Words(job.text)]
-    parts = [one.sound for one in job.segments if isinstance(one.sound, Words)]
+    whole = [] if job.text is None else [SpokenText(job.text)]
+    parts = [one.sound for one in job.segments if isinstance(one.sound, SpokenText)]
     return list(dict.fromkeys(whole + parts))
 
 
-def _with_files(job: RenderJob, files: dict[Words, Path]) -> RenderJob:
+def _with_files(job: RenderJob, files: dict[SpokenText, Path]) -> RenderJob:
     def heard(one: Segment) -> Segment:
         words = one.sound
-        if not isinstance(words, Words):
+        if not isinstance(words, SpokenText):
             return one
         return replace(one, sound=files[words], name=_called(words))
 
     segments = tuple(heard(one) for one in job.segments)
     if job.text is None:
         return replace(job, segments=segments)
-    return replace(job, sound=files[Words(job.text)], text=None)
+    return replace(job, sound=files[SpokenText(job.text)], text=None)
 
 
-def _speak(job: RenderJob, words: Words, file: Path) -> None:
+def _speak(job: RenderJob, words: SpokenText, file: Path) -> None:
     """Raises LipstreamError, which names the text where there may be several."""
     try:
         with closing(open_voice(_settings(job, words))) as voice:
@@ -335,18 +341,18 @@ def _speak(job: RenderJob, words: Words, file: Path) -> None:
         raise type(error)(f"segment {_called(words)}: {error}") from error
 
 
-def _settings(job: RenderJob, words: Words) -> SpeechSettings:
+def _settings(job: RenderJob, words: SpokenText) -> SpeechSettings:
     voice = words.voice or job.speech.voice
     speed = job.speech.speed if words.speed is None else words.speed
     return replace(job.speech, voice=voice, speed=speed)
 
 
-def _called(words: Words) -> str:
+def _called(words: SpokenText) -> str:
     line = " ".join(words.text.split())
     return f"'{line}'" if len(line) <= _NAME else f"'{line[: _NAME - 1].rstrip()}\u2026'"
 
 
-def _place(job: RenderJob, words: Words) -> Path:
+def _place(job: RenderJob, words: SpokenText) -> Path:
     said = repr((words.text, _settings(job, words)))
     key = hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
     return job.output.with_name(f".{job.output.name}.{key}.wav")

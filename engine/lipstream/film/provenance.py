@@ -110,7 +110,7 @@ def check_label(text: str) -> str:
     return text
 
 
-def labelled(image: Image, text: str) -> Image:
+def draw_label(image: Image, text: str) -> Image:
     """Return a new picture with the text below on the left, on a shade."""
     height, width = image.shape[:2]
     scale = max(8.0, _HEIGHT * min(height, width)) / _FONT_PIXELS

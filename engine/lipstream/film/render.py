@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 
 from lipstream.errors import MediaError
-from lipstream.film.checkpoint import PART_FRAMES, Journal, fingerprint
+from lipstream.film.checkpoint import PART_FRAMES, Checkpoint, fingerprint
 from lipstream.film.concurrency import open_part
-from lipstream.film.frame_renderers import Stage, rendered
+from lipstream.film.frame_renderers import FrameRenderer, render_timeline
 from lipstream.film.job import RenderJob
-from lipstream.film.plan import Production, make_production, open_stage, spoken
-from lipstream.film.provenance import check_label, check_signing, labelled, sign
-from lipstream.film.video_source import Footage, Projector
+from lipstream.film.plan import RenderPlan, make_plan, open_renderer, speak_texts
+from lipstream.film.provenance import check_label, check_signing, draw_label, sign
+from lipstream.film.video_source import EndlessVideo, VideoSource
 from lipstream.inference.manifest import model_folder
 from lipstream.inference.model import MouthModel
 from lipstream.machine import usable_cores
-from lipstream.media import Film, check_film_name, join_parts
+from lipstream.media import FilmReader, check_film_name, join_parts
 from lipstream.storage.atomic_files import written_whole
 from lipstream.types import Image
 
@@ -50,7 +50,7 @@ def sheet_frames(frames: int) -> list[int]:
 
 def write_sheet(path: Path, film: Path, frames: int, before: Callable[[int], Image]) -> None:
     """Write a contact sheet of a film and the pictures it was made from. Raises MediaError."""
-    after = Film(film)
+    after = FilmReader(film)
     pairs = []
     for frame in sheet_frames(frames):
         shown = next(after.pictures(first=frame), None)
@@ -82,14 +82,14 @@ def _arranged(pairs: Sequence[Image]) -> Image:
     return sheet
 
 
-__all__ = ["RenderJob", "Rendered", "render", "render_frames"]
+__all__ = ["RenderJob", "RenderResult", "render", "render_frames"]
 
 _NOT_SHOWN = {"output", "sheet", "certificate"}
 """What a job names that its frames do not depend on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderResult:
     """What was rendered."""
 
     frames: int
@@ -102,7 +102,9 @@ class Rendered:
     """Frames that an earlier run had made."""
 
 
-def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: None) -> Rendered:
+def render(
+    job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: None
+) -> RenderResult:
     """Render a film.
 
     ``on_progress`` is told the steps done and the steps in all: one for each frame in which faces
@@ -112,7 +114,7 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
     """
     _check(job)
     with ExitStack() as stack:
-        job = stack.enter_context(spoken(job))
+        job = stack.enter_context(speak_texts(job))
         model = stack.enter_context(
             MouthModel.open(
                 job.model,
@@ -121,23 +123,23 @@ def render(job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: 
                 lanes=usable_cores(),
             )
         )
-        production = make_production(job, model)
-        journal = stack.enter_context(_open_journal(production, model))
-        steps = _Steps(sum(map(len, production.spans)) + production.programme.frames, on_progress)
-        stage, faceless = open_stage(production, model, journal, steps.step)
-        resumed = _write_parts(production, stage, model, journal, steps)
-        _finish(production, journal)
-    programme = production.programme
-    seconds = programme.samples / programme.rate
-    return Rendered(programme.frames, programme.fps, seconds, faceless, resumed)
+        plan = make_plan(job, model)
+        checkpoint = stack.enter_context(_open_checkpoint(plan, model))
+        steps = _Steps(sum(map(len, plan.spans)) + plan.timeline.frames, on_progress)
+        renderer, faceless = open_renderer(plan, model, checkpoint, steps.step)
+        resumed = _write_parts(plan, renderer, model, checkpoint, steps)
+        _finish(plan, checkpoint)
+    timeline = plan.timeline
+    seconds = timeline.samples / timeline.rate
+    return RenderResult(timeline.frames, timeline.fps, seconds, faceless, resumed)
 
 
 def render_frames(job: RenderJob, model: MouthModel, folder: Path) -> Iterator[Image]:
     """Yield every frame of a job as it is before it is encoded; ``folder`` is for work files."""
-    production = make_production(job, model)
-    with Journal(folder / job.output.name, "frames", production.shape.part_suffix) as journal:
-        stage, _ = open_stage(production, model, journal, lambda: None)
-        yield from _frames(production, stage, model, 0)
+    plan = make_plan(job, model)
+    with Checkpoint(folder / job.output.name, "frames", plan.shape.part_suffix) as checkpoint:
+        renderer, _ = open_renderer(plan, model, checkpoint, lambda: None)
+        yield from _frames(plan, renderer, model, 0)
 
 
 class _Steps:
@@ -152,66 +154,72 @@ class _Steps:
 
 
 def _write_parts(
-    production: Production, stage: Stage, model: MouthModel, journal: Journal, steps: _Steps
+    plan: RenderPlan,
+    renderer: FrameRenderer,
+    model: MouthModel,
+    checkpoint: Checkpoint,
+    steps: _Steps,
 ) -> int:
     """Render the parts that are not there yet; return how many frames were."""
-    frames = production.programme.frames
-    first = min(frames, journal.parts_done() * PART_FRAMES)
+    frames = plan.timeline.frames
+    first = min(frames, checkpoint.parts_done() * PART_FRAMES)
     if first:
         steps.step(first)
-    images = _frames(production, stage, model, first)
+    images = _frames(plan, renderer, model, first)
     for at in range(first, frames, PART_FRAMES):
-        with open_part(journal.part(at // PART_FRAMES), production.shape) as part:
+        with open_part(checkpoint.part(at // PART_FRAMES), plan.shape) as part:
             for image in itertools.islice(images, PART_FRAMES):
                 part.write(image)
                 steps.step()
     return first
 
 
-def _frames(production: Production, stage: Stage, model: MouthModel, first: int) -> Iterator[Image]:
-    text = production.job.label
-    images = rendered(stage, model, production.programme, first)
+def _frames(
+    plan: RenderPlan, renderer: FrameRenderer, model: MouthModel, first: int
+) -> Iterator[Image]:
+    text = plan.job.label
+    images = render_timeline(renderer, model, plan.timeline, first)
     if text is None:
         return images
     spoken = [
-        stretch.passage is not None
-        for stretch in production.programme.stretches()
-        for _ in range(stretch.start, stretch.stop)
+        frame_range.spoken_range is not None
+        for frame_range in plan.timeline.ranges()
+        for _ in range(frame_range.start, frame_range.stop)
     ]
     return (
-        labelled(image, text) if spoken[frame] else image
+        draw_label(image, text) if spoken[frame] else image
         for frame, image in enumerate(images, first)
     )
 
 
-def _finish(production: Production, journal: Journal) -> None:
-    job, programme = production.job, production.programme
-    parts = [journal.part(k) for k in range(-(-programme.frames // PART_FRAMES))]
+def _finish(plan: RenderPlan, checkpoint: Checkpoint) -> None:
+    job, timeline = plan.job, plan.timeline
+    parts = [checkpoint.part(k) for k in range(-(-timeline.frames // PART_FRAMES))]
     film = job.output
     if job.certificate is not None:
-        film = journal.joined.with_suffix(job.output.suffix)
-    join_parts(parts, programme.fps, production.sound_track(), film)
+        film = checkpoint.joined.with_suffix(job.output.suffix)
+    join_parts(parts, timeline.fps, plan.sound_track(), film)
     if job.sheet is not None:
-        write_sheet(job.sheet, film, programme.frames, _before(production))
+        write_sheet(job.sheet, film, timeline.frames, _before(plan))
     if job.certificate is not None:
         sign(film, job.certificate, job.output)
 
 
-def _before(production: Production) -> Callable[[int], Image]:
-    face = production.face
-    if isinstance(face, Footage):
-        return Projector(face, production.job.ends).show
+def _before(plan: RenderPlan) -> Callable[[int], Image]:
+    face = plan.face
+    if isinstance(face, VideoSource):
+        return EndlessVideo(face, plan.job.ends).show
     return lambda frame: face.frames.picture(frame, face.fps).image
 
 
-def _open_journal(production: Production, model: MouthModel) -> Journal:
-    job = production.job
+def _open_checkpoint(plan: RenderPlan, model: MouthModel) -> Checkpoint:
+    job = plan.job
     settings = {name: getattr(job, name) for name in RenderJob.__slots__ if name not in _NOT_SHOWN}
     model_file = model_folder(job.model) / "model.toml"  # it has the digests of the graphs
     named = (*job.sources, job.s3fd, job.restore, model_file)
     files = [file for file in named if file is not None and file.is_file()]
-    key = fingerprint([settings, model.manifest, production.shape, production.programme], files)
-    return Journal(job.output, key, production.shape.part_suffix)
+    key = fingerprint([settings, model.manifest, plan.shape, plan.timeline], files)
+    return Checkpoint(job.output, key, plan.shape.part_suffix)
 
 
 def _check(job: RenderJob) -> None:

@@ -62,7 +62,7 @@ class Restorer:
                 )
         return cls(network, manifest)
 
-    def restored(self, image: Image, target: Target, strength: float) -> Image:
+    def restore(self, image: Image, target: Target, strength: float) -> Image:
         """Return a new picture with a finer mouth where ``target``'s mouth was pasted."""
         affine = self._aligned(target)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

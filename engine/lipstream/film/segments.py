@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lipstream.errors import InputError
-from lipstream.film.job import Cut, Segment, Who, Words
+from lipstream.film.job import Cut, FaceChoice, Segment, SpokenText
 
 _OF_TEXT = ("voice", "speed")
 _KEYS = ("sound", "text", *_OF_TEXT, "at", "until", "from", "to", "who")
@@ -97,11 +97,11 @@ def _segment(entry: Mapping[str, Any], folder: Path, where: str) -> Segment:
         time("at") or Fraction(0),
         time("until"),
         Cut(time("from") or Fraction(0), time("to")),
-        None if who is None else parse_who(str(who)),
+        None if who is None else parse_face_choice(str(who)),
     )
 
 
-def _said(entry: Mapping[str, Any], folder: Path, where: str) -> Path | Words:
+def _said(entry: Mapping[str, Any], folder: Path, where: str) -> Path | SpokenText:
     """Return the sound or the text of an entry, which has one of them."""
     sound, text = entry.get("sound"), entry.get("text")
     if not sound and not text:
@@ -118,7 +118,7 @@ def _said(entry: Mapping[str, Any], folder: Path, where: str) -> Path | Words:
     voice = entry.get("voice")
     if not isinstance(text, str) or not isinstance(voice, str | None):
         raise InputError(f"{where}: text and voice are strings; write them in quotes")
-    return Words(text, voice or None, _speed(entry.get("speed"), where))
+    return SpokenText(text, voice or None, _speed(entry.get("speed"), where))
 
 
 def _speed(written: object, where: str) -> float | None:
@@ -131,15 +131,15 @@ def _speed(written: object, where: str) -> float | None:
 _POINT = re.compile(r"(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")
 
 
-def parse_who(text: str, follow: bool = False) -> Who:
+def parse_face_choice(text: str, follow: bool = False) -> FaceChoice:
     """Parse ``largest``, a number from 1 or a point ``x,y``; raises InputError."""
     text = text.strip()
     if text == "largest":
-        return Who(follow=follow)
+        return FaceChoice(follow=follow)
     if text.isdecimal() and int(text) >= 1:
-        return Who("nth", place=int(text), follow=follow)
+        return FaceChoice("nth", place=int(text), follow=follow)
     if point := _POINT.fullmatch(text):
-        return Who("nearest", x=float(point[1]), y=float(point[2]), follow=follow)
+        return FaceChoice("nearest", x=float(point[1]), y=float(point[2]), follow=follow)
     raise InputError(
         f"'{text}' picks no face: give largest, a number (1 is the face on the left), or a point"
         " x,y in pixels"

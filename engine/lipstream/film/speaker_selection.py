@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.face.crop import CropSmoother
-from lipstream.film.face_tracks import Sightings
-from lipstream.film.job import Who
+from lipstream.film.face_tracks import FaceTracks
+from lipstream.film.job import FaceChoice
 from lipstream.types import Array, Float32
 
 _TURNED = (0.42, 0.62)
@@ -31,7 +31,7 @@ _WINDOW = 500
 
 
 def visibility(rows: Array) -> NDArray[np.float64]:
-    """Return (n,) float64 from 0 to 1 for rows of ``Sightings``."""
+    """Return (n,) float64 from 0 to 1 for rows of ``FaceTracks``."""
     turned = _ramp(np.abs(rows["turn"].astype(np.float64)), *_TURNED)
     unsure = _ramp(rows["score"].astype(np.float64), *_UNSURE)
     return turned * unsure * _uncovered(rows)
@@ -43,15 +43,15 @@ def _ramp(values: NDArray[np.float64], full: float, none: float) -> NDArray[np.f
 
 def _uncovered(rows: Array) -> NDArray[np.float64]:
     """Return how much every lower face looks as the same face usually does, 0 to 1."""
-    usual = np.ones(len(rows))
+    default = np.ones(len(rows))
     for track in np.unique(rows["track"]):
         mine = np.flatnonzero(rows["track"] == track)
         for piece in np.array_split(mine, max(1, round(len(mine) / _WINDOW))):
-            usual[piece] = _usual(rows["lower"][piece])
-    return usual
+            default[piece] = _likeness_to_median(rows["lower"][piece])
+    return default
 
 
-def _usual(looks: Array) -> NDArray[np.float64]:
+def _likeness_to_median(looks: Array) -> NDArray[np.float64]:
     """Return (n,) from 0 to 1 for (n, h, w, 3) looks, by their median, light taken out."""
     levels = looks.astype(np.float64)
     levels -= levels.mean((1, 2), keepdims=True)
@@ -74,7 +74,7 @@ _BRIDGED_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Casting:
+class SpeakerTrack:
     """The face that is driven, frame by frame of the footage."""
 
     crops: Float32
@@ -84,7 +84,7 @@ class Casting:
 
 
 @dataclass(frozen=True, slots=True)
-class CastSettings:
+class SelectionOptions:
     """How crops are cut."""
 
     smooth: bool = True
@@ -94,44 +94,46 @@ class CastSettings:
     """Whether mouths fade by what is seen of them; not for a box given by hand."""
 
 
-def cast(sightings: Sightings, who: Who, fps: Fraction, settings: CastSettings) -> Casting:
+def select_speaker(
+    face_tracks: FaceTracks, who: FaceChoice, fps: Fraction, settings: SelectionOptions
+) -> SpeakerTrack:
     """Pick one face for every frame by a rule."""
-    crops = np.zeros((sightings.frames, 2, 3), np.float32)
-    strength = np.zeros(sightings.frames, np.float32)
-    picked = _picked(sightings, who)
-    seen = visibility(sightings.rows) if settings.faded else np.ones(len(sightings.rows))
-    for run in _runs(sightings, picked, round(_BRIDGED_S * fps)):
-        frames = sightings.rows["frame"][run]
+    crops = np.zeros((face_tracks.frames, 2, 3), np.float32)
+    strength = np.zeros(face_tracks.frames, np.float32)
+    picked = _picked(face_tracks, who)
+    seen = visibility(face_tracks.rows) if settings.faded else np.ones(len(face_tracks.rows))
+    for run in _runs(face_tracks, picked, round(_BRIDGED_S * fps)):
+        frames = face_tracks.rows["frame"][run]
         span = np.arange(frames[0], frames[-1] + 1)
-        path = _filled(span, frames, sightings.crops[run].reshape(-1, 6)).reshape(-1, 2, 3)
+        path = _filled(span, frames, face_tracks.crops[run].reshape(-1, 6)).reshape(-1, 2, 3)
         crops[span] = _smoothed(path, fps) if settings.smooth else path
         if settings.faded:
             visible = _filled(span, frames, seen[run][:, None])[:, 0]
-            strength[span] = _faded(visible, _enters(sightings, run), fps)
+            strength[span] = _faded(visible, _enters(face_tracks, run), fps)
         else:
             strength[span] = 1.0
-    return Casting(padded(crops, settings.pads), strength)
+    return SpeakerTrack(pad_crops(crops, settings.pads), strength)
 
 
-def _picked(sightings: Sightings, who: Who) -> NDArray[np.intp]:
+def _picked(face_tracks: FaceTracks, who: FaceChoice) -> NDArray[np.intp]:
     """Return, for every frame, the row of the face picked, or -1."""
-    rows = sightings.rows
-    picked = np.full(sightings.frames, -1, np.intp)
-    ends = np.searchsorted(rows["frame"], np.arange(sightings.frames + 1))
-    allowed = _person(sightings, who, ends) if who.follow else None
+    rows = face_tracks.rows
+    picked = np.full(face_tracks.frames, -1, np.intp)
+    ends = np.searchsorted(rows["frame"], np.arange(face_tracks.frames + 1))
+    allowed = _person(face_tracks, who, ends) if who.follow else None
     last = -1
-    for frame in range(sightings.frames):
+    for frame in range(face_tracks.frames):
         here = np.arange(ends[frame], ends[frame + 1])
         if allowed is not None:
             here = here[np.isin(rows["track"][here], allowed)]
         if len(here):
-            row = _pick(rows, here, who if allowed is None else Who(), last)
+            row = _pick(rows, here, who if allowed is None else FaceChoice(), last)
             picked[frame] = row
             last = -1 if row < 0 else int(rows["track"][row])
     return picked
 
 
-def _pick(rows: Array, here: NDArray[np.intp], who: Who, last: int) -> int:
+def _pick(rows: Array, here: NDArray[np.intp], who: FaceChoice, last: int) -> int:
     """Return the row of one frame that a rule picks; the face picked before is kept if it may."""
     sizes = rows["size"][here]
     stays = here[rows["track"][here] == last]
@@ -147,10 +149,10 @@ def _pick(rows: Array, here: NDArray[np.intp], who: Who, last: int) -> int:
     return int(order[who.place - 1]) if who.place <= len(order) else -1
 
 
-def _person(sightings: Sightings, who: Who, ends: NDArray[np.intp]) -> list[int]:
+def _person(face_tracks: FaceTracks, who: FaceChoice, ends: NDArray[np.intp]) -> list[int]:
     """Return the tracks that look like the person whom the rule picks first."""
-    rows = sightings.rows
-    for frame in range(sightings.frames):
+    rows = face_tracks.rows
+    for frame in range(face_tracks.frames):
         here = np.arange(ends[frame], ends[frame + 1])
         row = _pick(rows, here, who, -1) if len(here) else -1
         if row >= 0:
@@ -168,12 +170,14 @@ def _look(rows: Array, track: int) -> Array:
     return np.asarray(mean / max(1e-3, float(mean.std())))
 
 
-def _runs(sightings: Sightings, picked: NDArray[np.intp], bridged: int) -> list[NDArray[np.intp]]:
+def _runs(
+    face_tracks: FaceTracks, picked: NDArray[np.intp], bridged: int
+) -> list[NDArray[np.intp]]:
     """Return the rows of every run of one face, with gaps of at most ``bridged`` frames."""
     rows = picked[picked >= 0]
     if len(rows) == 0:
         return []
-    frames, tracks = sightings.rows["frame"][rows], sightings.rows["track"][rows]
+    frames, tracks = face_tracks.rows["frame"][rows], face_tracks.rows["track"][rows]
     breaks = (np.diff(frames) > bridged + 1) | (np.diff(tracks) != 0)
     return np.split(rows, np.flatnonzero(breaks) + 1)
 
@@ -202,10 +206,10 @@ class _Edges:
     ends: bool
 
 
-def _enters(sightings: Sightings, run: NDArray[np.intp]) -> _Edges:
-    cuts = sightings.cuts
-    first, last = (int(sightings.rows["frame"][row]) for row in (run[0], run[-1]))
-    return _Edges(first not in cuts, last + 1 < sightings.frames and last + 1 not in cuts)
+def _enters(face_tracks: FaceTracks, run: NDArray[np.intp]) -> _Edges:
+    cuts = face_tracks.cuts
+    first, last = (int(face_tracks.rows["frame"][row]) for row in (run[0], run[-1]))
+    return _Edges(first not in cuts, last + 1 < face_tracks.frames and last + 1 not in cuts)
 
 
 def _faded(visible: Float32, edges: _Edges, fps: Fraction) -> Float32:
@@ -213,14 +217,14 @@ def _faded(visible: Float32, edges: _Edges, fps: Fraction) -> Float32:
     fade = max(1, round(_FADE_S * fps))
     before = 0.0 if edges.begins else float(visible[0])
     after = 0.0 if edges.ends else float(visible[-1])
-    padded = np.concatenate([np.full(2 * fade, before), visible, np.full(2 * fade, after)])
-    reach = np.lib.stride_tricks.sliding_window_view(padded, 2 * fade + 1)
+    pad_crops = np.concatenate([np.full(2 * fade, before), visible, np.full(2 * fade, after)])
+    reach = np.lib.stride_tricks.sliding_window_view(pad_crops, 2 * fade + 1)
     least = reach.min(1)  # the least within ``fade`` frames on either side
     kernel = np.full(2 * fade + 1, 1.0 / (2 * fade + 1))
     return np.clip(np.convolve(least, kernel, "valid"), 0.0, 1.0).astype(np.float32)
 
 
-def padded(crops: Float32, pads: tuple[int, int, int, int]) -> Float32:
+def pad_crops(crops: Float32, pads: tuple[int, int, int, int]) -> Float32:
     """Return (n, 2, 3) crops grown by pixels above, below, left and right, on their own axes."""
     if not any(pads):
         return crops

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from lipstream.errors import InputError, MediaError
-from lipstream.film.job import LARGEST, WHOLE, Cut, Who
+from lipstream.film.job import LARGEST, WHOLE, Cut, FaceChoice
 from lipstream.media import Sound, SoundFile, SoundReader
 from lipstream.timing import Timing
 
@@ -21,7 +21,7 @@ _APART = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class SoundClip:
     """A checked piece of sound."""
 
     sound: SoundFile
@@ -31,12 +31,12 @@ class Clip:
     """What messages call it."""
 
     @classmethod
-    def open(cls, path: Path, cut: Cut = WHOLE, name: str | None = None) -> "Clip":
+    def open(cls, path: Path, cut: Cut = WHOLE, name: str | None = None) -> "SoundClip":
         """Check a sound file and the part of it that is wanted; raises MediaError."""
         return cls.of(SoundFile.open(path), cut, name)
 
     @classmethod
-    def of(cls, sound: SoundFile, cut: Cut = WHOLE, name: str | None = None) -> "Clip":
+    def of(cls, sound: SoundFile, cut: Cut = WHOLE, name: str | None = None) -> "SoundClip":
         """Check the part of a sound that is wanted; raises MediaError."""
         name = name or sound.path.name
         stop = sound.seconds if cut.stop_s is None else cut.stop_s
@@ -54,10 +54,10 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class SpokenRange:
     """Frames that are spoken by one clip."""
 
-    clip: Clip
+    clip: SoundClip
     start: int
     """First frame."""
     stop: int
@@ -66,11 +66,11 @@ class Passage:
     """Samples of silence between the start of the first frame and that of the clip."""
     samples: int
     """Samples of the clip that are heard."""
-    who: Who = LARGEST
+    who: FaceChoice = LARGEST
 
 
 @dataclass(frozen=True, slots=True)
-class Programme:
+class EditTimeline:
     """A whole film: its frames, and the passages among them in order of time."""
 
     fps: Fraction
@@ -78,7 +78,7 @@ class Programme:
     """Samples a second of the sound."""
     channels: int
     frames: int
-    passages: tuple[Passage, ...]
+    spoken_ranges: tuple[SpokenRange, ...]
 
     def start_of(self, frame: int) -> int:
         """Return the sample at which a frame starts to show, as ``Timing`` does."""
@@ -88,69 +88,71 @@ class Programme:
     def samples(self) -> int:
         """All samples of the film: to the end of its last frame, or of the clip that ends it."""
         whole = self.start_of(self.frames)
-        last = self.passages[-1] if self.passages else None
+        last = self.spoken_ranges[-1] if self.spoken_ranges else None
         if last is None or last.stop < self.frames:
             return whole
         return min(whole, self.start_of(last.start) + last.wait + last.samples)
 
-    def stretches(self) -> Iterator["Stretch"]:
+    def ranges(self) -> Iterator["FrameRange"]:
         """Yield passages and what lies between them, in order, every frame once."""
         at = 0
-        for passage in self.passages:
-            if passage.start > at:
-                yield Stretch(at, passage.start, None)
-            yield Stretch(passage.start, passage.stop, passage)
-            at = passage.stop
+        for spoken_range in self.spoken_ranges:
+            if spoken_range.start > at:
+                yield FrameRange(at, spoken_range.start, None)
+            yield FrameRange(spoken_range.start, spoken_range.stop, spoken_range)
+            at = spoken_range.stop
         if at < self.frames:
-            yield Stretch(at, self.frames, None)
+            yield FrameRange(at, self.frames, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class FrameRange:
     """Frames that are spoken by one passage, or kept as they are."""
 
     start: int
     stop: int
-    passage: Passage | None
+    spoken_range: SpokenRange | None
 
 
 @dataclass(frozen=True, slots=True)
-class SpokenClip:
+class ClipPlacement:
     """A clip and where it goes."""
 
-    clip: Clip
+    clip: SoundClip
     at_s: Fraction = Fraction(0)
     until_s: Fraction | None = None
-    who: Who = LARGEST
+    who: FaceChoice = LARGEST
 
 
-def plan(spoken: Sequence[SpokenClip], timing: Timing, film_frames: int | None) -> list[Passage]:
+def place_clips(
+    spoken: Sequence[ClipPlacement], timing: Timing, film_frames: int | None
+) -> list[SpokenRange]:
     """Lay clips on frames, in order of time.
 
     ``film_frames`` is the film's length, None for a picture, which has no end. Raises InputError
     for a clip outside the film, one that ends before it begins, and clips that overlap.
     """
     ordered = sorted(spoken, key=lambda one: one.at_s)
-    passages: list[Passage] = []
+    spoken_ranges: list[SpokenRange] = []
     for one in ordered:
         name = one.clip.name
-        passage = _passage(one, timing)
-        if film_frames is not None and not 0 <= passage.start < film_frames:
+        spoken_range = _passage(one, timing)
+        if film_frames is not None and not 0 <= spoken_range.start < film_frames:
             raise InputError(
                 f"{name} is to be spoken from {float(one.at_s):g} s, outside the film, which lasts"
                 f" {float(film_frames / timing.fps):.2f} s: give an earlier time"
             )
-        if passages and passage.start < passages[-1].stop:
+        if spoken_ranges and spoken_range.start < spoken_ranges[-1].stop:
             raise InputError(
-                f"{name}, from {float(one.at_s):g} s, overlaps {passages[-1].clip.name},"
-                f" which ends at {float(passages[-1].stop / timing.fps):.2f} s: move one of them,"
-                " or cut it short with 'until'"
+                f"{name}, from {float(one.at_s):g} s, overlaps {spoken_ranges[-1].clip.name},"
+                f" which ends at {float(spoken_ranges[-1].stop / timing.fps):.2f} s: move one of"
+                " them, or cut it short with 'until'"
             )
-        passages.append(passage)
-    return passages
+        spoken_ranges.append(spoken_range)
+    return spoken_ranges
 
 
-def _passage(one: SpokenClip, timing: Timing) -> Passage:
+def _passage(one: ClipPlacement, timing: Timing) -> SpokenRange:
     length = one.clip.length_s
     if one.until_s is not None:
         if one.until_s <= one.at_s:
@@ -163,32 +165,34 @@ def _passage(one: SpokenClip, timing: Timing) -> Passage:
     wait = int(one.at_s * timing.rate) - timing.frame_start(start)
     samples = max(1, math.ceil(length * timing.rate))
     frames = max(_LEAST_FRAMES, timing.frame_count(wait + samples))
-    return Passage(one.clip, start, start + frames, wait, samples, one.who)
+    return SpokenRange(one.clip, start, start + frames, wait, samples, one.who)
 
 
-def ended_at(passages: Sequence[Passage], frames: int, timing: Timing) -> list[Passage]:
+def end_at(spoken_ranges: Sequence[SpokenRange], frames: int, timing: Timing) -> list[SpokenRange]:
     """Return the passages with what lies past frame ``frames`` cut off."""
     kept = []
-    for passage in passages:
-        stop = min(passage.stop, frames)
-        heard = timing.frame_start(stop) - timing.frame_start(passage.start) - passage.wait
-        if stop == passage.stop:
-            kept.append(passage)
+    for spoken_range in spoken_ranges:
+        stop = min(spoken_range.stop, frames)
+        heard = (
+            timing.frame_start(stop) - timing.frame_start(spoken_range.start) - spoken_range.wait
+        )
+        if stop == spoken_range.stop:
+            kept.append(spoken_range)
         elif heard > 0:
-            kept.append(replace(passage, stop=stop, samples=min(passage.samples, heard)))
+            kept.append(replace(spoken_range, stop=stop, samples=min(spoken_range.samples, heard)))
     return kept
 
 
-def spoken_spans(programme: Programme, film_frames: int) -> list[range]:
+def frames_to_search(timeline: EditTimeline, film_frames: int) -> list[range]:
     """Return which frames of a film are spoken, in order and apart: all of it when it repeats."""
     spans: list[range] = []
-    for passage in programme.passages:
-        if passage.stop > film_frames:
-            return [range(film_frames)] if passage.start < film_frames else spans
-        if spans and passage.start - spans[-1].stop <= _APART:
-            spans[-1] = range(spans[-1].start, passage.stop)
+    for spoken_range in timeline.spoken_ranges:
+        if spoken_range.stop > film_frames:
+            return [range(film_frames)] if spoken_range.start < film_frames else spans
+        if spans and spoken_range.start - spans[-1].stop <= _APART:
+            spans[-1] = range(spans[-1].start, spoken_range.stop)
         else:
-            spans.append(range(passage.start, passage.stop))
+            spans.append(range(spoken_range.start, spoken_range.stop))
     return spans
 
 
@@ -196,7 +200,7 @@ _BLOCKS_A_SECOND = 10
 
 
 @dataclass(frozen=True, slots=True)
-class OwnSound:
+class BackgroundSound:
     """What is heard between the clips."""
 
     sound: SoundFile | None
@@ -205,20 +209,20 @@ class OwnSound:
     """What of it lies before the film's first frame, seconds; negative when it begins after."""
 
 
-def sound_of(programme: Programme, own: OwnSound) -> Iterator[Sound]:
+def read_sound(timeline: EditTimeline, own: BackgroundSound) -> Iterator[Sound]:
     """Yield the film's sound from its first sample to its last."""
-    rate, channels = programme.rate, programme.channels
+    rate, channels = timeline.rate, timeline.channels
     background = SoundReader(own.sound, rate, channels)
     skipped = round(own.skipped_s * rate)
     background.skip(max(0, skipped)).wait(max(0, -skipped))
     largest, at = rate // _BLOCKS_A_SECOND, 0
-    for passage in programme.passages:
-        begin = programme.start_of(passage.start) + passage.wait
-        samples = min(passage.samples, programme.samples - begin)
+    for spoken_range in timeline.spoken_ranges:
+        begin = timeline.start_of(spoken_range.start) + spoken_range.wait
+        samples = min(spoken_range.samples, timeline.samples - begin)
         yield from background.blocks(begin - at, largest)
-        clip = SoundReader(passage.clip.sound, rate, channels)
-        clip.skip(int(passage.clip.start_s * rate))
+        clip = SoundReader(spoken_range.clip.sound, rate, channels)
+        clip.skip(int(spoken_range.clip.start_s * rate))
         yield from clip.blocks(samples, largest)
         background.skip(samples)
         at = begin + samples
-    yield from background.blocks(programme.samples - at, largest)
+    yield from background.blocks(timeline.samples - at, largest)

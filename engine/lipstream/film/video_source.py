@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from lipstream.errors import InputError
-from lipstream.film.concurrency import ahead, waiting
-from lipstream.film.job import AS_IT_IS, WHOLE, Cut, Ends, View
-from lipstream.media import Film
+from lipstream.film.concurrency import pictures_in_budget, prefetch
+from lipstream.film.job import AS_IT_IS, WHOLE, Cut, Ends, Framing
+from lipstream.media import FilmReader
 from lipstream.types import Image
 
 _BACKWARDS_BYTES = 100_000_000
@@ -15,10 +15,12 @@ _WORTH_SEEKING = 50
 """Pictures that are rather decoded and left out than jumped over."""
 
 
-class Footage:
+class VideoSource:
     """The used part of a film at a constant rate, and what follows its end. One thread."""
 
-    def __init__(self, film: Film, fps: Fraction, cut: Cut = WHOLE, view: View = AS_IT_IS) -> None:
+    def __init__(
+        self, film: FilmReader, fps: Fraction, cut: Cut = WHOLE, view: Framing = AS_IT_IS
+    ) -> None:
         """Measure the film's length; raises InputError for a part that is not in it."""
         self.film, self.fps = film, fps
         self._view = view
@@ -69,13 +71,13 @@ class Footage:
         return self._view.of(last)
 
 
-class Projector:
+class EndlessVideo:
     """Shows footage frame after frame of the output, past its end as told. One thread."""
 
-    def __init__(self, footage: Footage, ends: Ends) -> None:
-        self._footage = footage
+    def __init__(self, video: VideoSource, ends: Ends) -> None:
+        self._video = video
         self._ends: Ends = ends
-        self._room = waiting(footage.width, footage.height, 2)
+        self._room = pictures_in_budget(video.width, video.height, 2)
         self._next = 0
         self._pictures: Iterator[Image] | None = None
 
@@ -83,7 +85,7 @@ class Projector:
         """Return the picture under a frame of the output; quick in rising order."""
         skipped = frame - self._next
         if self._pictures is None or not 0 <= skipped <= _WORTH_SEEKING:
-            self._pictures, skipped = ahead(self._from(frame), self._room, "decode"), 0
+            self._pictures, skipped = prefetch(self._from(frame), self._room, "decode"), 0
         for _ in range(skipped):
             next(self._pictures)
         self._next = frame + 1
@@ -91,28 +93,28 @@ class Projector:
 
     def _from(self, frame: int) -> Iterator[Image]:
         """Yield the pictures from a frame of the output on, for ever."""
-        footage = self._footage
+        video = self._video
         ends = self._ends
         while True:
-            at = footage.at(frame, ends)
-            run = footage.count - at
-            if frame >= footage.count and ends in ("hold", "cut"):
-                yield from _same(next(footage.pictures(footage.count - 1)))
-            if footage.at(frame + 1, ends) < at and ends == "bounce":
+            at = video.at(frame, ends)
+            run = video.count - at
+            if frame >= video.count and ends in ("hold", "cut"):
+                yield from _same(next(video.pictures(video.count - 1)))
+            if video.at(frame + 1, ends) < at and ends == "bounce":
                 yield from self._backwards(at)
                 run = at
             else:
-                yield from footage.pictures(at)
+                yield from video.pictures(at)
             frame += max(1, run)
 
     def _backwards(self, last: int) -> Iterator[Image]:
         """Yield frames ``last`` down to 1, in pieces that fit into memory."""
-        footage = self._footage
-        piece = max(1, _BACKWARDS_BYTES // (footage.width * footage.height * 3))
+        video = self._video
+        piece = max(1, _BACKWARDS_BYTES // (video.width * video.height * 3))
         stop = last + 1
         while stop > 1:
             start = max(1, stop - piece)
-            pictures = footage.pictures(start)
+            pictures = video.pictures(start)
             held = [next(pictures) for _ in range(stop - start)]
             yield from reversed(held)
             stop = start

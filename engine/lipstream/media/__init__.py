@@ -1,19 +1,19 @@
 """Files in and out: sound, pictures and films, all through PyAV."""
 
 from lipstream.media.codecs import (
-    BY_NAME,
+    DEFAULT_ENCODING,
     AudioCodec,
     Encoding,
     Quality,
     VideoCodec,
     check_film_name,
-    settled,
+    resolve_encoding,
 )
-from lipstream.media.film_reader import Film
+from lipstream.media.film_reader import FilmReader
 from lipstream.media.film_writer import (
+    AudioTrack,
     FilmFormat,
     PictureWriter,
-    SoundTrack,
     join_parts,
     playable_rate,
 )
@@ -21,17 +21,17 @@ from lipstream.media.pictures import is_picture, read_picture
 from lipstream.media.sound_files import Sound, SoundFile, SoundReader, has_sound
 
 __all__ = [
-    "BY_NAME",
+    "DEFAULT_ENCODING",
     "AudioCodec",
+    "AudioTrack",
     "Encoding",
-    "Film",
     "FilmFormat",
+    "FilmReader",
     "PictureWriter",
     "Quality",
     "Sound",
     "SoundFile",
     "SoundReader",
-    "SoundTrack",
     "VideoCodec",
     "check_film_name",
     "has_sound",
@@ -39,5 +39,5 @@ __all__ = [
     "join_parts",
     "playable_rate",
     "read_picture",
-    "settled",
+    "resolve_encoding",
 ]

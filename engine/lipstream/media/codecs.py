@@ -109,7 +109,7 @@ class Encoding:
     quality: Quality = "medium"
 
 
-BY_NAME = Encoding()
+DEFAULT_ENCODING = Encoding()
 """All as the file's ending says."""
 
 
@@ -124,7 +124,7 @@ def check_film_name(path: Path) -> str:
     return kind
 
 
-def settled(encoding: Encoding, path: Path) -> Encoding:
+def resolve_encoding(encoding: Encoding, path: Path) -> Encoding:
     """Fill in what the file's ending decides; raises MediaError for what it cannot hold."""
     kind = check_film_name(path)
     web = kind == "webm"

@@ -31,7 +31,7 @@ _VARIES = Fraction(2, 100)
 """Difference of the mean rate and the least common one above which a film's rate varies."""
 _QUICK_SHARE = 0.1
 """Of the gaps between the pictures of a varying film, this share may be shorter than a slot."""
-_USUAL_RATES = tuple(
+_COMMON_RATES = tuple(
     Fraction(rate)
     for rate in (
         "12",
@@ -49,7 +49,7 @@ _USUAL_RATES = tuple(
 )
 
 
-class Film:
+class FilmReader:
     """The pictures of a film file. Memory stays bounded whatever its length.
 
     Raises MediaError for what cannot be used. Every walk over ``pictures`` opens the file anew.
@@ -92,17 +92,17 @@ class Film:
             # All times in whole numbers of one unit: two hours have 200 000 packets, and fractions
             # take four times as long over each as reading it does.
             unit = math.lcm(stream.time_base.denominator, self.fps.numerator, start.denominator)
-            tick, begin, usual = int(stream.time_base * unit), int(start * unit), unit // self.fps
+            tick, begin, default = int(stream.time_base * unit), int(start * unit), unit // self.fps
             for packet in self._packets(container, stream):
                 if packet.size == 0 or packet.is_discard:
                     continue
-                time = packets * usual
+                time = packets * default
                 packets += 1
                 if packet.pts is not None and self._start is not None:
                     time = packet.pts * tick - begin
                 last = max(last, time)
                 known = (packet.duration or 0) * tick  # as in _duration
-                end = max(end, time + (known if usual < 2 * known < 2 * usual else usual))
+                end = max(end, time + (known if default < 2 * known < 2 * default else default))
         return max(1, _slot(Fraction(last, unit), fps), round(Fraction(end, unit) * fps))
 
     def pictures(self, fps: Fraction | None = None, first: int = 0) -> Iterator[Image]:
@@ -162,8 +162,8 @@ class Film:
 
     def _duration(self, shown: VideoFrame) -> Fraction:
         known = (shown.duration or 0) * (shown.time_base or Fraction(0))
-        usual = 1 / self.fps
-        return known if usual / 2 < known < usual else usual
+        default = 1 / self.fps
+        return known if default / 2 < known < default else default
 
     def _open(self) -> InputContainer:
         return open_media(self.path, {"max_pixels": str(MOST_MEGAPIXELS * 1_000_000)})
@@ -238,9 +238,9 @@ def _own_rate(container: InputContainer, stream: av.VideoStream) -> Fraction | N
     if len(gaps) == 0:
         return mean
     quick = 1.0 / float(np.quantile(gaps, _QUICK_SHARE))
-    nearest = min(_USUAL_RATES, key=lambda rate: abs(float(rate) - quick))
+    nearest = min(_COMMON_RATES, key=lambda rate: abs(float(rate) - quick))
     near = abs(float(nearest) - quick) <= 0.05 * quick
-    return nearest if near else min(max(mean, Fraction(round(quick))), _USUAL_RATES[-1])
+    return nearest if near else min(max(mean, Fraction(round(quick))), _COMMON_RATES[-1])
 
 
 def _slot(time: Fraction, fps: Fraction) -> int:

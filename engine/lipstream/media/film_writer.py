@@ -165,7 +165,7 @@ def playable_rate(rate: int, codec: AudioCodec = "aac") -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class SoundTrack:
+class AudioTrack:
     """The sound of a whole film."""
 
     rate: int
@@ -177,7 +177,7 @@ class SoundTrack:
     """File whose packets are taken as they are when the codec is ``copy``; else unused."""
 
 
-def join_parts(parts: Sequence[Path], fps: Fraction, sound: SoundTrack, output: Path) -> None:
+def join_parts(parts: Sequence[Path], fps: Fraction, sound: AudioTrack, output: Path) -> None:
     """Write ``output`` of parts that ``PictureWriter`` wrote alike, and their sound.
 
     The file appears under its own name when it is whole. Raises MediaError.
@@ -231,7 +231,7 @@ class _Pictures:
 def _mux(
     container: OutputContainer,
     pictures: _Pictures,
-    sound: SoundTrack,
+    sound: AudioTrack,
     stack: contextlib.ExitStack,
 ) -> None:
     video = pictures.template(container)
@@ -252,13 +252,13 @@ def _mux(
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _AudioPackets:
     packets: Sequence["Packet[av.AudioStream]"]
     until: Fraction
     """Seconds of sound given so far."""
 
 
-def _encoded(container: OutputContainer, sound: SoundTrack) -> Iterator[_Heard]:
+def _encoded(container: OutputContainer, sound: AudioTrack) -> Iterator[_AudioPackets]:
     layout = "mono" if sound.channels == 1 else "stereo"
     stream = container.add_stream(audio_encoder(sound.codec), rate=sound.rate, layout=layout)
     assert isinstance(stream, av.AudioStream)
@@ -268,18 +268,20 @@ def _encoded(container: OutputContainer, sound: SoundTrack) -> Iterator[_Heard]:
     return _encode(stream, sound, layout)
 
 
-def _encode(stream: av.AudioStream, sound: SoundTrack, layout: str) -> Iterator[_Heard]:
+def _encode(stream: av.AudioStream, sound: AudioTrack, layout: str) -> Iterator[_AudioPackets]:
     samples = 0
     for block in sound.blocks:
         frame = AudioFrame.from_ndarray(block.reshape(1, -1), format="s16", layout=layout)
         frame.sample_rate = sound.rate
         frame.pts, frame.time_base = samples, Fraction(1, sound.rate)
         samples += len(block)
-        yield _Heard(stream.encode(frame), Fraction(samples, sound.rate))
-    yield _Heard(stream.encode(None), Fraction(samples, sound.rate))
+        yield _AudioPackets(stream.encode(frame), Fraction(samples, sound.rate))
+    yield _AudioPackets(stream.encode(None), Fraction(samples, sound.rate))
 
 
-def _copied(container: OutputContainer, source: InputContainer, path: Path) -> Iterator[_Heard]:
+def _copied(
+    container: OutputContainer, source: InputContainer, path: Path
+) -> Iterator[_AudioPackets]:
     taken = source.streams.best("audio")
     assert isinstance(taken, av.AudioStream)
     try:
@@ -295,9 +297,9 @@ def _copied(container: OutputContainer, source: InputContainer, path: Path) -> I
 
 def _copy(
     source: InputContainer, taken: av.AudioStream, stream: av.AudioStream
-) -> Iterator[_Heard]:
+) -> Iterator[_AudioPackets]:
     for packet in source.demux(taken):
         if packet.dts is None or packet.pts is None:
             continue
         packet.stream = stream
-        yield _Heard([packet], packet.pts * packet.time_base)
+        yield _AudioPackets([packet], packet.pts * packet.time_base)

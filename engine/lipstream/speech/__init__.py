@@ -1,15 +1,15 @@
 """Text to speech: providers behind one Protocol, spoken sentence by sentence.
 
 ``open_voice(SpeechSettings(...))`` gives a ``Voice``; ``read_aloud(voice, text)`` yields its speech
-as it is made, for files; ``Reading`` makes it on a thread, a bounded time ahead, for live use.
+as it is made, for files; ``SpeechQueue`` makes it on a thread, a bounded time ahead, for live use.
 """
 
-from lipstream.speech.text_to_speech import Reading, check_text, read_aloud, write_speech
+from lipstream.speech.text_to_speech import SpeechQueue, check_text, read_aloud, write_speech
 from lipstream.speech.voices import (
     PROVIDERS,
     Mark,
+    SpeechChunk,
     SpeechSettings,
-    Spoken,
     Voice,
     VoiceCard,
     list_voices,
@@ -19,9 +19,9 @@ from lipstream.speech.voices import (
 __all__ = [
     "PROVIDERS",
     "Mark",
-    "Reading",
+    "SpeechChunk",
+    "SpeechQueue",
     "SpeechSettings",
-    "Spoken",
     "Voice",
     "VoiceCard",
     "check_text",

@@ -21,7 +21,7 @@ import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speech.language import marks_at
-from lipstream.speech.voices import Spoken, VoiceCard
+from lipstream.speech.voices import SpeechChunk, VoiceCard
 from lipstream.types import Pcm
 
 _LONGEST_PATH = 38
@@ -29,7 +29,7 @@ _LONGEST_PATH = 38
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class EspeakOptions:
     """How something is spoken."""
 
     voice: str
@@ -42,7 +42,7 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class EspeakEvent:
     """When a word or a phoneme begins."""
 
     kind: Literal["word", "phoneme"]
@@ -59,12 +59,12 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class EspeakSpeech:
     """A sentence, spoken."""
 
     pcm: Pcm
     """(n,) int16 at the library's rate."""
-    moments: tuple[Moment, ...]
+    moments: tuple[EspeakEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class EspeakLibrary:
         self._library.espeak_SetVoiceByFile.argtypes = [ctypes.c_char_p]
         self._lock = threading.Lock()  # guards the library and what follows, for one sentence
         self._blocks: list[Pcm] = []
-        self._moments: list[Moment] = []
+        self._moments: list[EspeakEvent] = []
         self._callback = _CALLBACK(self._take)
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -157,22 +157,22 @@ class EspeakLibrary:
                 index += 1
         return [voice for voice in found if not voice.file.startswith(("mb/", "!v/", "test/"))]
 
-    def say(self, text: str, manner: Manner) -> Said:
+    def say(self, text: str, options: EspeakOptions) -> EspeakSpeech:
         """Speak a sentence. Raises InputError for a voice that espeak-ng lacks."""
         spoken = text.replace("\0", " ").encode() + b"\0"
-        flags = _UTF8 | (_END_PAUSE if manner.ends_with_pause else 0)
+        flags = _UTF8 | (_END_PAUSE if options.ends_with_pause else 0)
         with self._lock:
             self._blocks, self._moments = [], []
-            self._choose(manner.voice)
-            self._library.espeak_SetParameter(_RATE, manner.words_a_minute, 0)
-            self._library.espeak_SetParameter(_PITCH, manner.pitch, 0)
+            self._choose(options.voice)
+            self._library.espeak_SetParameter(_RATE, options.words_a_minute, 0)
+            self._library.espeak_SetParameter(_PITCH, options.pitch, 0)
             failed = self._library.espeak_Synth(spoken, len(spoken), 0, 0, 0, flags, None, None)
             if failed:
                 raise BackendUnavailable(
                     f"espeak-ng gave up on a sentence (error {failed}): try again"
                 )
             pcm = np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.int16)
-            return Said(pcm, tuple(self._moments))
+            return EspeakSpeech(pcm, tuple(self._moments))
 
     def _choose(self, voice: str) -> None:
         own = Path(voice).is_absolute()
@@ -197,12 +197,12 @@ class EspeakLibrary:
         return 0
 
 
-def _moment(kind: Literal["word", "phoneme"], event: _Event) -> Moment:
+def _moment(kind: Literal["word", "phoneme"], event: _Event) -> EspeakEvent:
     if kind == "word":
         at, name = max(0, event.text_position - 1), ""
     else:
         at, name = 0, event.id.string.decode("utf-8", "replace")
-    return Moment(kind, at, event.length, name, event.sample, event.audio_position)
+    return EspeakEvent(kind, at, event.length, name, event.sample, event.audio_position)
 
 
 def _installed(voice: _Voice) -> InstalledVoice:
@@ -241,9 +241,9 @@ def _opened_library() -> EspeakLibrary:
 if TYPE_CHECKING:
     from lipstream.speech.voices import SpeechSettings
 
-USUAL_VOICE = "en-us"
+DEFAULT_VOICE = "en-us"
 _WORDS_A_MINUTE = 175
-_OWN = {"en-in": "English (India)"}
+_ADDED_VOICES = {"en-in": "English (India)"}
 """Voices of ``espeak_voices`` and their titles."""
 _VARIANTS = (
     *("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"),
@@ -255,22 +255,22 @@ _VARIANTS = (
 class EspeakVoice:
     """A voice of espeak-ng. A sentence takes it milliseconds."""
 
-    def __init__(self, name: str, language: str, manner: Manner) -> None:
+    def __init__(self, name: str, language: str, options: EspeakOptions) -> None:
         self.name, self.language = name, language
-        self._manner = manner
+        self._options = options
         self._library = espeak_library()
         self.rate = self._library.rate
 
-    def say(self, sentence: str, /) -> Iterator[Spoken]:
+    def say(self, sentence: str, /) -> Iterator[SpeechChunk]:
         """Yield the whole sentence, with a mark at each word."""
-        said = self._library.say(sentence, self._manner)
+        said = self._library.say(sentence, self._options)
         if len(said.pcm) == 0:
             return
         begins: dict[int, int] = {}
         for moment in said.moments:
             if moment.kind == "word" and moment.length > 0:
                 begins.setdefault(moment.at, moment.sample)
-        yield Spoken(said.pcm, marks_at(sentence, begins, len(said.pcm)))
+        yield SpeechChunk(said.pcm, marks_at(sentence, begins, len(said.pcm)))
 
     def stop(self) -> None:
         """Do nothing: a sentence is over before anybody could stop it."""
@@ -281,7 +281,7 @@ class EspeakVoice:
 
 def open_voice(settings: "SpeechSettings") -> EspeakVoice:
     """Open ``en-us``, ``ar`` or ``en-in+f3``: a language, and after a + a variant."""
-    asked = settings.voice or USUAL_VOICE
+    asked = settings.voice or DEFAULT_VOICE
     language, plus, variant = asked.partition("+")
     files = _files()
     if language.lower() not in files:
@@ -293,14 +293,16 @@ def open_voice(settings: "SpeechSettings") -> EspeakVoice:
             f"espeak-ng's voice '{asked}' has an unknown variant: give {', '.join(_VARIANTS)}"
         )
     speed = round(_WORDS_A_MINUTE * settings.speed)
-    return EspeakVoice(asked, language, Manner(files[language.lower()] + plus + variant, speed))
+    return EspeakVoice(
+        asked, language, EspeakOptions(files[language.lower()] + plus + variant, speed)
+    )
 
 
 def list_voices(_: "SpeechSettings") -> Sequence[VoiceCard]:
     """Return a voice for each language, in the order of their tags."""
     titles = {
         voice.languages[0]: voice.name.replace("_", " ") for voice in _installed_voices()
-    } | _OWN
+    } | _ADDED_VOICES
     return [VoiceCard(tag, tag, titles[tag].strip()) for tag in sorted(titles)]
 
 
@@ -315,4 +317,4 @@ def _files() -> dict[str, str]:
     also = {tag.lower(): voice.file for voice in installed for tag in voice.languages[1:]}
     first = {voice.languages[0].lower(): voice.file for voice in installed}
     bare = {"en": "gmw/en-US", "fr": "roa/fr"}
-    return also | first | bare | {name: str(own_voices() / name) for name in _OWN}
+    return also | first | bare | {name: str(own_voices() / name) for name in _ADDED_VOICES}

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speech.voices import Spoken, VoiceCard
+from lipstream.speech.voices import SpeechChunk, VoiceCard
 from lipstream.types import Pcm
 
 _RAW = {"audio/pcm", "audio/l16", "audio/raw", "audio/x-raw", "application/octet-stream", ""}
@@ -113,7 +113,7 @@ class SoundAnswer:
 if TYPE_CHECKING:
     from lipstream.speech.voices import SpeechSettings
 
-USUAL_VOICE = "alloy"
+DEFAULT_VOICE = "alloy"
 KEY_NAME = "LIPSTREAM_SPEECH_KEY"
 """Environment variable with the server's key, if it wants one."""
 CONNECT_SECONDS = 5.0
@@ -133,7 +133,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class SpeechServer:
     """Where speech comes from."""
 
     host: str
@@ -155,14 +155,14 @@ class HttpVoice:
     language = None
     """The server does not say, and many voices there speak many languages."""
 
-    def __init__(self, server: Server, settings: "SpeechSettings") -> None:
+    def __init__(self, server: SpeechServer, settings: "SpeechSettings") -> None:
         self._server, self._settings = server, settings
-        self.name = settings.voice or USUAL_VOICE
+        self.name = settings.voice or DEFAULT_VOICE
         self.rate = settings.rate
         self._connection: http.client.HTTPConnection | None = None
         self._stopped = False
 
-    def say(self, sentence: str, /) -> Iterator[Spoken]:
+    def say(self, sentence: str, /) -> Iterator[SpeechChunk]:
         """Yield speech as it arrives. Raises BackendUnavailable saying what went wrong."""
         self._stopped = False
         connection = _connection(self._server)
@@ -189,7 +189,7 @@ class HttpVoice:
         """Hang up."""
         self.stop()
 
-    def _said(self, connection: http.client.HTTPConnection, sentence: str) -> Iterator[Spoken]:
+    def _said(self, connection: http.client.HTTPConnection, sentence: str) -> Iterator[SpeechChunk]:
         _connect(connection, self._server)
         if self._stopped:
             return
@@ -206,7 +206,7 @@ class HttpVoice:
                 return
             if len(pcm := sound.feed(block)):
                 got += len(pcm)
-                yield Spoken(pcm)
+                yield SpeechChunk(pcm)
             if got > LONGEST_SECONDS * self.rate:
                 raise BackendUnavailable(
                     f"the speech server {self._server.name} sent {LONGEST_SECONDS} s of sound for"
@@ -250,10 +250,10 @@ def open_voice(settings: "SpeechSettings") -> HttpVoice:
 
 def list_voices(settings: "SpeechSettings") -> Sequence[VoiceCard]:
     """Return the voice asked for: the form has no way to ask a server which it has."""
-    return [VoiceCard(name := settings.voice or USUAL_VOICE, None, name)]
+    return [VoiceCard(name := settings.voice or DEFAULT_VOICE, None, name)]
 
 
-def _server(url: str | None) -> Server:
+def _server(url: str | None) -> SpeechServer:
     if not url:
         raise InputError(
             "speech from a server needs its address: --speech-url http://127.0.0.1:8880/v1"
@@ -274,7 +274,7 @@ def _server(url: str | None) -> Server:
         raise InputError(f"{KEY_NAME} would travel in the open to {host}: give an https:// address")
     if key is not None and not (key.isascii() and key.isprintable()):
         raise InputError(f"{KEY_NAME} holds characters that no key has: set it again")
-    return Server(host, port or (443 if secure else 80), secure, parts.path.rstrip("/"), key)
+    return SpeechServer(host, port or (443 if secure else 80), secure, parts.path.rstrip("/"), key)
 
 
 def _is_local(host: str) -> bool:
@@ -284,13 +284,13 @@ def _is_local(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _connection(server: Server) -> http.client.HTTPConnection:
+def _connection(server: SpeechServer) -> http.client.HTTPConnection:
     if server.secure:
         return http.client.HTTPSConnection(server.host, server.port, timeout=CONNECT_SECONDS)
     return http.client.HTTPConnection(server.host, server.port, timeout=CONNECT_SECONDS)
 
 
-def _connect(connection: http.client.HTTPConnection, server: Server) -> None:
+def _connect(connection: http.client.HTTPConnection, server: SpeechServer) -> None:
     try:
         connection.connect()
     except (ConnectionError, socket.gaierror, TimeoutError) as error:
@@ -300,7 +300,7 @@ def _connect(connection: http.client.HTTPConnection, server: Server) -> None:
     connection.sock.settimeout(ANSWER_SECONDS)
 
 
-def _refusal(server: Server, answer: http.client.HTTPResponse) -> str:
+def _refusal(server: SpeechServer, answer: http.client.HTTPResponse) -> str:
     try:
         said = " ".join(answer.read(4096).decode("utf-8", "replace").split())
     except (OSError, http.client.HTTPException):
@@ -310,7 +310,7 @@ def _refusal(server: Server, answer: http.client.HTTPResponse) -> str:
     return f"the speech server {server.name} answered HTTP {answer.status}{quoted}: {advice}"
 
 
-def _reason(server: Server, error: Exception) -> str:
+def _reason(server: SpeechServer, error: Exception) -> str:
     name = server.name
     if isinstance(error, TimeoutError):
         return (

@@ -18,7 +18,7 @@ import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speech.language import guessed_marks, marks_at, word_spans
-from lipstream.speech.voices import Mark, Spoken, VoiceCard
+from lipstream.speech.voices import Mark, SpeechChunk, VoiceCard
 
 if TYPE_CHECKING:
     from lipstream.speech.voices import SpeechSettings
@@ -49,18 +49,18 @@ class PiperVoice:
         self.language = str(_settings(asked.model).get("language", {}).get("code", "")) or str(
             config.espeak_voice
         )
-        self._manner = _piper().SynthesisConfig(
+        self._options = _piper().SynthesisConfig(
             speaker_id=_speaker(asked, config.speaker_id_map),
             length_scale=float(config.length_scale) / speed,
         )
         self._stopped = False
 
-    def say(self, sentence: str, /) -> Iterator[Spoken]:
+    def say(self, sentence: str, /) -> Iterator[SpeechChunk]:
         """Yield the sentence, in one piece or a few, with a mark at each word."""
         self._stopped = False
         plain = sentence.replace("[[", "( ").replace("\0", " ")  # [[ begins phonemes
         chunks = []
-        for chunk in self._piper.synthesize(plain, self._manner, include_alignments=True):
+        for chunk in self._piper.synthesize(plain, self._options, include_alignments=True):
             if self._stopped:
                 return
             chunks.append(chunk)
@@ -68,7 +68,7 @@ class PiperVoice:
             return
         pause = np.zeros(self.rate * _PAUSE_MS // 1000, np.int16)
         pcm = np.concatenate([*(chunk.audio_int16_array for chunk in chunks), pause])
-        yield Spoken(pcm, _marks(sentence, chunks, len(pcm) - len(pause)))
+        yield SpeechChunk(pcm, _marks(sentence, chunks, len(pcm) - len(pause)))
 
     def stop(self) -> None:
         """End ``say`` after what is being made."""

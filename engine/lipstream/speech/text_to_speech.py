@@ -11,7 +11,7 @@ from typing import Self
 
 from lipstream.errors import InputError, LipstreamError, MediaError
 from lipstream.speech.language import check_scripts, split_sentences
-from lipstream.speech.voices import Mark, Spoken, Voice
+from lipstream.speech.voices import Mark, SpeechChunk, Voice
 from lipstream.storage.atomic_files import written_whole
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def check_text(text: str, voice: Voice) -> None:
     check_scripts(text, voice.name, voice.language)
 
 
-def read_aloud(voice: Voice, text: str) -> Iterator[Spoken]:
+def read_aloud(voice: Voice, text: str) -> Iterator[SpeechChunk]:
     """Yield the speech of a text as it is made, with a mark at each sentence.
 
     Marks count characters of ``text``. Raises InputError before the first piece when the text
@@ -45,7 +45,7 @@ def read_aloud(voice: Voice, text: str) -> Iterator[Spoken]:
     yield from _spoken(voice, text, lambda: False)
 
 
-def _spoken(voice: Voice, text: str, is_over: Callable[[], bool]) -> Iterator[Spoken]:
+def _spoken(voice: Voice, text: str, is_over: Callable[[], bool]) -> Iterator[SpeechChunk]:
     for sentence in split_sentences(text):
         if is_over():
             return
@@ -55,11 +55,11 @@ def _spoken(voice: Voice, text: str, is_over: Callable[[], bool]) -> Iterator[Sp
                 replace(mark, start=mark.start + sentence.start, stop=mark.stop + sentence.start)
                 for mark in spoken.marks
             )
-            yield Spoken(spoken.pcm, (*begins, *words))
+            yield SpeechChunk(spoken.pcm, (*begins, *words))
             begins = ()
 
 
-class Reading:
+class SpeechQueue:
     """A text being spoken on a thread of its own, which it owns and ends.
 
     Speech waits in a queue of ``AHEAD_MS``; when it is full the voice pauses until some is taken.
@@ -72,7 +72,9 @@ class Reading:
         """
         check_text(text, voice)
         self._voice, self._text, self._on_made = voice, text, on_made
-        self._made: queue.Queue[Spoken | LipstreamError | None] = queue.Queue(AHEAD_MS // PIECE_MS)
+        self._made: queue.Queue[SpeechChunk | LipstreamError | None] = queue.Queue(
+            AHEAD_MS // PIECE_MS
+        )
         self._stopping = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._speak, name="lipstream speech", daemon=True)
@@ -88,7 +90,7 @@ class Reading:
         """Whether all has been taken."""
         return self._ended
 
-    def take(self) -> Spoken | None:
+    def take(self) -> SpeechChunk | None:
         """Return the next piece, at most ``PIECE_MS``; None when none is ready, or all is taken.
 
         Never waits. Raises the error that kept the voice from going on, once.
@@ -99,7 +101,7 @@ class Reading:
             made = self._made.get_nowait()
         except queue.Empty:
             return None
-        if isinstance(made, Spoken):
+        if isinstance(made, SpeechChunk):
             return made
         self._ended = True
         if made is not None:
@@ -137,7 +139,7 @@ class Reading:
             outcome = LipstreamError("speech failed by a fault of the program: see its log")
         self._put(outcome)
 
-    def _put(self, made: Spoken | LipstreamError | None) -> None:
+    def _put(self, made: SpeechChunk | LipstreamError | None) -> None:
         while not self._stopping.is_set():
             try:
                 self._made.put(made, timeout=0.1)
@@ -147,13 +149,13 @@ class Reading:
             return
 
 
-def cut(spoken: Spoken, longest: int) -> Iterator[Spoken]:
+def cut(spoken: SpeechChunk, longest: int) -> Iterator[SpeechChunk]:
     """Yield a piece in pieces of at most ``longest`` samples, each with its own marks."""
     for at in range(0, len(spoken.pcm), longest):
         pcm = spoken.pcm[at : at + longest]
         stop = at + len(pcm)
         marks = (mark for mark in spoken.marks if at <= mark.sample < stop)
-        yield Spoken(pcm, tuple(replace(mark, sample=mark.sample - at) for mark in marks))
+        yield SpeechChunk(pcm, tuple(replace(mark, sample=mark.sample - at) for mark in marks))
 
 
 def write_speech(

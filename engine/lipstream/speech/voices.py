@@ -24,7 +24,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SpeechChunk:
     """A piece of speech and what begins in it."""
 
     pcm: Pcm
@@ -63,7 +63,7 @@ class Voice(Protocol):
         """Samples a second of what it says."""
         ...
 
-    def say(self, sentence: str, /) -> Iterator[Spoken]:
+    def say(self, sentence: str, /) -> Iterator[SpeechChunk]:
         """Yield the speech of one sentence as it is made, the first piece as soon as there is one.
 
         Word marks come from providers that know when words begin. Raises InputError or

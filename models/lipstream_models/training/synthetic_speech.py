@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from lipstream.audio.resampler import Resampler
-from lipstream.speech.espeak import Manner, espeak_library
+from lipstream.speech.espeak import EspeakOptions, espeak_library
 from lipstream.types import Float32
 from lipstream_models.synthetic.body.visemes import VISEMES
 
@@ -137,8 +137,10 @@ class Speaker:
 
     def say(self, text: str, voice: Voice) -> Utterance:
         """Speak a text. Raises InputError for a voice that espeak-ng lacks."""
-        manner = Manner(voice.name, voice.words_a_minute, voice.pitch, ends_with_pause=False)
-        said = self._library.say(text, manner)
+        options = EspeakOptions(
+            voice.name, voice.words_a_minute, voice.pitch, ends_with_pause=False
+        )
+        said = self._library.say(text, options)
         pad = np.zeros(round(_PAD_S * self.rate), np.int16)
         resampler = Resampler(self.rate)
         sound = np.concatenate([pad, said.pcm, pad])

@@ -1,7 +1,7 @@
 """Texts that a peer sends, spoken one after the other, with events as they are heard.
 
 A text is refused when ``MOST_TEXTS`` wait. Speech is fed to the live avatar at most ``AHEAD``
-before its time; beyond that the voice itself waits (see ``lipstream.speech.Reading``).
+before its time; beyond that the voice itself waits (see ``lipstream.speech.SpeechQueue``).
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from lipstream.errors import InputError, LipstreamError
-from lipstream.speech import Reading, SpeechSettings, Spoken, Voice, open_voice
+from lipstream.speech import SpeechChunk, SpeechQueue, SpeechSettings, Voice, open_voice
 from lipstream.types import Pcm
 from lipstream_server.stage.audio_input import Cue, SpeechResampler
 from lipstream_server.stage.live_avatar import LiveAvatar
@@ -103,7 +103,7 @@ class TextToSpeechQueue:
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(made.set)
 
-            with Reading(voice, text.text, wake) as reading:
+            with SpeechQueue(voice, text.text, wake) as reading:
                 while not reading.ended:
                     made.clear()
                     while (spoken := reading.take()) is not None:
@@ -129,7 +129,7 @@ class _SpokenText:
         self._samples_in = self._samples_out = 0
         self._cues = [Cue(0, text_event(text, "begun"))]
 
-    def resample(self, spoken: Spoken) -> tuple[Pcm, list[Cue]]:
+    def resample(self, spoken: SpeechChunk) -> tuple[Pcm, list[Cue]]:
         """Return a piece at the session's rate, perhaps empty, and the events in it."""
         pcm = self._resampler.resample(spoken.pcm)
         for mark in spoken.marks:

@@ -10,8 +10,8 @@ from typing import Any, Self, TypeGuard, get_args
 
 from lipstream.errors import InputError
 from lipstream.face.tracker import MOST_FACES
-from lipstream.film.job import Cut, Ends, Who
-from lipstream.film.timeline import Clip, SpokenClip, plan
+from lipstream.film.job import Cut, Ends, FaceChoice
+from lipstream.film.timeline import ClipPlacement, SoundClip, place_clips
 from lipstream.media import Quality, SoundFile, playable_rate
 from lipstream.timing import Timing
 from lipstream_server.config import StudioLimits
@@ -48,10 +48,10 @@ class Speakers:
             )
         return cls(face, follow)
 
-    def of_film(self, asked: object) -> Who:
+    def of_film(self, asked: object) -> FaceChoice:
         """Return who speaks where a piece names nobody. Raises InputError."""
         if asked == "largest":
-            return Who(follow=self.follow)
+            return FaceChoice(follow=self.follow)
         if self.face is None:
             raise InputError("an avatar is one person: leave out who and follow")
         if isinstance(asked, int) and not isinstance(asked, bool):
@@ -63,7 +63,7 @@ class Speakers:
             " and y"
         )
 
-    def of_piece(self, asked: object, name: str) -> Who | None:
+    def of_piece(self, asked: object, name: str) -> FaceChoice | None:
         """Return who speaks the piece ``name``; None for whoever speaks in all the film.
 
         Raises InputError.
@@ -80,22 +80,22 @@ class Speakers:
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
 
-    def _nth(self, place: int, face: Media) -> Who:
+    def _nth(self, place: int, face: Media) -> FaceChoice:
         found = len(face.faces) if face.kind == "picture" else MOST_FACES
         if not 1 <= place <= found:
             raise InputError(
                 f"who asks for face {place}, and {face.name} may have 1 to {found}: the first is"
                 " the one on the left"
             )
-        return Who("nth", place=place, follow=self.follow)
+        return FaceChoice("nth", place=place, follow=self.follow)
 
-    def _nearest(self, x: object, y: object, face: Media) -> Who:
+    def _nearest(self, x: object, y: object, face: Media) -> FaceChoice:
         if not (is_number(x) and is_number(y) and 0 <= x <= face.width and 0 <= y <= face.height):
             raise InputError(
                 f"the point of who does not lie in {face.name}, which is"
                 f" {face.width}x{face.height}: give x and y in its pixels"
             )
-        return Who("nearest", x=float(x), y=float(y), follow=self.follow)
+        return FaceChoice("nearest", x=float(x), y=float(y), follow=self.follow)
 
 
 LARGEST_ORDER = 64 * 1024
@@ -220,7 +220,7 @@ def _check_times(order: FilmOrder, limits: StudioLimits) -> None:
     fps = film.fps if film is not None else Fraction(25)
     placed = film is not None and order.length == "film"
     heard = film if placed and film is not None and film.rate else order.pieces[0].sound
-    passages = plan(
+    passages = place_clips(
         [_spoken(piece) for piece in order.pieces],
         Timing(playable_rate(heard.rate), fps),
         film.frames if placed and film is not None else None,
@@ -239,10 +239,10 @@ def _check_times(order: FilmOrder, limits: StudioLimits) -> None:
         )
 
 
-def _spoken(piece: Piece) -> SpokenClip:
+def _spoken(piece: Piece) -> ClipPlacement:
     sound = piece.sound
     opened = SoundFile(Path(sound.name), sound.rate, sound.channels, sound.samples)
-    return SpokenClip(Clip.of(opened, piece.cut), piece.at, piece.until)
+    return ClipPlacement(SoundClip.of(opened, piece.cut), piece.at, piece.until)
 
 
 def _no_number(name: str) -> float:

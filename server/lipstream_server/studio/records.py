@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal, Self
 
-from lipstream.film.job import LARGEST, WHOLE, Cut, Ends, Who
+from lipstream.film.job import LARGEST, WHOLE, Cut, Ends, FaceChoice
 from lipstream.media import Quality
 
 LONGEST = 80
@@ -108,7 +108,7 @@ class Piece:
     """Where it is cut off; None for its own end."""
     cut: Cut = WHOLE
     """The part of the sound that is used."""
-    who: Who | None = None
+    who: FaceChoice | None = None
     """Whose mouth says it; None for that of the whole order."""
 
     def to_json(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Piece:
             None if written.get(key) is None else Fraction(written[key]) for key in ("until", "to")
         )
         cut = Cut(Fraction(written.get("from", 0)), stop)
-        who = None if written.get("who") is None else Who(**written["who"])
+        who = None if written.get("who") is None else FaceChoice(**written["who"])
         return cls(Media.from_json(written["sound"]), Fraction(written["at"]), until, cut, who)
 
 
@@ -145,7 +145,7 @@ class FilmOrder:
     quality: Quality = "medium"
     still: bool = False
     """Whether a picture stays still where it would breathe and blink."""
-    who: Who = LARGEST
+    who: FaceChoice = LARGEST
     """Of several people in ``face``, the one who speaks, unless a piece names another."""
 
     def to_json(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class FilmOrder:
         face = written["face"]
         pieces = tuple(Piece.from_json(piece) for piece in written["pieces"])
         face = None if face is None else Media.from_json(face)
-        who = Who(**written["who"]) if "who" in written else LARGEST
+        who = FaceChoice(**written["who"]) if "who" in written else LARGEST
         return cls(**{**written, "face": face, "pieces": pieces, "who": who})
 
 

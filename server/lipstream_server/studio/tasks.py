@@ -25,7 +25,7 @@ from lipstream.errors import InputError, MediaError
 from lipstream.face.tracker import CropTracker, open_crop_tracker
 from lipstream.film.job import WHOLE, Segment
 from lipstream.film.render import RenderJob, render
-from lipstream.media import Encoding, Film, SoundFile, is_picture
+from lipstream.media import Encoding, FilmReader, SoundFile, is_picture
 from lipstream.media.opening import open_media
 from lipstream.speech import SpeechSettings, list_voices, open_voice, write_speech
 from lipstream.types import Image
@@ -155,7 +155,7 @@ def inspect_face(request: Mapping[str, Any], _: Reply) -> dict[str, Any]:
             faces = _faces(picture, tracker)
         size = {"width": avatar.width, "height": avatar.height}
         return {"kind": "picture", "faces": faces} | size
-    film = Film(path)
+    film = FilmReader(path)
     frames = film.count()
     _check_length(path.name, float(frames / film.fps), request["longest_s"])
     poster, faces = _shown_first(film)
@@ -201,7 +201,7 @@ def _check_length(name: str, seconds: float, longest_s: int) -> None:
         )
 
 
-def _shown_first(film: Film) -> tuple[Image, list[dict[str, int]]]:
+def _shown_first(film: FilmReader) -> tuple[Image, list[dict[str, int]]]:
     """Return the first picture, or one soon after in which there is a face, and its faces."""
     every = max(1, round(film.fps * _POSTER_SECONDS / _POSTER_TRIES))
     first: Image | None = None

@@ -14,8 +14,8 @@ from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError, MediaError
 from lipstream.media import SoundFile
 from lipstream_clients.window import devices
-from lipstream_clients.window.devices import FileSource, NoSpeaker, PygameScreen, open_portaudio
-from lipstream_clients.window.playback import Rims, Show
+from lipstream_clients.window.devices import FileSource, PygameScreen, SilentSink, open_portaudio
+from lipstream_clients.window.playback import Playback, PlaybackDevices
 from media_files import tone, write_wav
 
 RATE = 16_000
@@ -48,12 +48,12 @@ class Recorder:
         self._clock = clock
         self.pictures, self.played, self.titles = [], [], []
         self.leave = False
-        self._speaker = NoSpeaker(RATE)
+        self._speaker = SilentSink(RATE)
 
     def show(self, image):
         self.pictures.append((self._clock(), image))
 
-    def entitle(self, title):
+    def set_title(self, title):
         self.titles.append(title)
 
     def closed(self):
@@ -77,7 +77,7 @@ class Rig:
         self.pcm = tone(RATE, 2 * RATE + 55)
         source = FileSource(SoundFile.open(write_wav(tmp_path / "a.wav", self.pcm, RATE)))
         self.out = Recorder(clock)
-        self.show = Show(Rims(source, self.out, self.out), clock=clock)
+        self.show = Playback(PlaybackDevices(source, self.out, self.out), clock=clock)
         self.lips = LipSync.open(Options(toy_folder, toy_pack, RATE))
         self.session = InlineSession(self.lips, self.show, clock, late_s)
         self.pacer = self.show.begin(self.session)

@@ -9,9 +9,9 @@ import pytest
 from lipstream import LipSync, Options
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speech import Spoken
-from lipstream_clients.window.devices import NoSpeaker, TextSource
-from lipstream_clients.window.playback import Rims, Show
+from lipstream.speech import SpeechChunk
+from lipstream_clients.window.devices import SilentSink, TextSource
+from lipstream_clients.window.playback import Playback, PlaybackDevices
 from media_files import tone
 
 RATE = 16_000
@@ -32,7 +32,7 @@ class Hummer:
         if self.error:
             raise self.error
         self.said.append(tone(RATE, RATE // 2, len(self.said)))
-        yield Spoken(self.said[-1])
+        yield SpeechChunk(self.said[-1])
 
     def stop(self):
         self.may_speak.set()
@@ -93,7 +93,7 @@ class Screen:
     def show(self, image):
         self.shown += 1
 
-    def entitle(self, title):
+    def set_title(self, title):
         pass
 
     def closed(self):
@@ -120,7 +120,7 @@ class Inline:
 def test_every_picture_of_a_text_is_shown(toy_folder, toy_pack):
     voice = Hummer()
     source, screen, now = TextSource(voice, "One. Two. Three."), Screen(), 100.0
-    show = Show(Rims(source, NoSpeaker(RATE), screen), clock=lambda: now)
+    show = Playback(PlaybackDevices(source, SilentSink(RATE), screen), clock=lambda: now)
     with LipSync.open(Options(toy_folder, toy_pack, RATE)) as lips, source:
         session = Inline(lips, show)
         pacer = show.begin(session)

@@ -5,7 +5,7 @@ from itertools import count, islice
 
 import pytest
 
-from lipstream.film.concurrency import ahead, beside
+from lipstream.film.concurrency import parallel_map, prefetch
 
 
 def squares(numbers, made=None):
@@ -18,16 +18,16 @@ def squares(numbers, made=None):
 def test_results_come_in_order_from_another_thread():
     threads = [threading.current_thread] * 3
     here = threading.current_thread()
-    made = list(beside(threads, 2, "test"))
+    made = list(parallel_map(threads, 2, "test"))
     assert len(set(made)) == 1
     assert made[0] is not here
-    assert list(ahead(squares(range(10)), 3, "test")) == [k * k for k in range(10)]
-    assert list(ahead(iter(()), 3, "test")) == []
+    assert list(prefetch(squares(range(10)), 3, "test")) == [k * k for k in range(10)]
+    assert list(prefetch(iter(()), 3, "test")) == []
 
 
 def test_no_more_is_made_ahead_than_asked():
     made = []
-    items = ahead(squares(count(), made), 3, "test")
+    items = prefetch(squares(count(), made), 3, "test")
     assert next(items) == 0
     items.close()
     assert len(made) <= 4
@@ -39,14 +39,14 @@ def test_an_error_comes_out_where_its_result_would_have():
         yield 2
         raise OSError("the disk is gone")
 
-    items = ahead(broken(), 4, "test")
+    items = prefetch(broken(), 4, "test")
     assert list(islice(items, 2)) == [1, 2]
     with pytest.raises(OSError, match="the disk is gone"):
         next(items)
 
 
 def test_closing_ends_the_thread():
-    items = ahead(squares(count()), 2, "test-closing")
+    items = prefetch(squares(count()), 2, "test-closing")
     assert next(items) == 0
     (thread,) = [t for t in threading.enumerate() if t.name.startswith("test-closing")]
     items.close()
@@ -61,7 +61,7 @@ def test_closing_does_not_wait_for_the_call_that_runs():
         begun.set()
         return go_on.wait(30)
 
-    made = beside(iter([int, slow, slow]), 1, "test-slow")
+    made = parallel_map(iter([int, slow, slow]), 1, "test-slow")
     assert next(made) == 0
     assert begun.wait(10)
     closing = threading.Thread(target=made.close)

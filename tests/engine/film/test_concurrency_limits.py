@@ -4,16 +4,16 @@ from fractions import Fraction
 
 import numpy as np
 
-from lipstream.film.concurrency import waiting
-from lipstream.media import Film, FilmFormat, PictureWriter
+from lipstream.film.concurrency import pictures_in_budget
+from lipstream.media import FilmFormat, FilmReader, PictureWriter
 from lipstream.media.codecs import LARGE_PIXELS, ONE_THREAD_PIXELS, video_encoder
 
 
 def test_small_pictures_wait_as_asked_and_of_large_ones_at_least_one():
-    assert waiting(512, 512, 4) == 4
-    assert waiting(2560, 1440, 4) == 2
-    assert waiting(3840, 2160, 4) == 1
-    assert waiting(8192, 8192, 4) == 1
+    assert pictures_in_budget(512, 512, 4) == 4
+    assert pictures_in_budget(2560, 1440, 4) == 2
+    assert pictures_in_budget(3840, 2160, 4) == 1
+    assert pictures_in_budget(8192, 8192, 4) == 1
 
 
 def test_x264_takes_one_thread_for_small_pictures_and_little_memory_for_large_ones():
@@ -34,6 +34,6 @@ def test_a_large_picture_is_encoded_to_the_last(tmp_path):
     with PictureWriter(tmp_path / "large.mp4", FilmFormat(2000, 2000, Fraction(25))) as writer:
         for _ in range(3):
             writer.write(picture)
-    shown = list(Film(tmp_path / "large.mp4").pictures())
+    shown = list(FilmReader(tmp_path / "large.mp4").pictures())
     assert len(shown) == 3
     assert np.abs(shown[-1][::50, ::50].astype(int) - picture[::50, ::50]).max() < 12

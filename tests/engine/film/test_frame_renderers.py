@@ -4,15 +4,15 @@ import pytest
 from lipstream import MouthModel
 from lipstream.face.crop import cut_crop
 from lipstream.face.tracker import open_crop_tracker
-from lipstream.film.frame_renderers import FilmPaste, sharpened
-from lipstream.media import Film
+from lipstream.film.frame_renderers import MouthPaster, sharpen
+from lipstream.media import FilmReader
 
 CROP = np.array([[120, 6, 40], [-5, 150, 20]], np.float32)
 
 
 @pytest.fixture
 def paste(toy_model):
-    return FilmPaste(toy_model.manifest)
+    return MouthPaster(toy_model.manifest)
 
 
 def prepared(paste, image, crop):
@@ -75,8 +75,8 @@ def test_a_soft_mouth_becomes_as_sharp_as_its_film_and_a_sharp_one_stays():
     def strength(mouth):
         return np.abs(np.diff(mouth.astype(float), axis=1)).mean()
 
-    assert strength(sharpened(soft, film)) == pytest.approx(strength(film), rel=0.1)
-    assert sharpened(film, soft) is film
+    assert strength(sharpen(soft, film)) == pytest.approx(strength(film), rel=0.1)
+    assert sharpen(film, soft) is film
 
 
 @pytest.mark.parametrize("clip", ["s1/*.mkv", "others/*.mpg"])
@@ -87,9 +87,9 @@ def test_the_border_on_a_real_clip_has_the_gradients_that_it_had(shared, clip):
     crops = open_crop_tracker(most_faces=1)
     ratios = []
     with MouthModel.open(threads=1) as model:
-        paste = FilmPaste(model.manifest)
+        paste = MouthPaster(model.manifest)
         size, columns = model.manifest.face_size, model.manifest.mel_columns
-        for index, image in enumerate(Film(path).pictures()):
+        for index, image in enumerate(FilmReader(path).pictures()):
             if index % 15:
                 continue
             crop = crops.step(image)[0].crop

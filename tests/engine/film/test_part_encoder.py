@@ -6,7 +6,7 @@ import pytest
 
 from lipstream.errors import MediaError
 from lipstream.film.concurrency import open_part
-from lipstream.media import Film, FilmFormat
+from lipstream.media import FilmFormat, FilmReader
 from media_files import numbered
 
 SHAPE = FilmFormat(64, 48, Fraction(25))
@@ -37,7 +37,9 @@ def write(path, pictures):
 
 def test_a_part_holds_every_picture_in_order(tmp_path):
     write(tmp_path / "a.mp4", numbered(20))
-    shown = [int(np.rint(picture[0, 0, 0] / 5)) for picture in Film(tmp_path / "a.mp4").pictures()]
+    shown = [
+        int(np.rint(picture[0, 0, 0] / 5)) for picture in FilmReader(tmp_path / "a.mp4").pictures()
+    ]
     assert shown == list(range(20))
 
 

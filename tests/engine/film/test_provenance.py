@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lipstream.errors import InputError, MediaError
-from lipstream.film.provenance import Certificate, check_label, check_signing, labelled
+from lipstream.film.provenance import Certificate, check_label, check_signing, draw_label
 from lipstream.film.render import RenderJob, render
 from media_files import film_contents, tone, write_wav
 
@@ -25,7 +25,7 @@ def job(tmp_path, toy_folder, toy_pack):
 
 def test_a_label_stands_in_the_corner_and_leaves_the_rest(job):
     image = np.full((240, 320, 3), 90, np.uint8)
-    out = labelled(image, "AI-generated")
+    out = draw_label(image, "AI-generated")
     changed = (out != image).any(-1)
     assert out.max() > 200
     assert changed.any()
@@ -36,7 +36,7 @@ def test_a_label_stands_in_the_corner_and_leaves_the_rest(job):
 @pytest.mark.parametrize("size", [(16, 16), (32, 400), (1080, 60)])
 def test_a_label_fits_any_picture(size):
     image = np.full((*size, 3), 90, np.uint8)
-    assert labelled(image, "W" * 60).shape == image.shape
+    assert draw_label(image, "W" * 60).shape == image.shape
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\u0627", "a\nb", "x" * 61])

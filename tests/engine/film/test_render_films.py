@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.film.job import Cut, Rectangle, Segment, View
+from lipstream.film.job import Cut, Framing, Rectangle, Segment
 from lipstream.film.render import RenderJob, render, render_frames
-from lipstream.film.segments import parse_who
+from lipstream.film.segments import parse_face_choice
 from lipstream.media import Encoding
 from media_files import add_sound, film_contents, numbered, tone, write_film
 
@@ -65,7 +65,7 @@ def test_of_several_faces_one_is_picked(job, toy_model, face, who, side):
     smaller = cv2.copyMakeBorder(cv2.resize(face, (120, 120)), 20, 20, 20, 20, cv2.BORDER_REPLICATE)
     both = beside(face, smaller)
     write_film(job.face, [both] * 40)
-    frame = frames_of(replace(job, who=parse_who(who)), toy_model)[20]
+    frame = frames_of(replace(job, who=parse_face_choice(who)), toy_model)[20]
     left, right = changed(frame[:, :SIDE], both[:, :SIDE]), changed(frame[:, SIDE:], both[:, SIDE:])
     assert (left > 20, right > 20) == (side == "left", side == "right")
 
@@ -75,7 +75,7 @@ def test_a_third_face_that_is_not_there_leaves_the_film_alone(job, toy_model, fa
     write_film(job.face, [face] * 40)
     assert all(
         np.array_equal(frame, face)
-        for frame in frames_of(replace(job, who=parse_who("3")), toy_model)
+        for frame in frames_of(replace(job, who=parse_face_choice("3")), toy_model)
     )
 
 
@@ -85,7 +85,7 @@ def test_a_person_is_followed_from_shot_to_shot(job, toy_model, face):
     other[:70] = 255 - other[:70]
     film = [beside(face, other)] * 20 + [beside(other, face)] * 20
     write_film(job.face, film)
-    frames = frames_of(replace(job, who=parse_who("1", follow=True)), toy_model)
+    frames = frames_of(replace(job, who=parse_face_choice("1", follow=True)), toy_model)
     for k, columns in ((10, slice(0, SIDE)), (30, slice(SIDE, 2 * SIDE))):
         apart = np.abs(frames[k].astype(int) - film[k])
         assert apart[:, columns].max() > 20
@@ -137,7 +137,7 @@ def test_pads_move_the_mouth_region(job, toy_model, face):
 @pytest.mark.slow
 def test_a_film_is_cropped_sized_and_set_to_another_rate(job, toy_model, face):
     write_film(job.face, [face] * 30)
-    view = View(Rectangle(0, -1, 10, 150), shrink=0.5)
+    view = Framing(Rectangle(0, -1, 10, 150), shrink=0.5)
     asked = replace(job, view=view, fps=Fraction(50), output=job.output.with_suffix(".mkv"))
     rendered = render(asked)
     pictures, _, _ = film_contents(asked.output)

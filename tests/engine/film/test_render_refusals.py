@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lipstream.errors import BackendUnavailable, FaceNotFound, InputError
-from lipstream.film.job import Cut, Segment, View
+from lipstream.film.job import Cut, Framing, Segment
 from lipstream.film.render import RenderJob, render, render_frames
-from lipstream.film.segments import parse_who
+from lipstream.film.segments import parse_face_choice
 from lipstream.media import Encoding
 from media_files import write_film, write_picture
 
@@ -66,14 +66,14 @@ _FOR_FILMS = [
     ({"keep": True}, "--keep"),
     ({"ends": "hold"}, "--ends"),
     ({"face_cut": Cut(Fraction(1))}, "--from and --to"),
-    ({"who": parse_who("largest", follow=True)}, "--follow"),
+    ({"who": parse_face_choice("largest", follow=True)}, "--follow"),
     ({"smooth": False}, "--no-smooth"),
 ]
 _FOR_A_FACE_TO_BE_FOUND = [
-    ({"who": parse_who("2")}, "--who"),
+    ({"who": parse_face_choice("2")}, "--who"),
     ({"pads": (0, 9, 0, 0)}, "--pads"),
     ({"box": (0, 90, 0, 90)}, "--box"),
-    ({"view": View(shrink=2.0)}, "--crop and --resize"),
+    ({"view": Framing(shrink=2.0)}, "--crop and --resize"),
     ({"s3fd": Path("s3fd.onnx")}, "--s3fd"),
     ({"still": True}, "--still"),
     ({"keep": True, "still": True}, "--keep, --still"),
@@ -99,7 +99,7 @@ def test_what_a_picture_has_no_use_for_is_refused(job, portrait, toy_model, chan
     [
         ({"still": True}, "is a film, which has no use for --still"),
         (
-            {"box": (0, 90, 0, 90), "who": parse_who("2"), "s3fd": Path("s3fd.onnx")},
+            {"box": (0, 90, 0, 90), "who": parse_face_choice("2"), "s3fd": Path("s3fd.onnx")},
             "is given by --box, which has no use for --who, --s3fd",
         ),
     ],
@@ -111,7 +111,7 @@ def test_what_a_film_has_no_use_for_is_refused(job, toy_model, face, change, say
 
 
 def test_a_segment_picks_nobody_in_an_avatar(job, toy_pack, toy_model):
-    segment = Segment(job.sound, who=parse_who("1"))
+    segment = Segment(job.sound, who=parse_face_choice("1"))
     asked = replace(job, face=toy_pack, sound=None, segments=(segment,))
     with pytest.raises(InputError, match="no use for who= of a segment"):
         list(render_frames(asked, toy_model, job.output.parent))
@@ -121,7 +121,7 @@ def test_a_segment_picks_nobody_in_an_avatar(job, toy_pack, toy_model):
 def test_of_several_people_in_a_picture_one_is_picked(job, toy_model, face, who, side):
     both = np.hstack([face, face])
     picture = write_picture(job.output.parent / "two.png", both)
-    asked = replace(job, face=picture, who=parse_who(who), still=True)
+    asked = replace(job, face=picture, who=parse_face_choice(who), still=True)
     frames = list(islice(render_frames(asked, toy_model, job.output.parent), 20))
     apart = np.abs(frames[-1].astype(int) - both).max((0, 2))
     left, right = apart[:160].max(), apart[160:].max()
@@ -129,7 +129,7 @@ def test_of_several_people_in_a_picture_one_is_picked(job, toy_model, face, who,
 
 
 def test_a_person_who_is_not_in_a_picture_is_missed(job, toy_model, portrait):
-    asked = replace(job, face=portrait, who=parse_who("3"))
+    asked = replace(job, face=portrait, who=parse_face_choice("3"))
     with pytest.raises(FaceNotFound, match=r"not in ada\.png: 1 found"):
         list(render_frames(asked, toy_model, job.output.parent))
 

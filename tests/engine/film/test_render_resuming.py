@@ -16,9 +16,9 @@ import pytest
 
 from lipstream import MouthModel
 from lipstream.film import render as render_module
-from lipstream.film.checkpoint import Journal
-from lipstream.film.frame_renderers import rendered
-from lipstream.film.plan import make_production, open_stage
+from lipstream.film.checkpoint import Checkpoint
+from lipstream.film.frame_renderers import render_timeline
+from lipstream.film.plan import make_plan, open_renderer
 from lipstream.film.render import RenderJob, render
 from media_files import film_contents, tone, write_film, write_wav
 
@@ -66,12 +66,12 @@ def test_a_render_that_was_killed_goes_on_with_the_same_frames(job, face, monkey
 
 def test_frames_taken_up_anywhere_are_those_of_the_whole_to_the_pixel(job, toy_model, face):
     write_film(job.face, [np.roll(face, k % 5, 0) for k in range(40)])
-    production = make_production(job, toy_model)
-    with Journal(job.output, "x", ".mp4") as journal:
-        stages = [open_stage(production, toy_model, journal, lambda: None)[0] for _ in range(3)]
-    whole = list(rendered(stages[0], toy_model, production.programme))
-    for stage, first in zip(stages[1:], (10, 30), strict=True):
-        taken_up = list(rendered(stage, toy_model, production.programme, first))
+    plan = make_plan(job, toy_model)
+    with Checkpoint(job.output, "x", ".mp4") as checkpoint:
+        stages = [open_renderer(plan, toy_model, checkpoint, lambda: None)[0] for _ in range(3)]
+    whole = list(render_timeline(stages[0], toy_model, plan.timeline))
+    for renderer, first in zip(stages[1:], (10, 30), strict=True):
+        taken_up = list(render_timeline(renderer, toy_model, plan.timeline, first))
         assert len(taken_up) == 40 - first
         assert all(np.array_equal(a, b) for a, b in zip(whole[first:], taken_up, strict=True))
 
@@ -87,12 +87,12 @@ def test_frames_painted_on_several_lanes_are_those_of_one_to_the_pixel(
     for lanes in (1, 3):
         with (
             MouthModel.open(toy_folder, backend=backend, threads=1, lanes=lanes) as model,
-            Journal(job.output, "x", ".mp4") as journal,
+            Checkpoint(job.output, "x", ".mp4") as checkpoint,
         ):
-            production = make_production(job, model)
-            stage, _ = open_stage(production, model, journal, lambda: None)
-            assert stage.at_once == lanes
-            made.append(list(rendered(stage, model, production.programme)))
+            plan = make_plan(job, model)
+            renderer, _ = open_renderer(plan, model, checkpoint, lambda: None)
+            assert renderer.at_once == lanes
+            made.append(list(render_timeline(renderer, model, plan.timeline)))
     assert all(np.array_equal(a, b) for a, b in zip(*made, strict=True))
     assert not np.array_equal(made[0][8], made[0][38])
 

@@ -10,7 +10,7 @@ from engine.speech.toy_voices import hum, send_chunks, send_text, speech_server
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.film import render as module
-from lipstream.film.plan import spoken
+from lipstream.film.plan import speak_texts
 from lipstream.film.render import RenderJob, render
 from lipstream.film.segments import parse_segment
 from lipstream.speech import SpeechSettings
@@ -67,11 +67,11 @@ def test_a_film_taken_up_again_is_spoken_by_the_same_speech(job, tmp_path, serve
 
 
 def test_the_speech_of_another_text_is_not_taken(job, tmp_path):
-    with pytest.raises(KeyboardInterrupt), spoken(job):
+    with pytest.raises(KeyboardInterrupt), speak_texts(job):
         raise KeyboardInterrupt
     [old] = tmp_path.iterdir()
     other = RenderJob(job.face, None, job.output, text="Other.", speech=job.speech)
-    with spoken(other) as changed:
+    with speak_texts(other) as changed:
         assert changed.sound != old
         assert changed.text is None
         assert not old.exists()
@@ -142,7 +142,7 @@ def test_segments_of_text_are_spoken_where_they_belong(on_film, tmp_path, server
 def test_sounds_stay_and_a_text_said_twice_is_spoken_once(on_film, tmp_path, server):
     job = saying(on_film, "One.,at=0", "One.,at=1")
     own = parse_segment("sound=a.wav,at=1.5")
-    with spoken(replace(job, segments=(*job.segments, own))) as changed:
+    with speak_texts(replace(job, segments=(*job.segments, own))) as changed:
         first, second, third = changed.segments
         assert first.sound == second.sound
         assert first.sound.is_file()
@@ -202,10 +202,10 @@ def test_a_segment_in_a_script_that_its_voice_cannot_read_is_refused(tmp_path, c
 
 def test_segments_taken_up_again_are_spoken_by_the_same_speech(on_film, tmp_path, server):
     job = saying(on_film, "One.,at=0", "Two.,at=1")
-    with pytest.raises(KeyboardInterrupt), spoken(job) as before:
+    with pytest.raises(KeyboardInterrupt), speak_texts(job) as before:
         raise KeyboardInterrupt
     server.answer = send_text(500, "gone")
-    with spoken(job) as again:
+    with speak_texts(job) as again:
         assert again == before
         assert all(one.sound.is_file() for one in again.segments)
     assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]

@@ -47,16 +47,16 @@ def test_a_network_that_adds_nothing_but_light_changes_nothing(
     tmp_path, toy_model, seen, target, change
 ):
     restorer = Restorer.open(make_restorer(tmp_path / "r.onnx", change), toy_model.manifest)
-    restored = restorer.restored(seen[0], target, 1.0)
+    restore = restorer.restore(seen[0], target, 1.0)
     restorer.close()
-    assert np.abs(restored.astype(int) - seen[0]).max() <= 3
+    assert np.abs(restore.astype(int) - seen[0]).max() <= 3
 
 
 def test_only_the_mouth_is_taken_from_the_network(tmp_path, toy_model, seen, target):
     image, points = seen
     restorer = Restorer.open(make_restorer(tmp_path / "r.onnx", "board"), toy_model.manifest)
-    change = np.abs(restorer.restored(image, target, 1.0).astype(int) - image).max(-1)
-    assert not np.array_equal(restorer.restored(image, target, 0.3), image)
+    change = np.abs(restorer.restore(image, target, 1.0).astype(int) - image).max(-1)
+    assert not np.array_equal(restorer.restore(image, target, 0.3), image)
     restorer.close()
     y, x = np.nonzero(change > 1)
     lips = points[[61, 291, 0, 17]]

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.film.job import Cut, Segment, Who, Words
-from lipstream.film.segments import parse_segment, parse_time, parse_who, read_segments
+from lipstream.film.job import Cut, FaceChoice, Segment, SpokenText
+from lipstream.film.segments import parse_face_choice, parse_segment, parse_time, read_segments
 
 
 @pytest.mark.parametrize(
@@ -29,21 +29,23 @@ def test_a_segment_on_the_command_line():
         Fraction(3),
         Fraction(8),
         Cut(Fraction(1), Fraction(4)),
-        Who("nearest", x=120, y=80),
+        FaceChoice("nearest", x=120, y=80),
     )
 
 
 def test_a_segment_of_text_on_the_command_line():
     segment = parse_segment("text=Well, hello: a=b, you there,voice=en-in, speed=1.2,at=3")
-    words = Words("Well, hello: a=b, you there", "en-in", 1.2)
+    words = SpokenText("Well, hello: a=b, you there", "en-in", 1.2)
     assert segment == Segment(words, Fraction(3))
-    assert parse_segment("text=Hello").sound == Words("Hello")
+    assert parse_segment("text=Hello").sound == SpokenText("Hello")
 
 
 def test_segments_of_text_in_a_file(tmp_path):
     path = tmp_path / "s.toml"
     path.write_text('[[segment]]\ntext = "First, at=2.\\nThen."\nvoice = "ar"\nspeed = 0.8\nat = 1')
-    assert read_segments(path) == [Segment(Words("First, at=2.\nThen.", "ar", 0.8), Fraction(1))]
+    assert read_segments(path) == [
+        Segment(SpokenText("First, at=2.\nThen.", "ar", 0.8), Fraction(1))
+    ]
 
 
 def test_segments_in_a_file_are_found_beside_it(tmp_path):
@@ -93,17 +95,17 @@ def test_a_missing_file_and_a_word_without_key_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "who"),
     [
-        ("largest", Who()),
-        ("2", Who("nth", place=2)),
-        ("10.5, 20", Who("nearest", x=10.5, y=20.0)),
+        ("largest", FaceChoice()),
+        ("2", FaceChoice("nth", place=2)),
+        ("10.5, 20", FaceChoice("nearest", x=10.5, y=20.0)),
     ],
 )
 def test_faces_are_picked_by_a_word(text, who):
-    assert parse_who(text) == who
-    assert parse_who(text, follow=True).follow
+    assert parse_face_choice(text) == who
+    assert parse_face_choice(text, follow=True).follow
 
 
 @pytest.mark.parametrize("text", ["0", "", "-1", "1,", "\u00b2", "smallest"])
 def test_a_word_that_picks_nobody_is_said(text):
     with pytest.raises(InputError, match="picks no face"):
-        parse_who(text)
+        parse_face_choice(text)

@@ -6,14 +6,14 @@ import pytest
 from lipstream.errors import InputError, MediaError
 from lipstream.film.job import Cut
 from lipstream.film.timeline import (
-    Clip,
-    OwnSound,
-    Programme,
-    SpokenClip,
-    ended_at,
-    plan,
-    sound_of,
-    spoken_spans,
+    BackgroundSound,
+    ClipPlacement,
+    EditTimeline,
+    SoundClip,
+    end_at,
+    frames_to_search,
+    place_clips,
+    read_sound,
 )
 from lipstream.media import SoundFile
 from lipstream.timing import Timing
@@ -26,7 +26,7 @@ TIMING = Timing(RATE, Fraction(25))
 @pytest.fixture
 def clip(tmp_path):
     """A second of sound."""
-    return Clip.open(write_wav(tmp_path / "a.wav", tone(RATE, RATE), RATE))
+    return SoundClip.open(write_wav(tmp_path / "a.wav", tone(RATE, RATE), RATE))
 
 
 @pytest.fixture
@@ -37,23 +37,23 @@ def own(tmp_path):
 
 
 def programme_of(spoken, frames, timing=TIMING):
-    return Programme(timing.fps, RATE, 1, frames, tuple(plan(spoken, timing, frames)))
+    return EditTimeline(timing.fps, RATE, 1, frames, tuple(place_clips(spoken, timing, frames)))
 
 
-def heard(programme, own=None):
-    return np.concatenate(list(sound_of(programme, OwnSound(own))))[:, 0]
+def heard(timeline, own=None):
+    return np.concatenate(list(read_sound(timeline, BackgroundSound(own))))[:, 0]
 
 
 def test_a_clip_begins_on_its_own_sample_whatever_the_frames(clip):
-    programme = programme_of([SpokenClip(clip, Fraction("0.53"))], 100)
-    (passage,) = programme.passages
-    assert passage.start == 13
-    assert programme.start_of(13) + passage.wait == int(0.53 * RATE)
-    assert np.array_equal(heard(programme)[8480 : 8480 + RATE], tone(RATE, RATE))
+    timeline = programme_of([ClipPlacement(clip, Fraction("0.53"))], 100)
+    (spoken_range,) = timeline.spoken_ranges
+    assert spoken_range.start == 13
+    assert timeline.start_of(13) + spoken_range.wait == int(0.53 * RATE)
+    assert np.array_equal(heard(timeline)[8480 : 8480 + RATE], tone(RATE, RATE))
 
 
 def test_the_films_own_sound_goes_on_between_clips_to_the_sample(clip, own):
-    spoken = [SpokenClip(clip, Fraction(1)), SpokenClip(clip, Fraction("2.5"), Fraction(3))]
+    spoken = [ClipPlacement(clip, Fraction(1)), ClipPlacement(clip, Fraction("2.5"), Fraction(3))]
     sound = heard(programme_of(spoken, 100), own)
     wanted = (np.arange(4 * RATE) % 30_000).astype(np.int16)
     wanted[RATE : 2 * RATE] = tone(RATE, RATE)
@@ -63,11 +63,11 @@ def test_the_films_own_sound_goes_on_between_clips_to_the_sample(clip, own):
 
 
 def test_a_films_sound_that_begins_late_or_is_cut_stays_in_step(clip, own):
-    programme = programme_of([SpokenClip(clip, Fraction(3))], 100)
-    late = np.concatenate(list(sound_of(programme, OwnSound(own, Fraction(-1, 2)))))[:, 0]
+    timeline = programme_of([ClipPlacement(clip, Fraction(3))], 100)
+    late = np.concatenate(list(read_sound(timeline, BackgroundSound(own, Fraction(-1, 2)))))[:, 0]
     assert not late[:8000].any()
     assert np.array_equal(late[8000:16_000], np.arange(8000))
-    cut = np.concatenate(list(sound_of(programme, OwnSound(own, Fraction(1, 2)))))[:, 0]
+    cut = np.concatenate(list(read_sound(timeline, BackgroundSound(own, Fraction(1, 2)))))[:, 0]
     assert np.array_equal(cut[:8000], np.arange(8000, 16_000))
 
 
@@ -75,14 +75,14 @@ def test_a_films_sound_that_begins_late_or_is_cut_stays_in_step(clip, own):
 def test_every_frame_is_in_one_stretch_and_passages_cover_their_sound(clip, fps):
     timing = Timing(RATE, fps)
     frames = int(10 * fps)
-    spoken = [SpokenClip(clip, Fraction(at)) for at in ("0", "1.51", "4.333", "8.9")]
-    programme = programme_of(spoken, frames, timing)
-    stretches = list(programme.stretches())
-    assert [k for s in stretches for k in range(s.start, s.stop)] == list(range(frames))
-    for passage in programme.passages:
-        end = programme.start_of(passage.start) + passage.wait + passage.samples
-        assert programme.start_of(passage.stop) >= end - 1
-        assert programme.start_of(passage.stop - 1) < end
+    spoken = [ClipPlacement(clip, Fraction(at)) for at in ("0", "1.51", "4.333", "8.9")]
+    timeline = programme_of(spoken, frames, timing)
+    ranges = list(timeline.ranges())
+    assert [k for s in ranges for k in range(s.start, s.stop)] == list(range(frames))
+    for spoken_range in timeline.spoken_ranges:
+        end = timeline.start_of(spoken_range.start) + spoken_range.wait + spoken_range.samples
+        assert timeline.start_of(spoken_range.stop) >= end - 1
+        assert timeline.start_of(spoken_range.stop - 1) < end
 
 
 @pytest.mark.parametrize(
@@ -95,25 +95,25 @@ def test_every_frame_is_in_one_stretch_and_passages_cover_their_sound(clip, fps)
 )
 def test_segments_that_do_not_fit_are_named(clip, times, says):
     spoken = [
-        SpokenClip(clip, Fraction(at), None if until is None else Fraction(until))
+        ClipPlacement(clip, Fraction(at), None if until is None else Fraction(until))
         for at, until in times
     ]
     with pytest.raises(InputError, match=says):
-        plan(spoken, TIMING, 100)
+        place_clips(spoken, TIMING, 100)
 
 
 @pytest.mark.parametrize(("start", "stop"), [("1", None), ("0.5", "0.5"), ("0", "1.2")])
 def test_a_part_that_is_not_in_the_sound_is_said(clip, start, stop):
     cut = Cut(Fraction(start), None if stop is None else Fraction(stop))
     with pytest.raises(MediaError, match=r"lasts 1.00 s"):
-        Clip.open(clip.sound.path, cut)
+        SoundClip.open(clip.sound.path, cut)
 
 
 def test_a_passage_can_be_ended_early(clip):
-    (passage,) = ended_at(plan([SpokenClip(clip)], TIMING, None), 10, TIMING)
-    assert (passage.stop, passage.samples) == (10, 6400)
+    (spoken_range,) = end_at(place_clips([ClipPlacement(clip)], TIMING, None), 10, TIMING)
+    assert (spoken_range.stop, spoken_range.samples) == (10, 6400)
 
 
 def test_only_what_is_spoken_has_to_be_looked_at(clip):
-    spoken = [SpokenClip(clip, Fraction(at)) for at in (2, 4, 20)]
-    assert spoken_spans(programme_of(spoken, 1000), 1000) == [range(50, 125), range(500, 525)]
+    spoken = [ClipPlacement(clip, Fraction(at)) for at in (2, 4, 20)]
+    assert frames_to_search(programme_of(spoken, 1000), 1000) == [range(50, 125), range(500, 525)]

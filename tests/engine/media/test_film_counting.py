@@ -9,7 +9,7 @@ import av
 import pytest
 from av.video.frame import VideoFrame
 
-from lipstream.media import Film
+from lipstream.media import FilmReader
 from media_files import numbered, write_film
 
 NTSC = Fraction(30_000, 1001)
@@ -119,15 +119,15 @@ FILMS = (
 
 @pytest.mark.parametrize("make", FILMS, ids=lambda make: make.__name__)
 def test_pictures_are_counted_exactly_whatever_the_time_stamps(tmp_path, make):
-    film = Film(make(tmp_path))
+    film = FilmReader(make(tmp_path))
     for rate in (film.fps, *RATES):
         assert film.count(rate) == counted_by_fractions(film, rate)
         assert film.count(rate) == len(list(film.pictures(rate)))
 
 
 def test_a_long_film_takes_no_more_arithmetic_with_fractions_than_a_short_one(tmp_path):
-    short = Film(write_film(tmp_path / "short.mp4", numbered(5), NTSC))
-    long = Film(write_film(tmp_path / "long.mp4", numbered(50), NTSC))
+    short = FilmReader(write_film(tmp_path / "short.mp4", numbered(5), NTSC))
+    long = FilmReader(write_film(tmp_path / "long.mp4", numbered(50), NTSC))
     assert _calls_of_fractions(long.count) == _calls_of_fractions(short.count)
 
 

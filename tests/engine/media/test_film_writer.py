@@ -9,13 +9,13 @@ import pytest
 
 from lipstream.errors import MediaError
 from lipstream.media import (
+    AudioTrack,
     Encoding,
     FilmFormat,
     PictureWriter,
-    SoundTrack,
     join_parts,
     playable_rate,
-    settled,
+    resolve_encoding,
 )
 from lipstream.media.codecs import _ENCODERS
 from media_files import film_contents, numbered, tone
@@ -31,7 +31,7 @@ def write_part(path, pictures):
 def write(path, pictures, pcm, fps=Fraction(25), rate=16_000, part=10, **encoding):
     """Write a film in parts of ``part`` pictures, and its sound."""
     height, width = pictures[0].shape[:2]
-    chosen = settled(Encoding(**encoding), path)
+    chosen = resolve_encoding(Encoding(**encoding), path)
     shape = FilmFormat(width, height, fps, Fraction(1), chosen.video, chosen.quality)
     parts = []
     for start in range(0, len(pictures), part):
@@ -41,7 +41,7 @@ def write(path, pictures, pcm, fps=Fraction(25), rate=16_000, part=10, **encodin
                 writer.write(picture)
     sound = pcm[:, None] if pcm.ndim == 1 else pcm
     blocks = [sound[at : at + 1600] for at in range(0, len(sound), 1600)]
-    join_parts(parts, fps, SoundTrack(rate, sound.shape[1], chosen.audio, blocks), path)
+    join_parts(parts, fps, AudioTrack(rate, sound.shape[1], chosen.audio, blocks), path)
     for one in parts:
         one.unlink()
     return path
@@ -149,7 +149,7 @@ def test_stereo_stays_stereo(tmp_path):
 )
 def test_what_a_file_cannot_hold_is_said(tmp_path, name, encoding):
     with pytest.raises(MediaError, match="players do not take"):
-        settled(Encoding(**encoding), tmp_path / name)
+        resolve_encoding(Encoding(**encoding), tmp_path / name)
 
 
 def test_higher_quality_is_closer_to_the_picture(tmp_path):
@@ -189,7 +189,7 @@ def test_a_disk_that_fills_up_while_parts_are_joined_leaves_the_parts_alone(tmp_
         parts.append(tmp_path / f"{number}.mp4")
         noise = np.random.default_rng(number).integers(0, 255, (4, 64, 96, 3), np.uint8)
         write_part(parts[-1], list(noise))
-    silence = SoundTrack(16_000, 1, "aac", [np.zeros((1600, 1), np.int16)])
+    silence = AudioTrack(16_000, 1, "aac", [np.zeros((1600, 1), np.int16)])
     with pytest.raises(MediaError, match="cannot write"):
         join_parts(parts, Fraction(25), silence, tmp_path / "a.mp4")
     assert sorted(tmp_path.iterdir()) == parts

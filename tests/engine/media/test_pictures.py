@@ -10,7 +10,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
-from lipstream.media import Film, is_picture, read_picture
+from lipstream.media import FilmReader, is_picture, read_picture
 from media_files import numbered, tone, write_film, write_picture, write_wav
 
 
@@ -104,14 +104,14 @@ def test_unusable_pictures_are_refused(tmp_path, make, says):
         read_picture(make(tmp_path))
 
 
-def greys(film: Film, fps: Fraction | None = None) -> list[int]:
+def greys(film: FilmReader, fps: Fraction | None = None) -> list[int]:
     return [int(picture[0, 0, 0]) for picture in film.pictures(fps)]
 
 
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(30_000, 1001), Fraction(50), Fraction(12)])
 def test_a_film_gives_each_of_its_pictures_once(tmp_path, fps):
     path = write_film(tmp_path / "a.mkv", numbered(40), fps)
-    film = Film(path)
+    film = FilmReader(path)
     assert not is_picture(path)
     assert film.fps == fps
     assert greys(film) == [5 * index for index in range(40)]
@@ -119,7 +119,7 @@ def test_a_film_gives_each_of_its_pictures_once(tmp_path, fps):
 
 
 def test_a_film_can_be_laid_on_another_rate(tmp_path):
-    film = Film(write_film(tmp_path / "a.mkv", numbered(10), 10))
+    film = FilmReader(write_film(tmp_path / "a.mkv", numbered(10), 10))
     assert greys(film, Fraction(20)) == [5 * (index // 2) for index in range(20)]
     assert greys(film, Fraction(5)) == [0, 10, 20, 30, 40]
 
@@ -134,7 +134,7 @@ def test_a_film_of_varying_rate_keeps_time(tmp_path):
             frame.pts, frame.time_base = pts, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    assert greys(Film(path), Fraction(25)) == [0, 5, 10, 10, 10, 10, 15, 20]
+    assert greys(FilmReader(path), Fraction(25)) == [0, 5, 10, 10, 10, 10, 15, 20]
 
 
 def test_a_damaged_film_goes_on_after_the_damage(tmp_path):
@@ -143,12 +143,12 @@ def test_a_damaged_film_goes_on_after_the_damage(tmp_path):
     written = bytearray(path.read_bytes())
     written[len(written) // 2 : len(written) // 2 + 200] = bytes(200)
     path.write_bytes(written)
-    assert len(list(Film(path).pictures())) > 10
+    assert len(list(FilmReader(path).pictures())) > 10
 
 
 def test_sound_alone_is_no_film(tmp_path):
     with pytest.raises(MediaError, match="no picture"):
-        Film(_sound(tmp_path))
+        FilmReader(_sound(tmp_path))
 
 
 def test_a_turned_film_is_upright(tmp_path):
@@ -166,7 +166,7 @@ def test_a_turned_film_is_upright(tmp_path):
     quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 40 << 16, 0, 1 << 30)
     at = written.rfind(upright)
     turned.write_bytes(written[:at] + quarter + written[at + 36 :])
-    film = Film(turned)
+    film = FilmReader(turned)
     assert (film.width, film.height) == (40, 60)
     picture = next(film.pictures())
     assert picture.shape == (60, 40, 3)
@@ -178,7 +178,7 @@ def test_a_turned_film_is_upright(tmp_path):
 def test_a_film_can_be_entered_anywhere_and_shows_the_same_pictures(tmp_path, name, first):
     noise = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
     pictures = [cv2.resize(np.roll(noise, k, 1), (64, 48)) for k in range(79)]
-    film = Film(write_film(tmp_path / name, pictures))
+    film = FilmReader(write_film(tmp_path / name, pictures))
     whole, entered = list(film.pictures()), list(film.pictures(first=first))
     assert len(entered) == len(whole) - first
     assert all(np.array_equal(a, b) for a, b in zip(whole[first:], entered, strict=True))
@@ -186,7 +186,7 @@ def test_a_film_can_be_entered_anywhere_and_shows_the_same_pictures(tmp_path, na
 
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(12), Fraction(30_000, 1001)])
 def test_a_films_pictures_are_counted_without_decoding_them(tmp_path, fps):
-    film = Film(write_film(tmp_path / "a.mp4", numbered(40), fps))
+    film = FilmReader(write_film(tmp_path / "a.mp4", numbered(40), fps))
     for rate in (fps, Fraction(25), Fraction(50), Fraction(7)):
         assert film.count(rate) == len(list(film.pictures(rate)))
 
@@ -203,6 +203,6 @@ def test_a_film_of_varying_rate_loses_no_picture(tmp_path):
             frame.pts, frame.time_base = stamp, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    film = Film(path)
+    film = FilmReader(path)
     assert film.fps == 30
     assert len(set(greys(film))) == 14

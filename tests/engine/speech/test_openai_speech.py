@@ -8,7 +8,7 @@ import pytest
 
 from engine.speech.toy_voices import RATE, hum, send_chunks, send_pcm, send_text, speech_server
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speech import Reading, SpeechSettings, open_voice, read_aloud
+from lipstream.speech import SpeechQueue, SpeechSettings, open_voice, read_aloud
 from lipstream.speech import openai_speech as module
 
 KEY = "LIPSTREAM_SPEECH_KEY"
@@ -181,7 +181,7 @@ def test_a_key_does_not_travel_in_the_open(monkeypatch):
 
 def test_somebody_who_interrupts_does_not_wait_for_the_server(server, settings):
     server.answer = send_chunks(server, hum(0.2).tobytes(), b"", wait_s=30)
-    reading = Reading(open_voice(settings), "Hello there. And more.")
+    reading = SpeechQueue(open_voice(settings), "Hello there. And more.")
     made = threading.Event()
     while reading.take() is None:
         made.wait(0.002)

@@ -8,9 +8,9 @@ import pytest
 from engine.speech.toy_voices import RATE, Hummer, hum, until
 from lipstream.errors import BackendUnavailable, InputError, LipstreamError, MediaError
 from lipstream.speech import (
-    Reading,
+    SpeechChunk,
+    SpeechQueue,
     SpeechSettings,
-    Spoken,
     list_voices,
     open_voice,
     read_aloud,
@@ -35,14 +35,14 @@ def taken(reading):
 
 
 def test_a_reading_gives_the_whole_speech_in_short_pieces():
-    with Reading(Hummer(), TEXT) as reading:
+    with SpeechQueue(Hummer(), TEXT) as reading:
         pieces = taken(reading)
     assert np.array_equal(np.concatenate([piece.pcm for piece in pieces]), whole(TEXT))
     assert max(len(piece.pcm) for piece in pieces) <= RATE * PIECE_MS // 1000
 
 
 def test_marks_keep_their_place_in_pieces():
-    with Reading(Hummer(), TEXT) as reading:
+    with SpeechQueue(Hummer(), TEXT) as reading:
         at, marks = 0, []
         for piece in taken(reading):
             marks += [(m.kind, TEXT[m.start : m.stop], at + m.sample) for m in piece.marks]
@@ -58,7 +58,7 @@ def test_marks_keep_their_place_in_pieces():
 
 def test_a_long_text_is_made_only_so_far_ahead():
     voice = Hummer()
-    with Reading(voice, "Ten letter. " * 200) as reading:
+    with SpeechQueue(voice, "Ten letter. " * 200) as reading:
         until(lambda: len(voice.said) >= 2)
         until(reading._made.full)
         assert len(voice.said) <= 3  # a second each
@@ -69,7 +69,7 @@ def test_a_long_text_is_made_only_so_far_ahead():
 
 def test_closing_ends_the_thread_and_stops_the_voice():
     voice = Hummer()
-    reading = Reading(voice, "Ten letter. " * 200)
+    reading = SpeechQueue(voice, "Ten letter. " * 200)
     until(reading._made.full)
     reading.close()
     reading.join(5)
@@ -82,10 +82,10 @@ def test_closing_ends_the_thread_and_stops_the_voice():
 def test_a_voice_that_fails_in_the_middle_is_heard_so_far_and_then_named():
     class Fails(Hummer):
         def say(self, sentence):
-            yield Spoken(hum(0.05))
+            yield SpeechChunk(hum(0.05))
             raise BackendUnavailable("the speech server hung up")
 
-    with Reading(Fails(), "Hello.") as reading:
+    with SpeechQueue(Fails(), "Hello.") as reading:
         until(lambda: (piece := reading.take()) is not None and len(piece.pcm) > 0)
         with pytest.raises(BackendUnavailable, match="hung up"):
             taken(reading)
@@ -98,14 +98,14 @@ def test_a_fault_of_a_voice_ends_the_reading_with_an_error():
         def say(self, sentence):
             raise ZeroDivisionError
 
-    with Reading(Broken(), "Hello.") as reading, pytest.raises(LipstreamError, match="its log"):
+    with SpeechQueue(Broken(), "Hello.") as reading, pytest.raises(LipstreamError, match="its log"):
         taken(reading)
 
 
 @pytest.mark.parametrize("text", ["", " \n", "...", "—", "😀", "\0"])
 def test_a_text_without_words_is_refused(text):
     with pytest.raises(InputError, match="no words"):
-        Reading(Hummer(), text)
+        SpeechQueue(Hummer(), text)
 
 
 def test_half_characters_are_refused():

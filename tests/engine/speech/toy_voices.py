@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lipstream.speech import Mark, Spoken
+from lipstream.speech import Mark, SpeechChunk
 
 RATE = 24_000
 
@@ -30,9 +30,9 @@ class Hummer:
         self.said: list[str] = []
         self.stopped = self.closed = False
 
-    def say(self, sentence: str) -> Iterator[Spoken]:
+    def say(self, sentence: str) -> Iterator[SpeechChunk]:
         self.said.append(sentence)
-        yield Spoken(hum(len(sentence) / 10), (Mark("word", 0, 1, 0),))
+        yield SpeechChunk(hum(len(sentence) / 10), (Mark("word", 0, 1, 0),))
 
     def stop(self) -> None:
         self.stopped = True

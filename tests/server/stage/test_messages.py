@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.speech import Mark, Spoken
+from lipstream.speech import Mark, SpeechChunk
 from lipstream_server.stage.audio_input import AudioInputBuffer, Cue
 from lipstream_server.stage.live_avatar import INPUT_LIMITS
 from lipstream_server.stage.messages import AskVoices, SpeakText, parse_text
@@ -82,7 +82,9 @@ def test_marks_stay_with_their_sound_when_the_rate_changes():
     spoken, given, told = _SpokenText(order, Voice()), 0, []
     for at in range(0, 22_050, 441):
         mark = Mark("word", 4, 7, 100)
-        pcm, cues = spoken.resample(Spoken(np.zeros(441, np.int16), (mark,) if at == 8820 else ()))
+        pcm, cues = spoken.resample(
+            SpeechChunk(np.zeros(441, np.int16), (mark,) if at == 8820 else ())
+        )
         told += [(given + cue.sample, json.loads(cue.event)) for cue in cues]
         given += len(pcm)
     assert [event["type"] for _, event in told] == ["text", "word"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.film.job import Cut, Who
+from lipstream.film.job import Cut, FaceChoice
 from lipstream_server.config import StudioLimits
 from lipstream_server.studio.errors import NotFound
 from lipstream_server.studio.orders import OrderChoices, parse_json, parse_order
@@ -46,12 +46,12 @@ def test_a_part_of_a_sound_and_one_of_several_people_are_chosen():
     piece = {"sound": "l", "at": 0.5, "from": 1.25, "to": 3}
     made = order(ON_FILM, piece, who={"x": 12.5, "y": 40}, follow=True)
     assert FilmOrder.from_json(made.to_json()) == made
-    assert made.who == Who("nearest", x=12.5, y=40, follow=True)
+    assert made.who == FaceChoice("nearest", x=12.5, y=40, follow=True)
     asked = render_job(made, Path("j"), (None, "auto", "fp32"))
     (segment,) = asked.segments
     assert (segment.at_s, segment.cut) == (Fraction(1, 2), Cut(Fraction(5, 4), Fraction(3)))
     assert asked.who == made.who
-    assert order(ON_PICTURE, {"sound": "l"}, who=2).who == Who("nth", place=2)
+    assert order(ON_PICTURE, {"sound": "l"}, who=2).who == FaceChoice("nth", place=2)
 
 
 def test_pieces_on_a_film_are_spoken_by_different_people():
@@ -59,14 +59,14 @@ def test_pieces_on_a_film_are_spoken_by_different_people():
     made = order(ON_FILM, *speech, who={"x": 12.5, "y": 40}, follow=True)
     assert FilmOrder.from_json(made.to_json()) == made
     asked = render_job(made, Path("j"), (None, "auto", "fp32"))
-    second = Who("nth", place=2, follow=True)
+    second = FaceChoice("nth", place=2, follow=True)
     assert [segment.who for segment in asked.segments] == [None, second, None]
-    assert asked.who == Who("nearest", x=12.5, y=40, follow=True)
+    assert asked.who == FaceChoice("nearest", x=12.5, y=40, follow=True)
 
 
 def test_the_only_piece_of_a_film_as_long_as_its_speech_may_name_its_speaker():
     made = order(ON_FILM, {"sound": "l", "who": 2}, length="speech", who=1)
-    assert render_job(made, Path("j"), (None, "auto", "fp32")).who == Who("nth", place=2)
+    assert render_job(made, Path("j"), (None, "auto", "fp32")).who == FaceChoice("nth", place=2)
 
 
 def test_a_part_of_a_sound_may_give_the_film_its_length():
