@@ -34,7 +34,7 @@ ENGINE_ROOMS = (
 )
 """The engine's rooms: each imports only from its own and from those in the lines above its own."""
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 45
-MOST_MODULES = 250
+MOST_MODULES = 256
 TWO_MEANINGS = {
     *("Beard", "Clip", "Figure", "Figures", "Film", "Frame", "Garment", "Graph", "Journal"),
     *("Level", "Person", "Plan", "Rendered", "Row", "Said", "Server", "Solid", "Source"),

@@ -1,0 +1,1 @@
+"""The lips as numbers: what a sound stage hears, and what a renderer draws."""

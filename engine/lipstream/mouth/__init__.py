@@ -1,0 +1,1 @@
+"""A mouth drawn by geometry: a picture's own pixels moved, teeth and tongue between the lips."""

@@ -1,0 +1,423 @@
+"""Move the lips of a picture with its own pixels, and paint what shows between them.
+
+The lips of a frame become coefficients of two smooth fields; their inverse tells each pixel where
+it comes from. Above the seam one field counts, below it the other, and between the two moved edges
+stands the inner mouth. Where nothing moves the picture stays as it was, to the pixel.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.errors import ModelError
+from lipstream.face.crop import smooth_step
+from lipstream.face.landmarks import POINTS
+from lipstream.lips.shape import LipFrame
+from lipstream.types import NOWHERE, Float32, Image, Patch, Still
+
+from .head_frame import HeadFrame, PixelBox
+from .inner_mouth import InnerMouth, MouthLook, Opening, OwnTeeth, cut_teeth, paint_opening
+from .light import light_tint, measure_light
+from .lip_edges import NODES, find_lips
+from .rig import (
+    COEFFICIENTS,
+    CORNER_REACH,
+    LEFT,
+    MEASURED,
+    ROUND,
+    SHUT,
+    STEP,
+    TOP,
+    FaceRig,
+    build_rig,
+    corner_ramp,
+    inverse,
+)
+
+Float64 = NDArray[np.float64]
+
+_MOST_SPREADS, _SOFT_FROM = 9.5, 6.0
+"""Motion a mesh bears, spreads of any measure, and from where it is held back softly."""
+_UNSEEN_PX = 1.0 / 20.0
+"""Motion too small to be seen."""
+_DEAD_GAP = 0.010
+"""Gap below which lips are drawn closed, head units: a mesh trembles by half of it."""
+_RIM = 0.007
+"""Dark rim of closed lips that goes with the opening, head units."""
+_SOFT_EDGE = 0.0045
+"""Softness of the lips' inner edge (sigma), head units."""
+_SMILE_PART = 0.30
+"""Share of a smiling picture's own gap that stays while its mouth is open in speech."""
+_UPPER_EDGE, _LOWER_EDGE, _TONGUE = 0.040, 0.034, 0.062
+"""Biting edges and tip of the tongue below the seam of a face at rest, head units."""
+_UPPER_FOLLOWS = 0.5
+"""How much of the upper lip's motion the upper teeth follow."""
+_LEAST_UPPER, _MOST_UPPER, _MOST_LOWER = 0.012, 0.085, 0.050
+"""How much of the teeth shows, head units: at least of the upper, at most of the upper and lower.
+The rows do not move against lips further than people's do."""
+_ROUND_HIDES = 0.034
+"""How far pursed lips, which stand off the teeth, hide them, head units."""
+_TUCK_GAP = 0.022
+"""Gap in which the upper teeth show over a tucked lower lip, head units."""
+_FADE_TURN = (0.24, 0.40)
+"""Shift of the nose, head units, from which a turned head keeps its own mouth, and wholly."""
+_CUBIC_UP_TO = 120.0
+"""Distance of the eyes, pixels, up to which pixels are taken with a cubic: on large faces it cannot
+be told from linear and takes three times as long."""
+
+
+_STRIP_ROWS = 64
+"""Rows that are sampled at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeTarget:
+    """One picture of a face and how it can move; shared by sessions, never written."""
+
+    still: Still
+    frame: HeadFrame
+    rig: FaceRig
+    look: MouthLook
+    own: Float32
+    """(17,) float32: the lips as they stand in the picture, spreads from this face at rest."""
+    strength: float
+    """1, and less for a head that is turned further than the mesh bears."""
+
+    @property
+    def image(self) -> Image:
+        """The picture itself: (H, W, 3) uint8 BGR, never written to."""
+        return self.still.image
+
+
+class ShapeCompositor:
+    """Move lips in pictures. Holds no picture; any thread, several at once."""
+
+    def __init__(self, motions: Float32, inner_mouth: InnerMouth) -> None:
+        """Take the (17, 468, 2) table of motions and the pictures of the inner mouth."""
+        self._motions, self._inner_mouth = motions, inner_mouth
+
+    @classmethod
+    def open(cls, parts: Mapping[str, Path]) -> Self:
+        """Read the table ``motion`` and the pictures of PICTURES; raises ModelError."""
+        try:
+            motions = np.load(parts["motion"], allow_pickle=False).astype(np.float32)
+        except (OSError, ValueError, EOFError) as error:
+            raise ModelError(
+                f"{parts['motion']} cannot be read: {error}; export the model again"
+            ) from error
+        if motions.shape != (MEASURED, POINTS, 2) or not np.isfinite(motions).all():
+            raise ModelError(
+                f"{parts['motion']}: shape {(MEASURED, POINTS, 2)} expected, found {motions.shape}"
+            )
+        return cls(motions, InnerMouth.open(parts))
+
+    def target(
+        self,
+        image: Image,
+        crop: Float32,
+        points: Float32,
+        *,
+        own: Float32 | None = None,
+        teeth: OwnTeeth | None = None,
+    ) -> ShapeTarget:
+        """Prepare a picture: its (2, 3) unit crop and its (468, 2) points in pixels.
+
+        ``own`` is (17,) how the lips stand in it against the same face at rest, in spreads; None
+        takes the picture for what is shown at rest.
+        """
+        frame = HeadFrame.of_crop(crop)
+        mesh = frame.places(points.astype(np.float64) - 0.5)
+        curves = find_lips(image, frame, mesh, light_tint(image, frame, mesh))
+        width = float(np.linalg.norm(mesh[263] - mesh[33]))
+        rig = build_rig(mesh, curves, self._motions * np.float32(width))
+        light = measure_light(image, frame, mesh, curves)
+        layers = self._inner_mouth.layers(frame.eye_px, light)
+        start, full = _FADE_TURN
+        turned = smooth_step(np.asarray((abs(rig.nose_shift) - start) / (full - start)))
+        lips = np.zeros(MEASURED, np.float32) if own is None else own.astype(np.float32)
+        return ShapeTarget(
+            Still(image),
+            frame,
+            rig,
+            MouthLook(layers, light, teeth or cut_teeth(image, frame, curves)),
+            lips,
+            1.0 - float(turned),
+        )
+
+    def motions(
+        self, target: ShapeTarget, lips: LipFrame, openness: float = 1.0
+    ) -> tuple[Float32, Float32]:
+        """Return how the face moves above and below the seam, on the grid of ``fields``."""
+        coefficients, _ = _coefficients(target, lips)
+        return target.rig.fields.motion(coefficients * np.float32(openness * target.strength))
+
+    def patch(self, target: ShapeTarget, lips: LipFrame, openness: float = 1.0) -> Patch:
+        """Return the picture with its lips moved, as the part that differs.
+
+        ``openness`` from 0 to 1 is how far lips go from those of the picture to those asked for.
+        """
+        amount = openness * target.strength
+        if amount <= 0.0:
+            return _unchanged(target)
+        coefficients, asked = _coefficients(target, lips)
+        coefficients *= np.float32(amount)
+        gap = asked * amount + target.rig.curves.gap * (1.0 - amount)
+        if not np.any(np.abs(coefficients) > 1e-6):
+            return _unchanged(target)
+        motions = target.rig.fields.motion(coefficients)
+        box = _moved_box(target, motions)
+        if box is None:
+            return _unchanged(target)
+        opening = _stand(target, coefficients, lips, amount, _edges(target, coefficients, gap))
+        part = _compose(target, motions, box, opening)
+        area = (slice(box.top, box.bottom), slice(box.left, box.right))
+        return Patch(target.still, area, part)
+
+
+def _unchanged(target: ShapeTarget) -> Patch:
+    return Patch(target.still, NOWHERE, target.image[NOWHERE])
+
+
+def _held(change: Float32) -> Float32:
+    """Return (17,) spreads with what is beyond the mesh's reach held back softly, as a whole."""
+    most = float(np.abs(change).max())
+    if most <= _SOFT_FROM:
+        return change
+    room = _MOST_SPREADS - _SOFT_FROM
+    held = _SOFT_FROM + room * math.tanh((most - _SOFT_FROM) / room)
+    return np.asarray(change * np.float32(held / most), np.float32)
+
+
+def _coefficients(target: ShapeTarget, lips: LipFrame) -> tuple[Float32, float]:
+    """Return what leads from the picture's lips to those asked for, and the gap that is asked for.
+
+    (COEFFICIENTS,) float32, and head units at the middle of the mouth.
+    """
+    rig, curves = target.rig, target.rig.curves
+    values = np.zeros(COEFFICIENTS, np.float32)
+    values[:MEASURED] = _held(lips.measures - target.own)
+    values[ROUND] = lips.rounded
+    gap_motion = rig.gap_motion
+    drawn = curves.gap + float(gap_motion @ values)
+    asked = float(gap_motion[:MEASURED] @ _held(lips.measures))
+    if curves.open and not target.own.any():
+        part = smooth_step(np.asarray((asked - 0.004) / 0.03))
+        asked += curves.gap * _SMILE_PART * float(part)
+    asked = max(asked, 0.0)
+    asked *= float(smooth_step(np.asarray(asked / (2 * _DEAD_GAP)))) if asked < 2 * _DEAD_GAP else 1
+    asked = max(asked, _TUCK_GAP * lips.tucked) * (1.0 - lips.closed)
+    values[SHUT] = (drawn - asked) / -float(gap_motion[SHUT])
+    return values, asked
+
+
+def _moved_box(target: ShapeTarget, motions: tuple[Float32, Float32]) -> PixelBox | None:
+    """Return the part of the picture that moves visibly, of even edges; None where nothing does."""
+    size = np.maximum(*(np.abs(one).max(-1) for one in motions)) * target.frame.eye_px
+    rows, columns = (np.flatnonzero((size > _UNSEEN_PX).any(axis)) for axis in (1, 0))
+    if len(rows) == 0:
+        return None
+    x = LEFT + STEP * np.array([columns[0] - 1, columns[-1] + 1])
+    y = TOP + STEP * np.array([rows[0] - 1, rows[-1] + 1])
+    places = target.frame.pixels(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2))
+    height, width = target.image.shape[:2]
+    left, top = np.maximum(np.floor(places.min(0)).astype(int), 0) // 2 * 2
+    right, bottom = -(-(np.ceil(places.max(0)).astype(int) + 1) // 2) * 2
+    box = PixelBox(int(left), int(top), min(int(right), width), min(int(bottom), height))
+    return box if box.width > 1 and box.height > 1 else None
+
+
+def _edges(target: ShapeTarget, coefficients: Float32, asked: float) -> tuple[Float64, Float64]:
+    """Return the moved edges of the lips, sealed where no gap is asked for."""
+    rig, curves = target.rig, target.rig.curves
+    upper = curves.upper + np.tensordot(coefficients, rig.upper_motion, 1)
+    lower = curves.lower + np.tensordot(coefficients, rig.lower_motion, 1)
+    gap = lower[:, 1] - upper[:, 1]
+    if not curves.open:
+        rim = _RIM * smooth_step((gap - 0.004) / 0.03) * corner_ramp()
+        upper[:, 1] -= rim
+        lower[:, 1] += rim
+    sealed = np.where(gap <= 0, 1.0, 1.0 - smooth_step(np.asarray(asked / _DEAD_GAP)))[:, None]
+    middle = (upper + lower) / 2
+    upper, lower = upper + (middle - upper) * sealed, lower + (middle - lower) * sealed
+    return upper, lower
+
+
+def _stand(
+    target: ShapeTarget,
+    coefficients: Float32,
+    lips: LipFrame,
+    amount: float,
+    edges: tuple[Float64, Float64],
+) -> Opening:
+    """Return where teeth and tongue stand between two moved edges."""
+    rig, curves = target.rig, target.rig.curves
+    half = NODES // 2
+    seam = float((curves.upper + curves.lower)[half, 1] / 2)
+    top, bottom = float(edges[0][half, 1]), float(edges[1][half, 1])
+    jaw = coefficients @ rig.jaw_motion
+    lifted = float((coefficients[:MEASURED] @ rig.upper_motion[:MEASURED, half])[1])
+    gap, rounded, tucked = bottom - top, lips.rounded * amount, lips.tucked * amount
+    upper_edge = seam + _UPPER_EDGE + _UPPER_FOLLOWS * lifted
+    upper_edge = float(np.clip(upper_edge, top + _LEAST_UPPER, top + _MOST_UPPER))
+    upper_edge -= _ROUND_HIDES * rounded
+    upper_edge += (bottom + 0.004 - upper_edge) * tucked
+    lower_edge = max(seam + _LOWER_EDGE + 0.98 * float(jaw[1]), bottom - _MOST_LOWER)
+    lower_edge = min(lower_edge, bottom - 0.22 * max(gap - 0.05, 0.0)) + _ROUND_HIDES * rounded
+    tongue = min(seam + _TONGUE + 0.85 * float(jaw[1]), bottom - 0.016 - 0.36 * gap)
+    raised = max(lips.tongue_up, lips.tongue_out) * amount
+    tongue += (upper_edge - 0.018 - tongue) * raised
+    return Opening(
+        edges[0],
+        edges[1],
+        float(curves.middle[0]),
+        float(np.abs(edges[0][[0, -1], 0] - curves.middle[0]).mean()),
+        upper_edge,
+        max(lower_edge, upper_edge - 0.006),
+        float(jaw[0]),
+        tongue,
+        0.78 + 0.22 * raised,
+        _UPPER_FOLLOWS * lifted,
+        float(jaw[1]),
+        tucked,
+    )
+
+
+def _compose(
+    target: ShapeTarget,
+    motions: tuple[Float32, Float32],
+    box: PixelBox,
+    opening: Opening,
+) -> Image:
+    """Return (h, w, 3) uint8 BGR: the box with everything moved."""
+    band = _band(target, opening, box)
+    above, below = (inverse(one) for one in motions)
+    top = _warp(target, above, replace(box, bottom=band.bottom))
+    bottom = _warp(target, below, replace(box, top=band.top))
+    part = np.concatenate([top[: band.top - box.top], bottom], 0)
+    if band.height > 0 and band.width > 0:
+        columns = slice(band.left - box.left, band.right - box.left)
+        sides = (
+            np.ascontiguousarray(top[band.top - box.top :, columns]),
+            np.ascontiguousarray(bottom[: band.height, columns]),
+        )
+        seen = _blend(target, opening, band, sides)
+        part[band.top - box.top : band.bottom - box.top, columns] = seen
+    return part
+
+
+def _band(target: ShapeTarget, opening: Opening, box: PixelBox) -> PixelBox:
+    """Return where the two fields differ round the seam: beyond it they are equal."""
+    reach = np.array([CORNER_REACH, 0.0])
+    ends = [opening.upper[0] - reach, opening.upper[-1] + reach]
+    places = target.frame.pixels(np.concatenate([opening.upper, opening.lower, ends]))
+    margin = target.frame.eye_px * 0.03 + 2
+    left, top = np.floor(places.min(0) - margin).astype(int)
+    right, bottom = np.ceil(places.max(0) + margin + 1).astype(int)
+    left, right = (int(np.clip(x, box.left, box.right)) for x in (left, right))
+    top, bottom = (int(np.clip(y, box.top, box.bottom)) for y in (top, bottom))
+    return PixelBox(left, top, right, bottom)
+
+
+def _warp(target: ShapeTarget, back: Float32, box: PixelBox) -> Image:
+    """Return (h, w, 3) uint8 BGR: a box of the picture, each pixel from where ``back`` leads.
+
+    Where each pixel comes from is worked out on a coarse grid that is stretched. Four channels are
+    sampled in half the time of three.
+    """
+    if box.height <= 0 or box.width <= 0:
+        return np.zeros((max(box.height, 0), max(box.width, 0), 3), np.uint8)
+    frame = target.frame
+    step = max(2, round(frame.eye_px * STEP))
+    rows, columns = (-(-side // step) + 2 for side in (box.height, box.width))
+    x = (np.arange(columns) - 0.5) * step - 0.5 + box.left
+    y = (np.arange(rows) - 0.5) * step - 0.5 + box.top
+    pixels = np.stack(np.meshgrid(x, y), -1)
+    cells = ((frame.places(pixels) - [LEFT, TOP]) / STEP).astype(np.float32)
+    motion = cv2.remap(
+        back, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+    source = pixels + motion @ frame.to_pixels[:, :2].T
+    moved = np.empty((box.height, box.width, 3), np.uint8)
+    cubic = frame.eye_px <= _CUBIC_UP_TO
+    cells_high = max(1, _STRIP_ROWS // step)
+    for first in range(0, rows - 2, cells_high):
+        strip = source[first : first + cells_high + 2]
+        _sample_strip(target.image, strip, step, moved[first * step :], cubic=cubic)
+    return moved
+
+
+def _sample_strip(image: Image, source: Float64, step: int, moved: Image, *, cubic: bool) -> None:
+    """Write the first rows of ``moved``, those of a (rows + 2, columns + 2, 2) grid of places.
+
+    A strip at a time: its maps stay in the processor's cache, which halves the time.
+    """
+    part, corner = _around(image, source)
+    rows, columns = (side * step for side in source.shape[:2])
+    maps = cv2.resize((source - corner).astype(np.float32), (columns, rows))
+    height = min(rows - 2 * step, len(moved))
+    across, down = cv2.split(maps[step : step + height, step : step + moved.shape[1]])
+    if cubic:
+        border = cv2.BORDER_REPLICATE
+        cv2.remap(part, across, down, cv2.INTER_CUBIC, moved[:height], borderMode=border)
+        return
+    layers = cv2.cvtColor(part, cv2.COLOR_BGR2BGRA)
+    seen = cv2.remap(layers, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    cv2.cvtColor(seen, cv2.COLOR_BGRA2BGR, moved[:height])
+
+
+def _around(image: Image, source: Float64) -> tuple[Image, NDArray[np.intp]]:
+    """Return a view of the picture round all the places sampled, never empty, and its corner."""
+    last = np.array(image.shape[1::-1]) - 1
+    low = np.clip(np.floor(source.min((0, 1))).astype(int) - 3, 0, last)
+    high = np.clip(np.ceil(source.max((0, 1))).astype(int) + 4, low, last) + 1
+    return image[low[1] : high[1], low[0] : high[0]], low
+
+
+def _blend(
+    target: ShapeTarget, opening: Opening, band: PixelBox, sides: tuple[Image, Image]
+) -> Image:
+    """Return (h, w, 3) uint8: upper lip, lower lip, and the inner mouth where neither is."""
+    upper, lower = _masks(target, opening, band)
+    mixed = np.asarray(cv2.blendLinear(*sides, upper + 1e-5, lower + 1e-5), np.uint8)
+    if opening.gap <= 0.002:
+        return mixed
+    curves = target.frame.pixels(np.concatenate([opening.upper, opening.lower]))
+    left, top = np.maximum(np.floor(curves.min(0)).astype(int) - 4, [band.left, band.top])
+    right, bottom = np.minimum(np.ceil(curves.max(0)).astype(int) + 5, [band.right, band.bottom])
+    if right - left < 2 or bottom - top < 2:
+        return mixed
+    hole = PixelBox(int(left), int(top), int(right), int(bottom))
+    at = (
+        slice(hole.top - band.top, hole.bottom - band.top),
+        slice(hole.left - band.left, hole.right - band.left),
+    )
+    inner = paint_opening(target.look, target.frame, opening, hole)
+    kept = upper[at] + lower[at]
+    inside = np.ascontiguousarray(mixed[at])
+    levels = np.clip(np.rint(inner), 0, 255).astype(np.uint8)
+    mixed[at] = cv2.blendLinear(inside, levels, kept, np.maximum(1.0 - kept, 1e-5))
+    return mixed
+
+
+def _masks(target: ShapeTarget, opening: Opening, band: PixelBox) -> tuple[Float32, Float32]:
+    """Return (h, w) float32 each: how much of a pixel is above the upper edge, below the lower."""
+    frame = target.frame
+    across, down = (frame.to_pixels[:, k] / frame.eye_px * 1e4 for k in (0, 1))
+    sigma = max(0.5, frame.eye_px * _SOFT_EDGE)
+    masks = []
+    for curve, side in ((opening.upper, -down), (opening.lower, down)):
+        line = frame.pixels(curve) - [band.left, band.top]
+        ends = [line[0] - across, line[-1] + across]
+        outline = np.concatenate([[ends[0]], line, [ends[1], ends[1] + side, ends[0] + side]])
+        mask = np.zeros((band.height, band.width), np.uint8)
+        fixed = np.rint(np.clip(outline, -2e4, 2e4) * 16).astype(np.int32)
+        cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, 4)
+        soft = cv2.GaussianBlur(mask, (0, 0), sigma)
+        masks.append(np.asarray(soft, np.float32) / np.float32(255))
+    return masks[0], masks[1]

@@ -1,0 +1,448 @@
+"""Where the lips meet in a picture: two curves, one where they are closed.
+
+The mesh is wrong by up to a third of a lip: it sees gaps in closed dark lips and halves those of a
+smile. So pixels are told apart: a lip is redder than teeth under the same light and brighter than
+the dark of a mouth. Of all pairs of curves from corner to corner the pair is taken that holds most
+of what is no lip between them. Where lips are closed, the seam is a smooth curve along the darkest
+way from corner to corner.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.face.crop import smooth_step
+from lipstream.types import Float32, Image
+
+from .head_frame import HeadFrame
+
+Float64 = NDArray[np.float64]
+
+STEP = 0.006
+"""Of the search, head units."""
+_ABOVE, _BELOW = 0.09, 0.13
+"""How far beyond the mesh's guess an edge may be, head units."""
+_UPPER_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
+_LOWER_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
+_LIP_SHARES = (0.2, 0.35, 0.5, 0.65)
+"""Of the way from a lip's outer edge to the mesh's inner one where the lip's colour is taken."""
+_NEUTRAL, _REDDEST_TOOTH, _LEAST_EXCESS = 0.030, 0.085, 0.034
+"""Redness of white in neutral light, of the yellowest tooth, and what a lip has over white if its
+redness is to tell anything."""
+_CHEEKS = (50, 205, 117, 280, 425, 346)
+_LIP_OF_CHEEK = 0.88
+"""A lip's level over the cheeks', at most, unless the skin is dark: then lips may be brighter."""
+_PALE_CHEEK = 100.0
+_DARK_SHARE = 0.50
+"""Of a lip's level, below which it is the dark of the mouth."""
+_STRAY = 0.05
+"""How far the opening may well be from where the mesh sees it, head units."""
+_OUTER_RIM = 0.025
+"""Along the outer edge of the lips nothing is looked for: skin may look like teeth, head units."""
+_BEND = 1.3
+"""Cost of an edge that goes one step up or down from one column to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A band round the lips, unrolled: columns from corner to corner, rows across the lips."""
+
+    places: Float64
+    """(rows, columns, 2) in the head frame."""
+    colours: Float32
+    """(rows, columns, 3) float32 BGR levels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aperture:
+    """An opening between lips, as found."""
+
+    upper: Float64
+    """(n, 2) its upper edge, from corner to corner."""
+    lower: Float64
+    """(n, 2) its lower edge."""
+    evidence: float
+    """For teeth or dark between them, summed across the middle: head units."""
+    red: float
+    """How much redder than white the redder lip is."""
+
+
+def unroll(
+    image: Image, frame: HeadFrame, base: Float64, reach: tuple[float, float], step: float
+) -> Strip:
+    """Return the band from ``reach[0]`` above to ``reach[1]`` below a curve ``base`` (n, 2)."""
+    offsets = np.arange(-reach[0], reach[1] + step / 2, step)
+    places = base[None] + np.stack([np.zeros_like(offsets), offsets], -1)[:, None]
+    pixels = frame.pixels(places)
+    left, top = np.floor(pixels.min((0, 1))).astype(int) - 2
+    right, bottom = np.ceil(pixels.max((0, 1))).astype(int) + 3
+    height, width = image.shape[:2]
+    left, top = int(np.clip(left, 0, width - 1)), int(np.clip(top, 0, height - 1))
+    part = image[top : max(int(bottom), top + 1), left : max(int(right), left + 1)]
+    shrink = frame.eye_px * step
+    if shrink > 1.5:
+        part = np.asarray(cv2.GaussianBlur(part, (0, 0), shrink * 0.4), np.uint8)
+    at = (pixels - [left, top]).astype(np.float32)
+    seen = cv2.remap(
+        part, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return Strip(places, seen.astype(np.float32))
+
+
+def find_aperture(
+    image: Image, frame: HeadFrame, mesh: Float64, rings: tuple[Float64, Float64], tint: Float64
+) -> Aperture:
+    """Return the opening that the picture shows.
+
+    ``rings`` are the mesh's (n, 2), of one spacing; ``tint`` (3,) is the colour of the light.
+    """
+    upper = rings[0]
+    x = np.arange(upper[0, 0], upper[-1, 0], STEP)
+    ring_up, ring_low = (np.interp(x, one[:, 0], one[:, 1]) for one in rings)
+    base = np.stack([x, (ring_up + ring_low) / 2], -1)
+    half_gap = (ring_low - ring_up).max() / 2
+    strip = unroll(image, frame, base, (_ABOVE + half_gap, _BELOW + half_gap), STEP)
+    evidence, red = _evidence(strip, mesh, image, frame, tint)
+    down = strip.places[..., 1]
+    big = float(np.clip((2 * half_gap - 0.10) / 0.12, 0.0, 1.0))
+    inside = (down > ring_up) & (down < ring_low)
+    evidence += np.where(inside, 0.05 + 0.22 * big, -0.05 - 0.15 * big)
+    first, last = _best_pair(evidence, (_ABOVE + half_gap) / STEP)
+    columns = np.arange(len(x))
+    edges = [np.stack([x, down[rows, columns]], -1) for rows in (first, last)]
+    gain = np.array(
+        [evidence[a:b, k].sum() for k, (a, b) in enumerate(zip(first, last, strict=True))]
+    )
+    middle = slice(len(x) // 4, len(x) - len(x) // 4)
+    return Aperture(edges[0], edges[1], float(gain[middle].mean() * STEP), red)
+
+
+def _redness(colours: Float64) -> Float64:
+    """Return how red (..., 3) BGR colours are, without their level."""
+    return np.asarray((colours[..., 2] - colours[..., 1]) / (colours.sum(-1) + 20.0))
+
+
+def _evidence(
+    strip: Strip, mesh: Float64, image: Image, frame: HeadFrame, tint: Float64
+) -> tuple[Float64, float]:
+    """Return (rows, columns) float64, above 0 where it looks like teeth or dark, and the lips' red.
+
+    Teeth are unlike either lip: less red, or where a lip is hardly red, much brighter.
+    """
+    colours = (strip.colours / tint.astype(np.float32)).astype(np.float64)
+    red, level = _redness(colours), colours.mean(-1)
+    evidence = np.clip((_REDDEST_TOOTH - red) / 0.02, -1, 1)
+    lips = [_lip(image, frame, mesh, tint, outer) for outer in (_UPPER_OUTER, _LOWER_OUTER)]
+    most = max(lip.red for lip in lips) - _NEUTRAL
+    for lip in lips:
+        brighter = np.clip((level / lip.level - 1.32) / 0.14, -1, 1)
+        excess = max(lip.red - _NEUTRAL, 0.5 * most)  # less is skin: the mesh was off
+        border, width = _NEUTRAL + 0.48 * excess, max(0.22 * excess, 0.008)
+        paler = np.clip((border - red) / width, -1, 1) if excess > _LEAST_EXCESS else -1.0
+        paler = np.where(level > 0.55 * lip.level, paler, np.minimum(paler, -0.1))
+        evidence = np.minimum(evidence, np.maximum(brighter, paler))
+    dark = min(lip.level for lip in lips) * _DARK_SHARE
+    hollow = np.clip((dark - level) / (0.25 * dark + 2), -1, 1)
+    return np.where(_beyond_lips(strip.places, mesh), -1.0, np.maximum(evidence, hollow)), most
+
+
+@dataclass(frozen=True, slots=True)
+class _Lip:
+    """What one lip looks like, in neutral light."""
+
+    red: float
+    level: float
+
+
+def _lip(
+    image: Image,
+    frame: HeadFrame,
+    mesh: Float64,
+    tint: Float64,
+    outer: tuple[int, ...],
+) -> _Lip:
+    """Return a lip's look: that of its reddest row, for some of the mesh's lip may be skin."""
+    edge, inner = mesh[list(outer[3:8])], 13 if outer is _UPPER_OUTER else 14
+    way = mesh[inner] - mesh[outer[5]]
+    found = []
+    for share in _LIP_SHARES:
+        colours = _samples(image, frame.pixels(edge + way * share)) / tint
+        found.append(_Lip(float(np.median(_redness(colours))), float(np.median(colours.mean(-1)))))
+    reddest = max(found, key=lambda one: one.red)
+    cheek = float(np.median(_samples(image, frame.pixels(mesh[list(_CHEEKS)])).mean(-1)))
+    capped = min(reddest.level, _LIP_OF_CHEEK * cheek) if cheek > _PALE_CHEEK else reddest.level
+    return _Lip(reddest.red, capped)
+
+
+def _beyond_lips(places: Float64, mesh: Float64) -> NDArray[np.bool_]:
+    """Return where a place is so near to the outer edge of a lip that it is lip or skin."""
+    x, y = places[..., 0], places[..., 1]
+    upper, lower = mesh[list(_UPPER_OUTER)], mesh[list(_LOWER_OUTER)]
+    top = np.interp(x, upper[:, 0], upper[:, 1]) + _OUTER_RIM
+    bottom = np.interp(x, lower[:, 0], lower[:, 1]) - 1.6 * _OUTER_RIM
+    return np.asarray((y < top) | (y > bottom))
+
+
+def _samples(image: Image, pixels: Float64) -> Float64:
+    height, width = image.shape[:2]
+    x = np.clip(np.rint(pixels[:, 0]).astype(int), 0, width - 1)
+    y = np.clip(np.rint(pixels[:, 1]).astype(int), 0, height - 1)
+    return np.asarray(image[y, x], np.float64)
+
+
+def _best_pair(evidence: Float64, guess: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first and one past the last row by column with most evidence between them.
+
+    Dynamic programming over pairs of rows; each edge moves one row a column at most. ``guess`` is
+    the row midway between the mesh's edges.
+    """
+    rows, columns = evidence.shape
+    sums = np.concatenate([np.zeros((1, columns)), np.cumsum(evidence, 0)])
+    count = rows + 1
+    first, last = np.meshgrid(np.arange(count), np.arange(count), indexing="ij")
+    off = ((first + last) / 2 - guess) * STEP / _STRAY
+    allowed = np.where(last >= first, -2.5 * off**2, -np.inf)
+    steps = [(a, b) for a in (0, -1, 1) for b in (0, -1, 1)]
+    best = _gain(sums, 0) + allowed
+    choice = np.zeros((columns, count, count), np.int8)
+    for column in range(1, columns):
+        padded = np.pad(best, 1, constant_values=-np.inf)
+        top = np.full((count, count), -np.inf)
+        for index, (a, b) in enumerate(steps):
+            before = padded[1 + a : 1 + a + count, 1 + b : 1 + b + count]
+            before = before - _BEND * (abs(a) + abs(b))
+            better = before > top
+            top = np.where(better, before, top)
+            choice[column][better] = index
+        best = top + _gain(sums, column) + allowed
+    return _walk_back(best, choice, steps)
+
+
+def _gain(sums: Float64, column: int) -> Float64:
+    return np.asarray(sums[None, :, column] - sums[:, column, None])
+
+
+def _walk_back(
+    best: Float64, choice: NDArray[np.int8], steps: list[tuple[int, int]]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    columns, count = len(choice), len(best)
+    at, to = np.unravel_index(int(np.argmax(best)), best.shape)
+    first, last = np.zeros(columns, np.intp), np.zeros(columns, np.intp)
+    for column in range(columns - 1, -1, -1):
+        first[column], last[column] = at, to
+        a, b = steps[choice[column, at, to]]
+        at, to = at + a, to + b
+    return np.minimum(first, count - 2), np.minimum(last, count - 2)
+
+
+UPPER_RING = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+"""Mesh points along the inner edge of the upper lip, from the viewer's left to right."""
+LOWER_RING = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+"""Mesh points along the inner edge of the lower lip."""
+OUTER_CORNERS = (61, 291)
+"""Mesh points at the outer corners of the mouth."""
+NODES = 33
+"""Points on a curve."""
+OPEN_GAP = 0.017
+"""Widest gap in the picture, head units, from which its lips are taken to be open."""
+_MESH_GAP = 0.13
+"""Gap of the mesh that needs no evidence: it never saw one as wide in closed lips."""
+_SURE = 0.004
+"""Evidence for teeth or dark, summed across the gap, that it takes besides."""
+_RED, _CERTAIN_RED, _CERTAIN = 0.06, 0.04, 0.08
+"""Evidence that needs no dark line beside it, where lips are redder than teeth and where not."""
+_BESIDE = 0.016
+"""How far the darkest way may be from an opening that it belongs to, head units."""
+_RIM = 0.011
+"""How far the edges of open lips are drawn into the lips, head units."""
+_STIFFNESS = 12.0
+"""Of the curves of open lips."""
+_STEP = 0.004
+"""Of the search, head units."""
+_REACH = 0.10
+"""How far above and below the mesh's guess the seam is looked for."""
+_INWARD = 0.2
+"""Share of the way from outer to inner corners where the seam ends: the mesh's lie inside it."""
+_WALK_WIDTH = 0.014
+"""How far the darkest way strays from the smooth curve, head units."""
+
+
+@dataclass(frozen=True, slots=True)
+class LipCurves:
+    """The inner edges of the lips in a head frame; equal where the lips touch."""
+
+    upper: Float64
+    """(NODES, 2) float64, from the viewer's left to right."""
+    lower: Float64
+    """(NODES, 2) float64."""
+    open: bool
+    """Whether teeth or the dark of the mouth show between them."""
+
+    @property
+    def middle(self) -> Float64:
+        """(2,): midway between the corners."""
+        return np.asarray((self.upper[0] + self.upper[-1]) / 2)
+
+    @property
+    def half_width(self) -> float:
+        """Half the distance of the corners."""
+        return float(np.linalg.norm(self.upper[-1] - self.upper[0]) / 2)
+
+    @property
+    def gap(self) -> float:
+        """Distance of the lips halfway between the corners."""
+        return float((self.lower - self.upper)[NODES // 2, 1])
+
+    def height_at(self, x: Float64) -> Float64:
+        """Return the height midway between the lips at places across."""
+        middle = (self.upper + self.lower) / 2
+        return np.asarray(np.interp(x, middle[:, 0], middle[:, 1]))
+
+
+def find_lips(image: Image, frame: HeadFrame, mesh: Float64, tint: Float64) -> LipCurves:
+    """Return the curves of a picture's lips.
+
+    ``mesh`` is (468, 2) float64 in the head frame, ``tint`` (3,) the colour of the light.
+    """
+    rings = ring_curve(mesh, UPPER_RING), ring_curve(mesh, LOWER_RING)
+    found = find_aperture(image, frame, mesh, rings, tint)
+    seam = find_seam(image, frame, mesh)
+    if _is_open(found, seam):
+        return LipCurves(*_joined(found.upper, found.lower, mesh), open=True)
+    if (rings[1] - rings[0])[:, 1].max() >= _MESH_GAP:  # a tongue fills it
+        return LipCurves(*_joined(*rings, mesh), open=True)
+    return LipCurves(seam, seam, open=False)
+
+
+def _is_open(found: Aperture, seam: Float64) -> bool:
+    """Return whether what was found is an opening and no shine on closed lips.
+
+    Weak evidence has to lie along the darkest way from corner to corner.
+    """
+    if (found.lower - found.upper)[:, 1].max() < OPEN_GAP or found.evidence < _SURE:
+        return False
+    least = _CERTAIN if found.red < _RED else _CERTAIN_RED
+    x = found.upper[len(found.upper) // 4 : -len(found.upper) // 4, 0]
+    edges = (found.upper, found.lower, seam)
+    top, bottom, dark = (np.interp(x, one[:, 0], one[:, 1]) for one in edges)
+    along = (dark > top - _BESIDE) & (dark < bottom + _BESIDE)
+    return found.evidence >= least or bool(along.mean() > 0.5)
+
+
+def _joined(upper: Float64, lower: Float64, mesh: Float64) -> tuple[Float64, Float64]:
+    """Return two found edges as smooth curves of NODES that meet at the corners.
+
+    They are drawn into the lips a little: a rim of teeth that stays on a lip is seen when it shuts.
+    """
+    left, right = corners(mesh)
+    x = np.linspace(left[0], right[0], NODES)
+    top, bottom = (_smooth(np.interp(x, one[:, 0], one[:, 1])) for one in (upper, lower))
+    for end, corner in ((0, left), (-1, right)):
+        top[end] = bottom[end] = (top[end] + bottom[end]) / 4 + corner[1] / 2
+    inside = smooth_step(np.minimum(np.arange(NODES), np.arange(NODES)[::-1]) / 5.0)
+    top, bottom = top - _RIM * inside, bottom + _RIM * inside
+    return np.stack([x, top], -1), np.stack([x, np.maximum(bottom, top)], -1)
+
+
+def _smooth(heights: Float64) -> Float64:
+    """Return (n,) heights of a curve smoothed (Whittaker, 1923), outliers counting less."""
+    count = len(heights)
+    second = np.diff(np.eye(count), 2, axis=0)
+    stiff = _STIFFNESS * second.T @ second
+    weights = np.ones(count)
+    for _ in range(3):
+        smooth = np.linalg.solve(np.diag(weights) + stiff, weights * heights)
+        off = np.abs(heights - smooth)
+        weights = 1.0 / (1.0 + (off / max(float(np.median(off)) * 3, 0.004)) ** 2)
+    return np.asarray(smooth)
+
+
+def corners(mesh: Float64) -> tuple[Float64, Float64]:
+    """Return the two ends of the lips' seam."""
+    left, right = mesh[OUTER_CORNERS[0]], mesh[OUTER_CORNERS[1]]
+    return (
+        np.asarray(left + (mesh[UPPER_RING[0]] - left) * _INWARD),
+        np.asarray(right + (mesh[UPPER_RING[-1]] - right) * _INWARD),
+    )
+
+
+def ring_curve(mesh: Float64, ring: tuple[int, ...]) -> Float64:
+    """Return (NODES, 2): a smooth curve through a ring's points, from corner to corner."""
+    left, right = corners(mesh)
+    points = np.concatenate([[left], mesh[list(ring)][1:-1], [right]])
+    points = points[np.argsort(points[:, 0], kind="stable")]
+    x = np.linspace(left[0], right[0], NODES)
+    y = np.interp(x, points[:, 0], points[:, 1])
+    for _ in range(2):  # rounds the corners of the polyline off
+        y[1:-1] = (y[:-2] + 2 * y[1:-1] + y[2:]) / 4
+    return np.stack([x, y], -1)
+
+
+def find_seam(image: Image, frame: HeadFrame, mesh: Float64) -> Float64:
+    """Return (NODES, 2): the seam of closed lips."""
+    left, right = corners(mesh)
+    columns = np.arange(left[0], right[0], _STEP)
+    across = (columns - left[0]) / (right[0] - left[0])
+    rings = (mesh[list(UPPER_RING)] + mesh[list(LOWER_RING)]) / 2
+    shapes = np.stack([np.ones_like(across), across - 0.5, (across - 0.5) ** 2], 1)
+    guess = np.interp(columns, rings[:, 0], rings[:, 1])
+    base = shapes @ np.linalg.lstsq(shapes, guess, rcond=None)[0]
+    offsets = np.arange(-_REACH, _REACH + _STEP / 2, _STEP)
+    places = np.stack(np.broadcast_arrays(columns[None], base[None] + offsets[:, None]), -1)
+    dark = _darkness(image, frame.pixels(places).astype(np.float32))
+    smooth = _best_shape(dark, offsets, shapes)
+    cost = dark + ((offsets[:, None] - smooth[None]) / _WALK_WIDTH) ** 2
+    walk = np.convolve(np.pad(offsets[_cheapest_way(cost)], 4, mode="edge"), np.ones(9) / 9)[8:-8]
+    x = np.linspace(columns[0], columns[-1], NODES)
+    return np.stack([x, np.interp(x, columns, base + walk)], -1)
+
+
+def _darkness(image: Image, places: Float32) -> Float64:
+    """Return how bright the picture is against its surroundings at (rows, columns, 2) pixels."""
+    left, top = np.floor(places.min((0, 1))).astype(int) - 2
+    right, bottom = np.ceil(places.max((0, 1))).astype(int) + 3
+    height, width = image.shape[:2]
+    left, top = int(np.clip(left, 0, width - 1)), int(np.clip(top, 0, height - 1))
+    part = image[top : max(int(bottom), top + 1), left : max(int(right), left + 1)]
+    grey = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    at = places - np.array([left, top], np.float32)
+    seen = cv2.remap(
+        grey, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    seen = cv2.GaussianBlur(seen, (0, 0), 1.2)
+    local = seen - cv2.GaussianBlur(seen, (0, 0), 9)
+    return np.asarray(local / (local.std() + 1e-6), np.float64)
+
+
+def _best_shape(dark: Float64, offsets: Float64, shapes: Float64) -> Float64:
+    """Return the parabola, as offsets by column, along which it is darkest; small ones first."""
+    rise, tilt, bow = np.meshgrid(
+        np.arange(-0.05, 0.0501, 0.004),
+        np.arange(-0.04, 0.0401, 0.01),
+        np.arange(-0.16, 0.1601, 0.02),
+        indexing="ij",
+    )
+    tried = np.stack([(rise - bow * 0.08).ravel(), tilt.ravel(), bow.ravel()], -1)
+    curves = tried @ shapes.T
+    rows = np.clip(np.rint((curves - offsets[0]) / _STEP).astype(int), 0, len(offsets) - 1)
+    mean = dark[rows, np.arange(dark.shape[1])].mean(1)
+    odd = (rise / 0.05) ** 2 * 0.25 + (tilt / 0.05) ** 2 * 0.2 + (bow / 0.16) ** 2 * 0.2
+    return np.asarray(curves[int(np.argmin(mean + odd.ravel()))])
+
+
+def _cheapest_way(cost: Float64) -> NDArray[np.intp]:
+    """Return the row by column of the cheapest way through, one step up or down at most."""
+    rows, columns = cost.shape
+    total, step = cost.copy(), np.zeros(cost.shape, int)
+    for column in range(1, columns):
+        padded = np.pad(total[:, column - 1], 1, constant_values=np.inf)
+        before = np.stack([padded[:-2] + 0.4, padded[1:-1], padded[2:] + 0.4])
+        step[:, column] = before.argmin(0) - 1
+        total[:, column] += before.min(0)
+    way = np.zeros(columns, np.intp)
+    way[-1] = total[:, -1].argmin()
+    for column in range(columns - 1, 0, -1):
+        way[column - 1] = way[column] + step[way[column], column]
+    return np.clip(way, 0, rows - 1)

@@ -1,0 +1,319 @@
+"""How one face moves: smooth fields above and below the seam of the lips, and what closes them.
+
+One field cannot open a hole, so there are two, cut along the seam and equal beyond the corners of
+the mouth: smoothing thin plates through the points of the mesh. Both are linear in their
+coefficients and live on a coarse grid of the head frame. Warping a picture needs the inverse, which
+a fixed point finds on the same grid. A rig is built once for a face and serves all its pictures.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lipstream.face.crop import smooth_step
+from lipstream.types import Float32
+
+from .lip_edges import LOWER_RING, NODES, UPPER_RING, LipCurves
+
+Float64 = NDArray[np.float64]
+
+LEFT, TOP, RIGHT, BOTTOM = -0.9, 0.38, 0.9, 1.74
+"""Rectangle that moves, head units: from the nose to below the chin."""
+STEP = 1.0 / 32.0
+COLUMNS = round((RIGHT - LEFT) / STEP) + 1
+ROWS = round((BOTTOM - TOP) / STEP) + 1
+_SMOOTHING = 0.05
+"""Stiffness of the plates (lambda): with less of it the corners of the mouth fold at 6 spreads."""
+_CORNER_START, _CORNER_WIDTH = 0.96, 0.16
+"""Half widths of the mouth where the two fields begin to agree, and head units until they do."""
+CORNER_REACH = _CORNER_WIDTH + 0.02
+"""Beyond this from a corner the fields are equal, head units."""
+_RELAXATION, _ITERATIONS = 0.65, 7
+"""Of the fixed point: relaxed it also converges where a field is steep."""
+
+
+def kernel(one: Float64, other: Float64) -> Float64:
+    """Return (N, M) float64: r^2 log r between (N, 2) and (M, 2) points, the thin plate's."""
+    squared = ((one[:, None] - other[None]) ** 2).sum(-1)
+    return np.asarray(squared * np.log(np.maximum(squared, 1e-18)) * 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class ThinPlates:
+    """Smoothing thin-plate splines through common points (Bookstein, "Principal Warps", 1989)."""
+
+    points: Float64
+    """(N, 2)."""
+    weights: Float64
+    """(N + 3, M): of the kernel at each point, then of 1, x, y."""
+
+    @classmethod
+    def fit(cls, points: Float64, values: Float64) -> "ThinPlates":
+        """Fit (N, M) values at (N, 2) points."""
+        count = len(points)
+        affine = np.column_stack([np.ones(count), points])
+        bending = kernel(points, points) + np.eye(count) * _SMOOTHING
+        system = np.block([[bending, affine], [affine.T, np.zeros((3, 3))]])
+        known = np.concatenate([values, np.zeros((3, values.shape[1]))])
+        return cls(points, np.linalg.solve(system, known))
+
+    def at(self, places: Float64) -> Float64:
+        """Return (Q, M) float64: the values at (Q, 2) places."""
+        terms = np.column_stack([kernel(places, self.points), np.ones(len(places)), places])
+        return np.asarray(terms @ self.weights)
+
+
+def grid_places() -> Float64:
+    """Return (ROWS * COLUMNS, 2) float64: the places of the grid's nodes."""
+    x, y = np.meshgrid(np.linspace(LEFT, RIGHT, COLUMNS), np.linspace(TOP, BOTTOM, ROWS))
+    return np.stack([x.ravel(), y.ravel()], -1)
+
+
+def border_places() -> Float64:
+    """Return (Q, 2) float64: places round the moving part that stay where they are."""
+    x, y = np.linspace(LEFT - 0.05, RIGHT + 0.05, 11), np.linspace(-0.1, BOTTOM, 11)
+    rows = [np.stack([x, np.full_like(x, at)], -1) for at in (-0.2, BOTTOM - 0.05)]
+    columns = [np.stack([np.full_like(y, at), y], -1) for at in (LEFT - 0.05, RIGHT + 0.05)]
+    return np.concatenate(rows + columns)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFields:
+    """Motion above and below the seam, linear in K coefficients."""
+
+    upper: Float32
+    """(K, ROWS * COLUMNS * 2) float32: motion of the part above the seam, head units."""
+    lower: Float32
+    """(K, ROWS * COLUMNS * 2) float32: of the part below."""
+
+    def motion(self, coefficients: Float32) -> tuple[Float32, Float32]:
+        """Return the two motions (ROWS, COLUMNS, 2) float32, head units."""
+        shape = (ROWS, COLUMNS, 2)
+        upper, lower = coefficients @ self.upper, coefficients @ self.lower
+        return upper.reshape(shape), lower.reshape(shape)
+
+
+def split_fields(upper: ThinPlates, lower: ThinPlates, middle: float, half: float) -> SplitFields:
+    """Return the fields on the grid; the mouth's ``middle`` and ``half`` width tell its corners."""
+    places = grid_places()
+    above, below = (plates.at(places) for plates in (upper, lower))
+    beside = np.abs(places[:, 0] - middle) - half * _CORNER_START
+    common = smooth_step(beside / _CORNER_WIDTH)[:, None]
+    mean, edge = (above + below) / 2, _edge(places)[:, None]
+    return SplitFields(
+        *(_stacked((mean * common + one * (1 - common)) * edge) for one in (above, below))
+    )
+
+
+def _stacked(values: Float64) -> Float32:
+    """Return (K, Q * 2) float32 of (Q, K * 2) values."""
+    count = len(values)
+    return np.ascontiguousarray(
+        values.reshape(count, -1, 2).transpose(1, 0, 2).reshape(-1, count * 2), np.float32
+    )
+
+
+def _edge(places: Float64) -> Float64:
+    """Return (Q,) float64: 0 at the grid's edge, 1 inside."""
+    x, y = places.T
+    sides = ((x - LEFT) / 0.15, (RIGHT - x) / 0.15, (y - TOP) / 0.12, (BOTTOM - y) / 0.15)
+    return np.asarray(np.minimum.reduce([smooth_step(one) for one in sides]))
+
+
+def inverse(motion: Float32) -> Float32:
+    """Return (ROWS, COLUMNS, 2) float32: what leads from a moved place back to where it came from.
+
+    ``motion`` leads from a place to where it moves. Both in head units.
+    """
+    at_column, at_row = _NODES
+    in_cells = motion * np.float32(1.0 / STEP)
+    back = -in_cells
+    for _ in range(_ITERATIONS):
+        there = cv2.remap(
+            in_cells,
+            at_column + back[..., 0],
+            at_row + back[..., 1],
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        back = np.float32(1 - _RELAXATION) * back - np.float32(_RELAXATION) * there
+    return np.asarray(back * np.float32(STEP), np.float32)
+
+
+_NODES = tuple(
+    np.ascontiguousarray(one, np.float32)
+    for one in np.meshgrid(np.arange(COLUMNS), np.arange(ROWS))
+)
+
+
+def steepest(motion: Float32) -> float:
+    """Return the least determinant of a motion's Jacobian on the grid: above 0 nothing folds."""
+    along = np.gradient(motion, STEP, axis=1)
+    down = np.gradient(motion, STEP, axis=0)
+    determinant = (1 + along[..., 0]) * (1 + down[..., 1]) - along[..., 1] * down[..., 0]
+    return float(determinant.min())
+
+
+MEASURED = 17
+SHUT, ROUND = MEASURED, MEASURED + 1
+"""Coefficients after those of the measures: how far the lips are brought together, head units of
+gap, and how much they are pursed, 0 to 1."""
+COEFFICIENTS = MEASURED + 2
+
+_LOOSE = (76, 62, 78, 306, 292, 308)
+"""Mesh points near the corners that lie inside the true ones: left out."""
+_CHIN = (152, 148, 377, 200, 175)
+_EDGE_STEP = 2
+"""Every so many nodes of a curve carry the fields."""
+_CORNER_RAMP = 2.5
+"""Nodes from a corner within which upper and lower lip part."""
+_UPPER_SHARE = 0.42
+"""Of a gap, what the upper lip does to close it."""
+_UPPER_REACH, _LOWER_REACH = 0.15, 0.24
+"""How far from the lips' edge closing them is felt, head units."""
+_PURSE = 0.17
+"""Share of the width that a mouth loses fully pursed."""
+_SWELL = 0.16
+"""Share by which lips thicken fully pursed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRig:
+    """What moves a face, in its head frame; shared by pictures, never written."""
+
+    curves: LipCurves
+    fields: SplitFields
+    upper_motion: Float32
+    """(COEFFICIENTS, NODES, 2) float32: motion of the upper curve, head units."""
+    lower_motion: Float32
+    """(COEFFICIENTS, NODES, 2) float32: motion of the lower curve."""
+    jaw_motion: Float32
+    """(COEFFICIENTS, 2) float32: motion of the chin."""
+    nose_shift: float
+    """How far the tip of the nose is from the middle of the eyes: how the head is turned."""
+
+    @property
+    def gap_motion(self) -> Float32:
+        """(COEFFICIENTS,) float32: how each coefficient opens the middle of the mouth."""
+        motion = self.lower_motion - self.upper_motion
+        return np.asarray(motion[:, NODES // 2, 1], np.float32)
+
+
+def build_rig(mesh: Float64, curves: LipCurves, motions: Float32) -> FaceRig:
+    """Return the rig of a face.
+
+    ``mesh`` is (468, 2) float64 in the head frame; ``motions`` (17, 468, 2) float32: what one
+    spread of each measure moves every point of the mesh by, head units.
+    """
+    places, table = _edge_points(mesh, curves, motions.astype(np.float64))
+    extra = np.stack([_shutting(places, curves), _pursing(places, curves)])
+    table = np.concatenate([table, extra])
+    above, below = _parts(places, curves)
+    upper, lower = (_plates(places, table, one) for one in (above, below))
+    fields = split_fields(upper, lower, float(curves.middle[0]), curves.half_width)
+    upper_motion, lower_motion = _curve_motions(upper, lower, curves)
+    jaw = table[:, list(_CHIN)].mean(1)
+    jaw[SHUT:] = 0.0
+    return FaceRig(
+        curves, fields, upper_motion, lower_motion, jaw.astype(np.float32), float(mesh[4, 0])
+    )
+
+
+def _edge_points(mesh: Float64, curves: LipCurves, motions: Float64) -> tuple[Float64, Float64]:
+    """Return the mesh with points of the true edges of the lips added, and how each moves.
+
+    The points of an edge move as those of the mesh's ring at the same share of its width.
+    """
+    every = slice(1, NODES - 1, _EDGE_STEP)
+    places, moves = [mesh], [motions]
+    for curve, ring in ((curves.upper, UPPER_RING), (curves.lower, LOWER_RING)):
+        x = mesh[list(ring), 0]
+        share = (x - x[0]) / (x[-1] - x[0])
+        order = np.argsort(share)
+        at = np.linspace(0, 1, NODES)[every]
+        along = motions[:, list(ring)][:, order]
+        moved = [[np.interp(at, share[order], one[:, axis]) for axis in (0, 1)] for one in along]
+        places.append(curve[every])
+        moves.append(np.array(moved).transpose(0, 2, 1))
+    return np.concatenate(places), np.concatenate(moves, 1)
+
+
+def _parts(places: Float64, curves: LipCurves) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which points carry the field above the seam, and which the one below.
+
+    The points are those of the mesh, then those of the upper edge and of the lower one. The mesh's
+    own rings are left out: they lie up to a third of a lip off.
+    """
+    count = (len(places) - 468) // 2
+    usable = (places[:, 1] > 0.0) & (np.abs(places[:, 0]) < 0.8)
+    usable[[*_LOOSE, *UPPER_RING, *LOWER_RING]] = False
+    below = places[:, 1] > curves.height_at(places[:, 0])
+    below[468 : 468 + count] = False
+    below[468 + count :] = True
+    inside = np.abs(places[:, 0] - curves.middle[0]) < curves.half_width * 0.97
+    return usable & ~(below & inside), usable & ~(~below & inside & (places[:, 1] > 0.25))
+
+
+def _plates(places: Float64, table: Float64, chosen: NDArray[np.bool_]) -> ThinPlates:
+    rest = border_places()
+    values = table[:, chosen].transpose(1, 0, 2).reshape(int(chosen.sum()), -1)
+    values = np.concatenate([values, np.zeros((len(rest), values.shape[1]))])
+    return ThinPlates.fit(np.concatenate([places[chosen], rest]), values)
+
+
+def _curve_motions(
+    upper: ThinPlates, lower: ThinPlates, curves: LipCurves
+) -> tuple[Float32, Float32]:
+    """Return how the two curves move: the same at the corners, each its own way from there on."""
+    moved = (upper.at(curves.upper), lower.at(curves.lower))
+    above, below = (one.reshape(NODES, -1, 2).transpose(1, 0, 2) for one in moved)
+    for end in (0, -1):
+        above[:, end] = below[:, end] = (above[:, end] + below[:, end]) / 2
+    mean = (above + below) / 2
+    ramp = corner_ramp()[:, None]
+    return tuple(  # type: ignore[return-value]
+        np.asarray(mean + (one - mean) * ramp, np.float32) for one in (above, below)
+    )
+
+
+def corner_ramp() -> Float64:
+    """Return (NODES,) float64: 0 at the corners of the mouth, 1 a few nodes inside."""
+    from_end = np.minimum(np.arange(NODES), np.arange(NODES)[::-1]) / _CORNER_RAMP
+    t = np.clip(from_end, 0.0, 1.0)
+    return np.asarray(t * t * (3 - 2 * t))
+
+
+def _shutting(mesh: Float64, curves: LipCurves) -> Float64:
+    """Return (n, 2): what brings the lips together by one head unit at the widest place.
+
+    The edges of the lips meet along a curve nearer to the upper one; what lies beyond follows less
+    and less.
+    """
+    x = mesh[:, 0]
+    upper = np.interp(x, curves.upper[:, 0], curves.upper[:, 1])
+    lower = np.interp(x, curves.lower[:, 0], curves.lower[:, 1])
+    if curves.open:
+        height = (curves.lower - curves.upper)[:, 1]
+        profile = np.interp(x, curves.upper[:, 0], height / height.max(), left=0.0, right=0.0)
+    else:
+        beside = (x - curves.middle[0]) / curves.half_width
+        profile = np.clip(1.0 - beside**2, 0.0, 1.0)
+    above = np.exp(-((np.maximum(upper - mesh[:, 1], 0.0) / _UPPER_REACH) ** 2))
+    below = np.exp(-((np.maximum(mesh[:, 1] - lower, 0.0) / _LOWER_REACH) ** 2))
+    is_below = mesh[:, 1] > (upper + lower) / 2
+    count = (len(mesh) - 468) // 2
+    is_below[468 : 468 + count], is_below[468 + count :] = False, True
+    down = np.where(is_below, -(1 - _UPPER_SHARE) * below, _UPPER_SHARE * above) * profile
+    return np.stack([np.zeros_like(down), down], -1)
+
+
+def _pursing(mesh: Float64, curves: LipCurves) -> Float64:
+    """Return (n, 2): what purses the lips: corners inward, lips fuller."""
+    away = mesh - curves.middle
+    across = away[:, 0] / curves.half_width
+    down = away[:, 1] - (curves.height_at(mesh[:, 0]) - curves.middle[1])
+    near = np.exp(-((across / 1.75) ** 4)) * np.exp(-((down / 0.30) ** 2))
+    swell = _SWELL * np.exp(-((across / 0.6) ** 2)) * np.exp(-((down / 0.14) ** 2))
+    return np.stack([-_PURSE * away[:, 0] * near, swell * down], -1)

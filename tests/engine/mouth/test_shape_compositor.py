@@ -1,0 +1,152 @@
+"""Moving the lips of a picture with its own pixels."""
+
+import cv2
+import numpy as np
+import pytest
+
+from lipstream.lips.shape import REST, LipFrame
+from lipstream.mouth.light import light_tint
+from lipstream.mouth.lip_edges import find_lips
+from lipstream.mouth.rig import steepest
+from lipstream.types import Image
+from mouth_faces import PURSED, Face, compositor, found, opened, portrait, resized, target
+
+SIZES = (0.14, 0.5, 1.0, 3.0)
+"""Of the embedded avatar, whose face is 420 pixels high: 60 to 1,300."""
+
+
+def lips_of(image: Image, face: Face) -> tuple[float, bool]:
+    seen = compositor().target(image, face.crop, face.points).rig.curves
+    return seen.gap, seen.open
+
+
+def width_of_red(image: Image, face: Face) -> int:
+    """Return across how many columns the lips are redder than the skin beside them."""
+    left, right = face.points[61], face.points[291]
+    half = float(np.linalg.norm(right - left)) * 0.8
+    x, y = (left + right) / 2
+    rows = slice(int(y - half * 0.25), int(y + half * 0.35))
+    part = image[rows, int(x - half) : int(x + half)].astype(np.float64)
+    red = (part[..., 2] - part[..., 1]) / (part.sum(-1) + 1)
+    beside = np.percentile(red[:, :3], 80)
+    return int((red.max(0) > beside + 0.03).sum())
+
+
+@pytest.mark.parametrize("factor", SIZES)
+def test_lips_at_rest_give_the_picture_back_to_the_pixel(factor: float) -> None:
+    face = resized(portrait(), factor)
+    patch = compositor().patch(target(face), REST)
+    np.testing.assert_array_equal(patch.image(), face.image)
+
+
+def test_an_openness_of_nothing_gives_the_picture_back_to_the_pixel() -> None:
+    face = portrait()
+    np.testing.assert_array_equal(
+        compositor().patch(target(face), opened(5.0), 0.0).image(), face.image
+    )
+
+
+@pytest.mark.parametrize("factor", SIZES)
+@pytest.mark.parametrize("name", ["ada", "mei", "omar"])
+def test_a_mouth_opens_at_any_size_and_shows_what_is_no_lip(name: str, factor: float) -> None:
+    face = resized(portrait(name), factor)
+    image = compositor().patch(target(face), opened(5.0)).image()
+    assert image.shape == face.image.shape
+    changed = np.abs(image.astype(int) - face.image).max(-1)
+    x, y = ((face.points[13] + face.points[17]) / 2).astype(int)
+    assert changed[y - 2 : y + 3, x].max() > 20
+    assert changed[: int(face.points[5][1])].max() <= 1  # nothing above the tip of the nose
+
+
+def test_the_patch_lies_inside_the_picture_on_even_edges() -> None:
+    face = portrait()
+    rows, columns = compositor().patch(target(face), opened(5.0)).box
+    assert not any(edge % 2 for edge in (rows.start, rows.stop, columns.start, columns.stop))
+    assert rows.stop <= face.image.shape[0]
+    assert columns.stop <= face.image.shape[1]
+
+
+def test_the_patch_and_what_it_paints_are_the_same_twice() -> None:
+    ready = target(portrait())
+    one, other = (compositor().patch(ready, opened(4.0, tongue_up=0.5)) for _ in range(2))
+    np.testing.assert_array_equal(one.part, other.part)
+
+
+def test_an_open_picture_closes() -> None:
+    closed = portrait()
+    face = found(compositor().patch(target(closed), opened(5.0)).image())
+    assert lips_of(face.image, face)[1], "the reference is open"
+    ready = target(face)
+    shut = compositor().patch(ready, LipFrame(REST.measures, closed=1.0)).image()
+    assert not lips_of(shut, face)[1]
+
+
+def test_a_closed_frame_of_an_opening_mouth_has_no_dark_slot() -> None:
+    face = portrait()
+    ready = target(face)
+    pressed = compositor().patch(ready, opened(2.0, closed=1.0)).image()
+    free = compositor().patch(ready, opened(2.0)).image()
+    curve = ready.frame.pixels(ready.rig.curves.upper)[8:-8]
+    rows = slice(int(curve[:, 1].min()) - 8, int(curve[:, 1].max()) + 20)
+    columns = slice(int(curve[0, 0]), int(curve[-1, 0]))
+    rough = [
+        float(np.abs(cv2.Sobel(one[rows, columns], cv2.CV_32F, 0, 1)).mean())
+        for one in (pressed, free, face.image)
+    ]
+    assert rough[0] < 1.1 * rough[2], "as few edges as closed lips have"
+    assert rough[1] > 1.15 * rough[2], "teeth have edges"
+
+
+def test_pursed_lips_are_narrower_by_a_tenth_at_least() -> None:
+    face = portrait()
+    pursed = compositor().patch(target(face), PURSED).image()
+    assert width_of_red(pursed, face) < 0.9 * width_of_red(face.image, face)
+
+
+@pytest.mark.parametrize("name", ["ada", "mei", "omar"])
+@pytest.mark.parametrize("lips", [opened(9.0), opened(30.0), PURSED, opened(-4.0)])
+def test_nothing_folds(name: str, lips: LipFrame) -> None:
+    ready = target(portrait(name))
+    above, below = compositor().motions(ready, lips)
+    assert steepest(above) > 0.0
+    assert steepest(below) > 0.0
+
+
+def test_more_is_asked_than_a_mesh_bears_and_the_mouth_stays_a_mouth() -> None:
+    ready = target(portrait())
+    most, beyond = (compositor().patch(ready, opened(one)).image() for one in (40.0, 400.0))
+    assert np.abs(most.astype(int) - beyond).max() < 12
+
+
+def test_half_the_openness_opens_half_as_far() -> None:
+    ready = target(portrait())
+    gaps = []
+    for openness in (0.0, 0.5, 1.0):
+        points = found(compositor().patch(ready, opened(6.0), openness).image()).points
+        gaps.append(float(points[14, 1] - points[13, 1]))
+    assert 0.3 < (gaps[1] - gaps[0]) / (gaps[2] - gaps[0]) < 0.75
+
+
+def test_a_head_turned_away_keeps_its_own_mouth() -> None:
+    face = portrait()
+    points = face.points.copy()
+    points[4, 0] += 0.5 * float(np.linalg.norm(points[263] - points[33]))
+    turned = compositor().target(face.image, face.crop, points)
+    assert turned.strength == 0.0
+    np.testing.assert_array_equal(compositor().patch(turned, opened(6.0)).image(), face.image)
+
+
+def test_a_face_at_the_edge_of_the_picture_is_driven_as_far_as_it_is_seen() -> None:
+    face = portrait()
+    cut = int(face.points[291, 0] - 10)
+    image = np.ascontiguousarray(face.image[:, :cut])
+    ready = compositor().target(image, face.crop, face.points)
+    assert compositor().patch(ready, opened(5.0)).image().shape == image.shape
+
+
+def test_a_picture_of_closed_lips_is_seen_as_closed() -> None:
+    for name in ("ada", "mei", "omar"):
+        ready = target(portrait(name))
+        mesh = ready.frame.places(portrait(name).points.astype(np.float64) - 0.5)
+        tint = light_tint(ready.image, ready.frame, mesh)
+        assert not find_lips(ready.image, ready.frame, mesh, tint).open
