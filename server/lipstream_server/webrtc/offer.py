@@ -14,6 +14,18 @@ SENDING, RECEIVING = ("sendrecv", "sendonly"), ("sendrecv", "recvonly")
 """Directions of a media section in which the peer sends, or receives."""
 
 
+MOST_LINES = 1000
+"""Of an offer; a browser's has up to 400."""
+MOST_CANDIDATES = 32
+"""Addresses of an offer that are looked at."""
+_KINDS = {"audio", "video", "application"}
+_LEFT_OUT = (
+    "a=end-of-candidates",  # with it a peer whose first check is under way counts as out of reach
+    "a=ssrc",  # sources are learnt from what is sent; the parser compares each with all others
+)
+"""Beginnings of lines that are of no use."""
+
+
 class Role(Enum):
     """What a peer came for."""
 
@@ -43,8 +55,7 @@ def read_offer(body: bytes, role: Role, *, keep_candidates: bool) -> Offer:
         raise InputError("the offer is not text: send SDP as application/sdp") from None
     if not text.startswith("v=0"):
         raise InputError("the offer is not SDP: it must start with v=0")
-    lines = [line for line in text.splitlines() if line and _is_kept(line, keep_candidates)]
-    sdp = "\r\n".join(lines) + "\r\n"
+    sdp = "\r\n".join(_kept_lines(text, keep_candidates)) + "\r\n"
     try:
         _check_media(SessionDescription.parse(sdp), role)
     except InputError:
@@ -55,12 +66,24 @@ def read_offer(body: bytes, role: Role, *, keep_candidates: bool) -> Offer:
     return Offer(sdp, role)
 
 
-def _is_kept(line: str, keep_candidates: bool) -> bool:
-    if line.startswith("a=end-of-candidates"):
-        return False  # else a peer whose first check is still on its way counts as out of reach
-    if line.startswith("a=candidate:"):
-        return keep_candidates and ".local " not in line
-    return True
+def _kept_lines(text: str, keep_candidates: bool) -> list[str]:
+    """Return the lines that are of use. Raises InputError when there are too many to read."""
+    lines, candidates = [], 0
+    for line in text.splitlines():
+        if line.startswith("a=candidate:"):
+            candidates += 1
+            if not keep_candidates or candidates > MOST_CANDIDATES or ".local" in line:
+                continue
+        if line and not line.startswith(_LEFT_OUT):
+            lines.append(line)
+    if len(lines) > MOST_LINES:
+        raise InputError(f"the offer has {len(lines)} lines: send {MOST_LINES} at most")
+    kinds = [line[2:].partition(" ")[0] for line in lines if line.startswith("m=")]
+    if len(set(kinds)) < len(kinds):
+        raise InputError("the offer has two sections of a kind: send one audio and one video")
+    if strange := sorted(set(kinds) - _KINDS):
+        raise InputError(f"the offer has a section of kind {strange[0][:20]}: send audio and video")
+    return lines
 
 
 def _check_media(description: SessionDescription, role: Role) -> None:
@@ -73,6 +96,10 @@ def _check_media(description: SessionDescription, role: Role) -> None:
     receives = any(media.direction in RECEIVING for media in sections.values())
     if role is not Role.SEND and not receives:
         raise InputError("the offer receives nothing: add a recvonly video transceiver")
+    mids = [media.rtp.muxId for media in description.media]
+    bundled = [mid for group in description.group for mid in group.items]
+    if len(set(mids)) < len(mids) or not set(bundled) <= set(mids):
+        raise InputError("the offer's sections and its BUNDLE group name different mids")
     for media in description.media:
         secured = media.dtls is not None and media.dtls.fingerprints
         if not secured or media.ice is None or not media.ice.usernameFragment:

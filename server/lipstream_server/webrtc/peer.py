@@ -34,7 +34,9 @@ from lipstream_server.stage.messages import (
 )
 from lipstream_server.stage.schedule import AudioBlock, VideoPicture
 from lipstream_server.stage.text_to_speech import TextToSpeechQueue
+from lipstream_server.token_bucket import TokenBucket
 from lipstream_server.webrtc import aiortc_setup
+from lipstream_server.webrtc.guards.closing import close_within
 from lipstream_server.webrtc.offer import Offer
 from lipstream_server.webrtc.tracks import NtpClock, OutgoingAudioTrack, OutgoingVideoTrack
 
@@ -43,6 +45,13 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 20.0
 """How long a peer may take from its offer to being connected."""
 REPORT_SECONDS = 1.0
+CLOSE_SECONDS = 3.0
+"""How long a connection may take to close before its sockets are taken away."""
+MESSAGES_PER_SECOND, MESSAGE_BURST = 20.0, 40.0
+"""Texts that a peer may send on its data channel; more are dropped, and it is told once a second.
+Sound is bounded by what waits to be spoken."""
+MOST_UNSENT = 256 * 1024
+"""Bytes of events that wait for a peer to acknowledge those before; more are dropped."""
 
 
 class PeerSession:
@@ -68,6 +77,9 @@ class PeerSession:
         self._ending: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self._voices = speech
+        self._listing: asyncio.Task[None] | None = None
+        self._allowed = TokenBucket(MESSAGES_PER_SECOND, MESSAGE_BURST)
+        self._told = TokenBucket(1.0, 1.0)
         self._texts = TextToSpeechQueue(live_avatar, speech, self._send)
         live_avatar.on_media = self._on_media
         live_avatar.on_speaking = lambda speaking: self._send(state_event(speaking))
@@ -99,15 +111,17 @@ class PeerSession:
         return self._ending
 
     async def _end(self) -> None:
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
         self._texts.interrupt()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
         self.live_avatar.close()
         self._audio.stop()
         self._video.stop()
         try:
-            await self._peer.close()
+            await close_within(self._peer, CLOSE_SECONDS)
         finally:
             self._on_end(self)
 
@@ -117,6 +131,9 @@ class PeerSession:
             if track.kind in offered:
                 sender = self._peer.addTrack(track)
                 aiortc_setup.report_schedule(sender, partial(self._ntp_due, track))
+        for transceiver in self._peer.getTransceivers():
+            if transceiver.kind == "video":  # aiortc would decode whatever comes, for nobody
+                transceiver.direction = "sendonly"
 
     def _on_media(self, item: AudioBlock | VideoPicture) -> None:
         if isinstance(item, AudioBlock):
@@ -157,10 +174,17 @@ class PeerSession:
                 self.live_avatar.push_live(reader.read(frame))
 
     def _on_channel(self, channel: RTCDataChannel) -> None:
+        if self._channel is not None and self._channel.readyState == "open":
+            return  # one is enough
         self._channel = channel
         channel.on("message", self._on_message)
 
     def _on_message(self, message: str | bytes) -> None:
+        if isinstance(message, str) and not self._allowed.take():
+            if self._told.take():
+                told = f"too many messages: send {MESSAGES_PER_SECOND:.0f} a second at most"
+                self._send(error_event(InputError(told)))
+            return
         try:
             if isinstance(message, bytes):
                 self._push_speech(message)
@@ -175,7 +199,8 @@ class PeerSession:
         elif isinstance(message, SpeakText):
             self._add_text(message)
         elif isinstance(message, AskVoices):
-            self._start("voices", self._list_voices())
+            if self._listing is None or self._listing.done():
+                self._listing = self._start("voices", self._list_voices())
         else:
             self._texts.interrupt()
             self.live_avatar.interrupt()
@@ -203,8 +228,11 @@ class PeerSession:
             self._send(voices_event(self._voices, voices))
 
     def _send(self, event: str) -> None:
-        if self._channel is not None and self._channel.readyState == "open":
-            self._channel.send(event)
+        channel = self._channel
+        if channel is None or channel.readyState != "open":
+            return
+        if channel.bufferedAmount < MOST_UNSENT:
+            channel.send(event)
 
     async def _report(self) -> None:
         while True:
@@ -218,11 +246,12 @@ class PeerSession:
             log.info("session %s: not connected in %.0f s", self.name[:6], CONNECT_SECONDS)
             self._begin_end()
 
-    def _start(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, what: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task of this session; one that fails is logged and ends the session."""
         task = asyncio.create_task(work, name=f"{what} {self.name}")
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
