@@ -1,0 +1,165 @@
+"""From what the lip network says of a frame to how the lips stand.
+
+The network gives two answers: how likely each lip class is (``phones.CLASSES``), and seventeen lip
+measures. A brief event must happen or not happen, and a mean of both is neither: so the classes
+decide, with hysteresis, whether the lips close (p, b, m) or the lower lip touches the teeth (f, v),
+and the measures move the lips otherwise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from lipstream.errors import ModelError
+from lipstream.lips.phones import CLASSES
+from lipstream.lips.shape import MEASURES, LipFrame
+from lipstream.types import Float32
+
+NEWEST_COLUMNS = 3
+"""Mel columns of 12.5 ms whose classes are looked at for one frame: 37.5 ms."""
+_SILENCE, _PRESSED, _TUCKED = (CLASSES.index(name) for name in ("sil", "MBP", "FV"))
+_ROUNDED = [CLASSES.index(name) for name in ("UW", "OW")]
+_TONGUE_UP, _TONGUE_OUT = CLASSES.index("L"), CLASSES.index("TH")
+_TONGUE_NEAR, _NEAR = CLASSES.index("TDN"), 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Hysteresis:
+    """Two thresholds of a likelihood: an event begins at one and lasts down to the other."""
+
+    begin: float
+    end: float
+
+    def holds(self, likelihood: float, before: bool) -> bool:
+        """Return whether the event is on, given whether it was on in the frame before."""
+        return likelihood > (self.end if before else self.begin)
+
+    def amount(self, likelihood: float, on: bool, soft: float) -> float:
+        """Return 1 while the event is on, else a share of ``soft`` that grows towards its start."""
+        if on:
+            return 1.0
+        low = self.end / 2
+        return soft * min(1.0, max(0.0, (likelihood - low) / (self.begin - low)))
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSettings:
+    """Thresholds, and the directions in which an event moves the measures. All (17,) in SPREADs."""
+
+    closing: Float32
+    """(17,): how the measures go along when the gap closes by one."""
+    tuck: Float32
+    """(17,): the measures while the lower lip touches the teeth."""
+    rounding: Float32
+    """(17,): what rounding adds."""
+    closed: Hysteresis
+    tucked: Hysteresis
+    soft: float
+    """Most that an event which does not happen moves the lips, 0 to 1."""
+    pressed: float
+    """How far below rest the gap is while the lips are pressed together, SPREADs."""
+    parted: float
+    """Least gap in speech while nothing closes the lips, SPREADs."""
+    tuck_share: float
+    """How far towards ``tuck`` the measures go."""
+    rounding_gain: float
+    """What ``rounding`` is multiplied by."""
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any]) -> Self:
+        """Read the table ``[decoder]`` of a ``model.toml``. Raises ModelError."""
+        return cls(
+            closing=_vector("closing", table),
+            tuck=_vector("tuck", table),
+            rounding=_vector("rounding", table),
+            closed=_hysteresis("closed", table),
+            tucked=_hysteresis("tucked", table),
+            soft=_number("soft", table),
+            pressed=_number("pressed", table),
+            parted=_number("parted", table),
+            tuck_share=_number("tuck_share", table),
+            rounding_gain=_number("rounding_gain", table),
+        )
+
+
+class LipDecoder:
+    """Lips of one session, frame by frame. Two bits of memory; not for several threads."""
+
+    def __init__(self, settings: DecoderSettings) -> None:
+        self._settings = settings
+        self._closed = self._tucked = False
+
+    def reset(self) -> None:
+        """Forget the events that were on."""
+        self._closed = self._tucked = False
+
+    def step(self, classes: Float32, measures: Float32) -> LipFrame:
+        """Return how the lips stand in the next frame.
+
+        ``classes`` (k, 14) are likelihoods of the frame's newest columns, ``measures`` (17,) those
+        of its last one. Neither is changed.
+        """
+        likely = classes.max(0)
+        settings = self._settings
+        self._closed = settings.closed.holds(float(likely[_PRESSED]), self._closed)
+        self._tucked = settings.tucked.holds(float(likely[_TUCKED]), self._tucked)
+        closed = settings.closed.amount(float(likely[_PRESSED]), self._closed, settings.soft)
+        tucked = settings.tucked.amount(float(likely[_TUCKED]), self._tucked, settings.soft)
+        rounded = min(1.0, float(likely[_ROUNDED].sum()))
+        lips = measures + np.float32(settings.rounding_gain * rounded) * settings.rounding
+        lips = self._part(lips, float(classes[:, _SILENCE].max()))
+        if not self._closed:
+            lips = lips + np.float32(tucked * settings.tuck_share) * (settings.tuck - lips)
+        lips = lips - np.float32(closed * max(float(lips[0]) + settings.pressed, 0.0)) * (
+            settings.closing
+        )
+        return LipFrame(
+            lips.astype(np.float32),
+            closed=closed,
+            tucked=0.0 if self._closed else tucked,
+            rounded=rounded,
+            tongue_up=max(float(likely[_TONGUE_UP]), _NEAR * float(likely[_TONGUE_NEAR])),
+            tongue_out=float(likely[_TONGUE_OUT]),
+        )
+
+    def _part(self, lips: Float32, silent: float) -> Float32:
+        """Return the lips, parted a little where somebody speaks."""
+        least = self._settings.parted * (1.0 - min(1.0, 2.0 * silent))
+        if least <= float(lips[0]):
+            return lips
+        return lips + np.float32(least - float(lips[0])) * self._settings.closing
+
+
+def _vector(name: str, table: Mapping[str, Any]) -> Float32:
+    try:
+        vector = np.asarray(_entry(name, table), np.float32)
+    except (TypeError, ValueError):
+        vector = np.zeros(0, np.float32)
+    if vector.shape != (MEASURES,) or not np.isfinite(vector).all():
+        raise ModelError(f"model.toml: [decoder] {name} must be {MEASURES} finite numbers")
+    return vector
+
+
+def _hysteresis(name: str, table: Mapping[str, Any]) -> Hysteresis:
+    begin, end = (_number(f"{name}_{edge}", table) for edge in ("begin", "end"))
+    if not 0 < end <= begin <= 1:
+        raise ModelError(
+            f"model.toml: [decoder] {name}_end {end:g} and {name}_begin {begin:g} must lie between"
+            " 0 and 1, the end not above the beginning"
+        )
+    return Hysteresis(begin, end)
+
+
+def _number(name: str, table: Mapping[str, Any]) -> float:
+    given = _entry(name, table)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < 1e6:
+        raise ModelError(f"model.toml: [decoder] {name} must be a number, not {given!r:.40}")
+    return float(given)
+
+
+def _entry(name: str, table: Mapping[str, Any]) -> object:
+    if name not in table:
+        raise ModelError(f"model.toml: [decoder] has no {name}: fetch or export the model again")
+    return table[name]
