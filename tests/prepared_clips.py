@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lipstream_models.training.grid_corpus import (
+from lipstream_models.corpora.grid_corpus import (
     COLUMNS,
     FACE_SIZE,
     FRAMES,

@@ -10,10 +10,8 @@ from lipstream.cli_options import add_avatar_argument, add_model_argument
 from lipstream.errors import InputError
 from lipstream.inference.backends import AUTO_ORDER, BACKENDS, PRECISIONS, available_backends
 from lipstream_bench.export_cost import measure_export, print_export
-from lipstream_bench.latency import measure_latency
-from lipstream_bench.plot import check_plot, plot_report
-from lipstream_bench.report import print_report
-from lipstream_bench.sessions import measure_sessions
+from lipstream_bench.live import measure_latency, measure_sessions
+from lipstream_bench.report import check_plot, plot_report, print_report
 from lipstream_bench.stages import measure_stages
 from lipstream_bench.subject import ExportSettings, Settings
 

@@ -1,18 +1,28 @@
-"""Sessions of the live engine, fed in real time as microphones would feed them."""
+"""``bench latency`` and ``bench sessions``: the live engine, fed in real time as microphones would.
 
+The delay of one session from sound in to picture out and what opening costs; and how many sessions
+one engine serves before a deadline is missed.
+"""
+
+import os
+import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lipstream.avatar.pack import Avatar
+from lipstream.live.lipsync import LipSync, Options
 from lipstream.live.session import SessionHandle
 from lipstream.live.worker import Worker
 from lipstream.machine import usable_cores
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import AvFrame
-from lipstream_bench.report import Subject
+from lipstream_bench.report import Report, Row, Subject
 from lipstream_bench.subject import (
     BLOCK_MS,
+    FPS,
     RATE,
     Settings,
     called,
@@ -149,3 +159,190 @@ def _sleep_until(when: float, clock: Callable[[], float]) -> None:
     left = when - clock()
     if left > 0:
         time.sleep(left)
+
+
+LATENCY_METHOD = (
+    f"one session of the engine thread is fed {BLOCK_MS} ms blocks at 48 kHz on the real clock,"
+    " each handed over when its last sample would have been spoken. 'look-ahead': from a frame's"
+    " own first sample to the last sample its mel window needs. 'beyond look-ahead': from that last"
+    " sample to the finished picture leaving the engine; it holds the wait for the rest of the"
+    f" block (0 to {BLOCK_MS} ms), resampling, queueing, mel, network and paste. 'total': both."
+    " 'first opening' and 'prepared opening': in a program that has loaded its libraries, from"
+    " nothing to the first finished picture, without and with the faces of the avatar prepared and"
+    " kept by an earlier opening; model and avatar are read and checked in both. Processor time is"
+    " that of all threads"
+)
+_OPENINGS = 3
+_SECONDS = "s of processor"
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """From nothing to the first picture."""
+
+    milliseconds: float
+    processor_seconds: float
+
+
+def measure_latency(settings: Settings) -> Report:
+    """Measure the delay in every backend asked for."""
+    rows: list[Row] = []
+    summary: dict[str, float] = {}
+    subject = None
+    for engine, asked in zip(live_engines(settings, 1), settings.backends, strict=True):
+        subject, name = engine.subject, engine.backend
+        openings = _openings(settings, asked)
+        session = run_live(engine, 1, settings.seconds)[0]
+        times = session.times()
+        rows += [
+            Row.of(name, "look-ahead", [one.look_ahead_ms for one in times]),
+            Row.of(name, "beyond look-ahead", [one.beyond_look_ahead_ms for one in times]),
+            Row.of(name, "total", [one.total_ms for one in times]),
+            *(Row.of(name, o, [one.milliseconds for one in openings[o]]) for o in openings),
+        ]
+        for opening, taken in openings.items():
+            seconds = statistics.median(one.processor_seconds for one in taken)
+            summary[f"{name}: {opening}, {_SECONDS}"] = round(seconds, 4)
+        summary[f"{name}: frames a second"] = round(_rate([one.out_s for one in times]), 2)
+        expected = expected_frames(engine.timing, settings.seconds)
+        summary[f"{name}: frames lost"] = max(0, expected - len(session.out))
+    assert subject is not None, "there is at least one backend"
+    return Report("latency", LATENCY_METHOD, subject, tuple(rows), summary)
+
+
+def _openings(settings: Settings, backend: str) -> dict[str, list[_Opening]]:
+    """Open with nothing kept, then again and again."""
+    with _empty_cache():
+        taken = [_open_to_first_frame(settings, backend) for _ in range(1 + _OPENINGS)]
+    return {"first opening": taken[:1], "prepared opening": taken[1:]}
+
+
+@contextmanager
+def _empty_cache() -> Iterator[None]:
+    """Have what the engine keeps in an empty folder, so that nothing is prepared yet."""
+    name = "XDG_CACHE_HOME"
+    before = os.environ.get(name)
+    with tempfile.TemporaryDirectory(prefix="lipstream-", ignore_cleanup_errors=True) as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            del os.environ[name]
+            if before is not None:
+                os.environ[name] = before
+
+
+def _open_to_first_frame(settings: Settings, backend: str) -> _Opening:
+    """Return what it takes from nothing to the first picture."""
+    name, _, precision = backend.partition(":")
+    options = Options(
+        model=settings.model,
+        avatar=settings.avatar,
+        rate=RATE,
+        fps=FPS,
+        backend=name,
+        threads=settings.threads,
+        precision=precision or "fp32",
+    )
+    sound = speech_like(1.0)
+    begun, worked = time.perf_counter(), time.process_time()
+    with LipSync.open(options) as lips:
+        next(lips.stream(sound))
+        wall_ms = (time.perf_counter() - begun) * 1000
+        return _Opening(wall_ms, time.process_time() - worked)
+
+
+def _rate(times_s: list[float]) -> float:
+    span = times_s[-1] - times_s[0] if len(times_s) > 1 else 0.0
+    return (len(times_s) - 1) / span if span > 0 else 0.0
+
+
+SESSIONS_METHOD = (
+    f"n sessions, evenly spread in time, are fed {BLOCK_MS} ms blocks at 48 kHz on the real clock"
+    " by one thread of the same process; n doubles until a picture leaves the engine later than"
+    " {deadline:g} ms after the last sample it needs, then the limit is searched by halving."
+    " A level holds when no deadline is missed in {seconds:g} s (one second try: other programs"
+    " run too). {lanes} frames are made at once at most. Rows give the delay beyond the look-ahead"
+    " over all sessions of a level; CPU ms a frame is the processor time of the whole program, the"
+    " feeding thread included, at the limit. Encoding and sending are not included"
+)
+MOST_SESSIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What came of one number of sessions."""
+
+    count: int
+    delays_ms: list[float]
+    """Beyond the look-ahead, of every frame."""
+    lost: int
+    """Frames that never came out."""
+    cpu_ms: float = 0.0
+    """Processor time of the whole program, for each frame that came out."""
+
+    def holds(self, deadline_ms: float) -> bool:
+        """Return whether every frame was in time."""
+        return self.lost == 0 and max(self.delays_ms, default=0.0) <= deadline_ms
+
+
+def measure_sessions(settings: Settings) -> Report:
+    """Search the number of sessions in every backend asked for."""
+    rows: list[Row] = []
+    summary: dict[str, float] = {}
+    subject, lanes = None, 1
+    for engine in live_engines(settings, capacity=MOST_SESSIONS):
+        subject, name, lanes = engine.subject, engine.backend, engine.worker.lanes
+        limit, levels = _search(engine, settings)
+        summary[f"{name}: sessions at {float(engine.timing.fps):g} fps"] = limit
+        if limit > 0:
+            summary[f"{name}: CPU ms a frame at that"] = round(levels[limit].cpu_ms, 2)
+        rows += [
+            Row.of(
+                name, "1 session" if count == 1 else f"{count} sessions", levels[count].delays_ms
+            )
+            for count in sorted(levels)
+            if levels[count].delays_ms
+        ]
+    assert subject is not None, "there is at least one backend"
+    method = SESSIONS_METHOD.format(
+        deadline=settings.deadline_ms, seconds=settings.seconds, lanes=lanes
+    )
+    return Report("sessions", method, subject, tuple(rows), summary)
+
+
+def search_limit(holds: Callable[[int], bool], most: int = MOST_SESSIONS) -> int:
+    """Return the largest number that holds, 0 to ``most``: doubling, then halving the gap."""
+    good, bad = 0, 1
+    while bad <= most and holds(bad):
+        good, bad = bad, bad * 2
+    bad = min(bad, most + 1)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
+    return good
+
+
+def _search(engine: LiveEngine, settings: Settings) -> tuple[int, dict[int, Level]]:
+    """Return the limit of one engine, and what came of every number tried."""
+    levels: dict[int, Level] = {}
+
+    def holds(count: int) -> bool:
+        for _ in range(2):
+            levels[count] = _measure_level(engine, count, settings.seconds)
+            if levels[count].holds(settings.deadline_ms):
+                return True
+        return False
+
+    return search_limit(holds), levels
+
+
+def _measure_level(engine: LiveEngine, count: int, seconds: float) -> Level:
+    begun = time.process_time()
+    sessions = run_live(engine, count, seconds)
+    cpu_ms = (time.process_time() - begun) * 1000
+    delays = [one.beyond_look_ahead_ms for session in sessions for one in session.times()]
+    expected = expected_frames(engine.timing, seconds)
+    lost = sum(max(0, expected - len(session.out)) for session in sessions)
+    made = sum(len(session.out) for session in sessions)
+    return Level(count, delays, lost, cpu_ms / max(made, 1))

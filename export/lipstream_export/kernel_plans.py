@@ -85,8 +85,6 @@ def _in_blocks(levels: NDArray[np.int8]) -> NDArray[np.int8]:
     return np.concatenate(blocks)
 
 
-pass
-
 _TOP = 8191
 """Largest level: the sum of four still fits int16."""
 _ROOM = 2.0

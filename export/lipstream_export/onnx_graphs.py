@@ -171,8 +171,6 @@ def drop_unused(graph: onnx.GraphProto) -> None:
         graph.initializer.remove(weight)
 
 
-pass
-
 OPSET = 17
 
 

@@ -20,9 +20,9 @@ from lipstream.face.crop import cut_crop, fit_crop
 from lipstream.face.tracker import FaceTracker
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32
+from lipstream_models.corpora.grid_corpus import read_film, read_sound, steady_crops, track_points
+from lipstream_models.corpora.synthetic_speech import SENTENCES, Speaker, random_voice
 from lipstream_models.networks.split import SplitNetwork
-from lipstream_models.training.grid_corpus import read_film, read_sound, steady_crops, track_points
-from lipstream_models.training.synthetic_speech import SENTENCES, Speaker, random_voice
 
 _FILMS = {".avi", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}

@@ -104,8 +104,6 @@ def open_graph(path: Path) -> Graph:
     return Graph(model, model.Subgraphs(0))
 
 
-pass
-
 OPSET = 17
 IR_VERSION = 8
 """The IR version of ONNX 1.12, the first with opset 17: every runtime of today reads it."""

@@ -29,3 +29,9 @@ def lip_shapes(points: Float32, quiet: NDArray[np.bool_] | None = None) -> Float
     padded = np.pad((measures - rest) / SPREAD, ((1, 1), (0, 0)), mode="edge")
     steady = sum(weight * padded[k : k + len(measures)] for k, weight in enumerate(_STEADY))
     return np.asarray(steady, np.float32)
+
+
+def lip_gap(points: Float32) -> Float32:
+    """Return the gap between the inner lips, mean of three places, of (..., 468, 2) points."""
+    upper, lower = points[..., [81, 13, 311], 1], points[..., [178, 14, 402], 1]
+    return np.asarray((lower - upper).mean(-1), np.float32)

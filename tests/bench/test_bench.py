@@ -10,11 +10,19 @@ from lipstream.cli import main
 from lipstream.errors import InputError
 from lipstream.storage.atomic_files import user_cache
 from lipstream.timing import MODEL_RATE
-from lipstream_bench import latency as latency_module
-from lipstream_bench.latency import measure_latency
-from lipstream_bench.live import FrameTimes, LiveSession, expected_frames, live_engines, turns
+from lipstream_bench import live as latency_module
+from lipstream_bench.live import (
+    FrameTimes,
+    Level,
+    LiveSession,
+    expected_frames,
+    live_engines,
+    measure_latency,
+    measure_sessions,
+    search_limit,
+    turns,
+)
 from lipstream_bench.report import SCHEMA, Row, load_report
-from lipstream_bench.sessions import Level, measure_sessions, search_limit
 from lipstream_bench.stages import measure_stages
 from lipstream_bench.subject import RATE, Settings, timing_of
 from toys import make_toy_avatar

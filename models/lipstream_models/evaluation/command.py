@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from lipstream.errors import InputError
 
 if TYPE_CHECKING:
-    from lipstream_models.evaluation.figures import Figures
+    from lipstream_models.corpora.grid_corpus import PreparedFolder
+    from lipstream_models.evaluation.results import Figures
     from lipstream_models.evaluation.sync_scorer import SyncJudge
-    from lipstream_models.training.grid_corpus import PreparedFolder
 
 _ON_THE_SHEET = 5
 """Clips on the picture."""
@@ -45,13 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415
 
     from lipstream.face.landmarks import FaceMesh  # noqa: PLC0415
-    from lipstream_models.evaluation.evaluate import (  # noqa: PLC0415
-        Evaluation,
-        make_sheet,
-    )
-    from lipstream_models.evaluation.figures import summarise  # noqa: PLC0415
-    from lipstream_models.evaluation.painters import open_painter  # noqa: PLC0415
-    from lipstream_models.training.grid_corpus import PreparedFolder  # noqa: PLC0415
+    from lipstream_models.corpora.grid_corpus import PreparedFolder  # noqa: PLC0415
+    from lipstream_models.evaluation.evaluate import Evaluation, make_sheet  # noqa: PLC0415
+    from lipstream_models.evaluation.renderers import open_painter  # noqa: PLC0415
+    from lipstream_models.evaluation.results import summarise  # noqa: PLC0415
 
     _check_sheet(arguments.sheet)
     torch.set_num_threads(arguments.threads)
@@ -79,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _open_judge(arguments: argparse.Namespace) -> "SyncJudge | None":
     """Open the expert asked for; the embedded one is left out where there is none."""
     from lipstream_models.evaluation import sync_scorer  # noqa: PLC0415
-    from lipstream_models.networks.syncnet import load_syncnet  # noqa: PLC0415
+    from lipstream_models.networks.sync_networks import load_syncnet  # noqa: PLC0415
 
     if arguments.syncnet:
         return sync_scorer.SyncNetJudge(load_syncnet(arguments.syncnet))
@@ -92,7 +89,7 @@ def _open_judge(arguments: argparse.Namespace) -> "SyncJudge | None":
 
 def choose_rows(folder: "PreparedFolder", *, every: bool, limit: int) -> Sequence[int]:
     """Return the rows to measure, spread over the folder. Raises InputError when there are none."""
-    from lipstream_models.training.dataset import split_rows  # noqa: PLC0415
+    from lipstream_models.corpora.grid_corpus import split_rows  # noqa: PLC0415
 
     trained_on, held_out = split_rows(folder)
     rows = sorted(int(row) for row in ([*trained_on, *held_out] if every else held_out))

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from lipstream.face.landmarks import FaceMesh, region_of_points
 from lipstream.types import Float32, Image
+from lipstream_models.corpora.grid_corpus import FACE_SIZE, FRAMES, PreparedFolder
 from lipstream_models.evaluation import metrics
 from lipstream_models.evaluation import test_sounds as sounds
-from lipstream_models.evaluation.figures import (
+from lipstream_models.evaluation.renderers import Painter, windows_of
+from lipstream_models.evaluation.results import (
     ClipFigures,
     LipFigures,
     PictureFigures,
     RestFigures,
     StillFigures,
 )
-from lipstream_models.evaluation.painters import Painter, windows_of
 from lipstream_models.evaluation.sync_scorer import SyncJudge
-from lipstream_models.training.dataset import lip_gap
-from lipstream_models.training.grid_corpus import FACE_SIZE, FRAMES, PreparedFolder
+from lipstream_models.lip_measures import lip_gap
 
 _HALF = FACE_SIZE // 2
 MEASURED = range(3, FRAMES - 4)
@@ -204,8 +204,6 @@ def compare_lips(painted: Float32, truth: Float32, reference: Float32) -> LipFig
         copy_lve_percent=metrics.lip_vertex_error(still, truth),
     )
 
-
-pass
 
 _FRAMES = range(4, len(MEASURED) - 4, 6)
 """Places among the measured frames that are shown."""

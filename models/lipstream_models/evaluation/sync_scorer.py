@@ -1,6 +1,9 @@
-"""Judge clips by an expert: our own, or the published one."""
+"""Score how well lips keep in step with their sound, by our own network or SyncNet_color.
 
-from collections.abc import Mapping
+A scorer is checked on films that are in step: moved against their sound, does it say by how much?
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,11 +18,11 @@ from lipstream.audio.mel import SILENCE
 from lipstream.errors import ModelError
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32
+from lipstream_models.corpora.grid_corpus import FPS, PreparedFolder
+from lipstream_models.corpora.grid_corpus import FRAMES as CLIP_FRAMES
 from lipstream_models.evaluation.metrics import peak
 from lipstream_models.networks.checkpoints import load_weights, read_checkpoint
-from lipstream_models.networks.sync_expert import COLUMNS, FRAMES, SyncExpert
-from lipstream_models.networks.syncnet import SyncNetColor
-from lipstream_models.training.grid_corpus import FPS
+from lipstream_models.networks.sync_networks import COLUMNS, FRAMES, SyncExpert, SyncNetColor
 
 LONGEST_SHIFT = 15
 """Frames by which the picture is shifted, both ways, as SyncNet's evaluation does (vshift)."""
@@ -77,8 +80,6 @@ def read_sync(distances: Mapping[int, float]) -> Sync:
     nearness = {shift: -distance for shift, distance in distances.items()}
     return Sync(peak(nearness), confidence, smallest)
 
-
-pass
 
 TIMING = Timing(MODEL_RATE, Fraction(FPS), COLUMNS, 0)
 """The sound of five frames begins with the first: ``crop_audio_window`` of Wav2Lip's
@@ -155,3 +156,44 @@ def load_expert(path: Path = EMBEDDED) -> SyncExpert:
     expert = SyncExpert()
     load_weights(expert, state, path)
     return expert.eval().requires_grad_(False)
+
+
+SHIFTS = (-3, 0, 2)
+"""Frames by which the pictures are made to come late."""
+_EDGE = 6
+"""Frames at both ends that are left out, so that every shift has pictures and sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How well an expert finds known offsets in the clips of a folder."""
+
+    folder: str
+    clips: int
+    found: float
+    """Share of offsets found to within one frame, over clips and shifts."""
+    error_frames: float
+    """Median of |offset found - offset made|."""
+    confidence: float
+    """Median."""
+    lowest_confidence: float
+
+
+def check_expert(judge: SyncJudge, folder: PreparedFolder, rows: Iterable[int]) -> Check:
+    """Judge the clips of some rows at every shift."""
+    errors, confidences = [], []
+    rows = [int(row) for row in rows]
+    for row in rows:
+        for shift in SHIFTS:
+            crops = folder.crops[row][_EDGE - shift : CLIP_FRAMES - _EDGE - shift]
+            found = judge.sync(crops, folder.mel[row], _EDGE)
+            errors.append(abs(found.offset - shift))
+            confidences.append(found.confidence)
+    return Check(
+        folder.folder.name,
+        len(rows),
+        float(np.mean(np.array(errors) <= 1.0)),
+        float(np.median(errors)),
+        float(np.median(confidences)),
+        min(confidences),
+    )

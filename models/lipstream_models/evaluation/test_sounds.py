@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from lipstream.audio.mel import BANDS, SILENCE, mel_spectrogram
 from lipstream.timing import MODEL_RATE
 from lipstream.types import Float32
-from lipstream_models.training.grid_corpus import COLUMNS, SAMPLES
+from lipstream_models.corpora.grid_corpus import COLUMNS, SAMPLES
 
 _CHORDS = ((57, 60, 64), (53, 57, 60), (48, 52, 55), (55, 59, 62))
 """Am, F, C, G as MIDI notes: one each half second."""

@@ -1,29 +1,179 @@
-"""The embedded mouth network: sound to lip shape, lip shape to picture.
+"""MouthFlow: lips as numbers from sound, and a picture whose pixels move as they say.
 
-Two stages in one graph. ``SoundStage`` hears a mel window and says how the lips stand, in the
-measures of ``lip_shape``: nothing of a face, so it learns from any voice whose mouth was tracked.
-``MouthFlow`` moves the pixels of the reference's own lower half there (a flow), from how it
-sees them stand in the reference, and paints a change on them where something new shows
-(teeth, tongue, the dark of the mouth): whatever moves keeps the person's own skin, beard and lips,
-also on a face never seen in training. Before that, ``Alignment`` says how the reference's head is
-to be turned; the exported halves do without it, as their reference is the picture itself.
-
-After "First Order Motion Model for Image Animation" (Siarohin et al., 2019) in warping with an
-occlusion mask, with lip measures in place of learned key points.
+The optical flow of the upper half (Bouguet, "Pyramidal Implementation of the Lucas Kanade Feature
+Tracker", Intel, 2001, on Lucas and Kanade, "An Iterative Image Registration Technique", IJCAI
+1981) is made of pooling and sampling alone, so that every runtime has its parts. The network sees only
+the upper half of the target; what its motion means for the lower half (the jaw's edge, the neck,
+the room behind) ``Alignment`` learns, and runs once for every picture of an avatar.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, cat, log10, nn, ones_like
 from torch.nn import functional
 
 from lipstream_models.lip_measures import MEASURES
-from lipstream_models.networks.alignment import Alignment
 from lipstream_models.networks.layers import convolve
-from lipstream_models.networks.optical_flow import sample
 from lipstream_models.networks.split import SplitNetwork, mask_and_join, to_pixels
+
+_LUMA = (0.114, 0.587, 0.299)
+"""Of blue, green and red (ITU-R BT.601)."""
+_DAMPING = 3e-4
+"""Added to the squared gradients (0..1 a pixel): a window without texture stays where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """One size of the pyramid."""
+
+    stride: int
+    steps: int
+    window: int
+
+
+_LEVELS = (_Level(4, 3, 5), _Level(2, 3, 3))
+
+
+class Motion(NamedTuple):
+    """How pixels moved, on a grid half as fine as the picture."""
+
+    flow: Tensor
+    """(N, 2, H/2, W/2): across and down, pixels of the picture."""
+    trust: Tensor
+    """(N, 1, H/2, W/2) above 0: how much texture says so, in the weaker direction."""
+
+
+def grey(picture: Tensor) -> Tensor:
+    """Return (N, 1, H, W) luma of a (N, 3, H, W) BGR picture."""
+    return (picture * picture.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def measure_motion(target: Tensor, source: Tensor) -> Motion:
+    """Say where in ``source`` every pixel of ``target`` is.
+
+    ``target`` is (N, 1, h, W) and may be the upper part of a picture, ``source`` (N, 1, H, W), both
+    in 0..1 with sides that four divides. No gradient flows through.
+    """
+    with torch.no_grad():
+        flow, trust = torch.zeros_like(target[:, :, ::4, ::4]).repeat(1, 2, 1, 1), target
+        for level in _LEVELS:
+            small, wide = (functional.avg_pool2d(p, level.stride) for p in (target, source))
+            if flow.shape[2] != small.shape[2]:
+                flow = 2 * functional.interpolate(
+                    flow, scale_factor=2.0, mode="bilinear", align_corners=False
+                )
+            flow, trust = _refine(flow, small, wide, level)
+        return Motion(flow * _LEVELS[-1].stride, trust)
+
+
+def sample(picture: Tensor, flow: Tensor) -> Tensor:
+    """Take the pixels of (N, C, H, W) from where a (N, 2, h, W) flow of pixels says: (N, C, h, W).
+
+    Beyond the border are the outermost pixels.
+    """
+    height, width = picture.shape[2:]
+    down = torch.arange(flow.shape[2], device=flow.device, dtype=flow.dtype)[None, :, None]
+    across = torch.arange(width, device=flow.device, dtype=flow.dtype)[None, None, :]
+    x = ((flow[:, 0] + across + 0.5) * (2 / width) - 1).clamp(1 / width - 1, 1 - 1 / width)
+    y = ((flow[:, 1] + down + 0.5) * (2 / height) - 1).clamp(1 / height - 1, 1 - 1 / height)
+    places = torch.stack([x, y], -1)
+    return functional.grid_sample(picture, places, padding_mode="zeros", align_corners=False)
+
+
+def _refine(flow: Tensor, target: Tensor, source: Tensor, level: _Level) -> tuple[Tensor, Tensor]:
+    across, down = _gradients(target)
+    xx = _mean(across * across, level) + _DAMPING
+    xy, yy = _mean(across * down, level), _mean(down * down, level) + _DAMPING
+    determinant = xx * yy - xy * xy
+    trust = determinant / (xx + yy)
+    for _ in range(level.steps):
+        error = sample(source, flow) - target
+        x, y = _mean(across * error, level), _mean(down * error, level)
+        step = torch.cat([xy * y - yy * x, xy * x - xx * y], 1) / determinant
+        flow = flow + step.clamp(-1, 1)
+        flow = _mean(flow * trust, level) / _mean(trust, level)
+    return flow, trust
+
+
+def _gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
+    wide = functional.pad(picture, (1, 1, 1, 1), mode="replicate")
+    across = (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]) / 2
+    return across, (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]) / 2
+
+
+def _mean(values: Tensor, level: _Level) -> Tensor:
+    """Average over the window, twice: a bell without corners."""
+    once = functional.avg_pool2d(values, level.window, 1, level.window // 2)
+    return functional.avg_pool2d(once, level.window, 1, level.window // 2)
+
+
+GRID = 12
+"""Places of a turn along each side of the crop, eight pixels apart."""
+_SEEN = 2 * GRID * GRID // 2
+"""Numbers of the movement seen in the upper half."""
+_ALIGNMENT_WIDTHS = (32, 48, 64)
+_ALIGNMENT_CODE = 96
+
+
+class Alignment(nn.Module):
+    """A masked target and a reference (N, 6, 96, 96) to a turn (N, 2, 12, 12), pixels.
+
+    At every place the turn says how far away, across and down, its pixel is in the reference.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        fine, middle, coarse = _ALIGNMENT_WIDTHS
+        self.fine = nn.Sequential(convolve(36, fine), convolve(fine, fine))
+        self.middle = convolve(fine, middle, stride=2)
+        self.coarse = convolve(middle, coarse, stride=2)
+        self.whole = nn.Sequential(
+            convolve(coarse, coarse, stride=2),
+            nn.Flatten(),
+            nn.Linear(coarse * 9, _ALIGNMENT_CODE),
+            nn.ReLU(inplace=True),
+            nn.Linear(_ALIGNMENT_CODE, 32 * 36),
+        )
+        self.up6 = convolve(32 + coarse, 48)
+        self.up12 = convolve(48 + middle, 48)
+        self.local = nn.Conv2d(48, 2, 3, padding=1)
+        self.straight = nn.Linear(_SEEN, 2 * GRID * GRID)
+        for still in (self.local, self.straight):
+            nn.init.zeros_(still.weight)
+            nn.init.zeros_(still.bias)  # type: ignore[arg-type]
+
+    def forward(self, face: Tensor) -> Tensor:
+        """Return the turn."""
+        seen, motion = _see(face)
+        fine = self.fine(seen)
+        middle = self.middle(fine)
+        coarse = self.coarse(middle)
+        x = self.up6(cat([self.whole(coarse).view(-1, 32, 6, 6), coarse], 1))
+        doubled = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        local = self.local(self.up12(cat([doubled, middle], 1)))
+        straight = self.straight(motion.flatten(1)).view(-1, 2, GRID, GRID)
+        turn: Tensor = local + straight
+        return turn
+
+
+def _see(face: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the network looks at, (N, 36, 24, 24), and the movement (N, 2, 6, 12)."""
+    half = face.shape[2] // 2
+    target, reference = grey(face[:, :3, :half]), grey(face[:, 3:])
+    flow, trust = measure_motion(target, reference)
+    fine = functional.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
+    missed = 4 * functional.pixel_unshuffle(target - sample(reference, fine), 4)
+    weighted = flow * trust
+    flow24 = functional.avg_pool2d(weighted, 2) / functional.avg_pool2d(trust, 2)
+    flow12 = functional.avg_pool2d(weighted, 4) / functional.avg_pool2d(trust, 4)
+    certain = log10(functional.avg_pool2d(trust, 2)) / 3 + 1
+    upper = cat([flow24 / 2, certain, missed, ones_like(certain)], 1)
+    below = functional.pad(upper, (0, 0, 0, upper.shape[2]))
+    return cat([below, functional.pixel_unshuffle(reference, 4)], 1), flow12
+
 
 _WIDTHS = (32, 48, 64, 96, 160)
 """Channels of the encoder's maps, 48, 24, 12, 6 and 3 rows high."""

@@ -165,8 +165,6 @@ def _refused(path: Path, told: str) -> ModelError:
     )
 
 
-pass
-
 Pair = int | tuple[int, int]
 
 

@@ -10,9 +10,11 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from lipstream.audio.mel import SILENCE
-from lipstream_models.networks.alignment import GRID
-from lipstream_models.networks.optical_flow import grey
-from lipstream_models.training.dataset import UNITS_A_DECIBEL, Examples
+from lipstream_models.networks.mouth_flow import GRID, grey
+from lipstream_models.training.mouth_examples import Examples
+
+UNITS_A_DECIBEL = 0.08
+"""The mel is scaled 100 dB to 8 units."""
 
 
 def coarse_motion(target: Tensor, source: Tensor) -> Tensor:
@@ -26,9 +28,6 @@ def coarse_motion(target: Tensor, source: Tensor) -> Tensor:
     flows = [search.calc(a, b, None) for a, b in zip(*pictures, strict=True)]  # type: ignore[call-overload]
     flow = torch.from_numpy(np.stack(flows).astype(np.float32)).permute(0, 3, 1, 2)
     return functional.avg_pool2d(flow, target.shape[2] // GRID)
-
-
-pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,24 +3,19 @@
 import argparse
 
 from lipstream_models.synthetic.raster import command as heads_command
-from lipstream_models.training import (
-    download_command,
-    look_ahead_command,
-    mouth_command,
-    prepare_command,
-)
-from lipstream_models.training import sync_expert_command as expert_command
+from lipstream_models.training import corpus_command, mouth_command
+from lipstream_models.training import sync_scorer_command as expert_command
 
 _STEPS = {
     "download": (
         "fetch speakers of the GRID corpus",
-        download_command.add_arguments,
-        download_command.run,
+        corpus_command.add_download_arguments,
+        corpus_command.run_download,
     ),
     "prepare": (
         "cut a corpus of clips into training arrays",
-        prepare_command.add_arguments,
-        prepare_command.run,
+        corpus_command.add_prepare_arguments,
+        corpus_command.run_prepare,
     ),
     "heads": (
         "make clips of synthetic people who speak",
@@ -39,8 +34,8 @@ _STEPS = {
     ),
     "look-ahead": (
         "show how much a longer look-ahead is worth",
-        look_ahead_command.add_arguments,
-        look_ahead_command.run,
+        mouth_command.add_look_ahead_arguments,
+        mouth_command.run_look_ahead,
     ),
     "mouth": (
         "train the mouth network on a sound stage",

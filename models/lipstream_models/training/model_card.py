@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lipstream.errors import InputError
-from lipstream_models.training.dataset import split_rows
-from lipstream_models.training.grid_corpus import PreparedFolder
+from lipstream_models.corpora.grid_corpus import PreparedFolder, split_rows
 
 _SHOWN = {
     "psnr_db": "PSNR of the lower half, dB",

@@ -10,10 +10,9 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from lipstream_models.networks.checkpoints import load_weights, read_checkpoint, save_checkpoint
-from lipstream_models.networks.mouth_flow import UNIT, MouthFlow
-from lipstream_models.networks.optical_flow import sample
+from lipstream_models.networks.mouth_flow import UNIT, MouthFlow, sample
 from lipstream_models.training.augmentation import Batch, Variation, varied_batch
-from lipstream_models.training.dataset import Source
+from lipstream_models.training.mouth_examples import Source
 from lipstream_models.training.sound import HeardLips
 from lipstream_models.training.trainer import About, Trainer, TrainOptions
 

@@ -13,20 +13,20 @@ from torch.nn import functional
 from lipstream.audio.mel import BANDS, SILENCE
 from lipstream.errors import ModelError
 from lipstream.types import Float32
-from lipstream_models.lip_measures import MEASURES
-from lipstream_models.networks.checkpoints import load_weights, read_checkpoint
-from lipstream_models.networks.mouth_flow import COLUMNS, MEMBERS, SoundStage
-from lipstream_models.training.augmentation import Variation, vary_sound
-from lipstream_models.training.dataset import (
+from lipstream_models.corpora.grid_corpus import (
     FIRST_FRAME,
+    FRAMES,
     LAST_FRAME,
-    UNITS_A_DECIBEL,
+    PreparedFolder,
     Window,
     mel_window,
     shapes_of,
     split_rows,
 )
-from lipstream_models.training.grid_corpus import FRAMES, PreparedFolder
+from lipstream_models.lip_measures import MEASURES
+from lipstream_models.networks.checkpoints import load_weights, read_checkpoint
+from lipstream_models.networks.mouth_flow import COLUMNS, MEMBERS, SoundStage
+from lipstream_models.training.augmentation import UNITS_A_DECIBEL, Variation, vary_sound
 from lipstream_models.training.trainer import About, Trainer, TrainOptions
 
 
@@ -106,8 +106,6 @@ class VoiceSource:
         start = int(rng.integers(piece.shape[1] - self._window.columns))
         return np.asarray(piece[:, start : start + self._window.columns], np.float32)
 
-
-pass
 
 SOUND_OPTIONS = TrainOptions(samples=600_000, batch=96 * MEMBERS, weight_decay=2e-2, bf16=False)
 """Small examples: more of them at a time, and no need for bfloat16."""

@@ -13,7 +13,7 @@ from lipstream_models.evaluation.evaluate import (
     compare_pictures,
     resting_frame,
 )
-from lipstream_models.evaluation.figures import ClipFigures, RestFigures, StillFigures, summarise
+from lipstream_models.evaluation.results import ClipFigures, RestFigures, StillFigures, summarise
 from lipstream_models.evaluation.sync_scorer import Sync
 from prepared_clips import make_clip, make_folder
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lipstream.audio.mel import SILENCE
-from lipstream_models.evaluation.painters import (
+from lipstream_models.evaluation.renderers import (
     ModelPainter,
     NetworkPainter,
     make_timing,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lipstream.audio.mel import SILENCE
+from lipstream_models.corpora.grid_corpus import COLUMNS
 from lipstream_models.evaluation import test_sounds as sounds
-from lipstream_models.training.grid_corpus import COLUMNS
 
 
 @pytest.mark.parametrize("make", [sounds.room_noise, sounds.music, sounds.vowel])

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream_models.networks.alignment import GRID, Alignment
-from lipstream_models.networks.optical_flow import grey, measure_motion, sample
+from lipstream_models.networks.mouth_flow import GRID, Alignment, grey, measure_motion, sample
 from lipstream_models.training.augmentation import coarse_motion
 from lipstream_models.training.mouth import alignment_loss
 

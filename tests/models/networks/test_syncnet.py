@@ -7,7 +7,7 @@ import torch
 from golden.seeded_state import GOLDEN, seeded_state
 from lipstream.errors import ModelError
 from lipstream_models.evaluation.sync_scorer import SyncNetJudge
-from lipstream_models.networks.syncnet import SyncNetColor, load_syncnet
+from lipstream_models.networks.sync_networks import SyncNetColor, load_syncnet
 from prepared_clips import make_clip
 
 

@@ -10,7 +10,7 @@ from lipstream_models.training.augmentation import (
     varied_batch,
     vary_sound,
 )
-from lipstream_models.training.dataset import Examples
+from lipstream_models.training.mouth_examples import Examples
 
 STILL = Variation(
     gain_db=0.0,

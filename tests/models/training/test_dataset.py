@@ -5,15 +5,8 @@ import pytest
 
 from lipstream.audio.mel import SILENCE, mel_columns, mel_spectrogram
 from lipstream.timing import HOP, WINDOW, Timing
-from lipstream_models.training.dataset import (
-    ClipSource,
-    MixedSource,
-    PictureSource,
-    Window,
-    mel_window,
-    split_rows,
-    window_column,
-)
+from lipstream_models.corpora.grid_corpus import Window, mel_window, split_rows, window_column
+from lipstream_models.training.mouth_examples import ClipSource, MixedSource, PictureSource
 from lipstream_models.training.sound import SoundMix, VoiceSource, silent_mel
 from prepared_clips import CLIPS, make_clip, make_folder
 

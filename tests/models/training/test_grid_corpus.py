@@ -6,7 +6,7 @@ import pytest
 
 from lipstream.errors import FaceNotFound, InputError, MediaError
 from lipstream.face.crop import fit_crop
-from lipstream_models.training.grid_corpus import (
+from lipstream_models.corpora.grid_corpus import (
     FACELESS,
     PREPARED,
     TO_DO,

@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.training import grid_download
-from lipstream_models.training.download_command import add_arguments, run
-from lipstream_models.training.grid_corpus import find_films, quiet_frames
+from lipstream_models.corpora import grid_download
+from lipstream_models.corpora.grid_corpus import find_films, quiet_frames
+from lipstream_models.training.corpus_command import add_arguments, run
 
 CLIP = bytes(range(256)) * 400
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lipstream.cli import main
-from lipstream_models.training import look_ahead_command
+from lipstream_models.training import mouth_command
 from prepared_clips import make_folder
 
 
@@ -13,8 +13,8 @@ from prepared_clips import make_folder
 def test_every_look_ahead_is_judged_on_clips_held_out_and_on_strangers(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(look_ahead_command, "STARTS_MS", (-340, -240))
-    monkeypatch.setattr(look_ahead_command, "_PIECES", 2)
+    monkeypatch.setattr(mouth_command, "STARTS_MS", (-340, -240))
+    monkeypatch.setattr(mouth_command, "_PIECES", 2)
     clips, strangers, out = tmp_path / "clips", tmp_path / "strangers", tmp_path / "ahead.json"
     make_folder(clips, clips=4)
     make_folder(strangers, clips=2)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lipstream_models.training.music import piece, piece_mels
+from lipstream_models.corpora.music import piece, piece_mels
 
 
 def test_a_piece_has_its_length_and_loudness():

@@ -3,7 +3,7 @@
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.training.rendered_shapes import open_library
+from lipstream_models.training.mouth_examples import open_library
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):

@@ -16,8 +16,8 @@ from lipstream_models.evaluation.sync_scorer import (
     shifted_distances,
     sound_windows,
 )
-from lipstream_models.networks.sync_expert import SyncExpert, sync_loss
-from lipstream_models.training.sync_expert import (
+from lipstream_models.networks.sync_networks import SyncExpert, sync_loss
+from lipstream_models.training.sync_scorer import (
     EXPERT_OPTIONS,
     ExpertTrainer,
     MomentSource,

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream_models.evaluation.sync_check import SHIFTS, check_expert
-from lipstream_models.evaluation.sync_scorer import Sync, load_expert
-from lipstream_models.training import sync_expert_command
+from lipstream_models.evaluation.sync_scorer import SHIFTS, Sync, check_expert, load_expert
+from lipstream_models.training import sync_scorer_command
 from prepared_clips import make_folder
 
 
@@ -22,8 +21,8 @@ def clips(tmp_path_factory):
 
 def run(*words):
     parser = argparse.ArgumentParser()
-    sync_expert_command.add_arguments(parser)
-    return sync_expert_command.run(parser.parse_args([str(word) for word in words]))
+    sync_scorer_command.add_arguments(parser)
+    return sync_scorer_command.run(parser.parse_args([str(word) for word in words]))
 
 
 @pytest.mark.slow

@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.training.synthetic_speech import (
-    NAMES,
-    Phoneme,
-    Speaker,
-    Voice,
-    random_voice,
-    viseme_track,
-    visemes_of,
-)
+from lipstream_models.corpora.synthetic_speech import Phoneme, Speaker, Voice, random_voice
+from lipstream_models.synthetic.body.visemes import VISEME_NAMES, viseme_track, visemes_of
 
 
 def weight(track, viseme):
-    return track[:, NAMES.index(viseme)]
+    return track[:, VISEME_NAMES.index(viseme)]
 
 
 def test_lips_close_fully_for_a_p_between_open_vowels():

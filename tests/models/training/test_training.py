@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lipstream.errors import InputError, ModelError
+from lipstream_models.corpora.grid_corpus import Window, split_rows
 from lipstream_models.lip_measures import MEASURES
 from lipstream_models.networks.mouth_flow import COLUMNS
-from lipstream_models.training.dataset import ClipSource, Window, split_rows
 from lipstream_models.training.mouth import (
     LossWeights,
     MouthTrainer,
@@ -16,6 +16,7 @@ from lipstream_models.training.mouth import (
     tracking_loss,
     unevenness,
 )
+from lipstream_models.training.mouth_examples import ClipSource
 from lipstream_models.training.sound import (
     HeardLips,
     SoundTrainer,

@@ -25,11 +25,18 @@ import cv2
 
 from lipstream.errors import InputError
 from lipstream.types import Image
-from lipstream_models.synthetic.blender.idle_loop import LIDS, Idle, idle_frames, pack
+from lipstream_models.synthetic.blender.idle_loop import (
+    EYES,
+    LIDS,
+    MOUTH,
+    Idle,
+    idle_frames,
+    lay,
+    pack,
+)
 from lipstream_models.synthetic.blender.people import PEOPLE, person_named
-from lipstream_models.synthetic.blender.plate import EYES, MOUTH, lay
 from lipstream_models.synthetic.body.visemes import NEUTRAL, blink, library
-from lipstream_models.synthetic.describe.casting import cast
+from lipstream_models.synthetic.describe.sampling import cast
 from lipstream_models.synthetic.describe.words import read_description
 
 if TYPE_CHECKING:

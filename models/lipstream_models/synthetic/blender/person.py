@@ -6,11 +6,17 @@ from functools import partial
 
 import numpy as np
 
-from lipstream_models.synthetic.blender.clothes import garments
-from lipstream_models.synthetic.blender.eyewear import glasses
-from lipstream_models.synthetic.blender.face_hair import Brows, Lashes, Whiskers
-from lipstream_models.synthetic.blender.hair import Strands, Surface, bob, cropped, tied
-from lipstream_models.synthetic.blender.headwear import headwear
+from lipstream_models.synthetic.blender.garments import garments, glasses, headwear
+from lipstream_models.synthetic.blender.hair import (
+    Brows,
+    Lashes,
+    Strands,
+    Surface,
+    Whiskers,
+    bob,
+    cropped,
+    tied,
+)
 from lipstream_models.synthetic.blender.materials import bump, cloth, hairs, painted, plain, pores
 from lipstream_models.synthetic.blender.relief import relief
 from lipstream_models.synthetic.blender.scene import Camera, Solid, Stage

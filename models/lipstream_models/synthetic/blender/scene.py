@@ -10,8 +10,8 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from lipstream_models.synthetic.blender.hair import Strands
+from lipstream_models.synthetic.blender.idle_loop import Frame
 from lipstream_models.synthetic.blender.materials import plain
-from lipstream_models.synthetic.blender.plate import Frame
 from lipstream_models.synthetic.body.appearance import Light, Look
 from lipstream_models.synthetic.body.head_model import Float, Index
 

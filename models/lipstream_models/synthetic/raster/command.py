@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lipstream_models.synthetic.raster.capture import Driver
+    from lipstream_models.synthetic.raster.generate import Driver
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _driver(clips: Path | None, stored: Path, seed: int) -> "Driver | None":
     """Return the filmed speaker, learning first how lips make units if that is not stored."""
-    from lipstream_models.synthetic.raster import retarget_training as school  # noqa: PLC0415
-    from lipstream_models.synthetic.raster.capture import Driver  # noqa: PLC0415
-    from lipstream_models.training.grid_corpus import PreparedFolder  # noqa: PLC0415
+    from lipstream_models.corpora.grid_corpus import PreparedFolder  # noqa: PLC0415
+    from lipstream_models.synthetic.raster import generate as school  # noqa: PLC0415
+    from lipstream_models.synthetic.raster.generate import Driver  # noqa: PLC0415
 
     if clips is None:
         return None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lipstream.types import Float32
-from lipstream_models.synthetic.body.anatomy import Anatomy
 from lipstream_models.synthetic.body.head_model import Float, Index
 from lipstream_models.synthetic.body.mesh import normals, smoothing
 from lipstream_models.synthetic.body.skin import (
@@ -19,6 +18,7 @@ from lipstream_models.synthetic.body.skin import (
     ramp,
     waves,
 )
+from lipstream_models.synthetic.raster.anatomy import Anatomy
 from lipstream_models.synthetic.raster.random_people import Beard, Dental, Face, Person
 
 LASH_COLOUR = (0.012, 0.010, 0.010)

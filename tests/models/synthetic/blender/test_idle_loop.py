@@ -5,17 +5,22 @@ import pytest
 
 from lipstream.face.crop import fit_crop
 from lipstream_models.synthetic.blender.idle_loop import (
+    EYES,
     LIDS,
     Figure,
+    Frame,
     Idle,
     displacement,
+    feather,
+    fit,
     idle_frames,
+    lay,
     lid_at,
     move_picture,
     move_points,
     pose_at,
+    shown,
 )
-from lipstream_models.synthetic.blender.plate import EYES, Frame, feather, fit, lay, shown
 from lipstream_models.synthetic.body.visemes import NEUTRAL, VISEMES, blend, blink, library
 
 STILL = Idle(sway_px=0, nod_px=0, roll_degrees=0, turn_px=0, breath_px=0)

@@ -7,8 +7,7 @@ from lipstream.errors import InputError
 
 pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
-from lipstream_models.synthetic.blender.face_hair import Brows, Whiskers
-from lipstream_models.synthetic.blender.hair import Surface, cropped, tied
+from lipstream_models.synthetic.blender.hair import Brows, Surface, Whiskers, cropped, tied
 from lipstream_models.synthetic.blender.people import PEOPLE, person_named
 from lipstream_models.synthetic.blender.relief import relief
 from lipstream_models.synthetic.body.appearance import Beard, BrowStyle, Crop, Look, Relief, Tied

@@ -7,10 +7,8 @@ pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
 from scipy.spatial import cKDTree
 
-from lipstream_models.synthetic.blender.eyewear import glasses
-from lipstream_models.synthetic.blender.face_hair import Whiskers
-from lipstream_models.synthetic.blender.hair import Surface, bob, cropped
-from lipstream_models.synthetic.blender.headwear import headwear
+from lipstream_models.synthetic.blender.garments import glasses, headwear
+from lipstream_models.synthetic.blender.hair import Surface, Whiskers, bob, cropped
 from lipstream_models.synthetic.blender.relief import relief
 from lipstream_models.synthetic.body.appearance import Beard, Bob, Crop, Glasses, Headwear, Relief
 from lipstream_models.synthetic.body.head_model import Float, HeadSource, Identity

@@ -8,7 +8,7 @@ pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 from lipstream_models.synthetic.body.appearance import Bob, Crop, Look, Tied
 from lipstream_models.synthetic.body.head_model import HeadSource
 from lipstream_models.synthetic.body.visemes import NEUTRAL
-from lipstream_models.synthetic.describe.casting import cast
+from lipstream_models.synthetic.describe.sampling import cast
 from lipstream_models.synthetic.describe.vocabulary import TOPICS
 from lipstream_models.synthetic.describe.words import read_description
 

@@ -9,7 +9,6 @@ import pytest
 
 from lipstream.errors import InputError
 from lipstream_models.synthetic.body.head_model import HeadSource
-from lipstream_models.synthetic.describe.casting import cast
 from lipstream_models.synthetic.describe.rendering import (
     NEEDS,
     Rendering,
@@ -18,6 +17,7 @@ from lipstream_models.synthetic.describe.rendering import (
     is_installed,
     render_command,
 )
+from lipstream_models.synthetic.describe.sampling import cast
 from lipstream_models.synthetic.describe.words import read_description
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.synthetic.describe import palette
+from lipstream_models.synthetic.describe import sampling
 from lipstream_models.synthetic.describe.vocabulary import TOPICS, word_rows
 from lipstream_models.synthetic.describe.words import Description, Years, read_description
 
@@ -182,10 +182,11 @@ def test_the_page_lists_the_word_rows() -> None:
 
 def test_every_value_has_a_look() -> None:
     tables = {
-        "origin": palette.ORIGINS, "skin": palette.SKINS, "hair_colour": palette.HAIR,
-        "beard_colour": palette.HAIR, "eyes": palette.EYES, "mood": palette.MOODS,
-        "headwear_colour": palette.CLOTHS, "clothes_colour": palette.CLOTHS,
-        "background": palette.CLOTHS, "rims": palette.RIMS, "beard_length": palette.BEARD_LENGTHS,
+        "origin": sampling.ORIGINS, "skin": sampling.SKINS, "hair_colour": sampling.HAIR,
+        "beard_colour": sampling.HAIR, "eyes": sampling.EYES, "mood": sampling.MOODS,
+        "headwear_colour": sampling.CLOTHS, "clothes_colour": sampling.CLOTHS,
+        "background": sampling.CLOTHS, "rims": sampling.RIMS,
+        "beard_length": sampling.BEARD_LENGTHS,
     }  # fmt: skip
     topics = TOPICS.values()
     meanings = [said for topic in topics for words in (topic.nouns, topic.words)

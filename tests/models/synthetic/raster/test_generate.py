@@ -11,15 +11,20 @@ pytest.importorskip("scipy", reason="the head's mesh needs scipy")
 pytest.importorskip("numba", reason="synthetic heads are drawn with numba")
 
 from lipstream.errors import InputError
-from lipstream_models.synthetic.raster.capture import Order, Talk, make_talk
+from lipstream_models.corpora.grid_corpus import COLUMNS, FRAMES, Clip, PreparedFolder
+from lipstream_models.lip_measures import lip_gap
+from lipstream_models.synthetic.body.visemes import VISEME_NAMES
 from lipstream_models.synthetic.raster.command import add_arguments, run
-from lipstream_models.synthetic.raster.generate import HeadsFolder, open_folder
-from lipstream_models.synthetic.raster.performance import viseme_basis
-from lipstream_models.synthetic.raster.retarget import Retargeter
-from lipstream_models.synthetic.raster.retarget_training import open_retargeter, save_retargeter
-from lipstream_models.training.dataset import lip_gap
-from lipstream_models.training.grid_corpus import COLUMNS, FRAMES, Clip, PreparedFolder
-from lipstream_models.training.synthetic_speech import NAMES
+from lipstream_models.synthetic.raster.generate import (
+    HeadsFolder,
+    Order,
+    Talk,
+    make_talk,
+    open_folder,
+    open_retargeter,
+    save_retargeter,
+)
+from lipstream_models.synthetic.raster.motion import Retargeter, viseme_basis
 
 UNITS = ("jawOpen", "mouthPucker")
 
@@ -83,8 +88,8 @@ def test_visemes_name_the_units_of_both_sides():
              "mouthRollUpper", "mouthShrugLower", "tongueOut",
              *(f"mouth{part}{side}" for part in sided for side in ("Left", "Right")))  # fmt: skip
     basis = viseme_basis(names)
-    assert not basis[NAMES.index("rest")].any()
-    assert basis[NAMES.index("AA"), names.index("jawOpen")] > 0.6
+    assert not basis[VISEME_NAMES.index("rest")].any()
+    assert basis[VISEME_NAMES.index("AA"), names.index("jawOpen")] > 0.6
     left, right = (names.index(f"mouthStretch{side}") for side in ("Left", "Right"))
     assert np.array_equal(basis[:, left], basis[:, right])
 

@@ -8,13 +8,13 @@ pytest.importorskip("scipy", reason="the head's mesh needs scipy")
 pytest.importorskip("numba", reason="synthetic heads are drawn with numba")
 
 from lipstream.face.detector import FaceDetector
-from lipstream_models.synthetic.body.anatomy import TOOTH, Anatomy
 from lipstream_models.synthetic.body.head_model import HeadSource
+from lipstream_models.synthetic.body.visemes import VISEME_NAMES
+from lipstream_models.synthetic.raster.anatomy import TOOTH, Anatomy
 from lipstream_models.synthetic.raster.figure import Figure, lip_opening
+from lipstream_models.synthetic.raster.motion import viseme_basis
 from lipstream_models.synthetic.raster.paint import beard_cover
-from lipstream_models.synthetic.raster.performance import viseme_basis
 from lipstream_models.synthetic.raster.random_people import Beard, Person, draw_person
-from lipstream_models.training.synthetic_speech import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def person(number: int) -> Person:
 
 
 def opening(anatomy: Anatomy, figure: Figure, viseme: str) -> float:
-    units = anatomy.named(viseme_basis(anatomy.unit_names)[NAMES.index(viseme)])
+    units = anatomy.named(viseme_basis(anatomy.unit_names)[VISEME_NAMES.index(viseme)])
     rest = figure.rest_units
     both = rest | {name: rest.get(name, 0.0) + weight for name, weight in units.items()}
     return lip_opening(anatomy.source.pose(figure.shape, both))
@@ -79,11 +79,11 @@ def test_a_beard_covers_the_chin_and_not_the_forehead_or_ears(anatomy: Anatomy):
 
 @pytest.mark.slow
 def test_the_detector_finds_every_style_and_the_mouth_moves(anatomy: Anatomy):
-    from lipstream_models.synthetic.raster.capture import studio  # noqa: PLC0415
+    from lipstream_models.synthetic.raster.generate import studio  # noqa: PLC0415
 
     shop = studio()
     basis = viseme_basis(shop.anatomy.unit_names)
-    units = basis[[NAMES.index("rest"), NAMES.index("AA")]]
+    units = basis[[VISEME_NAMES.index("rest"), VISEME_NAMES.index("AA")]]
     detector = FaceDetector.open(threads=1)
     for number, style in enumerate(("bald", "short", "long", "scarf", "cap")):
         one = person(number)

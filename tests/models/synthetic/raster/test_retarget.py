@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipstream_models.synthetic.raster.retarget import fit, lip_shape, rest_shape
+from lipstream_models.synthetic.raster.motion import fit, lip_shape, rest_shape
 
 
 def shapes_of(units: np.ndarray, noise: float = 0.0) -> np.ndarray:

@@ -1,29 +1,35 @@
-"""Training examples: a mel window, the lip shape that goes with it, and pictures of that moment."""
+"""Training examples of the mouth network: a mel window, the lips that go with it, and pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import cache
+from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.audio.mel import BANDS, SILENCE
-from lipstream.errors import InputError
-from lipstream.timing import MODEL_RATE, Timing
+from lipstream.errors import FaceNotFound, InputError
+from lipstream.face.crop import cut_crop, fit_crop
+from lipstream.face.landmarks import FaceMesh, region_of_points
+from lipstream.face.tracker import FaceTracker
 from lipstream.types import Float32, Image
-from lipstream_models.lip_measures import SPREAD, lip_shapes, measure_lips
-from lipstream_models.training.grid_corpus import FPS, FRAMES, PREPARED, PreparedFolder
+from lipstream_models.corpora.grid_corpus import (
+    FACE_SIZE,
+    FIRST_FRAME,
+    FRAMES,
+    LAST_FRAME,
+    PreparedFolder,
+    Window,
+    mel_window,
+    shapes_of,
+    to_crop_units,
+)
+from lipstream_models.lip_measures import SPREAD, lip_gap, measure_lips
 
-HELD_OUT_EVERY = 20
-"""Every 20th clip of a folder is never trained on."""
-FIRST_FRAME, LAST_FRAME = 1, 70
-"""Frames of a clip that serve as targets: their windows lie within its sound."""
 _CLOSED_SHARE = 0.2
 """The frames of a clip with the smallest lip gap that count as closed."""
-UNITS_A_DECIBEL = 0.08
-"""The mel is scaled 100 dB to 8 units."""
 _POSE_POINTS = [33, 263, 168, 4, 2]
 """Outer eye corners, bridge, tip and base of the nose: where the head is within the crop."""
 
@@ -35,15 +41,6 @@ TRACKED = (
     *(18, 200, 199, 175, 83, 313, 43, 273, 57, 287, 212, 432, 205, 425, 187, 411, 164, 2, 98, 327),
 )
 """Mesh points that move with speech: edges of the lips, jaw, chin, cheeks and nose beside."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Which part of the sound a network hears for a frame."""
-
-    columns: int = 16
-    start_ms: int = -40
-    """Start of the window against the frame's own time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,40 +82,6 @@ class Mix:
     own_upper: float = 0.3
     """Of those with a closed reference: the upper half comes from the reference too, as it does
     when an avatar speaks."""
-
-
-@cache
-def window_column(frame: int, window: Window) -> int:
-    """Return the first mel column of a frame of a clip at 25 fps."""
-    return Timing(MODEL_RATE, Fraction(FPS), window.columns, window.start_ms).first_column(frame)
-
-
-def mel_window(mel: Float32, frame: int, window: Window = Window()) -> Float32:
-    """Cut the (80, columns) window of a frame from a clip's (80, n) mel; outside is silence."""
-    start = window_column(frame, window)
-    stop = start + window.columns
-    inside = mel[:, max(0, start) : max(0, stop)]
-    before = min(window.columns, max(0, -start))
-    after = window.columns - before - inside.shape[1]
-    return np.pad(inside, ((0, 0), (before, after)), constant_values=SILENCE)
-
-
-def lip_gap(points: Float32) -> Float32:
-    """Return the gap between the inner lips, mean of three places, of (..., 468, 2) points."""
-    upper, lower = points[..., [81, 13, 311], 1], points[..., [178, 14, 402], 1]
-    return np.asarray((lower - upper).mean(-1), np.float32)
-
-
-def split_rows(folder: PreparedFolder) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows of a folder to train on and those held out."""
-    rows = np.flatnonzero(np.asarray(folder.done) == PREPARED)
-    held_out = rows % HELD_OUT_EVERY == 0
-    return rows[~held_out], rows[held_out]
-
-
-def shapes_of(folder: PreparedFolder, rows: NDArray[np.intp]) -> Float32:
-    """Return the lip shapes of the clips of a folder: (rows, 75, 17) float32."""
-    return np.stack([lip_shapes(folder.points[row], folder.quiet[row]) for row in rows])
 
 
 class ClipSource:
@@ -224,3 +187,40 @@ class MixedSource:
             np.concatenate([part.upper for part in parts]),
             np.concatenate([part.reference for part in parts]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Pictures of one face with many mouth shapes, the first one at rest."""
+
+    crops: NDArray[np.uint8]
+    """(L, 96, 96, 3) uint8 BGR."""
+    points: Float32
+    """(L, 468, 2) float32 in crop units."""
+
+
+def open_library(folder: Path) -> Library:
+    """Read the pictures ``NNN.png`` of a folder. Raises InputError or FaceNotFound."""
+    paths = sorted(folder.glob("[0-9]*.png"))
+    pictures = [picture for path in paths if (picture := cv2.imread(str(path))) is not None]
+    if len(pictures) < 2:
+        raise InputError(
+            f"{folder} holds {len(pictures)} readable pictures NNN.png of mouth shapes, fewer than"
+            " 2: render with 'python -m lipstream_models.synthetic.blender render --shapes 140'"
+        )
+    images = [np.asarray(picture, np.uint8) for picture in pictures]
+    affine, points = _measure(images, folder)
+    crops = np.stack([cut_crop(image, affine, FACE_SIZE) for image in images])
+    return Library(crops, to_crop_units(points, np.stack([affine] * len(points))))
+
+
+def _measure(images: Sequence[Image], folder: Path) -> tuple[Float32, Float32]:
+    """Fit one crop to all pictures, by the first, and find the points of each, in pixels."""
+    with FaceTracker.open() as tracker:
+        found = tracker.step(images[0])
+    if found is None:
+        raise FaceNotFound(f"no face in the first picture of {folder}")
+    mesh, region = FaceMesh.open(), region_of_points(found.points)
+    points = np.stack([mesh.landmarks(image, region).points for image in images])
+    mesh.close()
+    return fit_crop(found.points), points

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from lipstream_models.training.run_command import add_run_arguments, carry_out, options_of
 
 if TYPE_CHECKING:
-    from lipstream_models.training.grid_corpus import PreparedFolder
-    from lipstream_models.training.sync_expert import ExpertTrainer
+    from lipstream_models.corpora.grid_corpus import PreparedFolder
+    from lipstream_models.training.sync_scorer import ExpertTrainer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, with a journal and a plot beside the checkpoint, and check what was learned."""
-    from lipstream_models.training.dataset import split_rows  # noqa: PLC0415
-    from lipstream_models.training.grid_corpus import PreparedFolder  # noqa: PLC0415
-    from lipstream_models.training.sync_expert import EXPERT_OPTIONS, ExpertTrainer, MomentSource  # noqa: PLC0415
+    from lipstream_models.corpora.grid_corpus import PreparedFolder, split_rows  # noqa: PLC0415
+    from lipstream_models.training.sync_scorer import EXPERT_OPTIONS, ExpertTrainer, MomentSource  # noqa: PLC0415
 
     folders, strangers = (
         [PreparedFolder(path) for path in paths] for paths in (arguments.clips, arguments.check)
@@ -56,9 +55,11 @@ def _check(
     path: Path,
 ) -> None:
     """Judge the clips held out of ``folders`` and all clips of ``strangers``."""
-    from lipstream_models.evaluation.sync_check import check_expert  # noqa: PLC0415
-    from lipstream_models.evaluation.sync_scorer import ExpertJudge  # noqa: PLC0415
-    from lipstream_models.training.dataset import split_rows  # noqa: PLC0415
+    from lipstream_models.corpora.grid_corpus import split_rows  # noqa: PLC0415
+    from lipstream_models.evaluation.sync_scorer import (  # noqa: PLC0415
+        ExpertJudge,
+        check_expert,
+    )
 
     judge = ExpertJudge(trainer.expert.cpu())
     parts = [(folder, list(split_rows(folder)[1])) for folder in folders]

@@ -14,8 +14,8 @@ from lipstream.errors import InputError
 from lipstream.inference.model import MouthModel
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32, Image
+from lipstream_models.corpora.grid_corpus import FACE_SIZE, FPS
 from lipstream_models.networks.split import SplitNetwork, mask_and_join, to_pixels
-from lipstream_models.training.grid_corpus import FACE_SIZE, FPS
 
 _HALF = FACE_SIZE // 2
 _AT_ONCE = 24
@@ -116,7 +116,7 @@ def open_painter(path: Path) -> Painter:
     """
     if path.is_dir():
         return ModelPainter(MouthModel.open(path, threads=torch.get_num_threads()))
-    from lipstream_models.networks.loading import LoadedMouth, load_network  # noqa: PLC0415
+    from lipstream_models.networks.loading import LoadedMouth, load_network  # noqa: PLC0415  needs torch
 
     loaded = load_network(path)
     if not isinstance(loaded, LoadedMouth):

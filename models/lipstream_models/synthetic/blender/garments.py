@@ -1,19 +1,170 @@
-"""Cover the head with cloth: a headscarf wrapped round head and neck, or a turban.
+"""Garments, scarves, turbans and glasses, as meshes fitted to a person.
 
-Both are modelled on the base head and carried to the person by one affine map of the skull. Only
-what the camera in front can see is made; the back of the head stays open.
+Jumpers and shirts are made from the body itself. What covers the head is modelled on the base head
+and carried to the person by one affine map of the skull; only what the camera in front can see is
+made. Glasses are bent from wire: two rims, a bridge and temples, fitted to the eyes.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from lipstream_models.synthetic.blender.clothes import Garment
 from lipstream_models.synthetic.blender.hair import Surface
-from lipstream_models.synthetic.body.appearance import Headwear
-from lipstream_models.synthetic.body.head_model import Float
-from lipstream_models.synthetic.body.mesh import normals
+from lipstream_models.synthetic.body.appearance import Clothes, Glasses, Headwear
+from lipstream_models.synthetic.body.head_model import Float, Index
+from lipstream_models.synthetic.body.mesh import normals, select, smoothing, unit
 from lipstream_models.synthetic.body.skin import ramp, waves
 from lipstream_models.synthetic.body.teeth_and_eyes import grid_quads
+
+_NECK_AXIS = (0.0, 0.35)  # x, z
+
+
+@dataclass(frozen=True, slots=True)
+class Garment:
+    """A mesh of cloth."""
+
+    vertices: Float
+    quads: Index
+
+
+def _turn(places: Float) -> Float:
+    return np.arctan2(places[:, 0] - _NECK_AXIS[0], places[:, 2] - _NECK_AXIS[1])
+
+
+def below_collar(places: Float, drop: float) -> Float:
+    """Return the height above the collar line, (N,) dm on the base head."""
+    front = (1 + np.cos(_turn(places))) / 2
+    return places[:, 1] - (5.98 - drop * front**1.2)
+
+
+def garments(skin: Surface, clothes: Clothes) -> dict[str, Garment]:
+    """Return the parts of what a person wears, by name."""
+    parts: dict[str, Garment] = {clothes.kind: body(skin, clothes.drop)}
+    if clothes.kind == "jumper":
+        return parts | {"collar": crew_neck(skin, clothes.drop)}
+    parts["placket"] = placket(skin, clothes.drop)
+    return parts | {"collar": shirt_collar(skin, clothes.drop)}
+
+
+def body(skin: Surface, drop: float) -> Garment:
+    """Return the body of a garment: the skin below the collar, let out and smoothed."""
+    keep = below_collar(skin.places, drop)[skin.quads].max(1) < 0.05
+    used, quads = select(skin.quads, keep)
+    points = (skin.points + 0.05 * skin.normals)[used]
+    smooth = smoothing(quads, len(points))
+    border = np.bincount(quads.ravel(), minlength=len(points)) < 4
+    for _ in range(40):
+        eased = points + 0.6 * (np.asarray(smooth @ points) - points)
+        points = np.where(border[:, None], points, eased)
+    return Garment(points, quads)
+
+
+def crew_neck(skin: Surface, drop: float, rows: int = 360, columns: int = 20) -> Garment:
+    """Return a jumper's collar: a flat band along the collar line, which hides the cut edge."""
+    ring, normal = _collar_line(skin, drop, rows)
+    tangent = unit(np.roll(ring, -1, 0) - np.roll(ring, 1, 0))
+    normal = unit(normal - tangent * (normal * tangent).sum(1, keepdims=True))
+    upward = np.cross(tangent, normal)
+    upward *= np.sign(upward[:, 1:2])
+    angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
+    c, d = np.cos(angle)[None, :, None], np.sin(angle)[None, :, None]
+    flat = np.sign(d) * np.abs(d) ** 0.7
+    rib = 1 + 0.10 * np.sin(np.arange(rows) * 2 * np.pi * 90 / rows)[:, None, None]
+    points = (
+        ring[:, None]
+        + normal[:, None] * (0.052 + 0.038 * c * rib)
+        + upward[:, None] * (0.085 * flat)
+    )
+    quads = grid_quads(rows + 1, columns, wrap=True) % (rows * columns)
+    return Garment(points.reshape(-1, 3), quads)
+
+
+def shirt_collar(skin: Surface, drop: float, rows: int = 200) -> Garment:
+    """Return a shirt's collar, open in front: a stand up the neck, and a leaf folded over it."""
+    ring, normal = _collar_line(skin, drop, rows)
+    outward = unit(normal * np.array([1.0, 0.0, 1.0]))
+    turn = np.linspace(-np.pi, np.pi, rows, endpoint=False)
+    front = np.abs(turn)  # 0 in front
+    keep = front > 0.17
+    point = np.exp(-(((front - 0.17) / 0.32) ** 2))  # how near the tip of the leaf
+    # Profile from the foot of the stand over the fold to the edge of the leaf: out, up (dm).
+    out = np.array([0.03, 0.035, 0.04, 0.05, 0.075, 0.10, 0.115, 0.125, 0.135])
+    rise = np.array([-0.06, 0.06, 0.15, 0.20, 0.215, 0.19, 0.10, 0.0, -0.10])
+    leaf = np.clip(np.arange(len(out)) - 4, 0, None) / 4
+    height = rise[None] - 0.16 * point[:, None] * leaf[None]
+    width = out[None] + 0.03 * point[:, None] * leaf[None]
+    spread = np.sign(turn)[:, None] * 0.10 * point[:, None] * leaf[None]
+    along = unit(np.roll(ring, -1, 0) - np.roll(ring, 1, 0))
+    up = np.array([0.0, 1.0, 0.0])
+    sheet = ring[:, None] + width[..., None] * outward[:, None] + height[..., None] * up
+    sheet = (sheet + spread[..., None] * along[:, None])[keep]
+    return _thick(sheet, 0.018)
+
+
+def placket(skin: Surface, drop: float, columns: int = 7) -> Garment:
+    """Return the strip of buttonholes down the front of a shirt."""
+    cloth = body(skin, drop)
+    middle = np.abs(cloth.vertices[:, 0]) < 0.16
+    front = cloth.vertices[middle & (cloth.vertices[:, 2] > 0.5)]
+    y = np.linspace(front[:, 1].max() - 0.01, front[:, 1].min(), 40)
+    order = np.argsort(front[:, 1])
+    z = np.interp(y, front[order, 1], front[order, 2])
+    z = np.convolve(np.pad(z, 6, mode="edge"), np.ones(13) / 13, "valid") + 0.035
+    x = np.linspace(-0.13, 0.13, columns)
+    sheet = np.stack(
+        [
+            np.repeat(x[None], len(y), 0),
+            np.repeat(y[:, None], columns, 1),
+            z[:, None] - 0.4 * x[None] ** 2,
+        ],
+        -1,
+    )
+    return _thick(sheet, 0.012)
+
+
+def _thick(sheet: Float, depth: float) -> Garment:
+    """Return a sheet (rows, columns, 3) with a back, ``depth`` behind it, and an edge."""
+    rows, columns, _ = sheet.shape
+    across = np.gradient(sheet, axis=1)
+    normal = unit(np.cross(np.gradient(sheet, axis=0), across))
+    middle = sheet.reshape(-1, 3).mean(0) - np.array([0.0, 0.0, 0.6])
+    inward = np.sign(((sheet - middle) * normal).sum(-1).mean())
+    back = sheet - inward * depth * normal
+    both = np.concatenate([sheet, back[:, ::-1]], 1)
+    quads = grid_quads(rows, 2 * columns, wrap=True)
+    return Garment(both.reshape(-1, 3), quads)
+
+
+def _collar_line(skin: Surface, drop: float, count: int) -> tuple[Float, Float]:
+    """Return the closed collar line on the skin and the normals there, (count, 3) each."""
+    height = below_collar(skin.places, drop)
+    edges = np.concatenate(
+        [np.stack([skin.quads[:, k], skin.quads[:, k - 1]], 1) for k in range(4)]
+    )
+    a, b = edges.T
+    near = np.hypot(skin.places[a, 0], skin.places[a, 2] - _NECK_AXIS[1]) < 1.4
+    crossing = (height[a] <= 0) & (height[b] > 0) & near
+    a, b = a[crossing], b[crossing]
+    t = (height[a] / (height[a] - height[b]))[:, None]
+    points = skin.points[a] * (1 - t) + skin.points[b] * t
+    vectors = skin.normals[a] * (1 - t) + skin.normals[b] * t
+    turn = _turn(skin.places[a] * (1 - t) + skin.places[b] * t)
+    order = np.argsort(turn)
+    at = np.linspace(-np.pi, np.pi, count, endpoint=False)
+    line, normal = (
+        np.stack([np.interp(at, turn[order], f[order, k], period=2 * np.pi) for k in range(3)], 1)
+        for f in (points, vectors)
+    )
+    return _even(line), _even(normal)
+
+
+def _even(ring: Float) -> Float:
+    """Return a closed curve with its high frequencies removed."""
+    spectrum = np.fft.rfft(ring, axis=0)
+    spectrum[14:] = 0
+    return np.fft.irfft(spectrum, len(ring), axis=0)
+
 
 _MIDDLE = np.array([0.0, 7.25, 0.35])
 """The middle of the head, about which a scarf is wrapped."""
@@ -232,3 +383,83 @@ def _overlap(s: Float) -> Float:
     """Return the profile of strips of cloth that lie over one another, 0 to 1."""
     part = s - np.floor(s)
     return np.asarray(ramp(0.0, 0.12, part) * (1 - 0.75 * part))
+
+
+_CLEAR = 0.05
+"""How far the rims stand off what lies behind them, dm."""
+_NOSE = 0.085
+"""Half the width of the nose between the rims, dm."""
+
+
+def glasses(skin: Surface, eyes: Float, look: Glasses) -> Garment:
+    """Return the frame of a pair of glasses; ``eyes`` (2, 3) are the middles of the eyeballs."""
+    half = float(np.abs(eyes[:, 0] - eyes[:, 0].mean()).mean())
+    middle = eyes.mean(0) + np.array([0.0, -0.035, 0.0])
+    away = half + 0.015  # rims sit a little wider than the pupils
+    width = min(look.width, away - _NOSE)
+    turn = np.linspace(0, 2 * np.pi, 72)
+    c, s = np.cos(turn), np.sin(turn)
+    power = 2 / look.power
+    rim_x = np.sign(c) * np.abs(c) ** power * width
+    rim_y = np.sign(s) * np.abs(s) ** power * look.height
+    front = _front(skin, middle, away + width, look.height)
+    wires = []
+    for side in (-1.0, 1.0):
+        x = side * away + rim_x
+        wires.append(np.column_stack([x, rim_y, front - 0.16 * x**2]))
+        hinge = side * (away + width)
+        wires.append(_temple(skin, middle, np.array([hinge, 0.07, front - 0.16 * hinge**2])))
+    wires.append(_bridge(skin, middle, away - width, front))
+    place = np.array([middle[0], middle[1], 0.0])
+    tubes = [_tube(wire + place, look.radius) for wire in wires]
+    counts = np.cumsum([0, *(len(vertices) for vertices, _ in tubes)])
+    quads = [faces + start for (_, faces), start in zip(tubes, counts[:-1], strict=True)]
+    return Garment(np.concatenate([vertices for vertices, _ in tubes]), np.concatenate(quads))
+
+
+def _front(skin: Surface, middle: Float, width: float, height: float) -> float:
+    """Return the depth at which flat rims touch neither brows, lids nor cheeks."""
+    off = skin.points - middle
+    behind = (np.abs(off[:, 0]) > _NOSE) & (np.abs(off[:, 0]) < width)
+    behind &= np.abs(off[:, 1]) < height + 0.02
+    return float(np.max(skin.points[behind, 2] + 0.16 * off[behind, 0] ** 2)) + _CLEAR
+
+
+def _bridge(skin: Surface, middle: Float, half: float, front: float) -> Float:
+    """Return the bow over the nose between the rims, ``half`` its width."""
+    off = skin.points - middle
+    nose = (np.abs(off[:, 0]) < 0.07) & (np.abs(off[:, 1] - 0.07) < 0.05)
+    rise = max(0.02, float(skin.points[nose, 2].max()) + 0.03 - front)
+    x = np.linspace(-half, half, 15)
+    bow = np.sqrt(np.clip(1 - (x / half) ** 2, 0, 1))
+    return np.column_stack([x, 0.05 + 0.03 * bow, front + rise * bow])
+
+
+def _temple(skin: Surface, middle: Float, hinge: Float) -> Float:
+    """Return the arm from a rim's hinge along the temple to above the ear."""
+    t = np.linspace(0, 1, 24)
+    z = hinge[2] - t * (hinge[2] - (middle[2] - 0.95))
+    y = hinge[1] + 0.0 * t
+    side = np.sign(hinge[0])
+    points = skin.points - np.array([middle[0], middle[1], 0.0])
+    level = (np.abs(points[:, 1] - hinge[1]) < 0.10) & (points[:, 0] * side > 0)
+    level &= np.abs(skin.places[:, 0]) < 0.76  # arms pass between the head and its ears
+    temple = points[level]
+    near = np.abs(temple[None, :, 2] - z[:, None]) < 0.10
+    skull = np.where(near, np.abs(temple[None, :, 0]), 0.0).max(1)
+    wide = np.maximum.accumulate(np.maximum(skull + 0.03, np.abs(hinge[0])))
+    wide[:3] = np.abs(hinge[0]) + np.array([0.0, 0.012, 0.018])
+    wide = np.convolve(np.pad(wide, 3, mode="edge"), np.ones(7) / 7, "valid")
+    return np.column_stack([side * wide, y, z])
+
+
+def _tube(wire: Float, radius: float, sides: int = 10) -> tuple[Float, Index]:
+    """Return a round tube along a wire (n, 3)."""
+    along = unit(np.gradient(wire, axis=0))
+    upright = np.abs(along[:, 1:2]) < 0.9
+    across = unit(np.cross(along, np.where(upright, [0.0, 1.0, 0.0], [0.0, 0.0, 1.0])))
+    upward = np.cross(along, across)
+    turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
+    ring = np.cos(turn)[:, None] * across[:, None] + np.sin(turn)[:, None] * upward[:, None]
+    tube = wire[:, None] + radius * ring
+    return tube.reshape(-1, 3), grid_quads(len(wire), sides, wrap=True)

@@ -1,14 +1,14 @@
-"""``lipstream train download``: fetch speakers of the GRID corpus."""
+"""``lipstream train download | prepare``: fetch the GRID corpus and cut it into training arrays."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from lipstream_models.training import grid_download
-from lipstream_models.training.grid_download import RECORD, RemoteFile
+from lipstream_models.corpora import grid_download
+from lipstream_models.corpora.grid_download import RECORD, RemoteFile
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_download_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--speakers", nargs="+", required=True, metavar="NAME", help="s1 to s34, without s21"
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="keep the archives once unpacked")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run_download(arguments: argparse.Namespace) -> int:
     """Download, check and unpack what is not there yet."""
     out: Path = arguments.out
     missing = [name for name in arguments.speakers if not _is_here(out, name)]
@@ -57,3 +57,26 @@ def _fetch(file: RemoteFile, out: Path) -> None:
             shown = percent
             sys.stderr.write(f"\r{at.name}: {at.done >> 20} of {at.size >> 20} MB, {percent} %")
     sys.stderr.write("\n")
+
+
+def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--grid", type=Path, required=True, help="folder with one speaker's clips")
+    parser.add_argument("--alignments", type=Path, help="table of word times (clip, start_s, ...)")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write; continued if there"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
+
+
+def run_prepare(arguments: argparse.Namespace) -> int:
+    """Prepare what is not there yet."""
+    from lipstream_models.corpora.grid_corpus import prepare  # noqa: PLC0415
+
+    for progress in prepare(
+        arguments.grid, arguments.out, alignments=arguments.alignments, jobs=arguments.jobs
+    ):
+        line = f"{progress.done} of {progress.total} clips, {progress.faceless} without a face"
+        sys.stderr.write(f"\r{line}")
+    sys.stderr.write("\n")
+    return 0

@@ -1,0 +1,1 @@
+"""Recorded and made sound and films, and the arrays that training and evaluation read."""

@@ -1,1 +1,0 @@
-"""Sync experts: networks that hear whether a mouth belongs to a sound."""
