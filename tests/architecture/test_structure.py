@@ -33,6 +33,23 @@ ENGINE_ROOMS = (
     {"", "cli", "cli_options"},
 )
 """The engine's rooms: each imports only from its own and from those in the lines above its own."""
+MODELS_ROOMS = (
+    {"lip_measures"},
+    {"corpora"},
+    {"networks", "synthetic"},
+    {"evaluation"},
+    {"training"},
+    {"", "models_command"},
+)
+ROOMS = {"lipstream": ENGINE_ROOMS, "lipstream_models": MODELS_ROOMS}
+WITHOUT_TORCH = (
+    *("lipstream_models.models_command", "lipstream_clients.avatar_command"),
+    *(
+        "lipstream_models.synthetic.describe.rendering",
+        "lipstream_models.synthetic.blender.__main__",
+    ),
+)
+"""What runs where nothing is trained: listing and checking models, making described avatars."""
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 45
 MOST_MODULES = 256
 TWO_MEANINGS = {
@@ -50,11 +67,11 @@ def test_packages_import_only_those_below_them(name: str) -> None:
     assert others <= MAY_IMPORT[own]
 
 
-@pytest.mark.parametrize("name", sorted(n for n in MODULES if package(n) == "lipstream"))
-def test_no_arrow_runs_back_between_the_rooms_of_the_engine(name: str) -> None:
-    rank = {one: k for k, rooms in enumerate(ENGINE_ROOMS) for one in rooms}
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if package(n) in ROOMS))
+def test_no_arrow_runs_back_between_the_rooms_of_a_package(name: str) -> None:
+    rank = {one: k for k, rooms in enumerate(ROOMS[package(name)]) for one in rooms}
     own = room(name)
-    used = {room(other) for other in imports(name) if package(other) == "lipstream"} - {own}
+    used = {room(other) for other in imports(name) if package(other) == package(name)} - {own}
     assert [other for other in used if rank[other] >= rank[own]] == []
 
 
@@ -72,6 +89,17 @@ def test_the_engine_needs_neither_torch_nor_asyncio() -> None:
     for name in MODULES:
         if package(name) == "lipstream":
             assert not {"torch", "asyncio"} & {package(other) for other in imports(name)}, name
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_what_runs_without_training_reaches_no_torch(name: str) -> None:
+    reached, waiting = {name}, [name]
+    while waiting:
+        module = waiting.pop()
+        assert "torch" not in {package(other) for other in imports(module)}, module
+        further = {other for other in imports(module) if other in MODULES} - reached
+        reached |= further
+        waiting += further
 
 
 def test_public_names() -> None:

@@ -2,9 +2,9 @@
 
 The optical flow of the upper half (Bouguet, "Pyramidal Implementation of the Lucas Kanade Feature
 Tracker", Intel, 2001, on Lucas and Kanade, "An Iterative Image Registration Technique", IJCAI
-1981) is made of pooling and sampling alone, so that every runtime has its parts. The network sees only
-the upper half of the target; what its motion means for the lower half (the jaw's edge, the neck,
-the room behind) ``Alignment`` learns, and runs once for every picture of an avatar.
+1981) is made of pooling and sampling alone, so that every runtime has its parts. The network sees
+only the upper half of the target; what its motion means for the lower half (the jaw's edge, the
+neck, the room behind) ``Alignment`` learns, and runs once for every picture of an avatar.
 """
 
 from dataclasses import dataclass

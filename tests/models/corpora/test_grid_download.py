@@ -13,7 +13,7 @@ import pytest
 from lipstream.errors import InputError
 from lipstream_models.corpora import grid_download
 from lipstream_models.corpora.grid_corpus import find_films, quiet_frames
-from lipstream_models.training.corpus_command import add_arguments, run
+from lipstream_models.training.corpus_command import add_download_arguments, run_download
 
 CLIP = bytes(range(256)) * 400
 
@@ -105,8 +105,8 @@ def remote(archive, name="s2.zip"):
 
 def command(*words):
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return run(parser.parse_args([str(word) for word in words]))
+    add_download_arguments(parser)
+    return run_download(parser.parse_args([str(word) for word in words]))
 
 
 def test_a_speaker_arrives_ready_for_prepare(archive, tmp_path, capsys):
