@@ -15,16 +15,35 @@ from zipfile import BadZipFile
 
 from lipstream.errors import LipstreamError, MediaError
 from lipstream.film.face_tracks import FaceTracks
+from lipstream.film.job import RenderJob
+from lipstream.film.plan import RenderPlan
+from lipstream.inference.manifest import model_folder
 from lipstream.storage.atomic_files import written_whole
 
 PART_FRAMES = 250
 """Frames in a part: what a kill can cost, and one group of pictures of the codecs."""
 
 
+_WITHOUT_EFFECT = {"output", "sheet", "certificate"}
+"""What a job names that its frames do not depend on."""
+
+
 def fingerprint(settings: Sequence[object], files: Sequence[Path]) -> str:
     """Return a text that changes with any setting, and with any file's place, size or time."""
     stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     return hashlib.sha256(repr((list(settings), stamps)).encode()).hexdigest()
+
+
+def open_checkpoint(plan: RenderPlan) -> "Checkpoint":
+    """Take up the work of a plan, or begin it. Raises MediaError."""
+    job = plan.job
+    names = [name for name in RenderJob.__slots__ if name not in _WITHOUT_EFFECT]
+    settings = {name: getattr(job, name) for name in names}
+    model_file = model_folder(job.model) / "model.toml"  # it has the digests of the graphs
+    named = (*job.sources, job.s3fd, job.restore, model_file)
+    files = [file for file in named if file is not None and file.is_file()]
+    key = fingerprint([settings, plan.model.manifest, plan.shape, plan.timeline], files)
+    return Checkpoint(job.output, key, plan.shape.part_suffix)
 
 
 class Checkpoint:

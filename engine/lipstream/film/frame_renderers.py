@@ -1,4 +1,4 @@
-"""What stands in front of the camera: a film with a cast, or an avatar. One picture a frame."""
+"""What gives the pictures of a film, one a frame: a video with its speakers, or an avatar."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -14,16 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.face.crop import cut_crop
-from lipstream.film.concurrency import parallel_map, pictures_in_budget
+from lipstream.face.tracker import open_crop_tracker
+from lipstream.film.checkpoint import Checkpoint
+from lipstream.film.concurrency import parallel_map, pictures_in_budget, return_large_arrays
+from lipstream.film.face_tracks import FaceTracks, track_faces, track_of_box
 from lipstream.film.job import Ends, FaceChoice
+from lipstream.film.plan import RenderPlan
 from lipstream.film.restoration import Restorer
-from lipstream.film.speaker_selection import SpeakerTrack
+from lipstream.film.speaker_selection import SelectionOptions, SpeakerTrack, select_speaker
 from lipstream.film.timeline import EditTimeline, SpokenRange
-from lipstream.film.video_source import EndlessVideo, VideoSource
+from lipstream.film.video_source import EndlessVideo, LoopedSource, VideoSource
 from lipstream.inference.manifest import ModelManifest
 from lipstream.inference.model import MouthModel
 from lipstream.live.compositor import Compositor, MouthArea, Target, make_compositor
-from lipstream.live.frame_source import FrameSource, SourceFrame
+from lipstream.live.frame_source import SourceFrame
 from lipstream.live.lipsync import make_timing
 from lipstream.live.pipeline import MouthRequest, Pipeline, paint, pieces
 from lipstream.media import SoundReader
@@ -35,50 +39,13 @@ _MOST = 0.8
 """Most that edges are raised: more, and the blocks of a compressed film would show."""
 _LEAST_EDGES = 0.25
 """Mean edge in levels below which there is nothing to compare: plain grey."""
-
-
-class MouthPaster:
-    """Put mouths into the pictures of films. Any thread, several at once."""
-
-    def __init__(self, manifest: ModelManifest) -> None:
-        area = MouthArea(manifest.face_size, manifest.mouth_top, manifest.mouth_bottom)
-        self._compositor = Compositor(area)
-
-    def target(self, image: Image, crop: Float32, face: Image) -> Target:
-        """Prepare a picture, its (2, 3) unit crop and the (S, S, 3) face cut out by it."""
-        return self._compositor.target_of_face(image, crop, face)
-
-    def paste(self, target: Target, mouth: NDArray[np.uint8], strength: float) -> Image:
-        """Return a new picture with ``mouth`` (rows, S, 3) in it, as far as ``strength`` says."""
-        return self._compositor.paste(target, sharpen(mouth, target.rest), strength)
-
-
-def sharpen(mouth: NDArray[np.uint8], film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the mouth with edges as strong as the film's in the same rows; never softer."""
-    soft, edges = _taken_apart(mouth)
-    _, wanted = _taken_apart(film)
-    found, sought = (float(np.abs(part).mean()) for part in (edges, wanted))
-    if found < _LEAST_EDGES or sought <= found:
-        return mouth
-    raised = soft + edges * np.float32(min(1.0 + _MOST, sought / found))
-    return np.clip(np.rint(raised), 0, 255).astype(np.uint8)
-
-
-def _taken_apart(mouth: NDArray[np.uint8]) -> tuple[Float32, Float32]:
-    """Return the blurred picture and what the blur took away."""
-    levels = mouth.astype(np.float32)
-    soft = np.asarray(cv2.GaussianBlur(levels, (0, 0), _RADIUS), np.float32)
-    return soft, levels - soft
-
-
 _BLOCKS_A_SECOND = 10
 _EDGE_FRAMES = 4
-"""Frames in which a mouth fades over from the film's own, and back, at the ends of a passage."""
+"""Frames in which a mouth fades over from the film's own, and back, at the ends of its speech."""
 _NOTHING = SourceFrame(np.zeros((0, 0, 3), np.uint8), None, None)
 
-
 FrameTask = Callable[[], Image]
-"""Makes one picture; called once, in another thread than the stage."""
+"""Makes one picture; called once, in another thread than the renderer's."""
 
 
 class FrameRenderer(Protocol):
@@ -86,6 +53,8 @@ class FrameRenderer(Protocol):
 
     at_once: int
     """How many pictures may be finished at once."""
+    faceless: int
+    """Spoken frames in which no face is driven, which pass through untouched."""
 
     def plain(self, frame: int) -> Image:
         """Return a frame that nobody speaks in, untouched."""
@@ -102,47 +71,73 @@ class FrameRenderer(Protocol):
         ...
 
 
-def render_timeline(
-    renderer: FrameRenderer, model: MouthModel, timeline: EditTimeline, first: int = 0
-) -> Iterator[Image]:
-    """Yield the frames of a whole programme from ``first`` on."""
-    for frame_range in timeline.ranges():
+def open_renderer(
+    plan: RenderPlan, checkpoint: Checkpoint, on_frame: Callable[[], None]
+) -> FrameRenderer:
+    """Find the faces of a plan, and return what gives its pictures.
+
+    ``on_frame`` is called for each frame of ``plan.frames_to_search``.
+    """
+    job, face, model = plan.job, plan.face, plan.model
+    return_large_arrays(face.width, face.height)
+    restorer = None
+    if job.restore is not None:
+        restorer = Restorer.open(job.restore, model.manifest, job.backend)
+    if isinstance(face, LoopedSource):
+        return AvatarRenderer(face, model, restorer)
+    face_tracks = _find_face_tracks(plan, face, checkpoint, on_frame)
+    options = SelectionOptions(job.smooth, job.pads, faded=job.box is None)
+    choices = {spoken_range.who for spoken_range in plan.timeline.spoken_ranges}
+    speakers = {who: select_speaker(face_tracks, who, face.fps, options) for who in choices}
+    return FilmRenderer(FilmSpeakers(face, job.ends, speakers), model, plan.timeline, restorer)
+
+
+def _find_face_tracks(
+    plan: RenderPlan, video: VideoSource, checkpoint: Checkpoint, on_frame: Callable[[], None]
+) -> FaceTracks:
+    if plan.job.box is not None:
+        return track_of_box(plan.job.box, video)
+    stored = checkpoint.face_tracks()
+    if stored is not None:
+        for _ in range(sum(map(len, plan.frames_to_search))):
+            on_frame()
+        return stored
+    with closing(open_crop_tracker(plan.job.s3fd)) as tracker:
+        face_tracks = track_faces(video, tracker, plan.frames_to_search, on_frame)
+    checkpoint.save_face_tracks(face_tracks)
+    return face_tracks
+
+
+def render_timeline(plan: RenderPlan, renderer: FrameRenderer, first: int = 0) -> Iterator[Image]:
+    """Yield the frames of a whole film from ``first`` on."""
+    for frame_range in plan.timeline.ranges():
         if frame_range.stop <= first:
             continue
         if frame_range.spoken_range is None:
             for frame in range(max(first, frame_range.start), frame_range.stop):
                 yield renderer.plain(frame)
         else:
-            yield from _spoken(renderer, model, timeline, frame_range.spoken_range, first)
+            yield from _render_spoken(plan, renderer, frame_range.spoken_range, first)
 
 
-def _spoken(
-    renderer: FrameRenderer,
-    model: MouthModel,
-    timeline: EditTimeline,
-    spoken_range: SpokenRange,
-    first: int,
+def _render_spoken(
+    plan: RenderPlan, renderer: FrameRenderer, spoken_range: SpokenRange, first: int
 ) -> Iterator[Image]:
-    """Yield the frames of one passage; what comes before ``first`` is heard, but not painted."""
-    tasks = _frame_tasks(renderer, model, timeline, spoken_range, first)
+    """Yield the frames of one range; what comes before ``first`` is heard, but not painted."""
+    tasks = _frame_tasks(plan, renderer, spoken_range, max(0, first - spoken_range.start))
     # one at a time: pictures so large that memory decides
     waiting = 1 if renderer.at_once == 1 else 1 + renderer.at_once
-    with closing(parallel_map(tasks, waiting, "paint", renderer.at_once)) as made:
-        yield from made
+    with closing(parallel_map(tasks, waiting, "paint", renderer.at_once)) as images:
+        yield from images
 
 
 def _frame_tasks(
-    renderer: FrameRenderer,
-    model: MouthModel,
-    timeline: EditTimeline,
-    spoken_range: SpokenRange,
-    first: int,
+    plan: RenderPlan, renderer: FrameRenderer, spoken_range: SpokenRange, skipped: int
 ) -> Iterator[FrameTask]:
-    skipped = max(0, first - spoken_range.start)
-    scene = _RangeSource(renderer, spoken_range, skipped)
-    timing = make_timing(model, timeline.rate, timeline.fps)
-    pipeline = Pipeline(scene, timing, make_compositor(model))
-    requests = _requests(pipeline, spoken_range, timeline.rate)
+    source = _RangeSource(renderer, spoken_range, skipped)
+    timing = make_timing(plan.model, plan.timeline.rate, plan.timeline.fps)
+    pipeline = Pipeline(source, timing, make_compositor(plan.model))
+    requests = _requests(pipeline, spoken_range, plan.timeline.rate)
     for request in islice(requests, spoken_range.stop - spoken_range.start):
         if request.index < skipped:
             pipeline.skip(request)
@@ -151,7 +146,7 @@ def _frame_tasks(
 
 
 def _requests(pipeline: Pipeline, spoken_range: SpokenRange, rate: int) -> Iterator[MouthRequest]:
-    """Yield the requests of all frames that cover a passage's sound; each is to be completed."""
+    """Yield the requests of all frames that cover a range's sound; each is to be completed."""
     reader = SoundReader(spoken_range.clip.sound, rate, 1)
     reader.skip(int(spoken_range.clip.start_s * rate)).wait(spoken_range.wait)
     for block in reader.blocks(spoken_range.wait + spoken_range.samples, rate // _BLOCKS_A_SECOND):
@@ -166,7 +161,7 @@ def _requests(pipeline: Pipeline, spoken_range: SpokenRange, rate: int) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class _RangeSource:
-    """A stage as the pipeline of one passage sees it."""
+    """A renderer as the pipeline of one range sees it."""
 
     renderer: FrameRenderer
     spoken_range: SpokenRange
@@ -183,25 +178,21 @@ class _RangeSource:
 class AvatarRenderer:
     """An avatar, or a picture that lives: its own mouth rests, and silence shows it."""
 
-    at_once = 1
+    at_once, faceless = 1, 0
 
     def __init__(
-        self,
-        source: FrameSource,
-        model: MouthModel,
-        fps: Fraction,
-        restorer: Restorer | None = None,
+        self, source: LoopedSource, model: MouthModel, restorer: Restorer | None = None
     ) -> None:
-        self._source, self._model, self._fps = source, model, fps
+        self._source, self._model = source, model
         self._restorer = restorer
 
     def plain(self, frame: int) -> Image:
         """Return the avatar in silence, new."""
-        return self._source.picture(frame, self._fps).image.copy()
+        return self._source.picture(frame).image.copy()
 
     def under(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:  # noqa: ARG002
         """Return the avatar's picture."""
-        return self._source.picture(frame, self._fps)
+        return self._source.picture(frame)
 
     def finish(
         self,
@@ -221,7 +212,7 @@ class AvatarRenderer:
 
 @dataclass(frozen=True, slots=True)
 class FilmSpeakers:
-    """A film, and whom its passages are given to."""
+    """A film, and the faces that may be driven in it."""
 
     video: VideoSource
     ends: Ends
@@ -247,6 +238,11 @@ class FilmRenderer:
         self._restorer = restorer
         video = film.video
         self.at_once = 1 if restorer else pictures_in_budget(video.width, video.height, model.lanes)
+        self.faceless = sum(
+            self._speaker(spoken_range).strength[video.at(frame, film.ends)] <= 0
+            for spoken_range in timeline.spoken_ranges
+            for frame in range(spoken_range.start, spoken_range.stop)
+        )
         self._idle: SimpleQueue[MouthModel] = SimpleQueue()  # one lane for each that paints
         for lane in [model, *(model.beside() for _ in range(self.at_once - 1))]:
             self._idle.put(lane)
@@ -303,3 +299,37 @@ class FilmRenderer:
         if spoken_range.stop < self._timeline.frames:
             inside.append((spoken_range.stop - frame) / _EDGE_FRAMES)
         return min(inside)
+
+
+class MouthPaster:
+    """Put mouths into the pictures of films. Any thread, several at once."""
+
+    def __init__(self, manifest: ModelManifest) -> None:
+        area = MouthArea(manifest.face_size, manifest.mouth_top, manifest.mouth_bottom)
+        self._compositor = Compositor(area)
+
+    def target(self, image: Image, crop: Float32, face: Image) -> Target:
+        """Prepare a picture, its (2, 3) unit crop and the (S, S, 3) face cut out by it."""
+        return self._compositor.target_of_face(image, crop, face)
+
+    def paste(self, target: Target, mouth: NDArray[np.uint8], strength: float) -> Image:
+        """Return a new picture with ``mouth`` (rows, S, 3) in it, as far as ``strength`` says."""
+        return self._compositor.paste(target, sharpen(mouth, target.rest), strength)
+
+
+def sharpen(mouth: NDArray[np.uint8], film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the mouth with edges as strong as the film's in the same rows; never softer."""
+    soft, edges = _split_edges(mouth)
+    _, wanted = _split_edges(film)
+    found, sought = (float(np.abs(part).mean()) for part in (edges, wanted))
+    if found < _LEAST_EDGES or sought <= found:
+        return mouth
+    raised = soft + edges * np.float32(min(1.0 + _MOST, sought / found))
+    return np.clip(np.rint(raised), 0, 255).astype(np.uint8)
+
+
+def _split_edges(mouth: NDArray[np.uint8]) -> tuple[Float32, Float32]:
+    """Return the blurred picture and what the blur took away."""
+    levels = mouth.astype(np.float32)
+    soft = np.asarray(cv2.GaussianBlur(levels, (0, 0), _RADIUS), np.float32)
+    return soft, levels - soft

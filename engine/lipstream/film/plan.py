@@ -2,25 +2,21 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from lipstream.avatar.making import DEFAULT_FPS, LONGEST_SIDE, find_face, is_avatar, shrunk
 from lipstream.avatar.pack import Avatar
-from lipstream.errors import FaceNotFound, InputError, LipstreamError
+from lipstream.errors import FaceNotFound, InputError, LipstreamError, MediaError
 from lipstream.face.tracker import open_crop_tracker
-from lipstream.film.checkpoint import Checkpoint
-from lipstream.film.concurrency import return_large_arrays
-from lipstream.film.face_tracks import FaceTracks, box_crop, find_faces, track_faces, track_of_box
-from lipstream.film.frame_renderers import AvatarRenderer, FilmRenderer, FilmSpeakers, FrameRenderer
+from lipstream.film.face_tracks import box_crop, find_faces
 from lipstream.film.job import WHOLE, FaceChoice, RenderJob, Segment, SpokenText, check_options
-from lipstream.film.restoration import Restorer
+from lipstream.film.provenance import check_label, check_signing
 from lipstream.film.speaker_selection import SelectionOptions, pad_crops, select_speaker
 from lipstream.film.timeline import (
     BackgroundSound,
@@ -29,20 +25,22 @@ from lipstream.film.timeline import (
     SoundClip,
     SpokenRange,
     end_at,
-    frames_to_search,
     place_clips,
     read_sound,
+    search_ranges,
 )
-from lipstream.film.video_source import VideoSource
+from lipstream.film.video_source import LoopedSource, VideoSource
 from lipstream.inference.model import MouthModel
-from lipstream.live.frame_source import AnimatedPicture, FrameSource, PreparedAvatar
+from lipstream.live.frame_source import AnimatedPicture, PreparedAvatar
 from lipstream.live.lipsync import make_timing
+from lipstream.machine import usable_cores
 from lipstream.media import (
     AudioTrack,
     Encoding,
     FilmFormat,
     FilmReader,
     SoundFile,
+    check_film_name,
     has_sound,
     is_picture,
     playable_rate,
@@ -53,31 +51,21 @@ from lipstream.speech import SpeechSettings, open_voice, write_speech
 from lipstream.timing import Timing
 from lipstream.types import Float32, Image
 
-
-@dataclass(frozen=True, slots=True)
-class LoopedSource:
-    """A source without an end, and the shape of its pictures."""
-
-    frames: FrameSource
-    width: int
-    height: int
-    fps: Fraction
-
-    @classmethod
-    def of(cls, avatar: Avatar, frames: FrameSource, fps: Fraction) -> Self:
-        """Return a source of an avatar's size."""
-        return cls(frames, avatar.width, avatar.height, fps)
+_SHEET_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+_NAME = 32
+"""Letters of a text by which messages call it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderPlan:
-    """A job, looked through."""
+    """What a job comes to: its files open and checked, its frames laid out."""
 
     job: RenderJob
     face: VideoSource | LoopedSource
     timeline: EditTimeline
-    own: BackgroundSound
+    background: BackgroundSound
     encoding: Encoding
+    model: MouthModel
 
     @property
     def shape(self) -> FilmFormat:
@@ -93,18 +81,33 @@ class RenderPlan:
         """Return the film's sound, to be walked through once."""
         assert self.encoding.audio is not None
         timeline = self.timeline
-        blocks = read_sound(timeline, self.own)
+        blocks = read_sound(timeline, self.background)
         copied = self.job.sound
         return AudioTrack(timeline.rate, timeline.channels, self.encoding.audio, blocks, copied)
 
     @property
-    def spans(self) -> list[range]:
-        """Frames of the footage in which faces have to be found."""
+    def frames_to_search(self) -> list[range]:
+        """Frames of the video in which faces have to be found."""
         if not isinstance(self.face, VideoSource) or self.job.box is not None:
             return []
         if self.job.ends == "cut" or self.timeline.frames <= self.face.count:
-            return frames_to_search(self.timeline, self.face.count)
+            return search_ranges(self.timeline, self.face.count)
         return [range(self.face.count)]
+
+
+@contextlib.contextmanager
+def open_plan(job: RenderJob) -> Iterator[RenderPlan]:
+    """Plan a job, with its texts spoken and its model open as long as the block runs.
+
+    Raises LipstreamError before anything is written that stays.
+    """
+    check_outputs(job)
+    with ExitStack() as stack:
+        job = stack.enter_context(speak_texts(job))
+        opened = MouthModel.open(
+            job.model, backend=job.backend, precision=job.precision, lanes=usable_cores()
+        )
+        yield make_plan(job, stack.enter_context(opened))
 
 
 def make_plan(job: RenderJob, model: MouthModel) -> RenderPlan:
@@ -114,66 +117,42 @@ def make_plan(job: RenderJob, model: MouthModel) -> RenderPlan:
     spoken = _spoken(job)
     check_options(job)
     face = open_face(job, model)
-    own = _own_sound(job, face)
-    heard = [own.sound] if own.sound is not None else [one.clip.sound for one in spoken]
-    rate = playable_rate(heard[0].rate, encoding.audio)
-    sounds = heard + [one.clip.sound for one in spoken]
+    background = _background_sound(job, face)
+    sounds = [one.clip.sound for one in spoken]
+    if background.sound is not None:
+        sounds.insert(0, background.sound)
+    rate = playable_rate(sounds[0].rate, encoding.audio)
     channels = min(2, max(sound.channels for sound in sounds))
     timing = make_timing(model, rate, face.fps)
     film_frames = face.count if isinstance(face, VideoSource) else None
     spoken_ranges, frames = _lay_out(job, spoken, timing, film_frames)
     timeline = EditTimeline(face.fps, rate, channels, frames, tuple(spoken_ranges))
     _check_copy(job, encoding, timeline)
-    return RenderPlan(job, face, timeline, own, encoding)
+    return RenderPlan(job, face, timeline, background, encoding, model)
 
 
-def open_renderer(
-    plan: RenderPlan,
-    model: MouthModel,
-    checkpoint: Checkpoint,
-    on_frame: Callable[[], None],
-) -> tuple[FrameRenderer, int]:
-    """Find the faces, and return the stage and the spoken frames in which nobody was found."""
-    job, face, timeline = plan.job, plan.face, plan.timeline
-    return_large_arrays(face.width, face.height)
-    restorer = None
-    if job.restore is not None:
-        restorer = Restorer.open(job.restore, model.manifest, job.backend)
-    if isinstance(face, LoopedSource):
-        return AvatarRenderer(face.frames, model, face.fps, restorer), 0
-    face_tracks = _face_tracks(plan, checkpoint, on_frame)
-    settings = SelectionOptions(job.smooth, job.pads, faded=job.box is None)
-    rules = {spoken_range.who for spoken_range in timeline.spoken_ranges}
-    film = FilmSpeakers(
-        face, job.ends, {who: select_speaker(face_tracks, who, face.fps, settings) for who in rules}
-    )
-    faceless = sum(
-        film.speakers[spoken_range.who].strength[face.at(frame, job.ends)] <= 0
-        for spoken_range in timeline.spoken_ranges
-        for frame in range(spoken_range.start, spoken_range.stop)
-    )
-    return FilmRenderer(film, model, timeline, restorer), int(faceless)
+def check_outputs(job: RenderJob) -> None:
+    """Raise LipstreamError for files that cannot be written as asked."""
+    check_film_name(job.output)
+    for option, path in (("-o", job.output), ("--sheet", job.sheet)):
+        for source in job.sources:
+            if path is not None and path.exists() and source.exists() and source.samefile(path):
+                raise MediaError(f"{path} is also an input: choose another name with {option}")
+    if job.label is not None:
+        check_label(job.label)
+    if job.sheet is not None:
+        _check_sheet_name(job.sheet)
+    if job.certificate is not None:
+        check_signing(job.certificate, job.output)
 
 
-def _face_tracks(
-    plan: RenderPlan, checkpoint: Checkpoint, on_frame: Callable[[], None]
-) -> FaceTracks:
-    job, face = plan.job, plan.face
-    assert isinstance(face, VideoSource)
-    if job.box is not None:
-        return track_of_box(job.box, face)
-    kept = checkpoint.face_tracks()
-    if kept is not None:
-        for _ in range(sum(map(len, plan.spans))):
-            on_frame()
-        return kept
-    tracker = open_crop_tracker(job.s3fd)
-    try:
-        face_tracks = track_faces(face, tracker, plan.spans, on_frame)
-    finally:
-        tracker.close()
-    checkpoint.save_face_tracks(face_tracks)
-    return face_tracks
+def _check_sheet_name(path: Path) -> None:
+    """Raise MediaError for a place or name unfit."""
+    if path.suffix.lower() not in _SHEET_SUFFIXES:
+        endings = ", ".join(sorted(_SHEET_SUFFIXES))
+        raise MediaError(f"cannot write {path.name}: a contact sheet's name ends in {endings}")
+    if not path.parent.is_dir():
+        raise MediaError(f"cannot write {path}: there is no folder {path.parent}; make it first")
 
 
 def open_face(job: RenderJob, model: MouthModel) -> VideoSource | LoopedSource:
@@ -241,7 +220,7 @@ def _spoken_segment(one: Segment, default: FaceChoice) -> ClipPlacement:
     return ClipPlacement(clip, one.at_s, one.until_s, one.who or default)
 
 
-def _own_sound(job: RenderJob, face: VideoSource | LoopedSource) -> BackgroundSound:
+def _background_sound(job: RenderJob, face: VideoSource | LoopedSource) -> BackgroundSound:
     """Return what is heard between the clips: nothing where the film ends with its one clip."""
     wanted = bool(job.segments) or job.keep
     if not wanted or isinstance(face, LoopedSource) or not has_sound(face.film.path):
@@ -280,10 +259,6 @@ def _check_copy(job: RenderJob, encoding: Encoding, timeline: EditTimeline) -> N
             "sound can be copied only when one whole file is the film's sound: leave out"
             " '--audio copy', or the segments, cuts and kept parts"
         )
-
-
-_NAME = 32
-"""Letters of a text by which messages call it."""
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,35 +10,131 @@ import cv2
 import numpy as np
 
 from lipstream.errors import MediaError
-from lipstream.film.checkpoint import PART_FRAMES, Checkpoint, fingerprint
+from lipstream.film.checkpoint import PART_FRAMES, Checkpoint, open_checkpoint
 from lipstream.film.concurrency import open_part
-from lipstream.film.frame_renderers import FrameRenderer, render_timeline
+from lipstream.film.frame_renderers import FrameRenderer, open_renderer, render_timeline
 from lipstream.film.job import RenderJob
-from lipstream.film.plan import RenderPlan, make_plan, open_renderer, speak_texts
-from lipstream.film.provenance import check_label, check_signing, draw_label, sign
+from lipstream.film.plan import RenderPlan, make_plan, open_plan
+from lipstream.film.provenance import draw_label, sign
 from lipstream.film.video_source import EndlessVideo, VideoSource
-from lipstream.inference.manifest import model_folder
 from lipstream.inference.model import MouthModel
-from lipstream.machine import usable_cores
-from lipstream.media import FilmReader, check_film_name, join_parts
+from lipstream.media import FilmReader, join_parts
 from lipstream.storage.atomic_files import written_whole
 from lipstream.types import Image
+
+__all__ = ["RenderJob", "RenderResult", "render", "render_frames"]
 
 PAIRS = 8
 """Pairs of pictures on a sheet."""
 _WIDTH, _GAP = 320, 8
 _ACROSS = 2
 """Pairs in a row."""
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
-def check_sheet_name(path: Path) -> None:
-    """Raise MediaError for a place or name unfit."""
-    if path.suffix.lower() not in _SUFFIXES:
-        endings = ", ".join(sorted(_SUFFIXES))
-        raise MediaError(f"cannot write {path.name}: a contact sheet's name ends in {endings}")
-    if not path.parent.is_dir():
-        raise MediaError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+@dataclass(frozen=True, slots=True)
+class RenderResult:
+    """What was rendered."""
+
+    frames: int
+    fps: Fraction
+    seconds: float
+    """Length of the sound."""
+    faceless: int
+    """Spoken frames in which no face was driven, which passed through untouched."""
+    resumed: int = 0
+    """Frames that an earlier run had made."""
+
+
+def render(
+    job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: None
+) -> RenderResult:
+    """Render a film.
+
+    ``on_progress`` is told the steps done and the steps in all: one for each frame in which faces
+    are looked for, and one for each frame rendered. After Ctrl-C or a crash the same call goes on
+    where it was. Raises LipstreamError; then nothing is left half-written, and an older file of
+    that name is not touched.
+    """
+    with open_plan(job) as plan, open_checkpoint(plan) as checkpoint:
+        timeline = plan.timeline
+        steps = _Steps(sum(map(len, plan.frames_to_search)) + timeline.frames, on_progress)
+        renderer = open_renderer(plan, checkpoint, steps.step)
+        resumed = _write_parts(plan, renderer, checkpoint, steps)
+        _finish(plan, checkpoint)
+    seconds = timeline.samples / timeline.rate
+    return RenderResult(timeline.frames, timeline.fps, seconds, renderer.faceless, resumed)
+
+
+def render_frames(job: RenderJob, model: MouthModel, folder: Path) -> Iterator[Image]:
+    """Yield every frame of a job as it is before it is encoded; ``folder`` is for work files."""
+    plan = make_plan(job, model)
+    with Checkpoint(folder / job.output.name, "frames", plan.shape.part_suffix) as checkpoint:
+        renderer = open_renderer(plan, checkpoint, lambda: None)
+        yield from _frames(plan, renderer, 0)
+
+
+class _Steps:
+    """Counts steps and tells them."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
+        self._done, self._total, self._tell = 0, total, tell
+
+    def step(self, count: int = 1) -> None:
+        self._done += count
+        self._tell(self._done, self._total)
+
+
+def _write_parts(
+    plan: RenderPlan, renderer: FrameRenderer, checkpoint: Checkpoint, steps: _Steps
+) -> int:
+    """Render the parts that are not there yet; return how many frames were."""
+    frames = plan.timeline.frames
+    first = min(frames, checkpoint.parts_done() * PART_FRAMES)
+    if first:
+        steps.step(first)
+    images = _frames(plan, renderer, first)
+    for at in range(first, frames, PART_FRAMES):
+        with open_part(checkpoint.part(at // PART_FRAMES), plan.shape) as part:
+            for image in itertools.islice(images, PART_FRAMES):
+                part.write(image)
+                steps.step()
+    return first
+
+
+def _frames(plan: RenderPlan, renderer: FrameRenderer, first: int) -> Iterator[Image]:
+    text = plan.job.label
+    images = render_timeline(plan, renderer, first)
+    if text is None:
+        return images
+    spoken = [
+        frame_range.spoken_range is not None
+        for frame_range in plan.timeline.ranges()
+        for _ in range(frame_range.start, frame_range.stop)
+    ]
+    return (
+        draw_label(image, text) if spoken[frame] else image
+        for frame, image in enumerate(images, first)
+    )
+
+
+def _finish(plan: RenderPlan, checkpoint: Checkpoint) -> None:
+    job, timeline = plan.job, plan.timeline
+    parts = [checkpoint.part(k) for k in range(-(-timeline.frames // PART_FRAMES))]
+    film = job.output
+    if job.certificate is not None:
+        film = checkpoint.joined.with_suffix(job.output.suffix)
+    join_parts(parts, timeline.fps, plan.sound_track(), film)
+    if job.sheet is not None:
+        write_sheet(job.sheet, film, timeline.frames, _before(plan))
+    if job.certificate is not None:
+        sign(film, job.certificate, job.output)
+
+
+def _before(plan: RenderPlan) -> Callable[[int], Image]:
+    face = plan.face
+    if isinstance(face, VideoSource):
+        return EndlessVideo(face, plan.job.ends).show
+    return lambda frame: face.picture(frame).image
 
 
 def sheet_frames(frames: int) -> list[int]:
@@ -80,157 +175,3 @@ def _arranged(pairs: Sequence[Image]) -> Image:
         top, left = (index // _ACROSS) * high, (index % _ACROSS) * wide
         sheet[top : top + pair.shape[0], left : left + pair.shape[1]] = pair
     return sheet
-
-
-__all__ = ["RenderJob", "RenderResult", "render", "render_frames"]
-
-_NOT_SHOWN = {"output", "sheet", "certificate"}
-"""What a job names that its frames do not depend on."""
-
-
-@dataclass(frozen=True, slots=True)
-class RenderResult:
-    """What was rendered."""
-
-    frames: int
-    fps: Fraction
-    seconds: float
-    """Length of the sound."""
-    faceless: int
-    """Spoken frames in which no face was driven, which passed through untouched."""
-    resumed: int = 0
-    """Frames that an earlier run had made."""
-
-
-def render(
-    job: RenderJob, on_progress: Callable[[int, int], None] = lambda *_: None
-) -> RenderResult:
-    """Render a film.
-
-    ``on_progress`` is told the steps done and the steps in all: one for each frame in which faces
-    are looked for, and one for each frame rendered. After Ctrl-C or a crash the same call goes on
-    where it was. Raises LipstreamError; then nothing is left half-written, and an older file of
-    that name is not touched.
-    """
-    _check(job)
-    with ExitStack() as stack:
-        job = stack.enter_context(speak_texts(job))
-        model = stack.enter_context(
-            MouthModel.open(
-                job.model,
-                backend=job.backend,
-                precision=job.precision,
-                lanes=usable_cores(),
-            )
-        )
-        plan = make_plan(job, model)
-        checkpoint = stack.enter_context(_open_checkpoint(plan, model))
-        steps = _Steps(sum(map(len, plan.spans)) + plan.timeline.frames, on_progress)
-        renderer, faceless = open_renderer(plan, model, checkpoint, steps.step)
-        resumed = _write_parts(plan, renderer, model, checkpoint, steps)
-        _finish(plan, checkpoint)
-    timeline = plan.timeline
-    seconds = timeline.samples / timeline.rate
-    return RenderResult(timeline.frames, timeline.fps, seconds, faceless, resumed)
-
-
-def render_frames(job: RenderJob, model: MouthModel, folder: Path) -> Iterator[Image]:
-    """Yield every frame of a job as it is before it is encoded; ``folder`` is for work files."""
-    plan = make_plan(job, model)
-    with Checkpoint(folder / job.output.name, "frames", plan.shape.part_suffix) as checkpoint:
-        renderer, _ = open_renderer(plan, model, checkpoint, lambda: None)
-        yield from _frames(plan, renderer, model, 0)
-
-
-class _Steps:
-    """Counts steps and tells them."""
-
-    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
-        self._done, self._total, self._tell = 0, total, tell
-
-    def step(self, count: int = 1) -> None:
-        self._done += count
-        self._tell(self._done, self._total)
-
-
-def _write_parts(
-    plan: RenderPlan,
-    renderer: FrameRenderer,
-    model: MouthModel,
-    checkpoint: Checkpoint,
-    steps: _Steps,
-) -> int:
-    """Render the parts that are not there yet; return how many frames were."""
-    frames = plan.timeline.frames
-    first = min(frames, checkpoint.parts_done() * PART_FRAMES)
-    if first:
-        steps.step(first)
-    images = _frames(plan, renderer, model, first)
-    for at in range(first, frames, PART_FRAMES):
-        with open_part(checkpoint.part(at // PART_FRAMES), plan.shape) as part:
-            for image in itertools.islice(images, PART_FRAMES):
-                part.write(image)
-                steps.step()
-    return first
-
-
-def _frames(
-    plan: RenderPlan, renderer: FrameRenderer, model: MouthModel, first: int
-) -> Iterator[Image]:
-    text = plan.job.label
-    images = render_timeline(renderer, model, plan.timeline, first)
-    if text is None:
-        return images
-    spoken = [
-        frame_range.spoken_range is not None
-        for frame_range in plan.timeline.ranges()
-        for _ in range(frame_range.start, frame_range.stop)
-    ]
-    return (
-        draw_label(image, text) if spoken[frame] else image
-        for frame, image in enumerate(images, first)
-    )
-
-
-def _finish(plan: RenderPlan, checkpoint: Checkpoint) -> None:
-    job, timeline = plan.job, plan.timeline
-    parts = [checkpoint.part(k) for k in range(-(-timeline.frames // PART_FRAMES))]
-    film = job.output
-    if job.certificate is not None:
-        film = checkpoint.joined.with_suffix(job.output.suffix)
-    join_parts(parts, timeline.fps, plan.sound_track(), film)
-    if job.sheet is not None:
-        write_sheet(job.sheet, film, timeline.frames, _before(plan))
-    if job.certificate is not None:
-        sign(film, job.certificate, job.output)
-
-
-def _before(plan: RenderPlan) -> Callable[[int], Image]:
-    face = plan.face
-    if isinstance(face, VideoSource):
-        return EndlessVideo(face, plan.job.ends).show
-    return lambda frame: face.frames.picture(frame, face.fps).image
-
-
-def _open_checkpoint(plan: RenderPlan, model: MouthModel) -> Checkpoint:
-    job = plan.job
-    settings = {name: getattr(job, name) for name in RenderJob.__slots__ if name not in _NOT_SHOWN}
-    model_file = model_folder(job.model) / "model.toml"  # it has the digests of the graphs
-    named = (*job.sources, job.s3fd, job.restore, model_file)
-    files = [file for file in named if file is not None and file.is_file()]
-    key = fingerprint([settings, model.manifest, plan.shape, plan.timeline], files)
-    return Checkpoint(job.output, key, plan.shape.part_suffix)
-
-
-def _check(job: RenderJob) -> None:
-    check_film_name(job.output)
-    for option, path in (("-o", job.output), ("--sheet", job.sheet)):
-        for source in job.sources:
-            if path is not None and path.exists() and source.exists() and source.samefile(path):
-                raise MediaError(f"{path} is also an input: choose another name with {option}")
-    if job.label is not None:
-        check_label(job.label)
-    if job.sheet is not None:
-        check_sheet_name(job.sheet)
-    if job.certificate is not None:
-        check_signing(job.certificate, job.output)

@@ -183,7 +183,7 @@ def end_at(spoken_ranges: Sequence[SpokenRange], frames: int, timing: Timing) ->
     return kept
 
 
-def frames_to_search(timeline: EditTimeline, film_frames: int) -> list[range]:
+def search_ranges(timeline: EditTimeline, film_frames: int) -> list[range]:
     """Return which frames of a film are spoken, in order and apart: all of it when it repeats."""
     spans: list[range] = []
     for spoken_range in timeline.spoken_ranges:

@@ -1,11 +1,15 @@
 """The pictures under a film: which part of a file, how cut and sized, and what follows its end."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Self
 
+from lipstream.avatar.pack import Avatar
 from lipstream.errors import InputError
 from lipstream.film.concurrency import pictures_in_budget, prefetch
 from lipstream.film.job import AS_IT_IS, WHOLE, Cut, Ends, Framing
+from lipstream.live.frame_source import FrameSource, SourceFrame
 from lipstream.media import FilmReader
 from lipstream.types import Image
 
@@ -69,6 +73,25 @@ class VideoSource:
         for picture in self.film.pictures(self.fps):
             last = picture
         return self._view.of(last)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopedSource:
+    """A source without an end, and the shape of its pictures."""
+
+    frames: FrameSource
+    width: int
+    height: int
+    fps: Fraction
+
+    @classmethod
+    def of(cls, avatar: Avatar, frames: FrameSource, fps: Fraction) -> Self:
+        """Return a source of an avatar's size."""
+        return cls(frames, avatar.width, avatar.height, fps)
+
+    def picture(self, frame: int) -> SourceFrame:
+        """Return the picture of a frame, with its mouth's place."""
+        return self.frames.picture(frame, self.fps)
 
 
 class EndlessVideo:

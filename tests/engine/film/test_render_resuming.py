@@ -17,8 +17,8 @@ import pytest
 from lipstream import MouthModel
 from lipstream.film import render as render_module
 from lipstream.film.checkpoint import Checkpoint
-from lipstream.film.frame_renderers import render_timeline
-from lipstream.film.plan import make_plan, open_renderer
+from lipstream.film.frame_renderers import open_renderer, render_timeline
+from lipstream.film.plan import make_plan
 from lipstream.film.render import RenderJob, render
 from media_files import film_contents, tone, write_film, write_wav
 
@@ -68,10 +68,10 @@ def test_frames_taken_up_anywhere_are_those_of_the_whole_to_the_pixel(job, toy_m
     write_film(job.face, [np.roll(face, k % 5, 0) for k in range(40)])
     plan = make_plan(job, toy_model)
     with Checkpoint(job.output, "x", ".mp4") as checkpoint:
-        stages = [open_renderer(plan, toy_model, checkpoint, lambda: None)[0] for _ in range(3)]
-    whole = list(render_timeline(stages[0], toy_model, plan.timeline))
-    for renderer, first in zip(stages[1:], (10, 30), strict=True):
-        taken_up = list(render_timeline(renderer, toy_model, plan.timeline, first))
+        renderers = [open_renderer(plan, checkpoint, lambda: None) for _ in range(3)]
+    whole = list(render_timeline(plan, renderers[0]))
+    for renderer, first in zip(renderers[1:], (10, 30), strict=True):
+        taken_up = list(render_timeline(plan, renderer, first))
         assert len(taken_up) == 40 - first
         assert all(np.array_equal(a, b) for a, b in zip(whole[first:], taken_up, strict=True))
 
@@ -90,9 +90,9 @@ def test_frames_painted_on_several_lanes_are_those_of_one_to_the_pixel(
             Checkpoint(job.output, "x", ".mp4") as checkpoint,
         ):
             plan = make_plan(job, model)
-            renderer, _ = open_renderer(plan, model, checkpoint, lambda: None)
+            renderer = open_renderer(plan, checkpoint, lambda: None)
             assert renderer.at_once == lanes
-            made.append(list(render_timeline(renderer, model, plan.timeline)))
+            made.append(list(render_timeline(plan, renderer)))
     assert all(np.array_equal(a, b) for a, b in zip(*made, strict=True))
     assert not np.array_equal(made[0][8], made[0][38])
 

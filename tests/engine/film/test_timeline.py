@@ -11,7 +11,7 @@ from lipstream.film.timeline import (
     EditTimeline,
     SoundClip,
     end_at,
-    frames_to_search,
+    search_ranges,
     place_clips,
     read_sound,
 )
@@ -116,4 +116,4 @@ def test_a_passage_can_be_ended_early(clip):
 
 def test_only_what_is_spoken_has_to_be_looked_at(clip):
     spoken = [ClipPlacement(clip, Fraction(at)) for at in (2, 4, 20)]
-    assert frames_to_search(programme_of(spoken, 1000), 1000) == [range(50, 125), range(500, 525)]
+    assert search_ranges(programme_of(spoken, 1000), 1000) == [range(50, 125), range(500, 525)]
