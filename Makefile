@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MAKEFLAGS += --no-print-directory
+# What compiles the int8 kernels: Zig's compiler where pip can bring it, else CC or cc, else nothing.
+ZIG := $(abspath $(BIN))/python -I -m ziglang cc
+INSTALL = CC="$$($(ZIG) --version >/dev/null 2>&1 && echo '$(ZIG)' || echo "$$CC")" \
+	$(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py $(wildcard engine/lipstream/inference/kernels/*.[ch])
 
 .PHONY: run test test-fast test-browser test-gpu measure lint format bench install install-dev clean
@@ -45,11 +49,12 @@ install-dev: $(VENV)/.installed-dev
 
 $(VENV)/.installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,mic]'
+	-$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: ziglang==0.17.1
+	$(INSTALL) -e '.[cpu,mic]'
 	touch $@
 
 $(VENV)/.installed-dev: $(SOURCES) $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[dev]'
+	$(INSTALL) 'torch==2.13.0' -e '.[dev]'
 	touch $@ $(VENV)/.installed
 
 clean:

@@ -1,11 +1,15 @@
-"""Build the int8 kernels when lipstream is installed or packed, with a compiler that pip brings.
+"""Build the int8 kernels when lipstream is installed or packed, where a C compiler is at hand.
 
-Elsewhere than on Linux x86-64 there is nothing to build, and the wheel is pure Python. A failure is
-a warning: without the kernels everything works, Wav2Lip in int8 slower.
+The compiler is no requirement (docs/decisions/kernels-without-a-required-compiler.md): without one,
+or elsewhere than on Linux x86-64, the wheel is pure Python. Everything works without the kernels,
+Wav2Lip in int8 slower.
 """
 
+import importlib.util
 import os
 import platform
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,11 +20,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("engine/lipstream/inference/kernels")
 LIBRARY = FOLDER / "kernels.so"
-TAG = "py3-none-manylinux_2_17_x86_64"
-_COMPILE = (
-    *("-m", "ziglang", "cc", "-target", "x86_64-linux-gnu.2.17", "-mcpu=x86_64_v4+avx512vnni"),
-    *("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fPIC", "-s", "-lpthread"),
-)
+_ZIG = [sys.executable, "-m", "ziglang", "cc"]
+_ZIG_TARGET = ["-target", "x86_64-linux-gnu.2.17", "-mcpu=x86_64_v4+avx512vnni"]
+_SYSTEM_TARGET = ["-march=x86-64-v4", "-mavx512vnni"]
+_FLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fPIC", "-s"]
 
 
 class KernelsBuildHook(BuildHookInterface):
@@ -31,28 +34,53 @@ class KernelsBuildHook(BuildHookInterface):
         here = (platform.system(), platform.machine())
         if self.target_name != "wheel" or here != ("Linux", "x86_64"):
             return
+        compiler = find_compiler()
+        if compiler is None:
+            self._warn("there is no C compiler (CC, the package ziglang, or cc)")
+            return
         root = Path(self.root)
         try:
-            compile_kernels(root / FOLDER / "kernels.c", root / LIBRARY)
+            compile_kernels(compiler, root / FOLDER / "kernels.c", root / LIBRARY)
         except (OSError, subprocess.CalledProcessError) as error:
             written = getattr(error, "stderr", b"") or b""
-            self.app.display_warning(
-                f"the int8 kernels were not built, backend 'native' will be missing: {error}"
-                f" {written.decode(errors='replace')[-2000:]}"
-            )
+            self._warn(f"{error} {written.decode(errors='replace')[-2000:]}")
             return
         build_data["pure_python"] = False
-        build_data["tag"] = TAG
+        build_data["tag"] = f"py3-none-{platform_tag(compiler)}"
         build_data["artifacts"].append(str(LIBRARY))
 
+    def _warn(self, why: str) -> None:
+        self.app.display_warning(
+            f"the int8 kernels were not built, backend 'native' will be missing: {why}"
+        )
 
-def compile_kernels(source: Path, target: Path) -> None:
+
+def find_compiler() -> list[str] | None:
+    """Return the compiler's command: ``CC`` if it is set, else Zig's if installed, else ``cc``."""
+    if given := os.environ.get("CC"):
+        return shlex.split(given)
+    if importlib.util.find_spec("ziglang") is not None:
+        return _ZIG
+    return next(([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+
+
+def platform_tag(compiler: list[str]) -> str:
+    """Return where the library runs: Zig links to an old glibc, others to this machine's."""
+    return "manylinux_2_17_x86_64" if _is_zig(compiler) else "linux_x86_64"
+
+
+def compile_kernels(compiler: list[str], source: Path, target: Path) -> None:
     """Compile, and put the library in place whole; raises CalledProcessError."""
     with tempfile.TemporaryDirectory(prefix="lipstream-") as folder:
         built = Path(folder) / target.name
         caches = {"ZIG_GLOBAL_CACHE_DIR": f"{folder}/all", "ZIG_LOCAL_CACHE_DIR": f"{folder}/own"}
-        command = [sys.executable, *_COMPILE, str(source), "-o", str(built)]
+        processor = _ZIG_TARGET if _is_zig(compiler) else _SYSTEM_TARGET
+        command = [*compiler, *processor, *_FLAGS, str(source), "-o", str(built), "-lpthread"]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, **caches})
         unfinished = target.with_suffix(".part")
         unfinished.write_bytes(built.read_bytes())
         unfinished.replace(target)
+
+
+def _is_zig(compiler: list[str]) -> bool:
+    return any("zig" in Path(word).name for word in compiler)

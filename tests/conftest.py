@@ -12,6 +12,17 @@ from lipstream.inference.manifest import embedded_folder
 from media_files import write_picture, write_wav
 from toys import make_toy_avatar, make_toy_model
 
+LONG_SECONDS = 600
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Every test ends: after pyproject's ``timeout``, the long ones after this one."""
+    for item in items:
+        long = any(item.get_closest_marker(name) for name in ("slow", "browser", "gpu"))
+        if long and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def state_elsewhere(tmp_path_factory):

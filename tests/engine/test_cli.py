@@ -38,9 +38,9 @@ def test_a_missing_package_names_the_extra(capsys, monkeypatch):
     assert "lipstream[train]" in capsys.readouterr().err
 
 
-def test_the_installed_script_runs():
+def test_the_module_runs_as_the_script_does():
     done = subprocess.run(
-        [sys.executable, "-m", "lipstream.cli", "--version"],
+        [sys.executable, "-m", "lipstream", "--version"],
         check=False,
         capture_output=True,
         text=True,
