@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -31,6 +32,8 @@ from lipstream_server.config import (
     is_loopback,
     limits_of,
 )
+from lipstream_server.http_server import BACKLOG, HttpServer
+from lipstream_server.repeated_lines import write_each_line_once_a_second
 from lipstream_server.webrtc import aiortc_setup, guards
 from lipstream_server.webrtc.peers import PeerSessions
 
@@ -38,7 +41,8 @@ log = logging.getLogger(__name__)
 
 TOKEN_VARIABLE = "LIPSTREAM_TOKEN"
 SHUTDOWN_SECONDS = 3
-_BACKLOG = 128
+EXIT_SECONDS = 9.0
+"""From a signal to the end of the process, whatever does not end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     config.check()
     check_speech(config.speech)
+    write_each_line_once_a_second()
     with (
         contextlib.closing(bind(config.host, config.port)) as listener,
         open_sessions(config) as sessions,
@@ -142,30 +147,27 @@ async def serve(config: ServerConfig, sessions: PeerSessions, listener: socket.s
     """Answer requests on ``listener`` until SIGINT or SIGTERM; then end every session."""
     server = make_server(config, sessions)
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+        asyncio.get_running_loop().add_signal_handler(number, _stop, server)
     listen(listener)
     print(f"lipstream: ready at {url_of(config, listener)}", flush=True)
     await server.serve(sockets=[listener])
 
 
-class Server(uvicorn.Server):
-    """uvicorn, stopped by ``stop`` alone.
-
-    Its own handlers raise the signal anew once it has stopped, which would leave the engine open.
-    """
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to whoever runs the server."""
-        yield
-
-    def stop(self) -> None:
-        """End the server; a second call does not wait for requests under way."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
+def _stop(server: HttpServer) -> None:
+    """Stop the server, and the process with it, in bounded time."""
+    server.stop()
+    last = threading.Timer(EXIT_SECONDS, _exit_at_once)
+    last.daemon = True
+    last.start()
 
 
-def make_server(config: ServerConfig, sessions: PeerSessions) -> Server:
+def _exit_at_once() -> None:
+    log.critical("something did not end in %.0f s: the process ends without it", EXIT_SECONDS)
+    logging.shutdown()
+    os._exit(1)
+
+
+def make_server(config: ServerConfig, sessions: PeerSessions) -> HttpServer:
     """Return a server for ``sessions``, and set up WebRTC for where it listens."""
     loopback = is_loopback(config.host)
     guards.install()
@@ -173,14 +175,15 @@ def make_server(config: ServerConfig, sessions: PeerSessions) -> Server:
     aiortc_setup.notice_vanished_peers()
     aiortc_setup.set_bitrates()
     routes = Routes(sessions, token=config.token, loopback=loopback, studio=config.studio)
-    return Server(
+    return HttpServer(
         uvicorn.Config(
             routes.app(),
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
+        ),
+        config.sessions,
     )
 
 
@@ -213,7 +216,7 @@ def bind(host: str, port: int) -> socket.socket:
 def listen(listener: socket.socket) -> None:
     """Let clients connect; raises ServerError when another program was faster."""
     try:
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as error:
         host, port = listener.getsockname()[:2]
         raise _not_available(host, port, error) from error

@@ -1,7 +1,7 @@
 """What is sent in a request, read within its limits."""
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 
 def check_kind(request: Request, wanted: str) -> None:
@@ -12,11 +12,14 @@ def check_kind(request: Request, wanted: str) -> None:
 
 
 async def read_body(request: Request, wanted: str, most: int) -> bytes:
-    """Return a body of a type of at most ``most`` bytes; raises 415 or 413."""
+    """Return a body of a type of at most ``most`` bytes; raises 415 or 413, or 400 for one cut off."""
     check_kind(request, wanted)
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise HTTPException(413, f"what was sent is too large: send at most {most} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise HTTPException(413, f"what was sent is too large: send at most {most} bytes")
+    except ClientDisconnect:
+        raise HTTPException(400, "the connection ended before all was sent") from None
     return body
