@@ -12,7 +12,7 @@ def check_kind(request: Request, wanted: str) -> None:
 
 
 async def read_body(request: Request, wanted: str, most: int) -> bytes:
-    """Return a body of a type of at most ``most`` bytes; raises 415 or 413, or 400 for one cut off."""
+    """Return a body of a type of at most ``most`` bytes; raises 415, 413, or 400 when cut off."""
     check_kind(request, wanted)
     body = b""
     try:

@@ -78,7 +78,7 @@ def _kept_lines(text: str, keep_candidates: bool) -> list[str]:
             lines.append(line)
     if len(lines) > MOST_LINES:
         raise InputError(f"the offer has {len(lines)} lines: send {MOST_LINES} at most")
-    kinds = [line[2:].partition(" ")[0] for line in lines if line.startswith("m=")]
+    kinds = [line[2:].partition(" ")[0] for line in lines if line.startswith("m=") and " " in line]
     if len(set(kinds)) < len(kinds):
         raise InputError("the offer has two sections of a kind: send one audio and one video")
     if strange := sorted(set(kinds) - _KINDS):
