@@ -1,9 +1,9 @@
 """The routes: the pages, WHIP, WHEP, the studio, and what a monitoring system asks."""
 
 import contextlib
-import hmac
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from starlette.staticfiles import StaticFiles
 
 from lipstream.errors import InputError, ServerError
 from lipstream_server import metrics
-from lipstream_server.config import StudioConfig, is_loopback
+from lipstream_server.auth import AccessControl, AccessRules, UrlSigner
+from lipstream_server.config import StudioConfig
 from lipstream_server.request_body import read_body
 from lipstream_server.studio.routes import StudioRoutes
 from lipstream_server.webrtc.offer import Role, read_offer
@@ -27,12 +28,7 @@ log = logging.getLogger(__name__)
 LARGEST_OFFER = 64 * 1024
 """Bytes of an SDP offer; a browser's is 4 to 8 kB."""
 RETRY_SECONDS = 5
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:;"
-    " media-src 'self' blob:; frame-ancestors 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+_SDP = "application/sdp"
 
 
 class Routes:
@@ -42,17 +38,26 @@ class Routes:
         self,
         sessions: PeerSessions,
         *,
-        token: str | None,
+        rules: AccessRules,
         loopback: bool,
         studio: StudioConfig | None = None,
     ) -> None:
-        self._sessions, self._token, self._loopback = sessions, token, loopback
+        self._sessions, self._rules, self._loopback = sessions, rules, loopback
         self._web = Path(str(files("lipstream_clients") / "web"))
-        self._studio = StudioRoutes(studio or StudioConfig(), self._check_visitor)
+        self._signer = UrlSigner(lambda: datetime.now(UTC).timestamp())
+        self._studio = StudioRoutes(studio or StudioConfig(), self._signer)
 
-    def app(self) -> Starlette:
+    def app(self) -> AccessControl:
         """Return the ASGI application."""
-        offers = [Route(f"/{role.value}", self._offer, methods=["POST"]) for role in Role]
+        files_of_page = {f"/{path.name}" for path in self._web.iterdir() if path.is_file()}
+        public = {"/", "/studio", "/healthz"} | files_of_page
+        return AccessControl(self.routed(), self._rules, public=public, signer=self._signer)
+
+    def routed(self) -> Starlette:
+        """Return the application behind the access control."""
+        offers = [
+            Route(f"/{role.value}", self._offer, methods=["POST", "OPTIONS"]) for role in Role
+        ]
         ends = [
             Route(f"/{role.value}/{{name}}", self._end, methods=["DELETE", "PATCH"])
             for role in Role
@@ -80,10 +85,10 @@ class Routes:
         await self._sessions.close_all()
 
     async def _page(self, _: Request) -> Response:
-        return FileResponse(self._web / "index.html", headers=SECURITY_HEADERS)
+        return FileResponse(self._web / "index.html")
 
     async def _studio_page(self, _: Request) -> Response:
-        return FileResponse(self._web / "studio.html", headers=SECURITY_HEADERS)
+        return FileResponse(self._web / "studio.html")
 
     async def _health(self, _: Request) -> Response:
         worker = self._sessions.worker
@@ -98,20 +103,19 @@ class Routes:
             }
         )
 
-    async def _avatars(self, request: Request) -> Response:
-        self._check_token(request)
+    async def _avatars(self, _: Request) -> Response:
         return JSONResponse({"avatars": self._sessions.avatars.names})
 
-    async def _metrics(self, request: Request) -> Response:
-        self._check_token(request)
+    async def _metrics(self, _: Request) -> Response:
         said = metrics.render(self._sessions, await self._studio.figures())
         return Response(said, media_type=metrics.CONTENT_TYPE)
 
     async def _offer(self, request: Request) -> Response:
-        self._check_token(request)
+        if request.method == "OPTIONS":
+            return Response(None, 204, {"Allow": "POST, OPTIONS", "Accept-Post": _SDP})
         role = Role(request.url.path.strip("/"))
         try:
-            sent = await read_body(request, "application/sdp", LARGEST_OFFER)
+            sent = await read_body(request, _SDP, LARGEST_OFFER)
             offer = read_offer(sent, role, keep_candidates=not self._loopback)
             session, answer = await self._sessions.open(offer, request.query_params.get("avatar"))
         except InputError as error:
@@ -120,39 +124,14 @@ class Routes:
             headers = {"Retry-After": str(RETRY_SECONDS)}
             raise HTTPException(503, str(error), headers) from error
         headers = {"Location": f"/{role.value}/{session.name}"}
-        return Response(answer, 201, headers, "application/sdp")
+        return Response(answer, 201, headers, _SDP)
 
     async def _end(self, request: Request) -> Response:
-        self._check_token(request)
         if request.method == "PATCH":
             raise HTTPException(405, "trickle ICE is not needed: candidates are found by checks")
         if not await self._sessions.close(request.path_params["name"]):
             raise HTTPException(404, "there is no such session: it may have ended")
         return Response(status_code=200)
-
-    def _check_token(self, request: Request) -> None:
-        if self._token is None:
-            return
-        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(sent.encode(), self._token.encode()):
-            raise HTTPException(
-                401,
-                "token missing or wrong: send Authorization: Bearer TOKEN",
-                {"WWW-Authenticate": "Bearer"},
-            )
-
-    def _check_visitor(self, request: Request) -> None:
-        """Let in who may use the studio, which keeps people's films.
-
-        Without a token only this machine can ask, but so can a page of any site in its browser,
-        under a name of that site which leads here (DNS rebinding). Then the name gives it away.
-        """
-        self._check_token(request)
-        name = request.url.hostname or ""
-        if self._token is None and not is_loopback(name):
-            raise HTTPException(
-                403, f"asked for as {name}: use http://127.0.0.1, or start the server with --token"
-            )
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

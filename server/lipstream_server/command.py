@@ -11,19 +11,19 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import uvicorn
 
 from lipstream import Avatar, MouthModel, Worker
 from lipstream.cli_options import add_avatar_argument, add_engine_arguments
-from lipstream.errors import LipstreamError, ServerError
+from lipstream.errors import InputError, LipstreamError, ServerError
 from lipstream.inference.manifest import LIVE
 from lipstream.live.worker import choose_lanes
 from lipstream.machine import usable_cores
 from lipstream.speech import SpeechSettings, open_voice
 from lipstream.speech.options import add_voice_arguments, settings_of
 from lipstream_server.app import Routes
+from lipstream_server.auth import AccessRules
 from lipstream_server.config import (
     ServerConfig,
     StudioConfig,
@@ -31,6 +31,7 @@ from lipstream_server.config import (
     default_folder,
     is_loopback,
     limits_of,
+    read_token,
 )
 from lipstream_server.http_server import BACKLOG, HttpServer
 from lipstream_server.repeated_lines import write_each_line_once_a_second
@@ -43,6 +44,10 @@ TOKEN_VARIABLE = "LIPSTREAM_TOKEN"
 SHUTDOWN_SECONDS = 3
 EXIT_SECONDS = 9.0
 """From a signal to the end of the process, whatever does not end."""
+_NO_TLS = (
+    "other machines reach this server without TLS: anyone between can read the token, and browsers"
+    " give no microphone; add --tls-cert and --tls-key, or put a proxy with TLS before it"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token", help=f"secret that clients send; needed off loopback (or {TOKEN_VARIABLE})"
     )
+    _add_access_arguments(parser)
     add_voice_arguments(parser)
     studio = parser.add_argument_group("the studio page")
     limits = StudioLimits()
@@ -77,6 +83,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_access_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="file that holds the secret, so that it does not stand in the list of processes",
+    )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="site whose pages may ask, as in https://example.org; repeatable; * is all",
+    )
+    parser.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="serve HTTPS with these certificates, PEM"
+    )
+    parser.add_argument(
+        "--tls-key", type=Path, metavar="FILE", help="private key of the certificate, PEM"
+    )
+
+
+def _token(arguments: argparse.Namespace) -> str | None:
+    if arguments.token and arguments.token_file:
+        raise InputError("--token and --token-file are two secrets: give one")
+    if arguments.token_file:
+        return read_token(arguments.token_file)
+    return arguments.token or os.environ.get(TOKEN_VARIABLE) or None
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted."""
     speech = settings_of(arguments)
@@ -88,7 +124,10 @@ def run(arguments: argparse.Namespace) -> int:
         backend=arguments.backend,
         precision=arguments.precision,
         sessions=arguments.sessions,
-        token=arguments.token or os.environ.get(TOKEN_VARIABLE) or None,
+        token=_token(arguments),
+        allowed_origins=tuple(origin.rstrip("/") for origin in arguments.allow_origin),
+        tls_cert=arguments.tls_cert,
+        tls_key=arguments.tls_key,
         speech=speech,
         studio=StudioConfig(
             folder=arguments.studio,
@@ -100,6 +139,8 @@ def run(arguments: argparse.Namespace) -> int:
         ),
     )
     config.check()
+    if not is_loopback(config.host) and config.tls_cert is None:
+        log.warning(_NO_TLS)
     check_speech(config.speech)
     write_each_line_once_a_second()
     with (
@@ -174,14 +215,18 @@ def make_server(config: ServerConfig, sessions: PeerSessions) -> HttpServer:
     aiortc_setup.listen_on(config.host, loopback)
     aiortc_setup.notice_vanished_peers()
     aiortc_setup.set_bitrates()
-    routes = Routes(sessions, token=config.token, loopback=loopback, studio=config.studio)
+    rules = AccessRules(config.token, config.allowed_origins)
+    routes = Routes(sessions, rules=rules, loopback=loopback, studio=config.studio)
     return HttpServer(
         uvicorn.Config(
             routes.app(),
             log_config=None,
             access_log=False,
             server_header=False,
+            ws="none",
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            ssl_certfile=config.tls_cert,
+            ssl_keyfile=config.tls_key,
         ),
         config.sessions,
     )
@@ -192,7 +237,8 @@ def url_of(config: ServerConfig, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in aiortc_setup.ANY_ADDRESS else host
     where = f"[{shown}]" if ":" in shown else shown
-    return f"http://{where}:{port}" + (f"/#token={quote(config.token)}" if config.token else "")
+    scheme = "http" if config.tls_cert is None else "https"
+    return f"{scheme}://{where}:{port}"
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -2,6 +2,8 @@
 
 import ipaddress
 import os
+import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,6 +97,7 @@ def default_folder() -> Path:
 
 
 LOCAL_NAMES = ("localhost", "localhost.localdomain")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,12 @@ class ServerConfig:
     """Peers served at once; one more is answered 503."""
     token: str | None = None
     """What a client must send as `Authorization: Bearer`; needed off loopback."""
+    allowed_origins: tuple[str, ...] = ()
+    """Other sites whose pages may ask, such as ``https://example.org``; ``*`` is all of them."""
+    tls_cert: Path | None = None
+    """Certificates to serve HTTPS with, PEM: the server's own first."""
+    tls_key: Path | None = None
+    """Its private key, PEM; None when that is in the same file."""
     speech: SpeechSettings = field(default_factory=SpeechSettings)
     """Who speaks texts."""
     studio: StudioConfig = field(default_factory=StudioConfig)
@@ -128,12 +137,56 @@ class ServerConfig:
             raise InputError(f"--sessions {self.sessions} serves nobody: give 1 or more")
         self.studio.limits.check()
         if self.token is not None and len(self.token) < 8:
-            raise InputError("--token is shorter than 8 characters: give a longer one")
+            raise InputError("the token is shorter than 8 characters: give a longer --token")
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise InputError("the token cannot be sent in a header: give --token letters, digits")
+        self._check_access()
         if not is_loopback(self.host) and self.token is None:
             raise InputError(
                 f"--host {self.host} can be reached from other machines:"
                 " add --token SECRET, which clients must then send"
             )
+
+    def _check_access(self) -> None:
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise InputError(
+                    f"--allow-origin {origin} is no origin: give https://example.org or alike, or *"
+                )
+        if self.tls_cert is None:
+            if self.tls_key is not None:
+                raise InputError("--tls-key is the key of a certificate: give that with --tls-cert")
+            return
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.tls_cert, self.tls_key, password=_no_password)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            where = self.tls_cert if self.tls_key is None else f"{self.tls_cert}, {self.tls_key}"
+            raise InputError(
+                f"{where}: no certificate and key that belong together can be read"
+                f" ({_ssl_reason(error)}): give PEM files with --tls-cert and --tls-key"
+            ) from error
+
+
+def read_token(path: Path) -> str:
+    """Return the secret that a file holds, without the spaces and line ends round it.
+
+    Raises InputError when it cannot be read.
+    """
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InputError(f"--token-file {path} cannot be read: {reason}") from error
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")  # asking for it would block a service
+
+
+def _ssl_reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+    return str(reason).replace("_", " ").lower()
 
 
 def is_loopback(host: str) -> bool:

@@ -142,7 +142,7 @@ def test_a_token_is_asked_for_and_can_come_with_the_address(visitor, toy_folder,
     arguments = ("--model", toy_folder, "--avatar", toy_pack, "--token", "open sesame")
     with serving(*arguments) as url:
         page = visitor.new_page()
-        page.goto(url.partition("#")[0])
+        page.goto(url)
         page.fill("#token", "wrong word")
         page.keyboard.press("Enter")
         page.wait_for_selector("#message:not([hidden])")
@@ -150,7 +150,7 @@ def test_a_token_is_asked_for_and_can_come_with_the_address(visitor, toy_folder,
         page.keyboard.press("Enter")
         page.wait_for_selector(LIVE)
         page.close()
-        open_page(visitor, url)
+        open_page(visitor, f"{url}/#token=open%20sesame")
 
 
 def test_an_ordinary_browser_without_special_permission_connects(playwright, speech, toy_server):

@@ -241,7 +241,7 @@ def test_nothing_sticks_out_and_all_can_be_reached_by_keyboard(page, studio, wid
 
 def test_a_token_is_asked_for(page, studio):
     with serving(*studio, "--token", "open sesame") as url:
-        page.goto(f"{url.partition('/#')[0]}/studio")
+        page.goto(f"{url}/studio")
         page.fill("#token", "wrong word")
         page.keyboard.press("Enter")
         page.wait_for_selector("#token-trouble:not([hidden])")

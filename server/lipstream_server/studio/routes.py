@@ -147,16 +147,15 @@ class StudioRoutes:
     def __init__(
         self,
         config: StudioConfig,
-        check: Callable[[Request], None],
+        signer: UrlSigner,
         now: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
     ) -> None:
-        """``check`` raises HTTPException for who may not use the server."""
-        self._config, self._check = config, check
-        self._signer = UrlSigner(now)
+        """``signer`` signs the links to files, which open them for players and downloads."""
+        self._config = config
         self._store = Store(Folder(config.folder or default_folder()), config.limits, now)
         self._uploads = Uploads(self._store, config)
         self._runner = JobRunner(self._store, config)
-        self._views = Views(self._store, self._runner, self._signer)
+        self._views = Views(self._store, self._runner, signer)
         self._closed: StudioBusy | None = None
         self._avatars = list(embedded_avatars())
 
@@ -203,16 +202,11 @@ class StudioRoutes:
         ]
         return [
             *(Route(f"/studio/{path}", self._handler(h), methods=[m]) for m, path, h in handlers),
-            *(
-                Route(f"/studio/{path}", self._handler(handler, ticket=True))
-                for path, handler in files
-            ),
+            *(Route(f"/studio/{path}", self._handler(h)) for path, h in files),
         ]
 
-    def _handler(self, handler: Handler, *, ticket: bool = False) -> Handler:
+    def _handler(self, handler: Handler) -> Handler:
         async def answer(request: Request) -> Response:
-            if not (ticket and self._signer.valid(request.url.path, request.query_params)):
-                self._check(request)
             try:
                 if self._closed is not None:
                     raise self._closed

@@ -11,9 +11,9 @@ from lipstream.film.timeline import (
     EditTimeline,
     SoundClip,
     end_at,
-    search_ranges,
     place_clips,
     read_sound,
+    search_ranges,
 )
 from lipstream.media import SoundFile
 from lipstream.timing import Timing

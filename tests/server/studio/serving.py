@@ -15,8 +15,10 @@ from typing import Any
 import uvicorn
 
 from lipstream_server.app import Routes
-from lipstream_server.command import Server, bind, listen
+from lipstream_server.auth import AccessRules
+from lipstream_server.command import bind, listen
 from lipstream_server.config import StudioConfig
+from lipstream_server.http_server import HttpServer
 from lipstream_server.webrtc.peers import PeerSessions
 
 PATIENCE_SECONDS = 240.0
@@ -100,9 +102,12 @@ def until(true: Callable[[], Any]) -> None:
 @contextmanager
 def serving(worker, avatar, config: StudioConfig, *, token: str | None = None) -> Iterator[Visitor]:
     """Serve a studio on a free port, in a thread."""
-    routes = Routes(PeerSessions(worker, avatar), token=token, loopback=True, studio=config)
+    routes = Routes(
+        PeerSessions(worker, avatar), rules=AccessRules(token), loopback=True, studio=config
+    )
     with closing(bind("127.0.0.1", 0)) as listener:
-        server = Server(uvicorn.Config(routes.app(), log_config=None, access_log=False))
+        settings = uvicorn.Config(routes.app(), log_config=None, access_log=False)
+        server = HttpServer(settings, sessions=4)
         listen(listener)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
