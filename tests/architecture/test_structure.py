@@ -30,7 +30,8 @@ ENGINE_ROOMS = (
     {"avatar", "mouth"},
     {"live"},
     {"film"},
-    {"", "__main__", "cli", "cli_options"},
+    {"", "cli", "cli_options"},
+    {"__main__"},
 )
 """The engine's rooms: each imports only from its own and from those in the lines above its own."""
 MODELS_ROOMS = (
