@@ -1,6 +1,6 @@
 """Build the int8 kernels when lipstream is installed or packed, where a C compiler is at hand.
 
-The compiler is no requirement (docs/decisions/kernels-without-a-required-compiler.md): without one,
+The compiler is no requirement (docs/decisions/optional-compiler.md): without one,
 or elsewhere than on Linux x86-64, the wheel is pure Python. Everything works without the kernels,
 Wav2Lip in int8 slower.
 """
