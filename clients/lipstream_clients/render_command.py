@@ -219,8 +219,8 @@ def _view(crop: list[int] | None, resize: str | None) -> Framing:
     part = None if crop is None else Rectangle(*crop)
     if resize is None:
         return Framing(part)
-    if (found := _SIZE.fullmatch(resize)) and any(found.groups()):
-        width, height = (int(side) if side else -1 for side in found.groups())
+    if (match := _SIZE.fullmatch(resize)) and any(match.groups()):
+        width, height = (int(side) if side else -1 for side in match.groups())
         return Framing(part, size=(width, height))
     try:
         shrink = float(resize)
@@ -245,12 +245,12 @@ def run(arguments: argparse.Namespace) -> int:
     begun = time.monotonic()
     try:
         with _progress_bar() as show:
-            rendered = render(job, show)
+            result = render(job, show)
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here", file=sys.stderr)
         raise
-    print(_summary(job, rendered, time.monotonic() - begun))
-    if rendered.faceless == rendered.frames:
+    print(_summary(job, result, time.monotonic() - begun))
+    if result.faceless == result.frames:
         print(
             f"warning: no face was found anywhere in {job.face.name}: its pictures are unchanged",
             file=sys.stderr,
@@ -275,13 +275,13 @@ def _progress_bar() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _summary(job: RenderJob, rendered: RenderResult, took_s: float) -> str:
+def _summary(job: RenderJob, result: RenderResult, took_s: float) -> str:
     text = (
-        f"{job.output}: {rendered.frames} frames at {float(rendered.fps):g} fps,"
-        f" {rendered.seconds:.2f} s of sound, made in {took_s:.1f} s"
+        f"{job.output}: {result.frames} frames at {float(result.fps):g} fps,"
+        f" {result.seconds:.2f} s of sound, made in {took_s:.1f} s"
     )
-    if rendered.resumed:
-        text += f"; {rendered.resumed} frames were there from an earlier run"
-    if rendered.faceless:
-        text += f"; {rendered.faceless} frames without a face left as they were"
+    if result.resumed:
+        text += f"; {result.resumed} frames were there from an earlier run"
+    if result.faceless:
+        text += f"; {result.faceless} frames without a face left as they were"
     return text

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(str(open_portaudio().query_devices()) or "no sound devices found")
         return 0
     with contextlib.suppress(KeyboardInterrupt):
-        stats = _show(arguments)
+        stats = _play(arguments)
         print(
             f"{stats.shown} pictures shown, {stats.skipped} came too late,"
             f" delay {stats.delay_ms:.0f} ms"
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(arguments: argparse.Namespace) -> PlaybackStats:
+def _play(arguments: argparse.Namespace) -> PlaybackStats:
     delay_ms: float | None = arguments.delay_ms
     if delay_ms is not None and not 0 <= delay_ms <= 4000:
         raise InputError(f"--delay-ms {delay_ms:g}: give 0 to 4000")
@@ -80,14 +80,14 @@ def _show(arguments: argparse.Namespace) -> PlaybackStats:
         worker.prepare(avatar)
         screen = stack.enter_context(PygameScreen(avatar.width, avatar.height))
         screen.show(avatar.frames[0])
-        show = Playback(PlaybackDevices(source, speaker, screen))
+        playback = Playback(PlaybackDevices(source, speaker, screen))
         session = worker.open_session(
-            avatar, rate=source.rate, on_frame=show.arrive, most_late_ms=MOST_LATE_MS
+            avatar, rate=source.rate, on_frame=playback.arrive, most_late_ms=MOST_LATE_MS
         )
         stack.callback(session.close)
         stack.enter_context(speaker)
         stack.enter_context(source)
-        return show.run(session, delay_ms)
+        return playback.run(session, delay_ms)
 
 
 def _source(arguments: argparse.Namespace) -> FileSource | TextSource | Microphone:

@@ -304,13 +304,13 @@ class PygameScreen:
         """Show a (H, W, 3) uint8 BGR picture, as large as the window allows, not stretched."""
         height, width = image.shape[:2]
         picture = self._pygame.image.frombuffer(np.ascontiguousarray(image), (width, height), "BGR")
-        room = self._window.get_size()
-        scale = min(room[0] / width, room[1] / height)
+        available = self._window.get_size()
+        scale = min(available[0] / width, available[1] / height)
         if scale != 1.0:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             picture = self._pygame.transform.smoothscale(picture, size)
             self._window.fill((0, 0, 0))
-        place = [(room[axis] - picture.get_size()[axis]) // 2 for axis in (0, 1)]
+        place = [(available[axis] - picture.get_size()[axis]) // 2 for axis in (0, 1)]
         self._window.blit(picture, place)
         self._pygame.display.flip()
 

@@ -1,4 +1,4 @@
-"""Sound in, a face in a window and the sound out again, in step: the loop between its rims.
+"""Sound in, a face in a window and the sound out again, in step: the loop between the devices.
 
 The loop owns the pacer. What it hears goes to the engine and to the pacer at once; what the engine
 makes comes back by ``arrive`` from the engine thread. The picture shown is the one of the sample
@@ -96,7 +96,7 @@ class FedSession(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlaybackDevices:
-    """What a show is connected to."""
+    """What is played to and from."""
 
     source: AudioSource
     speaker: AudioSink
@@ -105,7 +105,7 @@ class PlaybackDevices:
 
 @dataclass(frozen=True, slots=True)
 class PlaybackStats:
-    """What a show came to."""
+    """What a run came to."""
 
     shown: int
     """Pictures shown."""
@@ -156,7 +156,7 @@ class Playback:
         return PlaybackStats(self._shown_count, begin.stats().skipped_pictures, self._delay_ms)
 
     def begin(self, session: FedSession, delay_ms: float | None = None) -> Pacer:
-        """Return the pacer of a show that is about to begin."""
+        """Return the pacer of a run that is about to begin."""
         self._delay_ms = session.look_ahead_ms + MAKING_MS if delay_ms is None else delay_ms
         return Pacer(rate=self._devices.source.rate, delay_ms=self._delay_ms, clock=self._clock)
 

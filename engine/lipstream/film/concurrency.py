@@ -92,8 +92,8 @@ class PartEncoder:
     """Writes one part in a thread of its own."""
 
     def __init__(self, path: Path, shape: FilmFormat) -> None:
-        room = pictures_in_budget(shape.width, shape.height, _WAITING)
-        self._pictures: queue.Queue[Image | None] = queue.Queue(room)
+        capacity = pictures_in_budget(shape.width, shape.height, _WAITING)
+        self._pictures: queue.Queue[Image | None] = queue.Queue(capacity)
         self._error: BaseException | None = None
         self._thread = threading.Thread(
             target=self._encode, args=(path, shape), name="lipstream-encode", daemon=True

@@ -24,7 +24,7 @@ _CALM_LOOKS_A_SECOND = 12.5
 _CALM = 0.008
 """Movement in heights of the crop a frame, below which a face is calm."""
 UPPER, LOWER = (8, 8), (6, 4)
-"""Width and height of the two looks kept of a face, in tiles: upper half and lower half."""
+"""Width and height of the two views stored of a face, in tiles: upper half and lower half."""
 _ROW = np.dtype(
     [
         ("frame", np.int32),
@@ -45,7 +45,7 @@ class FaceTracks:
     def __init__(self, rows: Array, frames: int, cuts: frozenset[int] = frozenset({0})) -> None:
         self.rows = rows
         self.frames = frames
-        """Frames of the footage."""
+        """Frames of the video."""
         self.cuts = cuts
         """Frames that begin a shot."""
 
@@ -74,12 +74,12 @@ def track_faces(
     spans: Sequence[range],
     on_frame: Callable[[], None] = lambda: None,
 ) -> FaceTracks:
-    """Look for faces in some spans of the footage, in order of time."""
+    """Look for faces in some spans of the video, in order of time."""
     watcher = _SparseTracker(tracker, max(1, round(video.fps / _CALM_LOOKS_A_SECOND)))
-    room = pictures_in_budget(video.width, video.height, 4)
+    waiting = pictures_in_budget(video.width, video.height, 4)
     for span in spans:
         watcher.begin()
-        with closing(prefetch(_shots(video.pictures(span.start)), room, "decode")) as pictures:
+        with closing(prefetch(_shots(video.pictures(span.start)), waiting, "decode")) as pictures:
             for frame, shot in zip(span, pictures, strict=False):
                 watcher.step(frame, shot)
                 on_frame()
@@ -129,16 +129,16 @@ class _SparseTracker:
         self._calm = False
         self._passed: tuple[int, Image] | None = None
 
-    def step(self, frame: int, shown: _ShotFrame) -> None:
+    def step(self, frame: int, picture: _ShotFrame) -> None:
         """Take the next picture."""
-        if shown.cut:
+        if picture.cut:
             self.catch_up()
             self.cuts.add(frame)
         due = self._looked is None or frame - self._looked >= self._stride
-        if shown.cut or due or not self._calm:
-            self._look(frame, shown.image, cut=shown.cut)
+        if picture.cut or due or not self._calm:
+            self._look(frame, picture.image, cut=picture.cut)
         else:
-            self._passed = (frame, shown.image)
+            self._passed = (frame, picture.image)
 
     def catch_up(self) -> None:
         """Look at the picture before, if it was passed over."""

@@ -56,11 +56,11 @@ class FrameRenderer(Protocol):
     faceless: int
     """Spoken frames in which no face is driven, which pass through untouched."""
 
-    def plain(self, frame: int) -> Image:
+    def unspoken_frame(self, frame: int) -> Image:
         """Return a frame that nobody speaks in, untouched."""
         ...
 
-    def under(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:
+    def source_frame(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:
         """Return what a mouth is to be put into."""
         ...
 
@@ -115,7 +115,7 @@ def render_timeline(plan: RenderPlan, renderer: FrameRenderer, first: int = 0) -
             continue
         if frame_range.spoken_range is None:
             for frame in range(max(first, frame_range.start), frame_range.stop):
-                yield renderer.plain(frame)
+                yield renderer.unspoken_frame(frame)
         else:
             yield from _render_spoken(plan, renderer, frame_range.spoken_range, first)
 
@@ -172,7 +172,7 @@ class _RangeSource:
     def picture(self, index: int, fps: Fraction) -> SourceFrame:  # noqa: ARG002
         if index < self.skipped:
             return _NOTHING
-        return self.renderer.under(self.spoken_range.start + index, self.spoken_range)
+        return self.renderer.source_frame(self.spoken_range.start + index, self.spoken_range)
 
 
 class AvatarRenderer:
@@ -186,11 +186,11 @@ class AvatarRenderer:
         self._source, self._model = source, model
         self._restorer = restorer
 
-    def plain(self, frame: int) -> Image:
+    def unspoken_frame(self, frame: int) -> Image:
         """Return the avatar in silence, new."""
         return self._source.picture(frame).image.copy()
 
-    def under(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:  # noqa: ARG002
+    def source_frame(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:  # noqa: ARG002
         """Return the avatar's picture."""
         return self._source.picture(frame)
 
@@ -243,17 +243,17 @@ class FilmRenderer:
             for spoken_range in timeline.spoken_ranges
             for frame in range(spoken_range.start, spoken_range.stop)
         )
-        self._idle: SimpleQueue[MouthModel] = SimpleQueue()  # one lane for each that paints
-        for lane in [model, *(model.beside() for _ in range(self.at_once - 1))]:
-            self._idle.put(lane)
+        self._idle: SimpleQueue[MouthModel] = SimpleQueue()  # one for each thread that paints
+        for worker in [model, *(model.beside() for _ in range(self.at_once - 1))]:
+            self._idle.put(worker)
 
-    def plain(self, frame: int) -> Image:
+    def unspoken_frame(self, frame: int) -> Image:
         """Return the film's picture, new."""
-        return self._video.show(frame)
+        return self._video.picture_at(frame)
 
-    def under(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:
+    def source_frame(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:
         """Return the film's picture, and its mouth where one is to be driven."""
-        image = self._video.show(frame)
+        image = self._video.picture_at(frame)
         if self._strength(frame, spoken_range) <= 0.0:
             return SourceFrame(image, None, None)
         crop = self._speaker(spoken_range).crops[self._film.video.at(frame, self._film.ends)]
@@ -267,18 +267,18 @@ class FilmRenderer:
         """Paste the mouth as far as it may be seen."""
         strength = self._strength(spoken_range.start + request.index, spoken_range)
         pipeline.skip(request)
-        return partial(self._finished, request, strength)
+        return partial(self._paint_on_free_model, request, strength)
 
-    def _finished(self, request: MouthRequest, strength: float) -> Image:
-        lane = self._idle.get()
-        try:  # until the mouth is pasted: the lane's next run paints into the same array
-            return self._painted(lane, request, strength)
+    def _paint_on_free_model(self, request: MouthRequest, strength: float) -> Image:
+        worker = self._idle.get()
+        try:  # until the mouth is pasted: its next run paints into the same array
+            return self._paint(worker, request, strength)
         finally:
-            self._idle.put(lane)
+            self._idle.put(worker)
 
-    def _painted(self, lane: MouthModel, request: MouthRequest, strength: float) -> Image:
+    def _paint(self, worker: MouthModel, request: MouthRequest, strength: float) -> Image:
         picture = request.picture
-        mouth: NDArray[np.uint8] | None = paint(lane, request)
+        mouth: NDArray[np.uint8] | None = paint(worker, request)
         if picture.target is None or mouth is None:
             return picture.image
         image = self._paste.paste(picture.target, mouth, strength)
@@ -321,10 +321,10 @@ def sharpen(mouth: NDArray[np.uint8], film: NDArray[np.uint8]) -> NDArray[np.uin
     """Return the mouth with edges as strong as the film's in the same rows; never softer."""
     soft, edges = _split_edges(mouth)
     _, wanted = _split_edges(film)
-    found, sought = (float(np.abs(part).mean()) for part in (edges, wanted))
-    if found < _LEAST_EDGES or sought <= found:
+    own, target = (float(np.abs(part).mean()) for part in (edges, wanted))
+    if own < _LEAST_EDGES or target <= own:
         return mouth
-    raised = soft + edges * np.float32(min(1.0 + _MOST, sought / found))
+    raised = soft + edges * np.float32(min(1.0 + _MOST, target / own))
     return np.clip(np.rint(raised), 0, 255).astype(np.uint8)
 
 

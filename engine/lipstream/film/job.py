@@ -141,7 +141,7 @@ class Segment:
     cut: Cut = WHOLE
     """The part of the sound that is spoken."""
     who: FaceChoice | None = None
-    """Whose mouth; None for the film's usual choice."""
+    """Whose mouth; None for the film's own choice."""
     name: str | None = None
     """What messages call it; None for the sound file's name."""
 
@@ -246,6 +246,6 @@ def _asked(job: RenderJob) -> set[str]:
 
 def _refuse(asked: set[str], useless: tuple[str, ...], face: str) -> None:
     pairs = {"--from": "--from and --to", "--crop": "--crop and --resize"}
-    found = [pairs.get(option, option) for option in useless if option in asked]
-    if found:
-        raise InputError(f"the face is {face}, which has no use for {', '.join(found)}: leave out")
+    given = [pairs.get(option, option) for option in useless if option in asked]
+    if given:
+        raise InputError(f"the face is {face}, which has no use for {', '.join(given)}: leave out")

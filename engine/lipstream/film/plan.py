@@ -232,7 +232,7 @@ def _background_sound(job: RenderJob, face: VideoSource | LoopedSource) -> Backg
 def _lay_out(
     job: RenderJob, spoken: list[ClipPlacement], timing: Timing, film_frames: int | None
 ) -> tuple[list[SpokenRange], int]:
-    """Return the passages and the frames of the whole film."""
+    """Return the spoken ranges and the number of frames of the whole film."""
     spoken_ranges = place_clips(spoken, timing, film_frames)
     last = spoken_ranges[-1].stop
     if film_frames is None:
@@ -270,14 +270,14 @@ def speak_texts(job: RenderJob) -> Iterator[RenderJob]:
     if job.text is not None and (job.sound is not None or job.segments):
         raise InputError("give one of a sound, a text and segments: not several")
     texts = _texts(job)
-    files = {words: _place(job, words) for words in texts}
+    files = {text: _speech_file(job, text) for text in texts}
     for other in job.output.parent.glob(f".{job.output.name}.*.wav") if texts else ():
         if other not in files.values():  # of an unfinished film with other texts
             other.unlink(missing_ok=True)
     try:
-        for words, file in files.items():
+        for text, file in files.items():
             if not file.is_file():
-                _speak(job, words, file)
+                _speak(job, text, file)
         yield _with_files(job, files)
     except LipstreamError:
         _remove(files.values())
@@ -293,43 +293,43 @@ def _texts(job: RenderJob) -> list[SpokenText]:
 
 
 def _with_files(job: RenderJob, files: dict[SpokenText, Path]) -> RenderJob:
-    def heard(one: Segment) -> Segment:
-        words = one.sound
-        if not isinstance(words, SpokenText):
+    def with_file(one: Segment) -> Segment:
+        text = one.sound
+        if not isinstance(text, SpokenText):
             return one
-        return replace(one, sound=files[words], name=_called(words))
+        return replace(one, sound=files[text], name=_short_name(text))
 
-    segments = tuple(heard(one) for one in job.segments)
+    segments = tuple(with_file(one) for one in job.segments)
     if job.text is None:
         return replace(job, segments=segments)
     return replace(job, sound=files[SpokenText(job.text)], text=None)
 
 
-def _speak(job: RenderJob, words: SpokenText, file: Path) -> None:
+def _speak(job: RenderJob, text: SpokenText, file: Path) -> None:
     """Raises LipstreamError, which names the text where there may be several."""
     try:
-        with closing(open_voice(_settings(job, words))) as voice:
-            write_speech(voice, words.text, file)
+        with closing(open_voice(_settings(job, text))) as voice:
+            write_speech(voice, text.text, file)
     except LipstreamError as error:
         if job.text is not None:
             raise
-        raise type(error)(f"segment {_called(words)}: {error}") from error
+        raise type(error)(f"segment {_short_name(text)}: {error}") from error
 
 
-def _settings(job: RenderJob, words: SpokenText) -> SpeechSettings:
-    voice = words.voice or job.speech.voice
-    speed = job.speech.speed if words.speed is None else words.speed
+def _settings(job: RenderJob, text: SpokenText) -> SpeechSettings:
+    voice = text.voice or job.speech.voice
+    speed = job.speech.speed if text.speed is None else text.speed
     return replace(job.speech, voice=voice, speed=speed)
 
 
-def _called(words: SpokenText) -> str:
-    line = " ".join(words.text.split())
+def _short_name(text: SpokenText) -> str:
+    line = " ".join(text.text.split())
     return f"'{line}'" if len(line) <= _NAME else f"'{line[: _NAME - 1].rstrip()}\u2026'"
 
 
-def _place(job: RenderJob, words: SpokenText) -> Path:
-    said = repr((words.text, _settings(job, words)))
-    key = hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
+def _speech_file(job: RenderJob, text: SpokenText) -> Path:
+    identity = repr((text.text, _settings(job, text)))
+    key = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:16]
     return job.output.with_name(f".{job.output.name}.{key}.wav")
 
 

@@ -133,7 +133,7 @@ def _finish(plan: RenderPlan, checkpoint: Checkpoint) -> None:
 def _before(plan: RenderPlan) -> Callable[[int], Image]:
     face = plan.face
     if isinstance(face, VideoSource):
-        return EndlessVideo(face, plan.job.ends).show
+        return EndlessVideo(face, plan.job.ends).picture_at
     return lambda frame: face.picture(frame).image
 
 
@@ -145,12 +145,12 @@ def sheet_frames(frames: int) -> list[int]:
 
 def write_sheet(path: Path, film: Path, frames: int, before: Callable[[int], Image]) -> None:
     """Write a contact sheet of a film and the pictures it was made from. Raises MediaError."""
-    after = FilmReader(film)
+    rendered = FilmReader(film)
     pairs = []
     for frame in sheet_frames(frames):
-        shown = next(after.pictures(first=frame), None)
-        if shown is not None:
-            pairs.append(np.hstack([_small(before(frame)), _small(shown)]))
+        after_image = next(rendered.pictures(first=frame), None)
+        if after_image is not None:
+            pairs.append(np.hstack([_small(before(frame)), _small(after_image)]))
     done, encoded = cv2.imencode(path.suffix.lower(), _arranged(pairs))
     try:
         if not done:

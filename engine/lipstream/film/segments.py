@@ -35,10 +35,10 @@ _WORD = re.compile(r",\s*(?=(?:" + "|".join(_KEYS) + r")\s*=)")
 
 def parse_time(text: str) -> Fraction:
     """Parse seconds, such as 63.5, or 1:03.5, or 1:00:03.5; raises InputError."""
-    found = _TIME.fullmatch(text.strip())
-    if found is None:
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
         raise InputError(f"'{text}' is no time: give seconds, such as 63.5, or 1:03.5")
-    hours, minutes, seconds = (Fraction(part or 0) for part in found.groups())
+    hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds
 
 
@@ -59,18 +59,18 @@ def parse_segment(text: str) -> Segment:
 def read_segments(path: Path) -> list[Segment]:
     """Read a TOML file of segments; raises InputError that says which entry is wrong."""
     try:
-        written = tomllib.loads(path.read_text("utf-8"))
+        document = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} cannot be read as TOML: {error}") from error
-    entries = written.get("segment")
-    unknown = set(written) - {"segment"}
+    entries = document.get("segment")
+    unknown = set(document) - {"segment"}
     tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
     if unknown or not entries or not tables:
         raise InputError(
             f"{path} should hold [[segment]] tables with the keys {', '.join(_KEYS)}; found"
-            f" {', '.join(sorted(written)) or 'nothing'}"
+            f" {', '.join(sorted(document)) or 'nothing'}"
         )
     return [
         _segment(entry, path.parent, f"{path}, segment {number}")
@@ -82,7 +82,7 @@ def _segment(entry: Mapping[str, Any], folder: Path, where: str) -> Segment:
     unknown = ", ".join(sorted(set(entry) - set(_KEYS)))
     if unknown:
         raise InputError(f"{where}: unknown {unknown}; the keys are {', '.join(_KEYS)}")
-    said = _said(entry, folder, where)
+    source = _source_of(entry, folder, where)
 
     def time(key: str) -> Fraction | None:
         value = entry.get(key)
@@ -93,7 +93,7 @@ def _segment(entry: Mapping[str, Any], folder: Path, where: str) -> Segment:
 
     who = entry.get("who")
     return Segment(
-        said,
+        source,
         time("at") or Fraction(0),
         time("until"),
         Cut(time("from") or Fraction(0), time("to")),
@@ -101,7 +101,7 @@ def _segment(entry: Mapping[str, Any], folder: Path, where: str) -> Segment:
     )
 
 
-def _said(entry: Mapping[str, Any], folder: Path, where: str) -> Path | SpokenText:
+def _source_of(entry: Mapping[str, Any], folder: Path, where: str) -> Path | SpokenText:
     """Return the sound or the text of an entry, which has one of them."""
     sound, text = entry.get("sound"), entry.get("text")
     if not sound and not text:
@@ -121,11 +121,11 @@ def _said(entry: Mapping[str, Any], folder: Path, where: str) -> Path | SpokenTe
     return SpokenText(text, voice or None, _speed(entry.get("speed"), where))
 
 
-def _speed(written: object, where: str) -> float | None:
+def _speed(value: object, where: str) -> float | None:
     try:
-        return None if written is None else float(str(written))
+        return None if value is None else float(str(value))
     except ValueError:
-        raise InputError(f"{where}: speed '{written}' is no number; give 0.5 to 2") from None
+        raise InputError(f"{where}: speed '{value}' is no number; give 0.5 to 2") from None
 
 
 _POINT = re.compile(r"(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)")

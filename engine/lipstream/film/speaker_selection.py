@@ -23,11 +23,11 @@ _UNSURE = (0.9, 0.5)
 """Score of the face from which a mouth fades, and at which it is gone."""
 _OFF = (10.5, 14.5)
 _UNLIKE = (0.88, 0.78)
-"""How far the lower face is off its usual look in levels, and how it correlates with it, from which
+"""How far the lower face is off its median in levels, and how it correlates with it, from which
 a mouth fades, and at which it is gone. Speech alone stays below 9.5 and above 0.91 (11 clips of 9
 speakers); a hand of the skin's own colour gives 10 to 17, other things 14 to 40, or below 0.8."""
 _WINDOW = 500
-"""Rows of one face over which the usual look is taken: light changes slowly."""
+"""Rows of one face over which the median is taken: light changes slowly."""
 
 
 def visibility(rows: Array) -> NDArray[np.float64]:
@@ -75,7 +75,7 @@ _BRIDGED_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class SpeakerTrack:
-    """The face that is driven, frame by frame of the footage."""
+    """The face that is driven, frame by frame of the video."""
 
     crops: Float32
     """(frames, 2, 3) float32 unit crops; zeros where there is no face."""

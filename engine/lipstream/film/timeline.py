@@ -1,6 +1,6 @@
 """What a film is made of: which of its frames are spoken by which piece of sound.
 
-Times of the film are seconds since the part of it that is used begins. All is exact: a passage
+Times of the film are seconds since the part of it that is used begins. All is exact: a range
 starts with the frame that shows when its sound begins, and the sound waits for its own sample.
 """
 
@@ -71,7 +71,7 @@ class SpokenRange:
 
 @dataclass(frozen=True, slots=True)
 class EditTimeline:
-    """A whole film: its frames, and the passages among them in order of time."""
+    """A whole film: its frames, and the spoken ranges among them in order of time."""
 
     fps: Fraction
     rate: int
@@ -94,7 +94,7 @@ class EditTimeline:
         return min(whole, self.start_of(last.start) + last.wait + last.samples)
 
     def ranges(self) -> Iterator["FrameRange"]:
-        """Yield passages and what lies between them, in order, every frame once."""
+        """Yield spoken ranges and what lies between them, in order, every frame once."""
         at = 0
         for spoken_range in self.spoken_ranges:
             if spoken_range.start > at:
@@ -107,7 +107,7 @@ class EditTimeline:
 
 @dataclass(frozen=True, slots=True)
 class FrameRange:
-    """Frames that are spoken by one passage, or kept as they are."""
+    """Frames that are spoken by one clip, or left as they are."""
 
     start: int
     stop: int
@@ -169,18 +169,20 @@ def _passage(one: ClipPlacement, timing: Timing) -> SpokenRange:
 
 
 def end_at(spoken_ranges: Sequence[SpokenRange], frames: int, timing: Timing) -> list[SpokenRange]:
-    """Return the passages with what lies past frame ``frames`` cut off."""
-    kept = []
+    """Return the ranges with what lies past frame ``frames`` cut off."""
+    trimmed = []
     for spoken_range in spoken_ranges:
         stop = min(spoken_range.stop, frames)
-        heard = (
+        samples = (
             timing.frame_start(stop) - timing.frame_start(spoken_range.start) - spoken_range.wait
         )
         if stop == spoken_range.stop:
-            kept.append(spoken_range)
-        elif heard > 0:
-            kept.append(replace(spoken_range, stop=stop, samples=min(spoken_range.samples, heard)))
-    return kept
+            trimmed.append(spoken_range)
+        elif samples > 0:
+            trimmed.append(
+                replace(spoken_range, stop=stop, samples=min(spoken_range.samples, samples))
+            )
+    return trimmed
 
 
 def search_ranges(timeline: EditTimeline, film_frames: int) -> list[range]:

@@ -31,7 +31,7 @@ class VideoSource:
         self.width, self.height = view.shown_size(film.width, film.height)
         whole = film.count(fps)
         self.first = int(cut.start_s * fps)
-        """Slot of the film that is frame 0 of the footage."""
+        """Slot of the film that is frame 0 of this video."""
         stop = whole if cut.stop_s is None else round(cut.stop_s * fps)
         if not 0 <= self.first < stop or (cut.stop_s is not None and stop > whole + 1):
             raise InputError(
@@ -57,14 +57,14 @@ class VideoSource:
 
         Where the file gives fewer than its time stamps promise, the last is repeated.
         """
-        shown, image = first, None
+        count, image = first, None
         for picture in self.film.pictures(self.fps, self.first + first):
-            if shown == self.count:
+            if count == self.count:
                 return
             image = self._view.of(picture)
             yield image
-            shown += 1
-        for _ in range(shown, self.count):
+            count += 1
+        for _ in range(count, self.count):
             image = self._last() if image is None else image
             yield image.copy()
 
@@ -95,7 +95,7 @@ class LoopedSource:
 
 
 class EndlessVideo:
-    """Shows footage frame after frame of the output, past its end as told. One thread."""
+    """Shows a video frame after frame of the output, past its end as told. One thread."""
 
     def __init__(self, video: VideoSource, ends: Ends) -> None:
         self._video = video
@@ -104,7 +104,7 @@ class EndlessVideo:
         self._next = 0
         self._pictures: Iterator[Image] | None = None
 
-    def show(self, frame: int) -> Image:
+    def picture_at(self, frame: int) -> Image:
         """Return the picture under a frame of the output; quick in rising order."""
         skipped = frame - self._next
         if self._pictures is None or not 0 <= skipped <= _WORTH_SEEKING:

@@ -114,16 +114,16 @@ class FilmReader:
         """
         fps = fps or self.fps
         held: VideoFrame | None = None
-        shown, end = first, Fraction(0)
+        yielded, end = first, Fraction(0)
         for time, frame in self._timed_from((first - 1) / fps):
             slot = _slot(time, fps)
-            while held is not None and shown < slot:
+            while held is not None and yielded < slot:
                 yield self._upright(held)
-                shown += 1
+                yielded += 1
             held, end = frame, time + self._duration(frame)
-        while held is not None and (shown == 0 or shown < round(end * fps)):
+        while held is not None and (yielded == 0 or yielded < round(end * fps)):
             yield self._upright(held)
-            shown += 1
+            yielded += 1
 
     def _timed_from(self, at: Fraction) -> Iterator[tuple[Fraction, VideoFrame]]:
         """Yield pictures and their times since the first, beginning with one due by ``at``."""
@@ -160,8 +160,8 @@ class FilmReader:
             else:
                 yield stamp - self._start, frame
 
-    def _duration(self, shown: VideoFrame) -> Fraction:
-        known = (shown.duration or 0) * (shown.time_base or Fraction(0))
+    def _duration(self, frame: VideoFrame) -> Fraction:
+        known = (frame.duration or 0) * (frame.time_base or Fraction(0))
         default = 1 / self.fps
         return known if default / 2 < known < default else default
 

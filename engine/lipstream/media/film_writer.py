@@ -237,17 +237,17 @@ def _mux(
     video = pictures.template(container)
     if sound.codec == "copy":
         assert sound.copied is not None
-        heard = _copied(container, stack.enter_context(open_media(sound.copied)), sound.copied)
+        audio = _copied(container, stack.enter_context(open_media(sound.copied)), sound.copied)
     else:
-        heard = _encoded(container, sound)
+        audio = _encoded(container, sound)
     until = Fraction(0)
     for packet in pictures.packets(video):
         end = (packet.pts or 0) / pictures.fps
-        while until <= end and (piece := next(heard, None)) is not None:
+        while until <= end and (piece := next(audio, None)) is not None:
             until = piece.until
             container.mux(piece.packets)
         container.mux(packet)
-    for piece in heard:
+    for piece in audio:
         container.mux(piece.packets)
 
 

@@ -53,10 +53,10 @@ def _is_still(container: InputContainer, path: Path) -> bool:
 
 def _decode_jpeg(path: Path) -> Image | None:
     """Decode with OpenCV, which knows all eight EXIF orientations; None if it cannot."""
-    written = path.read_bytes()
-    if written.rfind(b"\xff\xd9") < written.rfind(b"\xff\xda"):
+    encoded = path.read_bytes()
+    if encoded.rfind(b"\xff\xd9") < encoded.rfind(b"\xff\xda"):
         raise MediaError(f"{path.name} is cut short: the picture has no end; copy it again")
-    decoded = cv2.imdecode(np.frombuffer(written, np.uint8), cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     return None if decoded is None else np.asarray(decoded, np.uint8)
 
 

@@ -64,7 +64,7 @@ class EspeakSpeech:
 
     pcm: Pcm
     """(n,) int16 at the library's rate."""
-    moments: tuple[EspeakEvent, ...]
+    events: tuple[EspeakEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class EspeakLibrary:
         self._library.espeak_SetVoiceByFile.argtypes = [ctypes.c_char_p]
         self._lock = threading.Lock()  # guards the library and what follows, for one sentence
         self._blocks: list[Pcm] = []
-        self._moments: list[EspeakEvent] = []
+        self._events: list[EspeakEvent] = []
         self._callback = _CALLBACK(self._take)
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -151,18 +151,18 @@ class EspeakLibrary:
         """Return the voices of languages, not those that need the program mbrola."""
         with self._lock:
             listed = self._library.espeak_ListVoices(None)
-            found, index = [], 0
+            voices, index = [], 0
             while listed[index]:
-                found.append(_installed(listed[index].contents))
+                voices.append(_installed(listed[index].contents))
                 index += 1
-        return [voice for voice in found if not voice.file.startswith(("mb/", "!v/", "test/"))]
+        return [voice for voice in voices if not voice.file.startswith(("mb/", "!v/", "test/"))]
 
     def say(self, text: str, options: EspeakOptions) -> EspeakSpeech:
         """Speak a sentence. Raises InputError for a voice that espeak-ng lacks."""
         spoken = text.replace("\0", " ").encode() + b"\0"
         flags = _UTF8 | (_END_PAUSE if options.ends_with_pause else 0)
         with self._lock:
-            self._blocks, self._moments = [], []
+            self._blocks, self._events = [], []
             self._choose(options.voice)
             self._library.espeak_SetParameter(_RATE, options.words_a_minute, 0)
             self._library.espeak_SetParameter(_PITCH, options.pitch, 0)
@@ -172,7 +172,7 @@ class EspeakLibrary:
                     f"espeak-ng gave up on a sentence (error {failed}): try again"
                 )
             pcm = np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.int16)
-            return EspeakSpeech(pcm, tuple(self._moments))
+            return EspeakSpeech(pcm, tuple(self._events))
 
     def _choose(self, voice: str) -> None:
         own = Path(voice).is_absolute()
@@ -192,12 +192,12 @@ class EspeakLibrary:
         index = 0
         while (event := events[index]).type != _EVENT_END:
             if (kind := _KINDS.get(event.type)) is not None:
-                self._moments.append(_moment(kind, event))
+                self._events.append(_event(kind, event))
             index += 1
         return 0
 
 
-def _moment(kind: Literal["word", "phoneme"], event: _Event) -> EspeakEvent:
+def _event(kind: Literal["word", "phoneme"], event: _Event) -> EspeakEvent:
     if kind == "word":
         at, name = max(0, event.text_position - 1), ""
     else:
@@ -263,14 +263,14 @@ class EspeakVoice:
 
     def say(self, sentence: str, /) -> Iterator[SpeechChunk]:
         """Yield the whole sentence, with a mark at each word."""
-        said = self._library.say(sentence, self._options)
-        if len(said.pcm) == 0:
+        speech = self._library.say(sentence, self._options)
+        if len(speech.pcm) == 0:
             return
         begins: dict[int, int] = {}
-        for moment in said.moments:
-            if moment.kind == "word" and moment.length > 0:
-                begins.setdefault(moment.at, moment.sample)
-        yield SpeechChunk(said.pcm, marks_at(sentence, begins, len(said.pcm)))
+        for event in speech.events:
+            if event.kind == "word" and event.length > 0:
+                begins.setdefault(event.at, event.sample)
+        yield SpeechChunk(speech.pcm, marks_at(sentence, begins, len(speech.pcm)))
 
     def stop(self) -> None:
         """Do nothing: a sentence is over before anybody could stop it."""

@@ -49,29 +49,29 @@ def split_sentences(text: str) -> Iterator[Sentence]:
         stop = len(text) if end is None else end.end()
         if stop < len(text) and _SHORT_FORM.search(text[max(at, stop - 12) : stop]):
             continue
-        yield from _short(text, at, stop)
+        yield from _shorten(text, at, stop)
         at = stop
 
 
-def _short(text: str, start: int, stop: int) -> Iterator[Sentence]:
+def _shorten(text: str, start: int, stop: int) -> Iterator[Sentence]:
     """Yield a sentence trimmed and, when too long, in parts."""
     while stop - start > LONGEST_SENTENCE:
         cut = _pause(text, start, start + LONGEST_SENTENCE)
-        yield from _trimmed(text, start, cut)
+        yield from _trim(text, start, cut)
         start = cut
-    yield from _trimmed(text, start, stop)
+    yield from _trim(text, start, stop)
 
 
 def _pause(text: str, start: int, stop: int) -> int:
     """Return where best to cut between: after the last comma, else space, else at ``stop``."""
     for pause in _PAUSES:
-        ends = [found.end() for found in pause.finditer(text, start, stop)]
+        ends = [match.end() for match in pause.finditer(text, start, stop)]
         if ends and ends[-1] > start + LONGEST_SENTENCE // 4:
             return ends[-1]
     return stop
 
 
-def _trimmed(text: str, start: int, stop: int) -> Iterator[Sentence]:
+def _trim(text: str, start: int, stop: int) -> Iterator[Sentence]:
     sentence = text[start:stop]
     if not any(letter.isalnum() for letter in sentence):
         return
@@ -158,8 +158,8 @@ _WORD = re.compile(rf"[{_ALONE}]|[^\s{_ALONE}]+")
 def word_spans(sentence: str) -> list[tuple[int, int]]:
     """Return where words begin and end, without the punctuation round them."""
     spans = []
-    for found in _WORD.finditer(sentence):
-        start, stop = found.span()
+    for match in _WORD.finditer(sentence):
+        start, stop = match.span()
         while start < stop and unicodedata.category(sentence[start])[0] in "PSZC":
             start += 1
         while stop > start and unicodedata.category(sentence[stop - 1])[0] in "PSZC":

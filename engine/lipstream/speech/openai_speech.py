@@ -168,7 +168,7 @@ class HttpVoice:
         connection = _connection(self._server)
         self._connection = connection
         try:
-            yield from self._said(connection, sentence)
+            yield from self._stream(connection, sentence)
         except (OSError, http.client.HTTPException) as error:
             if not self._stopped:
                 raise BackendUnavailable(_reason(self._server, error)) from error
@@ -189,12 +189,14 @@ class HttpVoice:
         """Hang up."""
         self.stop()
 
-    def _said(self, connection: http.client.HTTPConnection, sentence: str) -> Iterator[SpeechChunk]:
+    def _stream(
+        self, connection: http.client.HTTPConnection, sentence: str
+    ) -> Iterator[SpeechChunk]:
         _connect(connection, self._server)
         if self._stopped:
             return
         connection.request(
-            "POST", f"{self._server.path}/audio/speech", self._asked(sentence), self._headers()
+            "POST", f"{self._server.path}/audio/speech", self._body(sentence), self._headers()
         )
         answer = connection.getresponse()
         if answer.status != 200:
@@ -225,16 +227,16 @@ class HttpVoice:
                 f" voice {self.name} is there"
             )
 
-    def _asked(self, sentence: str) -> bytes:
-        asked: dict[str, str | float] = {
+    def _body(self, sentence: str) -> bytes:
+        body: dict[str, str | float] = {
             "model": self._settings.model,
             "input": sentence,
             "voice": self.name,
             "response_format": "pcm",
         }
         if self._settings.speed != 1:
-            asked["speed"] = self._settings.speed
-        return json.dumps(asked).encode()
+            body["speed"] = self._settings.speed
+        return json.dumps(body).encode()
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "Accept": "audio/*"}
@@ -302,10 +304,10 @@ def _connect(connection: http.client.HTTPConnection, server: SpeechServer) -> No
 
 def _refusal(server: SpeechServer, answer: http.client.HTTPResponse) -> str:
     try:
-        said = " ".join(answer.read(4096).decode("utf-8", "replace").split())
+        message = " ".join(answer.read(4096).decode("utf-8", "replace").split())
     except (OSError, http.client.HTTPException):
-        said = ""
-    quoted = f" ({said[:_LONGEST_ERROR]})" if said.isprintable() and said else ""
+        message = ""
+    quoted = f" ({message[:_LONGEST_ERROR]})" if message.isprintable() and message else ""
     advice = _ADVICE.get(answer.status, "see its log")
     return f"the speech server {server.name} answered HTTP {answer.status}{quoted}: {advice}"
 

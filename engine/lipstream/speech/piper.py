@@ -123,13 +123,13 @@ def _piper() -> Any:
 @cache
 def _installed() -> Mapping[str, Path]:
     """Return the voices that installed packages bring."""
-    found = {}
+    voices = {}
     for package in distributions():
         if _VOICE_PACKAGE in (package.metadata["Name"] or "").replace("_", "-"):
             for file in package.files or ():
                 if file.suffix == ".onnx":
-                    found[file.stem] = Path(str(package.locate_file(file)))
-    return dict(sorted(found.items()))
+                    voices[file.stem] = Path(str(package.locate_file(file)))
+    return dict(sorted(voices.items()))
 
 
 def _settings(model: Path) -> Mapping[str, Any]:
@@ -204,5 +204,5 @@ def _marks(sentence: str, chunks: Sequence[Any], samples: int) -> tuple[Mark, ..
     spans = word_spans(sentence)
     if len(begins) != len(spans):  # such as 42, two words in one
         return guessed_marks(sentence, 0, samples)
-    heard = {start: sample for (start, _), sample in zip(spans, begins, strict=True)}
-    return marks_at(sentence, heard, samples)
+    times = {start: sample for (start, _), sample in zip(spans, begins, strict=True)}
+    return marks_at(sentence, times, samples)

@@ -72,7 +72,7 @@ class SpeechQueue:
         """
         check_text(text, voice)
         self._voice, self._text, self._on_made = voice, text, on_made
-        self._made: queue.Queue[SpeechChunk | LipstreamError | None] = queue.Queue(
+        self._queue: queue.Queue[SpeechChunk | LipstreamError | None] = queue.Queue(
             AHEAD_MS // PIECE_MS
         )
         self._stopping = threading.Event()
@@ -98,14 +98,14 @@ class SpeechQueue:
         if self._ended:
             return None
         try:
-            made = self._made.get_nowait()
+            item = self._queue.get_nowait()
         except queue.Empty:
             return None
-        if isinstance(made, SpeechChunk):
-            return made
+        if isinstance(item, SpeechChunk):
+            return item
         self._ended = True
-        if made is not None:
-            raise made
+        if item is not None:
+            raise item
         return None
 
     def close(self) -> None:
@@ -139,10 +139,10 @@ class SpeechQueue:
             outcome = LipstreamError("speech failed by a fault of the program: see its log")
         self._put(outcome)
 
-    def _put(self, made: SpeechChunk | LipstreamError | None) -> None:
+    def _put(self, item: SpeechChunk | LipstreamError | None) -> None:
         while not self._stopping.is_set():
             try:
-                self._made.put(made, timeout=0.1)
+                self._queue.put(item, timeout=0.1)
             except queue.Full:
                 continue
             self._on_made()
@@ -177,11 +177,11 @@ def write_speech(
         with (
             written_whole(path) as unfinished,
             unfinished.open("wb") as file,
-            wave.open(file, "wb") as written,
+            wave.open(file, "wb") as wav,
         ):
-            written.setparams((1, 2, voice.rate, 0, "NONE", ""))
+            wav.setparams((1, 2, voice.rate, 0, "NONE", ""))
             for spoken in read_aloud(voice, text):
-                written.writeframes(spoken.pcm.astype("<i2").tobytes())
+                wav.writeframes(spoken.pcm.astype("<i2").tobytes())
                 samples += len(spoken.pcm)
                 if longest_s is not None and samples > longest_s * voice.rate:
                     raise InputError(f"the text takes longer than {longest_s:g} s: shorten it")

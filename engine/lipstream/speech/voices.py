@@ -95,9 +95,9 @@ class SpeechSettings:
     provider: str = "espeak-ng"
     """One of ``PROVIDERS``; ``openai`` is any server with OpenAI's ``/v1/audio/speech``."""
     voice: str | None = None
-    """A voice's name; None for the provider's usual one. For Piper also an ``.onnx`` file."""
+    """A voice's name; None for the provider's default. For Piper also an ``.onnx`` file."""
     speed: float = 1.0
-    """Times the voice's usual speed, 0.5 to 2."""
+    """Times the voice's own speed, 0.5 to 2."""
     url: str | None = None
     """Where the ``openai`` server is, such as ``http://127.0.0.1:8880/v1``."""
     model: str = "tts-1"

@@ -143,7 +143,7 @@ class Speaker:
         whole = np.concatenate([resampler.feed(sound), resampler.flush()])
         spoken = [
             Phoneme(moment.name.strip("'!,%=_:; "), PAD_S + moment.time_ms / 1000)
-            for moment in said.moments
+            for moment in said.events
             if moment.kind == "phoneme"
         ]
         ends = Phoneme("", PAD_S + len(said.pcm) / self.rate)

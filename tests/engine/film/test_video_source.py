@@ -29,10 +29,10 @@ def test_a_projector_can_be_set_to_any_frame(film, monkeypatch, ends, held):
     assert video.count == 30
     wanted = [10 + video.at(k, ends) for k in range(150)]
     projector = EndlessVideo(video, ends)
-    assert greys(projector.show(k) for k in range(150)) == wanted
+    assert greys(projector.picture_at(k) for k in range(150)) == wanted
     for first in (1, 29, 30, 31, 58, 59, 60, 100):
         entered = EndlessVideo(video, ends)
-        assert greys(entered.show(k) for k in range(first, 140)) == wanted[first:140]
+        assert greys(entered.picture_at(k) for k in range(first, 140)) == wanted[first:140]
 
 
 def test_ping_pong_shows_neither_end_twice(film):

@@ -60,7 +60,7 @@ def test_a_long_text_is_made_only_so_far_ahead():
     voice = Hummer()
     with SpeechQueue(voice, "Ten letter. " * 200) as reading:
         until(lambda: len(voice.said) >= 2)
-        until(reading._made.full)
+        until(reading._queue.full)
         assert len(voice.said) <= 3  # a second each
         first = reading.take()
     assert len(first.pcm) == RATE * PIECE_MS // 1000
@@ -70,7 +70,7 @@ def test_a_long_text_is_made_only_so_far_ahead():
 def test_closing_ends_the_thread_and_stops_the_voice():
     voice = Hummer()
     reading = SpeechQueue(voice, "Ten letter. " * 200)
-    until(reading._made.full)
+    until(reading._queue.full)
     reading.close()
     reading.join(5)
     assert voice.stopped
