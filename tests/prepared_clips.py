@@ -9,7 +9,7 @@ from lipstream_models.corpora.grid_corpus import (
     FACE_SIZE,
     FRAMES,
     PREPARED,
-    Clip,
+    PreparedClip,
     PreparedFolder,
 )
 
@@ -22,7 +22,7 @@ def opening(frames: np.ndarray, clip: int) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(2 * np.pi * (frames / 25 + 0.1 * clip))
 
 
-def make_clip(number: int) -> Clip:
+def make_clip(number: int) -> PreparedClip:
     """Return a clip: grey faces with a dark mouth, and a mel as loud as the mouth is open."""
     frames = np.arange(FRAMES)
     open_by = opening(frames, number)
@@ -34,7 +34,7 @@ def make_clip(number: int) -> Clip:
         points[frame, [178, 14, 402], 1] = 0.66 + 0.1 * amount
     loudness = opening(np.arange(COLUMNS) * 25 / 80 - 1.5, number)
     mel = np.tile(-4 + 7 * loudness, (80, 1)).astype(np.float32)
-    return Clip(crops, points, mel)
+    return PreparedClip(crops, points, mel)
 
 
 def make_folder(path: Path, clips: int = CLIPS) -> PreparedFolder:

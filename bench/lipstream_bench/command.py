@@ -57,14 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_export_arguments(group: "argparse._ArgumentGroup") -> None:
-    usual = ExportSettings()
+    defaults = ExportSettings()
     group.add_argument(
         "--checkpoint",
         type=Path,
         metavar="CKPT",
         help="network to export (default: Wav2Lip with seeded random weights)",
     )
-    group.add_argument("--precision", nargs="+", default=list(usual.precisions), choices=PRECISIONS)
+    group.add_argument(
+        "--precision", nargs="+", default=list(defaults.precisions), choices=PRECISIONS
+    )
     group.add_argument(
         "--calibrate",
         type=Path,

@@ -52,7 +52,7 @@ def measure_export(settings: Settings) -> Report:
     network.
     """
     _require("onnx", "torch", "onnxruntime")
-    from lipstream_export.model_folder import PLAN, Wishes, export_mouth  # noqa: PLC0415
+    from lipstream_export.model_folder import PLAN, ExportOptions, export_mouth  # noqa: PLC0415
     from lipstream_export.parity import judge_pictures  # noqa: PLC0415
     from lipstream_export.samples import collect_samples  # noqa: PLC0415
 
@@ -60,10 +60,10 @@ def measure_export(settings: Settings) -> Report:
     loaded = _load(wanted.checkpoint)
     samples = collect_samples(loaded.network, wanted.calibrate)
     precisions = tuple(dict.fromkeys(("fp32", *wanted.precisions)))
-    wishes = Wishes(whole=True, precisions=precisions, samples=samples)
+    options = ExportOptions(whole=True, precisions=precisions, samples=samples)
     with _folder(wanted.output) as folder:
-        seconds = export_mouth(loaded, folder, wishes)
-        judged = judge_pictures(loaded.network, folder, wishes)
+        seconds = export_mouth(loaded, folder, options)
+        judged = judge_pictures(loaded.network, folder, options)
         pictures = {_called(row): row for row in judged if row.backend in _backends(settings)}
         measured = replace(settings, model=folder, backends=tuple(pictures))
         rows, ratios = measure_ratios(measured)

@@ -270,7 +270,7 @@ MOST_SESSIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class LoadLevel:
     """What came of one number of sessions."""
 
     count: int
@@ -323,9 +323,9 @@ def search_limit(holds: Callable[[int], bool], most: int = MOST_SESSIONS) -> int
     return good
 
 
-def _search(engine: LiveEngine, settings: Settings) -> tuple[int, dict[int, Level]]:
+def _search(engine: LiveEngine, settings: Settings) -> tuple[int, dict[int, LoadLevel]]:
     """Return the limit of one engine, and what came of every number tried."""
-    levels: dict[int, Level] = {}
+    levels: dict[int, LoadLevel] = {}
 
     def holds(count: int) -> bool:
         for _ in range(2):
@@ -337,7 +337,7 @@ def _search(engine: LiveEngine, settings: Settings) -> tuple[int, dict[int, Leve
     return search_limit(holds), levels
 
 
-def _measure_level(engine: LiveEngine, count: int, seconds: float) -> Level:
+def _measure_level(engine: LiveEngine, count: int, seconds: float) -> LoadLevel:
     begun = time.process_time()
     sessions = run_live(engine, count, seconds)
     cpu_ms = (time.process_time() - begun) * 1000
@@ -345,4 +345,4 @@ def _measure_level(engine: LiveEngine, count: int, seconds: float) -> Level:
     expected = expected_frames(engine.timing, seconds)
     lost = sum(max(0, expected - len(session.out)) for session in sessions)
     made = sum(len(session.out) for session in sessions)
-    return Level(count, delays, lost, cpu_ms / max(made, 1))
+    return LoadLevel(count, delays, lost, cpu_ms / max(made, 1))

@@ -59,19 +59,19 @@ def measure_ratios(settings: Settings) -> tuple[list[Row], dict[str, float]]:
         taken = _take_turns(runs, settings.seconds * len(runs))
     rows = [Row.of(name, "network, in turns", turns.wall_ms) for name, turns in taken.items()]
     ratios: dict[str, float] = {}
-    usual = taken.pop(BASELINE)
+    baseline = taken.pop(BASELINE)
     for name, turns in taken.items():
-        ratio = median_ratio(usual.wall_ms, turns.wall_ms)
+        ratio = median_ratio(baseline.wall_ms, turns.wall_ms)
         ratios[f"{name}: times faster than {BASELINE}"] = ratio
         if settings.threads == 1:
-            ratio = median_ratio(usual.processor_ms, turns.processor_ms)
+            ratio = median_ratio(baseline.processor_ms, turns.processor_ms)
             ratios[f"{name}: times less processor time than {BASELINE}"] = ratio
     return rows, ratios
 
 
-def median_ratio(usual: list[float], taken: list[float]) -> float:
+def median_ratio(baseline: list[float], taken: list[float]) -> float:
     """Return the median of the ratios within each turn: a slow moment slows both."""
-    return statistics.median(a / b for a, b in zip(usual, taken, strict=True))
+    return statistics.median(a / b for a, b in zip(baseline, taken, strict=True))
 
 
 def _take_turns(runs: dict[str, Callable[[], object]], seconds: float) -> dict[str, _Turns]:

@@ -107,8 +107,8 @@ def _export_checkpoint(arguments: argparse.Namespace) -> int:
 
     loaded = loading.load_network(Path(arguments.checkpoint))
     if isinstance(loaded, loading.LoadedMouth):
-        said = {word: getattr(arguments, word) for word in WORDS}
-        loaded = replace(loaded, **{word: text for word, text in said.items() if text is not None})
+        given = {word: getattr(arguments, word) for word in WORDS}
+        loaded = replace(loaded, **{word: text for word, text in given.items() if text is not None})
         return _export_mouth(arguments, loaded)
     s3fd.export_s3fd(loaded, arguments.output)
     _say(arguments.output)
@@ -124,13 +124,13 @@ def _export_mouth(arguments: argparse.Namespace, loaded: "LoadedMouth") -> int:
 
         _require("onnxruntime")
         samples = collect_samples(loaded.network, arguments.calibrate)
-    wishes = model_folder.Wishes(
+    options = model_folder.ExportOptions(
         window_start_ms=arguments.window_start_ms,
         whole=arguments.whole,
         precisions=tuple(dict.fromkeys(arguments.precision)),
         samples=samples,
     )
-    model_folder.export_mouth(loaded, arguments.output, wishes)
+    model_folder.export_mouth(loaded, arguments.output, options)
     _say(arguments.output)
     for shortfall in parity.shortfalls(arguments.output) if samples is not None else ():
         print(f"warning: {shortfall}", file=sys.stderr)
@@ -138,7 +138,7 @@ def _export_mouth(arguments: argparse.Namespace, loaded: "LoadedMouth") -> int:
         return 0
     rows = parity.compare_mouth(loaded.network, arguments.output)
     if samples is not None:
-        rows += parity.judge_pictures(loaded.network, arguments.output, wishes)
+        rows += parity.judge_pictures(loaded.network, arguments.output, options)
         print(
             f"PSNR is against torch float32, on {samples.origin}, a third of it held out for this"
         )

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ExportOptions:
     """What else a model folder is to hold."""
 
     window_start_ms: int | None = None
@@ -52,15 +52,15 @@ class Wishes:
 def export_mouth(
     loaded: LoadedMouth,
     target: Path,
-    wishes: Wishes | None = None,
+    options: ExportOptions | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Write the model folder; return the seconds that each precision with a graph took.
 
     Raises InputError when the folder cannot be written.
     """
-    wishes, begun = wishes or Wishes(), clock()
-    start = wishes.window_start_ms
+    options, begun = options or ExportOptions(), clock()
+    start = options.window_start_ms
     if start is None:
         start = loaded.network.window_start_ms
     elif start not in _WINDOW_STARTS_MS:
@@ -68,53 +68,55 @@ def export_mouth(
     with folder_written_whole(target) as folder:
         _save_split(loaded.network, folder)
         seconds, notes = {"fp32": clock() - begun}, {}
-        if wishes.whole:
+        if options.whole:
             save_whole(loaded.network, folder / WHOLE)
-        for precision in (one for one in wishes.precisions if one in LOWERED):
+        for precision in (one for one in options.precisions if one in LOWERED):
             begun = clock()
-            notes[precision] = _save_lowered(loaded.network, folder, wishes, precision)
+            notes[precision] = _save_lowered(loaded.network, folder, options, precision)
             seconds[precision] = clock() - begun
-        if "int8" in wishes.precisions:
-            notes["int8_plan"] = _save_plan(loaded.network, folder, wishes)
+        if "int8" in options.precisions:
+            notes["int8_plan"] = _save_plan(loaded.network, folder, options)
         text = _manifest(loaded, start, folder, notes)
         (folder / MANIFEST).write_text(text, "utf-8")
     return seconds
 
 
-def _save_lowered(network: SplitNetwork, folder: Path, wishes: Wishes, precision: str) -> list[str]:
+def _save_lowered(
+    network: SplitNetwork, folder: Path, options: ExportOptions, precision: str
+) -> list[str]:
     """Write the mouth graph in another precision; return the manifest's lines about it."""
-    assert wishes.samples is not None, "a lower precision is judged on samples"
+    assert options.samples is not None, "a lower precision is judged on samples"
     from lipstream_export.precisions import lower  # noqa: PLC0415  needs a runtime
 
-    lowered = lower(folder / MOUTH, network, wishes.samples, precision)
+    lowered = lower(folder / MOUTH, network, options.samples, precision)
     onnx.save_model(lowered.model, folder / f"mouth_{precision}.onnx")
     return [
         f"psnr_db = {min(lowered.psnr_db, 99.0):.1f}",
-        f"measured_on = {json.dumps(wishes.samples.origin)}",
+        f"measured_on = {json.dumps(options.samples.origin)}",
         f"kept_fp32 = {json.dumps(lowered.kept)}",
     ]
 
 
-def _save_plan(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[str]:
+def _save_plan(network: SplitNetwork, folder: Path, options: ExportOptions) -> list[str]:
     """Write int8 for our own kernels, where they have steps for it and paint well enough."""
-    assert wishes.samples is not None, "a lower precision is judged on samples"
+    assert options.samples is not None, "a lower precision is judged on samples"
     from lipstream_export.graph_tracing import NotPlannable  # noqa: PLC0415
-    from lipstream_export.precisions import WANTED_DB, plan_mouth  # noqa: PLC0415  needs a runtime
+    from lipstream_export.precisions import LEAST_PSNR_DB, plan_mouth  # noqa: PLC0415  needs a runtime
 
     try:
-        planned = plan_mouth(folder / MOUTH, network, wishes.samples)
+        planned = plan_mouth(folder / MOUTH, network, options.samples)
     except NotPlannable as reason:
         log.info("no plan for the int8 kernels: %s", reason)
         return []
     found = planned.psnr_db
-    if found is not None and found < WANTED_DB["int8"]:
+    if found is not None and found < LEAST_PSNR_DB["int8"]:
         log.warning("the int8 kernels paint %.1f dB from torch float32: no plan is written", found)
         return []
     save_plan(folder / PLAN, planned.plan)
     if found is None:
         log.warning("%s is not judged: this processor cannot run it; export where one can", PLAN)
         return []
-    measured_on = json.dumps(wishes.samples.origin)
+    measured_on = json.dumps(options.samples.origin)
     return [f"psnr_db = {min(found, 99.0):.1f}", f"measured_on = {measured_on}"]
 
 

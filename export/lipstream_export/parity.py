@@ -14,7 +14,7 @@ from lipstream.errors import BackendUnavailable
 from lipstream.inference.backends import Backend, available_backends, open_backend
 from lipstream.inference.kernels import kernels_run_here
 from lipstream.types import Array
-from lipstream_export.model_folder import FACE, LOWERED, MANIFEST, MOUTH, PLAN, WHOLE, Wishes
+from lipstream_export.model_folder import FACE, LOWERED, MANIFEST, MOUTH, PLAN, WHOLE, ExportOptions
 from lipstream_export.s3fd import FILE, STRIDES, S3fdGraph
 from lipstream_models.networks.s3fd import S3fd
 from lipstream_models.networks.split import (
@@ -78,15 +78,15 @@ def compare_mouth(network: SplitNetwork, folder: Path, backend: str | None = Non
     return rows
 
 
-def judge_pictures(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[Parity]:
+def judge_pictures(network: SplitNetwork, folder: Path, options: ExportOptions) -> list[Parity]:
     """Compare what each precision and runtime paints on real faces and speech, held out."""
-    from lipstream_export.precisions import WANTED_DB, paint_truth, psnr_db  # noqa: PLC0415
+    from lipstream_export.precisions import LEAST_PSNR_DB, psnr_db, reference_pictures  # noqa: PLC0415
 
-    if wishes.samples is None:
+    if options.samples is None:
         return []
-    truth = paint_truth(network, wishes.samples.split()[1])
+    truth = reference_pictures(network, options.samples.split()[1])
     rows = []
-    for precision in dict.fromkeys(("fp32", *wishes.precisions)):
+    for precision in dict.fromkeys(("fp32", *options.precisions)):
         path = folder / (f"mouth_{precision}.onnx" if precision in LOWERED else MOUTH)
         graphs = dict.fromkeys(_backends(None), path)
         if precision == "bf16":
@@ -95,7 +95,7 @@ def judge_pictures(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[
             graphs["native"] = folder / PLAN
         for backend, path in graphs.items():
             found, worst = psnr_db(path, truth, backend, precision)
-            least = WANTED_DB[precision]
+            least = LEAST_PSNR_DB[precision]
             row = Parity(precision, "mouth", backend, worst, 255.0, "levels", found, least)
             rows.append(row)
     return rows
@@ -103,16 +103,16 @@ def judge_pictures(network: SplitNetwork, folder: Path, wishes: Wishes) -> list[
 
 def shortfalls(folder: Path) -> list[str]:
     """Say which graphs of a model folder lose more of the picture than is wanted."""
-    from lipstream_export.precisions import WANTED_DB  # noqa: PLC0415  needs a runtime
+    from lipstream_export.precisions import LEAST_PSNR_DB  # noqa: PLC0415  needs a runtime
 
     files = tomllib.loads((folder / MANIFEST).read_text("utf-8"))["files"]
     measured = [(one, files[f"mouth_{one}"]) for one in LOWERED if f"mouth_{one}" in files]
     return [
         f"{entry['path']} is {entry['psnr_db']:.1f} dB from torch float32 on"
-        f" {entry['measured_on']}, {WANTED_DB[precision]:g} dB are wanted: look at its pictures"
+        f" {entry['measured_on']}, {LEAST_PSNR_DB[precision]:g} dB are wanted: look at its pictures"
         " before you use it, or give --calibrate more faces like yours"
         for precision, entry in measured
-        if entry["psnr_db"] < WANTED_DB[precision]
+        if entry["psnr_db"] < LEAST_PSNR_DB[precision]
     ]
 
 

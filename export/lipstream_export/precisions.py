@@ -27,7 +27,7 @@ from lipstream_export.quantization import Range, candidates, find_ranges, quanti
 from lipstream_export.samples import Samples
 from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
 
-WANTED_DB = {"fp32": 60.0, "fp16": 50.0, "bf16": 45.0, "int8": 36.0}
+LEAST_PSNR_DB = {"fp32": 60.0, "fp16": 50.0, "bf16": 45.0, "int8": 36.0}
 """Least PSNR against torch float32, on real faces and speech."""
 _BATCH = 6
 _SEARCH_SAMPLES = 12
@@ -45,7 +45,7 @@ class Lowered:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class ReferencePictures:
     """What torch paints in float32 for some samples."""
 
     feeds: tuple[dict[str, Array], ...]
@@ -53,7 +53,7 @@ class Truth:
     mouths: tuple[NDArray[np.uint8], ...]
 
 
-def paint_truth(network: SplitNetwork, samples: Samples) -> Truth:
+def reference_pictures(network: SplitNetwork, samples: Samples) -> ReferencePictures:
     """Run the network itself."""
     feeds, mouths = [], []
     for at in range(0, len(samples.crops), _BATCH):
@@ -64,10 +64,12 @@ def paint_truth(network: SplitNetwork, samples: Samples) -> Truth:
             mouths.append(MouthGraph(network)(mel, *features).numpy())
         named = zip(network.feature_names, features, strict=True)
         feeds.append({"mel": mel.numpy(), **{n: np.ascontiguousarray(f) for n, f in named}})
-    return Truth(tuple(feeds), tuple(mouths))
+    return ReferencePictures(tuple(feeds), tuple(mouths))
 
 
-def psnr_db(path: Path, truth: Truth, backend: str, precision: str) -> tuple[float, float]:
+def psnr_db(
+    path: Path, truth: ReferencePictures, backend: str, precision: str
+) -> tuple[float, float]:
     """Return the PSNR, dB, and the largest error, levels, of a mouth graph over all samples."""
     squares: list[float] = []
     worst = 0.0
@@ -87,18 +89,18 @@ def lower(
     samples: Samples,
     precision: str,
     *,
-    wanted_db: float = WANTED_DB["int8"],
+    wanted_db: float = LEAST_PSNR_DB["int8"],
 ) -> Lowered:
     """Return ``mouth`` in fp16 or int8. Raises BackendUnavailable without a runtime to measure."""
     if not available_backends():
         raise BackendUnavailable("--precision needs a runtime: pip install 'lipstream[cpu]'")
     model = onnx.load(mouth)
     seen, held_out = samples.split()
-    truth = paint_truth(network, held_out)
+    truth = reference_pictures(network, held_out)
     if precision == "fp16":
         half = to_half(model)
         return Lowered(half, (), _measure(half, truth))
-    ranges = find_ranges(model, paint_truth(network, seen).feeds)
+    ranges = find_ranges(model, reference_pictures(network, seen).feeds)
     lowered = Lowered(quantise(model, ranges), (), 0.0)
     found = _measure(lowered.model, truth)
     order: list[str] = []
@@ -124,23 +126,27 @@ def plan_mouth(mouth: Path, network: SplitNetwork, samples: Samples) -> Planned:
     """Return ``mouth`` as a plan; raises NotPlannable for a graph the kernels have no steps for."""
     model = onnx.load(mouth)
     seen, held_out = samples.split()
-    plan = make_plan(model, find_reaches(model, paint_truth(network, seen).feeds))
+    plan = make_plan(model, find_reaches(model, reference_pictures(network, seen).feeds))
     if not kernels_run_here():
         return Planned(plan, None)
     with tempfile.TemporaryDirectory(prefix="lipstream-") as folder:
         path = Path(folder) / "mouth.plan"
         save_plan(path, plan)
-        return Planned(plan, psnr_db(path, paint_truth(network, held_out), "native", "int8")[0])
+        return Planned(
+            plan, psnr_db(path, reference_pictures(network, held_out), "native", "int8")[0]
+        )
 
 
-def _costliest(model: onnx.ModelProto, ranges: dict[str, Range], truth: Truth) -> list[str]:
+def _costliest(
+    model: onnx.ModelProto, ranges: dict[str, Range], truth: ReferencePictures
+) -> list[str]:
     """Return the convolutions, those first whose return to fp32 gains most."""
     names = candidates(model)
     gains = [_measure(quantise(model, ranges, [name]), truth) for name in names]
     return [names[k] for k in np.argsort(gains)[::-1]]
 
 
-def _measure(model: onnx.ModelProto, truth: Truth) -> float:
+def _measure(model: onnx.ModelProto, truth: ReferencePictures) -> float:
     backends: Sequence[str] = available_backends()
     backend = "openvino" if "openvino" in backends else backends[0]
     with tempfile.TemporaryDirectory(prefix="lipstream-") as folder:
@@ -149,6 +155,6 @@ def _measure(model: onnx.ModelProto, truth: Truth) -> float:
         return psnr_db(path, truth, backend, "int8")[0]
 
 
-def _first(truth: Truth, samples: int) -> Truth:
+def _first(truth: ReferencePictures, samples: int) -> ReferencePictures:
     count = max(1, samples // _BATCH)
-    return Truth(truth.feeds[:count], truth.mouths[:count])
+    return ReferencePictures(truth.feeds[:count], truth.mouths[:count])

@@ -20,8 +20,8 @@ from lipstream.face.crop import cut_crop, fit_crop
 from lipstream.face.tracker import FaceTracker
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32
-from lipstream_models.corpora.grid_corpus import read_film, read_sound, steady_crops, track_points
-from lipstream_models.corpora.synthetic_speech import SENTENCES, Speaker, random_voice
+from lipstream_models.corpora.grid_corpus import read_clip, read_sound, steady_crops, track_points
+from lipstream_models.corpora.synthetic_speech import SENTENCES, SpeechSynthesizer, random_voice
 from lipstream_models.networks.split import SplitNetwork
 
 _FILMS = {".avi", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
@@ -89,7 +89,7 @@ def _of_films(network: SplitNetwork, files: Sequence[Path]) -> Iterator[Samples]
     with FaceTracker.open() as tracker:
         for file in files:
             try:
-                film = read_film(file)
+                film = read_clip(file)
                 affines = steady_crops(track_points(film.frames, tracker))
             except (MediaError, FaceNotFound):
                 continue
@@ -118,12 +118,12 @@ def _of_pictures(network: SplitNetwork, files: Sequence[Path]) -> Iterator[Sampl
 
 
 def _own_samples(network: SplitNetwork) -> Samples:
-    avatar, speaker, random = Avatar.open(), Speaker(), np.random.default_rng(1)
+    avatar, speaker, random = Avatar.open(), SpeechSynthesizer(), np.random.default_rng(1)
     every = avatar.cut_crops(network.face_size)
     crops, mels = [], []
     for _ in range(_MOST_FILES):
-        said = speaker.say(str(random.choice(SENTENCES)), random_voice(random))
-        sound = said.sound
+        utterance = speaker.say(str(random.choice(SENTENCES)), random_voice(random))
+        sound = utterance.sound
         mels.append(_windows(network, sound, _moments(sound)))
         crops.append(every[random.integers(0, len(every), len(mels[-1]))])
     origin = f"avatar {avatar.name} and made-up speech"

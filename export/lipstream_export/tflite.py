@@ -26,7 +26,7 @@ _DTYPES = {
 
 
 @dataclass(slots=True)
-class Graph:
+class TfliteGraph:
     """The .tflite being read, and the ONNX nodes written so far."""
 
     model: Any
@@ -78,7 +78,7 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TfliteOperator:
     """One operator of the .tflite."""
 
     operator: Any
@@ -93,7 +93,7 @@ class Step:
         return options
 
 
-def open_graph(path: Path) -> Graph:
+def open_graph(path: Path) -> TfliteGraph:
     """Read a .tflite of one graph; raises ModelError when it is none."""
     content = path.read_bytes()
     if content[4:8] != b"TFL3":
@@ -101,7 +101,7 @@ def open_graph(path: Path) -> Graph:
     model = tflite.Model.GetRootAsModel(content, 0)
     if model.SubgraphsLength() != 1:
         raise ModelError(f"{path} holds {model.SubgraphsLength()} graphs; one can be converted")
-    return Graph(model, model.Subgraphs(0))
+    return TfliteGraph(model, model.Subgraphs(0))
 
 
 OPSET = 17
@@ -149,19 +149,19 @@ def convert(path: Path, conversion: Conversion) -> onnx.ModelProto:
             known = ", ".join(sorted(_WRITERS))
             raise ModelError(f"{path} uses the operator {name}; only {known} can be converted")
         taken = [int(index) for index in operator.InputsAsNumpy()]
-        _WRITERS[name](graph, Step(operator, taken, int(operator.OutputsAsNumpy()[0])))
+        _WRITERS[name](graph, TfliteOperator(operator, taken, int(operator.OutputsAsNumpy()[0])))
     for index in outputs:
         _leave(graph, int(index), conversion)
     return _finish(graph, conversion)
 
 
-def _enter(graph: Graph, index: int, port: Port) -> None:
+def _enter(graph: TfliteGraph, index: int, port: Port) -> None:
     graph.nodes.append(
         helper.make_node("Transpose", [port.name], [graph.name(index)], perm=[0, 3, 1, 2])
     )
 
 
-def _leave(graph: Graph, index: int, conversion: Conversion) -> None:
+def _leave(graph: TfliteGraph, index: int, conversion: Conversion) -> None:
     known = graph.source.Tensors(index).Name().decode()
     if known not in conversion.outputs:
         raise ModelError(f"output {known!r} of {conversion.name} is not expected")
@@ -171,7 +171,7 @@ def _leave(graph: Graph, index: int, conversion: Conversion) -> None:
     graph.nodes.append(helper.make_node("Reshape", [rows, shape], [port.name]))
 
 
-def _channels_last(graph: Graph, index: int) -> str:
+def _channels_last(graph: TfliteGraph, index: int) -> str:
     """Return the name of a tensor in TensorFlow's own order of axes."""
     name = graph.name(index)
     if len(graph.shape(index)) != 4:
@@ -181,7 +181,7 @@ def _channels_last(graph: Graph, index: int) -> str:
     return last
 
 
-def _finish(graph: Graph, conversion: Conversion) -> onnx.ModelProto:
+def _finish(graph: TfliteGraph, conversion: Conversion) -> onnx.ModelProto:
     ports = [conversion.input, *conversion.outputs.values()]
     described = [
         helper.make_tensor_value_info(port.name, TensorProto.FLOAT, ["N", *port.shape])
@@ -202,7 +202,7 @@ def _finish(graph: Graph, conversion: Conversion) -> onnx.ModelProto:
 
 
 def _activate(
-    graph: Graph, step: Step, code: int, kind: str, inputs: list[str], **how: Any
+    graph: TfliteGraph, step: TfliteOperator, code: int, kind: str, inputs: list[str], **how: Any
 ) -> None:
     """Add a node, and after it the activation TensorFlow Lite fuses into it."""
     name = graph.name(step.output)
@@ -215,7 +215,9 @@ def _activate(
     graph.nodes.append(helper.make_node("Relu", [f"{name}_raw"], [name]))
 
 
-def _pads(graph: Graph, step: Step, options: Any, kernel: tuple[int, int]) -> dict[str, list[int]]:
+def _pads(
+    graph: TfliteGraph, step: TfliteOperator, options: Any, kernel: tuple[int, int]
+) -> dict[str, list[int]]:
     """Return strides and explicit pads; SAME puts the odd pixel below and right."""
     strides = [options.StrideH(), options.StrideW()]
     pads = [0, 0, 0, 0]
@@ -227,13 +229,13 @@ def _pads(graph: Graph, step: Step, options: Any, kernel: tuple[int, int]) -> di
     return {"strides": strides, "pads": pads}
 
 
-def _write_convolution(graph: Graph, step: Step) -> None:
+def _write_convolution(graph: TfliteGraph, step: TfliteOperator) -> None:
     options = step.options(tflite.Conv2DOptions)
     kernel = graph.constant(step.inputs[1]).transpose(0, 3, 1, 2)
     _add_convolution(graph, step, options, kernel, group=1)
 
 
-def _write_depthwise(graph: Graph, step: Step) -> None:
+def _write_depthwise(graph: TfliteGraph, step: TfliteOperator) -> None:
     options = step.options(tflite.DepthwiseConv2DOptions)
     if options.DepthMultiplier() != 1:
         raise ModelError("a depthwise convolution with a multiplier cannot be converted")
@@ -242,7 +244,7 @@ def _write_depthwise(graph: Graph, step: Step) -> None:
 
 
 def _add_convolution(
-    graph: Graph, step: Step, options: Any, kernel: NDArray[Any], *, group: int
+    graph: TfliteGraph, step: TfliteOperator, options: Any, kernel: NDArray[Any], *, group: int
 ) -> None:
     if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
         raise ModelError("a dilated convolution cannot be converted")
@@ -254,7 +256,7 @@ def _add_convolution(
     _activate(graph, step, code, "Conv", inputs, group=group, kernel_shape=list(size), **how)
 
 
-def _write_maximum(graph: Graph, step: Step) -> None:
+def _write_maximum(graph: TfliteGraph, step: TfliteOperator) -> None:
     options = step.options(tflite.Pool2DOptions)
     size = (options.FilterHeight(), options.FilterWidth())
     how = _pads(graph, step, options, size)
@@ -262,12 +264,12 @@ def _write_maximum(graph: Graph, step: Step) -> None:
     _activate(graph, step, code, "MaxPool", inputs, kernel_shape=list(size), **how)
 
 
-def _write_sum(graph: Graph, step: Step) -> None:
+def _write_sum(graph: TfliteGraph, step: TfliteOperator) -> None:
     code = step.options(tflite.AddOptions).FusedActivationFunction()
     _activate(graph, step, code, "Add", [graph.name(index) for index in step.inputs])
 
 
-def _write_slope(graph: Graph, step: Step) -> None:
+def _write_slope(graph: TfliteGraph, step: TfliteOperator) -> None:
     """Write PRelu in simpler operators, which give the same numbers.
 
     PRelu takes half of the face mesh's time in ONNX Runtime; without it the whole takes two thirds.
@@ -287,19 +289,19 @@ def _write_slope(graph: Graph, step: Step) -> None:
     graph.nodes.append(helper.make_node("Add", [above, scaled], [made]))
 
 
-def _write_relu(graph: Graph, step: Step) -> None:
+def _write_relu(graph: TfliteGraph, step: TfliteOperator) -> None:
     taken, made = graph.name(step.inputs[0]), graph.name(step.output)
     graph.nodes.append(helper.make_node("Relu", [taken], [made]))
 
 
-def _write_pad(graph: Graph, step: Step) -> None:
+def _write_pad(graph: TfliteGraph, step: TfliteOperator) -> None:
     before_after = graph.constant(step.inputs[1])[[0, 3, 1, 2]]
     pads = graph.integers(f"p{step.output}", [int(size) for size in before_after.T.ravel()])
     inputs = [graph.name(step.inputs[0]), pads]
     graph.nodes.append(helper.make_node("Pad", inputs, [graph.name(step.output)]))
 
 
-def _write_reshape(graph: Graph, step: Step) -> None:
+def _write_reshape(graph: TfliteGraph, step: TfliteOperator) -> None:
     rows = _channels_last(graph, step.inputs[0])
     shape = graph.shape(step.output)
     if len(shape) == 4:
@@ -308,7 +310,7 @@ def _write_reshape(graph: Graph, step: Step) -> None:
     graph.nodes.append(helper.make_node("Reshape", [rows, target], [graph.name(step.output)]))
 
 
-def _write_concatenation(graph: Graph, step: Step) -> None:
+def _write_concatenation(graph: TfliteGraph, step: TfliteOperator) -> None:
     options = step.options(tflite.ConcatenationOptions)
     axis = options.Axis()
     if len(graph.shape(step.output)) == 4:
@@ -317,11 +319,11 @@ def _write_concatenation(graph: Graph, step: Step) -> None:
     _activate(graph, step, options.FusedActivationFunction(), "Concat", inputs, axis=axis)
 
 
-def _keep_constant(graph: Graph, step: Step) -> None:
+def _keep_constant(graph: TfliteGraph, step: TfliteOperator) -> None:
     graph.constants[step.output] = graph.constant(step.inputs[0])
 
 
-_WRITERS: dict[str, Callable[[Graph, Step], None]] = {
+_WRITERS: dict[str, Callable[[TfliteGraph, TfliteOperator], None]] = {
     "ADD": _write_sum,
     "CONCATENATION": _write_concatenation,
     "CONV_2D": _write_convolution,

@@ -13,8 +13,8 @@ from lipstream.timing import MODEL_RATE
 from lipstream_bench import live as latency_module
 from lipstream_bench.live import (
     FrameTimes,
-    Level,
     LiveSession,
+    LoadLevel,
     expected_frames,
     live_engines,
     measure_latency,
@@ -143,9 +143,9 @@ def test_blocks_are_fed_in_the_order_in_which_they_are_spoken(toy_model):
 
 
 def test_a_lost_or_late_frame_breaks_a_level():
-    assert Level(1, [10.0, 20.0], lost=0).holds(80)
-    assert not Level(1, [10.0, 90.0], lost=0).holds(80)
-    assert not Level(1, [10.0], lost=1).holds(80)
+    assert LoadLevel(1, [10.0, 20.0], lost=0).holds(80)
+    assert not LoadLevel(1, [10.0, 90.0], lost=0).holds(80)
+    assert not LoadLevel(1, [10.0], lost=1).holds(80)
 
 
 @pytest.mark.slow

@@ -11,13 +11,13 @@ import torch
 from lipstream.avatar.pack import Avatar
 from lipstream.cli import main
 from lipstream_bench.ratio import BASELINE
-from lipstream_models.networks.wav2lip import Layout, Level, Wav2Lip
+from lipstream_models.networks.wav2lip import Layout, LayoutBlock, Wav2Lip
 
 FEW = Layout(
     96,
-    (Level(4, 0, 7), *(Level(4, 1) for _ in range(5))),
-    (Level(8),),
-    (Level(8, 0, 1), Level(8, 1), *(Level(6, 1) for _ in range(5))),
+    (LayoutBlock(4, 0, 7), *(LayoutBlock(4, 1) for _ in range(5))),
+    (LayoutBlock(8),),
+    (LayoutBlock(8, 0, 1), LayoutBlock(8, 1), *(LayoutBlock(6, 1) for _ in range(5))),
     (4, 4, 4, 4, 8),
 )
 

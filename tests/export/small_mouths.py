@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lipstream_export.precisions import paint_truth
+from lipstream_export.precisions import reference_pictures
 from lipstream_export.samples import Samples
 from lipstream_models.networks.loading import LoadedMouth
 from lipstream_models.networks.split import SplitNetwork, to_pixels
@@ -37,7 +37,7 @@ def seeded(network):
         network.output_block[0].conv_block[0].weight[:, : network._heard[-1]].mul_(4)
     last, sums = network.output_block[1], []
     hook = last.register_forward_hook(lambda *given: sums.append(given[2]))
-    paint_truth(network.eval(), noise(network, 2))
+    reference_pictures(network.eval(), noise(network, 2))
     hook.remove()
     spread, middle = torch.std_mean(sums[0], (0, 2, 3))
     with torch.no_grad():

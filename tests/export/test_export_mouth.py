@@ -6,7 +6,7 @@ from golden.seeded_state import GOLDEN
 from lipstream import MouthModel
 from lipstream.cli import main
 from lipstream.inference.backends import open_backend
-from lipstream_export.model_folder import Wishes, export_mouth
+from lipstream_export.model_folder import ExportOptions, export_mouth
 from lipstream_export.parity import Parity, compare_mouth
 from lipstream_models.networks.loading import load_network
 
@@ -14,7 +14,7 @@ from lipstream_models.networks.loading import load_network
 @pytest.fixture(scope="module")
 def exported(small_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "model"
-    export_mouth(load_network(small_checkpoint), folder, Wishes(whole=True))
+    export_mouth(load_network(small_checkpoint), folder, ExportOptions(whole=True))
     return folder
 
 

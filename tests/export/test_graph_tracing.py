@@ -11,8 +11,8 @@ from lipstream import MouthModel
 from lipstream.inference.manifest import embedded_folder
 from lipstream_export.graph_tracing import NotPlannable, find_reaches
 from lipstream_export.kernel_plans import make_plan
-from lipstream_export.model_folder import MOUTH, PLAN, Wishes, export_mouth
-from lipstream_export.precisions import paint_truth
+from lipstream_export.model_folder import MOUTH, PLAN, ExportOptions, export_mouth
+from lipstream_export.precisions import reference_pictures
 from lipstream_models.networks.split import to_pixels
 
 
@@ -20,7 +20,7 @@ def reason(network, folder):
     """Return why there is no plan."""
     export_mouth(loaded(network), folder / "m")
     model = onnx.load(folder / "m" / MOUTH)
-    reaches = find_reaches(model, paint_truth(network, noise(network, 3)).feeds)
+    reaches = find_reaches(model, reference_pictures(network, noise(network, 3)).feeds)
     with pytest.raises(NotPlannable) as caught:
         make_plan(model, reaches)
     return str(caught.value)
@@ -157,7 +157,7 @@ def test_the_projects_own_network_is_refused():
 
 def test_a_network_without_a_plan_is_exported_all_the_same(tmp_path, caplog):
     network = small(lambda: {"inner": nn.Conv2d(16, 16, 1, groups=2)})
-    wishes = Wishes(precisions=("int8",), samples=noise(network, 3))
+    wishes = ExportOptions(precisions=("int8",), samples=noise(network, 3))
     with caplog.at_level("INFO", "lipstream_export.model_folder"):
         export_mouth(loaded(network), tmp_path / "m", wishes)
     assert "no plan for the int8 kernels: a convolution has groups" in caplog.text

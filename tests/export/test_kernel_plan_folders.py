@@ -10,9 +10,9 @@ from export.small_mouths import WANTED_DB, files_of, loaded, noise, seeded, smal
 from lipstream import MouthModel
 from lipstream.inference.kernels import kernels_run_here
 from lipstream.storage.atomic_files import sha256_of
-from lipstream_export.model_folder import PLAN, Wishes, export_mouth
+from lipstream_export.model_folder import PLAN, ExportOptions, export_mouth
 from lipstream_export.parity import judge_pictures
-from lipstream_export.precisions import paint_truth, psnr_db
+from lipstream_export.precisions import psnr_db, reference_pictures
 from lipstream_models.networks.wav2lip import Wav2Lip
 
 
@@ -20,7 +20,7 @@ from lipstream_models.networks.wav2lip import Wav2Lip
 def exported(tmp_path_factory):
     """A small network and its model folder, int8 besides."""
     network, folder = small(), tmp_path_factory.mktemp("small") / "m"
-    wishes = Wishes(precisions=("int8",), samples=noise(network, 6))
+    wishes = ExportOptions(precisions=("int8",), samples=noise(network, 6))
     export_mouth(loaded(network), folder, wishes)
     return network, folder, wishes
 
@@ -39,7 +39,7 @@ def test_a_folder_holds_its_plan_with_its_checksum(exported):
 def test_the_engine_takes_it_for_int8(exported):
     network, folder, _ = exported
     samples = noise(network, 2, seed=2)
-    truth = paint_truth(network, samples)
+    truth = reference_pictures(network, samples)
     with MouthModel.open(folder, threads=1, precision="int8") as model:
         assert model.backend == "native"
         error = (
@@ -61,7 +61,7 @@ def test_the_report_judges_a_plan_beside_the_graphs(exported):
 def test_a_plan_that_paints_too_far_off_is_not_written(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(lipstream_export.precisions.WANTED_DB, "int8", 90.0)
     network = small()
-    wishes = Wishes(precisions=("int8",), samples=noise(network, 3))
+    wishes = ExportOptions(precisions=("int8",), samples=noise(network, 3))
     export_mouth(loaded(network), tmp_path / "m", wishes)
     assert "no plan is written" in caplog.text
     assert "mouth_int8_plan" not in files_of(tmp_path / "m")
@@ -72,13 +72,13 @@ def test_wav2lip_at_its_full_size_is_planned(tmp_path):
     torch.manual_seed(5)
     network = seeded(Wav2Lip())
     samples = noise(network, 6)
-    wishes = Wishes(precisions=("int8",), samples=samples)
+    wishes = ExportOptions(precisions=("int8",), samples=samples)
     export_mouth(loaded(network), tmp_path / "m", wishes)
     entry = files_of(tmp_path / "m")["mouth_int8_plan"]
     assert entry["sha256"] == sha256_of(tmp_path / "m" / PLAN)
     if not kernels_run_here():
         pytest.skip("the int8 kernels need Linux, AVX-512 VNNI and to be built")
     assert entry["psnr_db"] >= WANTED_DB
-    truth = paint_truth(network, noise(network, 4, seed=1))
+    truth = reference_pictures(network, noise(network, 4, seed=1))
     assert truth.mouths[0].std() > 40
     assert psnr_db(tmp_path / "m" / entry["path"], truth, "native", "int8")[0] >= WANTED_DB

@@ -16,14 +16,24 @@ from lipstream.inference.kernels.plan import load_plan, save_plan
 from lipstream_export.graph_tracing import find_reaches
 from lipstream_export.kernel_plans import make_plan
 from lipstream_export.model_folder import MOUTH, PLAN, export_mouth
-from lipstream_export.precisions import paint_truth, plan_mouth, psnr_db
-from lipstream_models.networks.wav2lip import Layout, Level, Wav2Lip
+from lipstream_export.precisions import plan_mouth, psnr_db, reference_pictures
+from lipstream_models.networks.wav2lip import Layout, LayoutBlock, Wav2Lip
 
 NARROW = Layout(
     face_size=96,
-    down=(Level(16, 0, 7), *(Level(16, 1) for _ in range(2)), *(Level(32, 1) for _ in range(3))),
-    closing=(Level(32),),
-    up=(Level(32, 0, 1), Level(32, 1), Level(32, 1), Level(48, 2), *[Level(32, 1)] * 3),
+    down=(
+        LayoutBlock(16, 0, 7),
+        *(LayoutBlock(16, 1) for _ in range(2)),
+        *(LayoutBlock(32, 1) for _ in range(3)),
+    ),
+    closing=(LayoutBlock(32),),
+    up=(
+        LayoutBlock(32, 0, 1),
+        LayoutBlock(32, 1),
+        LayoutBlock(32, 1),
+        LayoutBlock(48, 2),
+        *[LayoutBlock(32, 1)] * 3,
+    ),
     audio=(16, 16, 32, 32, 48),
     painted=16,
 )
@@ -64,7 +74,7 @@ def test_its_steps_are_those_of_the_network(narrow):
 @needs_kernels
 def test_it_paints_what_the_fp32_graph_paints(narrow):
     network, folder = narrow
-    truth = paint_truth(network, noise(network, 5, seed=1))
+    truth = reference_pictures(network, noise(network, 5, seed=1))
     assert min(mouth.std() for mouth in truth.mouths) > 40
     found, _ = psnr_db(folder / PLAN, truth, "native", "int8")
     assert found >= WANTED_DB
@@ -82,9 +92,11 @@ def test_it_paints_what_the_fp32_graph_paints(narrow):
 def planned_db(network, folder):
     export_mouth(loaded(network), folder / "m")
     model = onnx.load(folder / "m" / MOUTH)
-    plan = make_plan(model, find_reaches(model, paint_truth(network, noise(network, 6)).feeds))
+    plan = make_plan(
+        model, find_reaches(model, reference_pictures(network, noise(network, 6)).feeds)
+    )
     save_plan(folder / "m.plan", plan)
-    truth = paint_truth(network, noise(network, 6, seed=1))
+    truth = reference_pictures(network, noise(network, 6, seed=1))
     assert truth.mouths[0].std() > 20
     return psnr_db(folder / "m.plan", truth, "native", "int8")[0]
 

@@ -9,10 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 from lipstream import MouthModel
 from lipstream.cli import main
 from lipstream.inference.backends import open_backend
-from lipstream_export.model_folder import Wishes, export_mouth
+from lipstream_export.model_folder import ExportOptions, export_mouth
 from lipstream_export.onnx_graphs import Signature, save_graph
 from lipstream_export.parity import judge_pictures, shortfalls
-from lipstream_export.precisions import WANTED_DB, lower
+from lipstream_export.precisions import LEAST_PSNR_DB, lower
 from lipstream_export.quantization import candidates, find_ranges, quantise
 from lipstream_export.samples import Samples, collect_samples
 from lipstream_models.networks.loading import load_network
@@ -123,7 +123,7 @@ def own(small_checkpoint):
 @pytest.mark.slow
 def test_a_folder_holds_its_precisions_and_the_engine_picks_them(own, tmp_path):
     loaded, samples = own
-    wishes = Wishes(precisions=("fp16", "int8"), samples=samples)
+    wishes = ExportOptions(precisions=("fp16", "int8"), samples=samples)
     export_mouth(loaded, tmp_path / "m", wishes)
     written = (tmp_path / "m" / "model.toml").read_text()
     assert 'measured_on = "noise"' in written
@@ -167,7 +167,7 @@ def test_the_command_warns_of_a_graph_that_loses_too_much(
     words = ["export", str(small_checkpoint), "-o", str(tmp_path / "m"), "--precision", "fp16"]
     assert main(words) == 0
     assert capsys.readouterr().err == ""
-    monkeypatch.setitem(WANTED_DB, "fp16", 100.0)
+    monkeypatch.setitem(LEAST_PSNR_DB, "fp16", 100.0)
     assert main(words) == 0
     assert "warning: mouth_fp16.onnx is " in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ from lipstream.errors import ModelError
 from lipstream.inference.backends.cuda import Gpu
 from lipstream.inference.backends.tensorrt_engines import BatchRange, Plan, build_engine
 from lipstream.inference.manifest import embedded_folder
-from lipstream_export.model_folder import Wishes, export_mouth
+from lipstream_export.model_folder import ExportOptions, export_mouth
 from lipstream_export.quantization import find_ranges, quantise, to_half
 from lipstream_export.s3fd import FILE, export_s3fd
 from lipstream_models.networks.loading import LoadedMouth, load_network
@@ -29,7 +29,7 @@ def build(path, batch=BatchRange(1, 4, 8)):  # noqa: B008
 @pytest.fixture(scope="module")
 def own(small_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rtx") / "own"
-    export_mouth(load_network(small_checkpoint), folder, Wishes(whole=True))
+    export_mouth(load_network(small_checkpoint), folder, ExportOptions(whole=True))
     return folder
 
 
@@ -81,7 +81,7 @@ def test_the_embedded_face_networks_are_built(name):
 def test_wav2lip_is_built(tmp_path):
     torch.manual_seed(0)
     loaded = LoadedMouth(Wav2Lip().eval(), "w", "1", "", "")
-    export_mouth(loaded, tmp_path / "w", Wishes(whole=True))
+    export_mouth(loaded, tmp_path / "w", ExportOptions(whole=True))
     for name in ("face", "mouth", "whole"):
         assert len(build(tmp_path / "w" / f"{name}.onnx")) > 10_000
     assert len(build(int8(tmp_path / "w" / "mouth.onnx", tmp_path))) > 10_000

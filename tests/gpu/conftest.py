@@ -14,7 +14,7 @@ import torch
 
 from lipstream.errors import BackendUnavailable
 from lipstream.inference.backends.cuda import find_gpu
-from lipstream_export.model_folder import Wishes, export_mouth
+from lipstream_export.model_folder import ExportOptions, export_mouth
 from lipstream_export.samples import Samples
 from lipstream_models.networks.loading import LoadedMouth
 from lipstream_models.networks.wav2lip import Wav2Lip
@@ -69,7 +69,7 @@ def folder(wav2lip, samples, tmp_path_factory):
     target = tmp_path_factory.mktemp("gpu") / "wav2lip"
     loaded = LoadedMouth(wav2lip, "wav2lip", "seeded", "none", "tests/gpu")
     few = Samples(samples.crops[:6], samples.mels[:6], samples.origin)
-    export_mouth(loaded, target, Wishes(whole=True, precisions=("fp16",), samples=few))
+    export_mouth(loaded, target, ExportOptions(whole=True, precisions=("fp16",), samples=few))
     return target
 
 

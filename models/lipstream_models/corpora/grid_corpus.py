@@ -55,7 +55,7 @@ _STEADY_FRAMES = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class DecodedClip:
     """A decoded clip."""
 
     frames: NDArray[np.uint8]
@@ -65,7 +65,7 @@ class Film:
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class PreparedClip:
     """A prepared clip: one row of every array of the folder."""
 
     crops: NDArray[np.uint8]
@@ -74,7 +74,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PreparationProgress:
     """How far the preparation is."""
 
     done: int
@@ -83,7 +83,7 @@ class Progress:
     """Clips left out because no face was found in them."""
 
 
-def read_film(path: Path) -> Film:
+def read_clip(path: Path) -> DecodedClip:
     """Decode the first three seconds of a clip. Raises MediaError."""
     try:
         with av.open(str(path)) as container:
@@ -95,7 +95,9 @@ def read_film(path: Path) -> Film:
         raise MediaError(f"{path} holds no pictures: leave it out")
     frames += [frames[-1]] * (FRAMES - len(frames))
     sound = read_sound(path)[:SAMPLES]
-    return Film(np.asarray(np.stack(frames), np.uint8), np.pad(sound, (0, SAMPLES - len(sound))))
+    return DecodedClip(
+        np.asarray(np.stack(frames), np.uint8), np.pad(sound, (0, SAMPLES - len(sound)))
+    )
 
 
 def read_sound(path: Path) -> Float32:
@@ -147,13 +149,15 @@ def to_crop_units(points: Float32, crops: Float32) -> Float32:
     return np.asarray(np.einsum("tij,tpj->tpi", inverse, offset), np.float32)
 
 
-def prepare_clip(path: Path, tracker: FaceTracker) -> Clip:
+def prepare_clip(path: Path, tracker: FaceTracker) -> PreparedClip:
     """Decode, track and cut one clip. Raises MediaError or FaceNotFound."""
-    film = read_film(path)
+    film = read_clip(path)
     points = track_points(film.frames, tracker)
     affines = steady_crops(points)
     crops = [cut_crop(f, a, FACE_SIZE) for f, a in zip(film.frames, affines, strict=True)]
-    return Clip(np.stack(crops), to_crop_units(points, affines), mel_spectrogram(film.sound))
+    return PreparedClip(
+        np.stack(crops), to_crop_units(points, affines), mel_spectrogram(film.sound)
+    )
 
 
 def quiet_frames(alignments: Path, names: list[str]) -> NDArray[np.bool_]:
@@ -169,7 +173,7 @@ def quiet_frames(alignments: Path, names: list[str]) -> NDArray[np.bool_]:
     return quiet
 
 
-def find_films(folder: Path) -> list[Path]:
+def find_clips(folder: Path) -> list[Path]:
     """Return the film clips of a folder by name. Raises InputError when there is none."""
     films = sorted(path for path in folder.glob("*") if path.suffix in (".mkv", ".mpg", ".mp4"))
     if not films:
@@ -223,7 +227,7 @@ class PreparedFolder:
         listing.write_text(json.dumps({"clips": names}), "utf-8")
         return cls(folder, "r+")
 
-    def write(self, row: int, clip: Clip | None) -> None:
+    def write(self, row: int, clip: PreparedClip | None) -> None:
         """Store a clip, or that it has no face."""
         if clip is not None:
             self.crops[row], self.points[row], self.mel[row] = clip.crops, clip.points, clip.mel
@@ -232,12 +236,12 @@ class PreparedFolder:
 
 def prepare(
     source: Path, out: Path, *, alignments: Path | None = None, jobs: int = 1
-) -> Iterator[Progress]:
+) -> Iterator[PreparationProgress]:
     """Prepare every clip of a folder, continuing where an earlier run stopped.
 
     Yields after each clip. Raises InputError for a folder without clips.
     """
-    films = find_films(source)
+    films = find_clips(source)
     names = [film.stem for film in films]
     quiet = (
         quiet_frames(alignments, names) if alignments else np.zeros((len(films), FRAMES), np.bool_)
@@ -248,14 +252,16 @@ def prepare(
         for row, clip in zip(rows, pool.map(_prepare_one, [films[r] for r in rows]), strict=True):
             folder.write(row, clip)
             done = np.asarray(folder.done)
-            yield Progress(int((done != TO_DO).sum()), len(films), int((done == FACELESS).sum()))
+            yield PreparationProgress(
+                int((done != TO_DO).sum()), len(films), int((done == FACELESS).sum())
+            )
 
 
 _trackers: list[FaceTracker] = []
 """The tracker of a worker process, opened on its first clip."""
 
 
-def _prepare_one(path: Path) -> Clip | None:
+def _prepare_one(path: Path) -> PreparedClip | None:
     if not _trackers:
         cv2.setNumThreads(1)
         _trackers.append(FaceTracker.open(threads=1))

@@ -68,7 +68,7 @@ PAD_S = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class EspeakVoice:
     """How an utterance is spoken."""
 
     name: str
@@ -97,7 +97,7 @@ class Utterance:
     """In order; ends with a pause (an empty name)."""
 
 
-def random_voice(rng: np.random.Generator) -> Voice:
+def random_voice(rng: np.random.Generator) -> EspeakVoice:
     """Return a random voice of a woman, a man or a child."""
     accent = rng.choice(["en-us", "en", "en-us", "en-gb-x-rp", "en-gb-scotland"])
     variant = rng.choice(
@@ -120,10 +120,10 @@ def random_voice(rng: np.random.Generator) -> Voice:
     )
     woman = str(variant)[0] not in "m"
     pitch = rng.integers(45, 80) if woman else rng.integers(15, 55)
-    return Voice(f"{accent}+{variant}", int(rng.integers(120, 200)), int(pitch))
+    return EspeakVoice(f"{accent}+{variant}", int(rng.integers(120, 200)), int(pitch))
 
 
-class Speaker:
+class SpeechSynthesizer:
     """espeak-ng, with the times of its phonemes."""
 
     def __init__(self) -> None:
@@ -131,20 +131,20 @@ class Speaker:
         self._library = espeak_library()
         self.rate = self._library.rate
 
-    def say(self, text: str, voice: Voice) -> Utterance:
+    def say(self, text: str, voice: EspeakVoice) -> Utterance:
         """Speak a text. Raises InputError for a voice that espeak-ng lacks."""
         options = EspeakOptions(
             voice.name, voice.words_a_minute, voice.pitch, ends_with_pause=False
         )
-        said = self._library.say(text, options)
+        spoken_text = self._library.say(text, options)
         pad = np.zeros(round(PAD_S * self.rate), np.int16)
         resampler = Resampler(self.rate)
-        sound = np.concatenate([pad, said.pcm, pad])
+        sound = np.concatenate([pad, spoken_text.pcm, pad])
         whole = np.concatenate([resampler.feed(sound), resampler.flush()])
         spoken = [
             Phoneme(moment.name.strip("'!,%=_:; "), PAD_S + moment.time_ms / 1000)
-            for moment in said.events
+            for moment in spoken_text.events
             if moment.kind == "phoneme"
         ]
-        ends = Phoneme("", PAD_S + len(said.pcm) / self.rate)
+        ends = Phoneme("", PAD_S + len(spoken_text.pcm) / self.rate)
         return Utterance(whole.astype(np.float32), (Phoneme("", 0.0), *spoken, ends))

@@ -11,8 +11,8 @@ from lipstream.errors import InputError
 
 if TYPE_CHECKING:
     from lipstream_models.corpora.grid_corpus import PreparedFolder
-    from lipstream_models.evaluation.results import Figures
-    from lipstream_models.evaluation.sync_scorer import SyncJudge
+    from lipstream_models.evaluation.results import EvaluationReport
+    from lipstream_models.evaluation.sync_scorer import SyncScorer
 
 _ON_THE_SHEET = 5
 """Clips on the picture."""
@@ -30,11 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="only N clips")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="picture: truth, network")
-    judge = parser.add_mutually_exclusive_group()
-    judge.add_argument("--expert", type=Path, metavar="FILE", help="sync expert, else the embedded")
-    judge.add_argument("--no-expert", action="store_true", help="judge no sync by an expert")
-    judge.add_argument(
-        "--syncnet", type=Path, metavar="FILE", help="judge by the published SyncNet_color instead"
+    scorer = parser.add_mutually_exclusive_group()
+    scorer.add_argument(
+        "--scorer", type=Path, metavar="FILE", help="sync scorer, else the embedded"
+    )
+    scorer.add_argument("--no-scorer", action="store_true", help="do not score sync")
+    scorer.add_argument(
+        "--syncnet", type=Path, metavar="FILE", help="score by the published SyncNet_color instead"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
 
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lipstream.face.landmarks import FaceMesh  # noqa: PLC0415
     from lipstream_models.corpora.grid_corpus import PreparedFolder  # noqa: PLC0415
     from lipstream_models.evaluation.evaluate import Evaluation, make_sheet  # noqa: PLC0415
-    from lipstream_models.evaluation.renderers import open_painter  # noqa: PLC0415
+    from lipstream_models.evaluation.renderers import open_renderer  # noqa: PLC0415
     from lipstream_models.evaluation.results import summarise  # noqa: PLC0415
 
     _check_sheet(arguments.sheet)
@@ -56,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder = PreparedFolder(arguments.clips)
     rows = choose_rows(folder, every=arguments.all, limit=arguments.limit)
     mesh = FaceMesh.open(threads=arguments.threads)
-    evaluation = Evaluation(open_painter(arguments.model), folder, mesh, _open_judge(arguments))
-    figures = summarise(
+    evaluation = Evaluation(open_renderer(arguments.model), folder, mesh, _open_scorer(arguments))
+    report = summarise(
         str(arguments.model),
         str(arguments.clips),
         [evaluation.clip(row) for row in rows],
@@ -67,24 +69,24 @@ def run(arguments: argparse.Namespace) -> int:
         shown = rows[:: -(-len(rows) // _ON_THE_SHEET)]
         cv2.imwrite(str(arguments.sheet), make_sheet(evaluation, shown))
     if arguments.json:
-        arguments.json.write_text(json.dumps(asdict(figures), indent=1), "utf-8")
+        arguments.json.write_text(json.dumps(asdict(report), indent=1), "utf-8")
     mesh.close()
-    _print(figures)
+    _print(report)
     return 0
 
 
-def _open_judge(arguments: argparse.Namespace) -> "SyncJudge | None":
-    """Open the expert asked for; the embedded one is left out where there is none."""
+def _open_scorer(arguments: argparse.Namespace) -> "SyncScorer | None":
+    """Open the sync scorer asked for; the embedded one is left out where there is none."""
     from lipstream_models.evaluation import sync_scorer  # noqa: PLC0415
     from lipstream_models.networks.sync_networks import load_syncnet  # noqa: PLC0415
 
     if arguments.syncnet:
-        return sync_scorer.SyncNetJudge(load_syncnet(arguments.syncnet))
-    if arguments.expert:
-        return sync_scorer.ExpertJudge(sync_scorer.load_expert(arguments.expert))
-    if arguments.no_expert or not sync_scorer.EMBEDDED.exists():
+        return sync_scorer.SyncNetScorer(load_syncnet(arguments.syncnet))
+    if arguments.scorer:
+        return sync_scorer.OwnSyncScorer(sync_scorer.load_sync_network(arguments.scorer))
+    if arguments.no_scorer or not sync_scorer.EMBEDDED.exists():
         return None
-    return sync_scorer.ExpertJudge(sync_scorer.load_expert())
+    return sync_scorer.OwnSyncScorer(sync_scorer.load_sync_network())
 
 
 def choose_rows(folder: "PreparedFolder", *, every: bool, limit: int) -> Sequence[int]:
@@ -103,8 +105,8 @@ def _check_sheet(path: Path | None) -> None:
         raise InputError(f"--sheet {path}: name a .png or .jpg in a folder that exists")
 
 
-def _print(figures: "Figures") -> None:
-    print(f"{len(figures.clips)} clips of {figures.clips_from}")
+def _print(report: "EvaluationReport") -> None:
+    print(f"{len(report.clips)} clips of {report.clips_from}")
     print(f"{'':32} {'median':>9} {'lowest':>9} {'highest':>9}")
-    for name, middle in figures.summary.items():
+    for name, middle in report.summary.items():
         print(f"{name:32} {middle.median:9.3f} {middle.lowest:9.3f} {middle.highest:9.3f}")

@@ -12,15 +12,15 @@ from lipstream.types import Float32, Image
 from lipstream_models.corpora.grid_corpus import FACE_SIZE, FRAMES, PreparedFolder
 from lipstream_models.evaluation import metrics
 from lipstream_models.evaluation import test_sounds as sounds
-from lipstream_models.evaluation.renderers import Painter, windows_of
+from lipstream_models.evaluation.renderers import MouthRenderer, windows_of
 from lipstream_models.evaluation.results import (
-    ClipFigures,
-    LipFigures,
-    PictureFigures,
-    RestFigures,
-    StillFigures,
+    ClipMetrics,
+    LipMetrics,
+    PictureMetrics,
+    RestMetrics,
+    StillMetrics,
 )
-from lipstream_models.evaluation.sync_scorer import SyncJudge
+from lipstream_models.evaluation.sync_scorer import SyncScorer
 from lipstream_models.lip_measures import lip_gap
 
 _HALF = FACE_SIZE // 2
@@ -33,7 +33,7 @@ _CALM_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class ClipTruth:
     """What is known of a clip before any network: measured once."""
 
     crops: NDArray[np.uint8]
@@ -55,29 +55,29 @@ class Evaluation:
 
     def __init__(
         self,
-        painter: Painter,
+        renderer: MouthRenderer,
         folder: PreparedFolder,
         mesh: FaceMesh,
-        judge: SyncJudge | None = None,
+        scorer: SyncScorer | None = None,
     ) -> None:
-        self._painter, self._folder, self._mesh, self._judge = painter, folder, mesh, judge
-        self._truths: dict[int, Truth] = {}
+        self._renderer, self._folder, self._mesh, self._scorer = renderer, folder, mesh, scorer
+        self._clip_truths: dict[int, ClipTruth] = {}
 
-    def clip(self, row: int) -> ClipFigures:
+    def clip(self, row: int) -> ClipMetrics:
         """Measure one clip painted anew from its own upper halves and one resting frame."""
         truth, mel = self._truth(row), self._folder.mel[row]
         painted = self._paint(truth.crops, truth.reference, mel)
         points = points_of(painted, truth.where, self._mesh)
-        judge, name = self._judge, self._folder.names[row]
-        return ClipFigures(
+        scorer, name = self._scorer, self._folder.names[row]
+        return ClipMetrics(
             name,
             compare_pictures(painted, truth.crops, truth.reference),
             compare_lips(points, truth.points, truth.rest_points),
-            judge.sync(painted, mel, MEASURED[0]) if judge else None,
-            judge.sync(truth.crops, mel, MEASURED[0]) if judge else None,
+            scorer.sync(painted, mel, MEASURED[0]) if scorer else None,
+            scorer.sync(truth.crops, mel, MEASURED[0]) if scorer else None,
         )
 
-    def still(self, row: int) -> StillFigures:
+    def still(self, row: int) -> StillMetrics:
         """Measure what the clip's resting frame does in speech and while nobody speaks.
 
         The sounds are made up anew for every clip, the same on every run.
@@ -89,7 +89,7 @@ class Evaluation:
         spoken = float(lip_gap(points).var())
         vowel = self._paint_still(truth, sounds.vowel(rng))
         calm = np.sort(metrics.changes(truth.crops))
-        return StillFigures(
+        return StillMetrics(
             self._folder.names[row],
             compare_lips(points, truth.points, truth.rest_points),
             self._rest(truth, sounds.silence(), spoken),
@@ -104,19 +104,19 @@ class Evaluation:
         truth = self._truth(row)
         return self._paint(truth.crops, truth.reference, self._folder.mel[row])
 
-    def truth(self, row: int) -> Truth:
+    def truth(self, row: int) -> ClipTruth:
         """Return what is known of a clip."""
         return self._truth(row)
 
-    def _rest(self, truth: Truth, mel: Float32, spoken: float) -> RestFigures:
+    def _rest(self, truth: ClipTruth, mel: Float32, spoken: float) -> RestMetrics:
         points = self._see_still(self._paint_still(truth, mel), truth)
         gap, own = lip_gap(points), float(lip_gap(truth.rest_points)[0])
         eyes = float(metrics.eye_distance(truth.rest_points)[0])
-        return RestFigures(
+        return RestMetrics(
             float(gap.var()) / max(spoken, 1e-12), 100.0 * (float(gap.mean()) - own) / eyes
         )
 
-    def _paint_still(self, truth: Truth, mel: Float32) -> NDArray[np.uint8]:
+    def _paint_still(self, truth: ClipTruth, mel: Float32) -> NDArray[np.uint8]:
         film = np.broadcast_to(truth.reference, (len(_HEARD), *truth.reference.shape))
         return self._paint(film, truth.reference, mel, _HEARD)
 
@@ -127,15 +127,15 @@ class Evaluation:
         mel: Float32,
         frames: Sequence[int] = MEASURED,
     ) -> NDArray[np.uint8]:
-        windows = windows_of(mel, frames, self._painter.timing)
-        return self._painter.paint(upper, reference, windows)
+        windows = windows_of(mel, frames, self._renderer.timing)
+        return self._renderer.paint(upper, reference, windows)
 
-    def _see_still(self, painted: NDArray[np.uint8], truth: Truth) -> Float32:
+    def _see_still(self, painted: NDArray[np.uint8], truth: ClipTruth) -> Float32:
         where = np.broadcast_to(truth.rest_where[0], (len(painted), *truth.rest_where.shape[1:]))
         return points_of(painted, where, self._mesh)
 
-    def _truth(self, row: int) -> Truth:
-        if row not in self._truths:
+    def _truth(self, row: int) -> ClipTruth:
+        if row not in self._clip_truths:
             frames, all_points = list(MEASURED), self._folder.points[row]
             crops, where = self._folder.crops[row][frames], all_points[frames]
             rest = resting_frame(all_points)
@@ -143,8 +143,8 @@ class Evaluation:
             rest_where = all_points[[rest]]
             seen = points_of(crops, where, self._mesh)
             rested = points_of(reference[None], rest_where, self._mesh)
-            self._truths[row] = Truth(crops, where, seen, reference, rest_where, rested)
-        return self._truths[row]
+            self._clip_truths[row] = ClipTruth(crops, where, seen, reference, rest_where, rested)
+        return self._clip_truths[row]
 
 
 def points_of(crops: NDArray[np.uint8], where: Float32, mesh: FaceMesh) -> Float32:
@@ -168,12 +168,12 @@ def resting_frame(points: Float32) -> int:
 
 def compare_pictures(
     painted: NDArray[np.uint8], truth: NDArray[np.uint8], reference: Image
-) -> PictureFigures:
+) -> PictureMetrics:
     """Compare the lower halves of (T, 96, 96, 3) crops, and the reference's with the truth's."""
     pairs = list(zip(painted[:, _HALF:], truth[:, _HALF:], strict=True))
     own, rest = reference[_HALF:], reference[None]
     sharp, fine = (max(of(rest), 1e-6) for of in (metrics.sharpness, metrics.detail))
-    return PictureFigures(
+    return PictureMetrics(
         psnr_db=float(np.mean([metrics.psnr(a, b) for a, b in pairs])),
         copy_psnr_db=float(np.mean([metrics.psnr(own, b) for _, b in pairs])),
         ssim=float(np.mean([metrics.ssim(a, b) for a, b in pairs])),
@@ -188,12 +188,12 @@ def compare_pictures(
     )
 
 
-def compare_lips(painted: Float32, truth: Float32, reference: Float32) -> LipFigures:
+def compare_lips(painted: Float32, truth: Float32, reference: Float32) -> LipMetrics:
     """Compare the lips of (T, 468, 2) points, and those of the reference (1, 468, 2)."""
     gap, true_gap = lip_gap(painted), lip_gap(truth)
     still = np.repeat(reference, len(truth), 0)
     lags = metrics.lag_correlations(gap, true_gap)
-    return LipFigures(
+    return LipMetrics(
         gap_correlation=metrics.correlation(gap, true_gap),
         gap_spread=float(gap.std()) / max(float(true_gap.std()), 1e-6),
         gap_offset=metrics.peak(lags),

@@ -22,7 +22,7 @@ _AT_ONCE = 24
 """Frames painted in one batch: what a batch holds in memory stays small."""
 
 
-class Painter(Protocol):
+class MouthRenderer(Protocol):
     """Something that paints the mouth for windows of sound."""
 
     timing: Timing
@@ -54,7 +54,7 @@ def windows_of(mel: Float32, frames: Sequence[int], timing: Timing) -> Float32:
     return np.stack([padded[:, start : start + timing.mel_columns] for start in starts])
 
 
-class NetworkPainter:
+class TorchRenderer:
     """Paint with a network in torch. It sees the upper half and the reference apart."""
 
     def __init__(self, network: SplitNetwork) -> None:
@@ -80,7 +80,7 @@ class NetworkPainter:
         return painted
 
 
-class ModelPainter:
+class ModelFolderRenderer:
     """Paint with an exported model, as the engine does.
 
     The graphs take one picture as target and reference: here the upper half of the frame over the
@@ -109,19 +109,19 @@ class ModelPainter:
         return painted
 
 
-def open_painter(path: Path) -> Painter:
+def open_renderer(path: Path) -> MouthRenderer:
     """Open a model folder or a checkpoint: this project's own, or the published Wav2Lip's.
 
     Raises ModelError or InputError.
     """
     if path.is_dir():
-        return ModelPainter(MouthModel.open(path, threads=torch.get_num_threads()))
+        return ModelFolderRenderer(MouthModel.open(path, threads=torch.get_num_threads()))
     from lipstream_models.networks.loading import LoadedMouth, load_network  # noqa: PLC0415  needs torch
 
     loaded = load_network(path)
     if not isinstance(loaded, LoadedMouth):
         raise InputError(f"{path} holds a face detector: name a lip-sync network")
-    return NetworkPainter(loaded.network)
+    return TorchRenderer(loaded.network)
 
 
 def _check_size(face_size: int) -> None:

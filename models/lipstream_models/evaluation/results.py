@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from lipstream_models.evaluation.sync_scorer import Sync
+from lipstream_models.evaluation.sync_scorer import SyncScore
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFigures:
+class PictureMetrics:
     """Painted lower halves against the true ones, means over frames."""
 
     psnr_db: float
@@ -33,7 +33,7 @@ class PictureFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class LipFigures:
+class LipMetrics:
     """Painted lips against the true ones, both found by the face mesh."""
 
     gap_correlation: float
@@ -54,7 +54,7 @@ class LipFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class RestFigures:
+class RestMetrics:
     """What the mouth does while nobody speaks."""
 
     variance: float
@@ -64,28 +64,28 @@ class RestFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipFigures:
+class ClipMetrics:
     """One clip painted anew: upper halves of its frames, one resting frame as the reference."""
 
     name: str
-    picture: PictureFigures
-    lips: LipFigures
-    sync: Sync | None = None
-    """What the expert says of the painted frames; None without one."""
-    truth_sync: Sync | None = None
+    picture: PictureMetrics
+    lips: LipMetrics
+    sync: SyncScore | None = None
+    """What the sync scorer says of the painted frames; None without one."""
+    truth_sync: SyncScore | None = None
     """What it says of the true ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class StillFigures:
+class StillMetrics:
     """A clip's resting frame made to speak, as an avatar does, and to hear other things."""
 
     name: str
-    lips: LipFigures
+    lips: LipMetrics
     """Against the lips of the film, whose head moves: LMD says little here."""
-    silence: RestFigures
-    noise: RestFigures
-    music: RestFigures
+    silence: RestMetrics
+    noise: RestMetrics
+    music: RestMetrics
     flicker_levels: float
     """Mean change of the mouth from frame to frame while a vowel is held, levels of 255."""
     truth_flicker_levels: float
@@ -93,7 +93,7 @@ class StillFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Middle:
+class MetricRange:
     """One figure over several clips."""
 
     median: float
@@ -102,27 +102,27 @@ class Middle:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class EvaluationReport:
     """An evaluation."""
 
     model: str
     """File or folder that was measured."""
     clips_from: str
     """Folder of the clips."""
-    clips: list[ClipFigures]
-    still: list[StillFigures]
-    summary: dict[str, Middle]
+    clips: list[ClipMetrics]
+    still: list[StillMetrics]
+    summary: dict[str, MetricRange]
     """Figures of ``clips`` by name, those of ``still`` with ``still_`` before it."""
 
 
 def summarise(
-    model: str, clips_from: str, clips: Sequence[ClipFigures], still: Sequence[StillFigures]
-) -> Figures:
+    model: str, clips_from: str, clips: Sequence[ClipMetrics], still: Sequence[StillMetrics]
+) -> EvaluationReport:
     """Reduce clips to medians and ranges; figures that no clip has are left out."""
     found = _middles([dict(_flat(asdict(clip))) for clip in clips])
     resting = _middles([dict(_flat(asdict(clip))) for clip in still])
     summary = found | {f"still_{name}": middle for name, middle in resting.items()}
-    return Figures(model, clips_from, list(clips), list(still), summary)
+    return EvaluationReport(model, clips_from, list(clips), list(still), summary)
 
 
 def _flat(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
@@ -134,9 +134,9 @@ def _flat(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield from ((before + inner, float(leaf)) for inner, leaf in value.items())
 
 
-def _middles(clips: Sequence[dict[str, float]]) -> dict[str, Middle]:
+def _middles(clips: Sequence[dict[str, float]]) -> dict[str, MetricRange]:
     middles = {}
     for name in clips[0] if clips else ():
         values = [clip[name] for clip in clips]
-        middles[name] = Middle(float(np.median(values)), min(values), max(values))
+        middles[name] = MetricRange(float(np.median(values)), min(values), max(values))
     return middles

@@ -22,15 +22,15 @@ from lipstream_models.corpora.grid_corpus import FPS, PreparedFolder
 from lipstream_models.corpora.grid_corpus import FRAMES as CLIP_FRAMES
 from lipstream_models.evaluation.metrics import peak
 from lipstream_models.networks.checkpoints import load_weights, read_checkpoint
-from lipstream_models.networks.sync_networks import COLUMNS, FRAMES, SyncExpert, SyncNetColor
+from lipstream_models.networks.sync_networks import COLUMNS, FRAMES, SyncNetColor, SyncNetwork
 
 LONGEST_SHIFT = 15
 """Frames by which the picture is shifted, both ways, as SyncNet's evaluation does (vshift)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sync:
-    """What an expert says of one clip."""
+class SyncScore:
+    """What a scorer says of one clip."""
 
     offset: float
     """Frames by which the mouth comes after its sound; negative: before."""
@@ -40,11 +40,11 @@ class Sync:
     """Smallest distance over the shifts: LSE-D."""
 
 
-class SyncJudge(Protocol):
-    """An expert that judges whole clips."""
+class SyncScorer(Protocol):
+    """A scorer of whole clips."""
 
-    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> Sync:
-        """Judge (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
+    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> SyncScore:
+        """Score (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
         ...
 
 
@@ -66,7 +66,7 @@ def shifted_distances(
     return means
 
 
-def read_sync(distances: Mapping[int, float]) -> Sync:
+def read_sync(distances: Mapping[int, float]) -> SyncScore:
     """Read offset and confidence off the distances.
 
     LSE-D and LSE-C as Prajwal et al. 2020 (section 4.2) take them from SyncNet's evaluation (Chung
@@ -78,7 +78,7 @@ def read_sync(distances: Mapping[int, float]) -> Sync:
     smallest = min(distances.values())
     confidence = float(np.median(list(distances.values()))) - smallest
     nearness = {shift: -distance for shift, distance in distances.items()}
-    return Sync(peak(nearness), confidence, smallest)
+    return SyncScore(peak(nearness), confidence, smallest)
 
 
 TIMING = Timing(MODEL_RATE, Fraction(FPS), COLUMNS, 0)
@@ -87,27 +87,27 @@ TIMING = Timing(MODEL_RATE, Fraction(FPS), COLUMNS, 0)
 _AT_ONCE = 16
 """Moments seen in one batch by the large network."""
 NETWORK = "sync_expert"
-"""What a checkpoint of our own says it is."""
-EMBEDDED = Path(__file__).parents[1] / "embedded" / "expert" / "expert.pt"
+"""What a checkpoint of our own says it is; the name is older than the word scorer."""
+EMBEDDED = Path(__file__).parents[1] / "embedded" / "sync_scorer" / "weights.pt"
 
 
-class ExpertJudge:
-    """Judge by our own expert. Used by one thread."""
+class OwnSyncScorer:
+    """Score by our own network. Used by one thread."""
 
-    def __init__(self, expert: SyncExpert) -> None:
-        self._expert = expert.eval()
+    def __init__(self, network: SyncNetwork) -> None:
+        self._network = network.eval()
 
-    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> Sync:
-        """Judge (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
+    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> SyncScore:
+        """Score (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
         with torch.no_grad():
-            views = self._expert.views(lower_halves(crops))
-            faces = self._expert.face_points(views.unfold(0, FRAMES, 1).transpose(1, 2))
-            sounds = self._expert.sound_points(sound_windows(mel, first, len(faces)))
+            views = self._network.views(lower_halves(crops))
+            faces = self._network.face_points(views.unfold(0, FRAMES, 1).transpose(1, 2))
+            sounds = self._network.sound_points(sound_windows(mel, first, len(faces)))
         return read_sync(shifted_distances(faces.numpy(), sounds.numpy()))
 
 
-class SyncNetJudge:
-    """Judge by the published expert. Used by one thread.
+class SyncNetScorer:
+    """Score by the published SyncNet_color. Used by one thread.
 
     LSE-D and LSE-C of the literature come from another network (Chung and Zisserman's own SyncNet),
     whose vectors are not of length 1: these figures compare among themselves alone.
@@ -116,8 +116,8 @@ class SyncNetJudge:
     def __init__(self, network: SyncNetColor) -> None:
         self._network = network.eval()
 
-    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> Sync:
-        """Judge (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
+    def sync(self, crops: NDArray[np.uint8], mel: Float32, first: int = 0) -> SyncScore:
+        """Score (T, 96, 96, 3) crops, frames ``first`` on of a clip, against its (80, n) mel."""
         halves = lower_halves(crops)
         count = len(halves) - FRAMES + 1
         stacks = torch.stack([halves[at : at + FRAMES].flatten(0, 1) for at in range(count)])
@@ -143,19 +143,19 @@ def sound_windows(mel: Float32, first: int, count: int) -> Tensor:
     return torch.from_numpy(windows)[:, None]
 
 
-def load_expert(path: Path = EMBEDDED) -> SyncExpert:
-    """Load our own expert, by default the embedded one, in eval mode. Raises ModelError."""
+def load_sync_network(path: Path = EMBEDDED) -> SyncNetwork:
+    """Load our own network, by default the embedded one, in eval mode. Raises ModelError."""
     checkpoint = read_checkpoint(path)
     if not isinstance(checkpoint, dict) or checkpoint.get("network") != NETWORK:
         raise ModelError(
-            f"{path} is no sync expert of this project: train one with 'lipstream train"
-            " sync-expert'; the published SyncNet_color goes with --syncnet"
+            f"{path} is no sync scorer of this project: train one with 'lipstream train"
+            " sync-scorer'; the published SyncNet_color goes with --syncnet"
         )
     state = {name: tensor.float() if tensor.is_floating_point() else tensor
              for name, tensor in checkpoint["state_dict"].items()}  # fmt: skip
-    expert = SyncExpert()
-    load_weights(expert, state, path)
-    return expert.eval().requires_grad_(False)
+    network = SyncNetwork()
+    load_weights(network, state, path)
+    return network.eval().requires_grad_(False)
 
 
 SHIFTS = (-3, 0, 2)
@@ -165,8 +165,8 @@ _EDGE = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """How well an expert finds known offsets in the clips of a folder."""
+class ScorerCheck:
+    """How well a scorer finds known offsets in the clips of a folder."""
 
     folder: str
     clips: int
@@ -179,17 +179,17 @@ class Check:
     lowest_confidence: float
 
 
-def check_expert(judge: SyncJudge, folder: PreparedFolder, rows: Iterable[int]) -> Check:
-    """Judge the clips of some rows at every shift."""
+def check_scorer(scorer: SyncScorer, folder: PreparedFolder, rows: Iterable[int]) -> ScorerCheck:
+    """Score the clips of some rows at every shift."""
     errors, confidences = [], []
     rows = [int(row) for row in rows]
     for row in rows:
         for shift in SHIFTS:
             crops = folder.crops[row][_EDGE - shift : CLIP_FRAMES - _EDGE - shift]
-            found = judge.sync(crops, folder.mel[row], _EDGE)
+            found = scorer.sync(crops, folder.mel[row], _EDGE)
             errors.append(abs(found.offset - shift))
             confidences.append(found.confidence)
-    return Check(
+    return ScorerCheck(
         folder.folder.name,
         len(rows),
         float(np.mean(np.array(errors) <= 1.0)),

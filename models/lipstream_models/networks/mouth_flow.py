@@ -192,7 +192,7 @@ UNIT = 12.0
 """Pixels that a flow of one means."""
 
 
-class Rendered(NamedTuple):
+class RenderedMouth(NamedTuple):
     """A painted mouth and what it is made of."""
 
     picture: Tensor
@@ -320,7 +320,7 @@ class MouthFlow(SplitNetwork):
 
     def render(
         self, lips: Tensor, features: tuple[Tensor, ...], turn: Tensor | None = None
-    ) -> Rendered:
+    ) -> RenderedMouth:
         """Paint (N, 17) lip shapes on encoded faces; ``turn`` as in ``encode``."""
         own, own_lips = features[5], features[6]
         to_go = lips - own_lips
@@ -334,7 +334,7 @@ class MouthFlow(SplitNetwork):
         seen = self.moved(functional.pixel_unshuffle(torch.cat([moved, below], 1), 2))
         painted = self.paint(torch.cat([x[:, :, 2:], seen], 1)).float()
         change = torch.tanh(functional.pixel_shuffle(painted, 2))
-        return Rendered((moved + change).clamp(0.0, 1.0), moved, change, flow)
+        return RenderedMouth((moved + change).clamp(0.0, 1.0), moved, change, flow)
 
     def _decode(self, code: Tensor, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         f48, f24, f12, f6, f3 = features[:5]

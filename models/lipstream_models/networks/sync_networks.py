@@ -35,7 +35,7 @@ def _block(
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-class SyncExpert(nn.Module):
+class SyncNetwork(nn.Module):
     """Lower halves of faces, and mel windows, to unit vectors of 128 dimensions."""
 
     def __init__(self) -> None:
@@ -88,17 +88,6 @@ class SyncExpert(nn.Module):
         """Return the cosine of (N, 5, 3, 48, 96) lower halves and (N, 1, 80, 16) windows: (N,)."""
         seen = self.views(faces.flatten(0, 1)).view(-1, FRAMES, 128)
         return (self.face_points(seen) * self.sound_points(mel)).sum(1)
-
-
-def sync_loss(expert: SyncExpert, frames: Tensor, mel: Tensor) -> Tensor:
-    """Return how little painted mouths belong to their sound: 1 less the mean cosine, 0 to 2.
-
-    ``frames`` is (N, 5, 3, 48, 96) BGR in 0..1, lower halves of five consecutive frames; ``mel``
-    (N, 1, 80, 16) begins at the first of them (``Timing`` with 16 columns at 0 ms). Gradients go to
-    the frames; the expert should be in eval mode, its parameters not asking for any.
-    """
-    cosine: Tensor = expert(frames, mel)
-    return 1.0 - cosine.mean()
 
 
 def _same(channels: int, count: int) -> list[ConvBlock]:

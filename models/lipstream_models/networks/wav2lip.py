@@ -28,7 +28,7 @@ _NAME = re.compile(r"(\w+)\.(\d+)(?:\.(\d+))?\.conv_block\.0\.weight")
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class LayoutBlock:
     """One block of the encoder or decoder: a convolution, then ``residuals`` that add their input.
 
     A closing level of the encoder has a 1 x 1 convolution in place of residuals.
@@ -44,11 +44,11 @@ class Layout:
     """Everything in which two generators of this topology differ."""
 
     face_size: int
-    down: tuple[Level, ...]
+    down: tuple[LayoutBlock, ...]
     """Face encoder, finest first."""
-    closing: tuple[Level, ...]
+    closing: tuple[LayoutBlock, ...]
     """The rest of the face encoder, down to one pixel."""
-    up: tuple[Level, ...]
+    up: tuple[LayoutBlock, ...]
     """Face decoder, from one pixel on; its first level is a plain 1 x 1 convolution."""
     audio: tuple[int, int, int, int, int]
     """Channels of the sound encoder."""
@@ -73,16 +73,23 @@ class Layout:
 
 PUBLISHED = Layout(
     face_size=96,
-    down=(Level(16, 0, 7), Level(32, 2), Level(64, 3), Level(128, 2), Level(256, 2), Level(512, 1)),
-    closing=(Level(512),),
+    down=(
+        LayoutBlock(16, 0, 7),
+        LayoutBlock(32, 2),
+        LayoutBlock(64, 3),
+        LayoutBlock(128, 2),
+        LayoutBlock(256, 2),
+        LayoutBlock(512, 1),
+    ),
+    closing=(LayoutBlock(512),),
     up=(
-        Level(512, 0, 1),
-        Level(512, 1),
-        Level(512, 2),
-        Level(384, 2),
-        Level(256, 2),
-        Level(128, 2),
-        Level(64, 2),
+        LayoutBlock(512, 0, 1),
+        LayoutBlock(512, 1),
+        LayoutBlock(512, 2),
+        LayoutBlock(384, 2),
+        LayoutBlock(256, 2),
+        LayoutBlock(128, 2),
+        LayoutBlock(64, 2),
     ),
     audio=(32, 64, 128, 256, 512),
 )
@@ -117,7 +124,7 @@ def read_layout(shapes: Mapping[str, tuple[int, ...]], path: Path) -> Layout:
     layout = Layout(
         face_size=0,
         down=tuple(_level(block, block[0][0]) for block in down),
-        closing=tuple(Level(b[0][0], 0, b[0][2]) for b in encoder[len(down) :]),
+        closing=tuple(LayoutBlock(b[0][0], 0, b[0][2]) for b in encoder[len(down) :]),
         up=tuple(up),
         audio=(one, two, three, four, five),
         painted=parts.get("output_block", [[(PUBLISHED.painted,)]])[0][0][0],
@@ -133,8 +140,8 @@ def _closes(block: list[tuple[int, ...]]) -> bool:
     return len(block) == 2 and block[1][2] == 1
 
 
-def _level(block: list[tuple[int, ...]], channels: int) -> Level:
-    return Level(channels, len(block) - 1, block[0][2])
+def _level(block: list[tuple[int, ...]], channels: int) -> LayoutBlock:
+    return LayoutBlock(channels, len(block) - 1, block[0][2])
 
 
 def _sized(layout: Layout, path: Path) -> Layout:

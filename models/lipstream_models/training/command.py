@@ -3,8 +3,7 @@
 import argparse
 
 from lipstream_models.synthetic.raster import command as heads_command
-from lipstream_models.training import corpus_command, mouth_command
-from lipstream_models.training import sync_scorer_command as expert_command
+from lipstream_models.training import corpus_command, mouth_command, sync_scorer_command
 
 _STEPS = {
     "download": (
@@ -22,13 +21,13 @@ _STEPS = {
         heads_command.add_arguments,
         heads_command.run,
     ),
-    "sync-expert": (
-        "train the judge of sound and lips",
-        expert_command.add_arguments,
-        expert_command.run,
+    "sync-scorer": (
+        "train the scorer of sound against lips",
+        sync_scorer_command.add_arguments,
+        sync_scorer_command.run,
     ),
     "sound": (
-        "train the sound stage: sound to lip shapes",
+        "train the sound stage: sound to lip measures",
         mouth_command.add_sound_arguments,
         mouth_command.run_sound,
     ),

@@ -12,7 +12,7 @@ from torch.nn import functional
 from lipstream_models.networks.checkpoints import load_weights, read_checkpoint, save_checkpoint
 from lipstream_models.networks.mouth_flow import UNIT, MouthFlow, sample
 from lipstream_models.training.augmentation import Batch, Variation, varied_batch
-from lipstream_models.training.mouth_examples import Source
+from lipstream_models.training.mouth_examples import ExampleSource
 from lipstream_models.training.sound import HeardLips
 from lipstream_models.training.trainer import About, Trainer, TrainOptions
 
@@ -159,7 +159,7 @@ class MouthTrainer(Trainer[Batch]):
 
     def __init__(
         self,
-        source: Source,
+        source: ExampleSource,
         heard: HeardLips,
         options: TrainOptions,
         weights: LossWeights | None = None,

@@ -20,7 +20,7 @@ SETTINGS = {"quality": Window(COLUMNS, -240), "low-delay": Window(COLUMNS, -340)
 
 if TYPE_CHECKING:
     from lipstream_models.corpora.grid_corpus import Window
-    from lipstream_models.training.mouth_examples import Source
+    from lipstream_models.training.mouth_examples import ExampleSource
 
 
 def add_sound_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,7 +133,7 @@ def _shares(given: list[float] | None, count: int) -> list[float]:
     return shares
 
 
-def _pictures(arguments: argparse.Namespace, window: "Window") -> "Source":
+def _pictures(arguments: argparse.Namespace, window: "Window") -> "ExampleSource":
     from lipstream_models.corpora.grid_corpus import PreparedFolder, split_rows  # noqa: PLC0415
     from lipstream_models.training.mouth_examples import (  # noqa: PLC0415
         ClipSource,
@@ -145,7 +145,7 @@ def _pictures(arguments: argparse.Namespace, window: "Window") -> "Source":
     folders = [PreparedFolder(path) for path in arguments.clips]
     faces = [open_library(path) for path in arguments.libraries]
     shares = _shares(arguments.shares, len(folders) + len(faces))
-    sources: list[Source] = [ClipSource(f, split_rows(f)[0], window) for f in folders]
+    sources: list[ExampleSource] = [ClipSource(f, split_rows(f)[0], window) for f in folders]
     sources += [PictureSource(face.crops, face.points, window) for face in faces]
     return MixedSource(sources, shares)
 

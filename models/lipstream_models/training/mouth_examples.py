@@ -65,7 +65,7 @@ class Examples:
     """(n, 96, 96, 3) uint8: a whole face of the same person."""
 
 
-class Source(Protocol):
+class ExampleSource(Protocol):
     """Where examples come from."""
 
     def draw(self, rng: np.random.Generator, count: int) -> Examples:
@@ -170,7 +170,7 @@ class PictureSource:
 class MixedSource:
     """Several sources, each with its share of every batch."""
 
-    def __init__(self, sources: Sequence[Source], shares: Sequence[float]) -> None:
+    def __init__(self, sources: Sequence[ExampleSource], shares: Sequence[float]) -> None:
         self._sources, self._shares = sources, np.array(shares) / sum(shares)
 
     def draw(self, rng: np.random.Generator, count: int) -> Examples:

@@ -1,4 +1,4 @@
-"""What every training command shares: its options, and a run with a diary, a plot and a card."""
+"""What every training command shares: its options, and a run with a log, a plot and a card."""
 
 import argparse
 import shlex
@@ -37,24 +37,24 @@ def options_of(arguments: argparse.Namespace, plain: "TrainOptions") -> "TrainOp
 
 
 def carry_out(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
-    """Train to the end or go on where ``--out`` stops; leave a diary, a plot and a card beside."""
-    from lipstream_models.training.training_log import Journal, plot  # noqa: PLC0415
+    """Train to the end or go on where ``--out`` stops; leave a log, a plot and a card beside."""
+    from lipstream_models.training.training_log import TrainingLog, plot  # noqa: PLC0415
 
     out, steps = arguments.out, trainer.options.steps
     if out.exists() and not arguments.fresh:
         trainer.resume(out)
         print(f"continuing {out} at step {trainer.step} of {steps}")
-    diary = out.with_suffix(".jsonl")
-    journal = Journal(diary, steps, first=trainer.step)
+    log_path = out.with_suffix(".jsonl")
+    log = TrainingLog(log_path, steps, first=trainer.step)
     for step in trainer.run():
-        told = journal.note(step.number, trainer.options.batch, step.losses)
-        if told:
-            print(told, flush=True)
+        report = log.note(step.number, trainer.options.batch, step.losses)
+        if report:
+            print(report, flush=True)
         if step.number % arguments.save_every == 0:
             trainer.save(out)
     trainer.save(out)
-    if diary.stat().st_size:
-        plot(diary, out.with_suffix(".png"))
+    if log_path.stat().st_size:
+        plot(log_path, out.with_suffix(".png"))
     _describe(trainer, arguments)
 
 

@@ -1,4 +1,4 @@
-"""Train the sync expert: among 24 moments of one clip, which sound goes with which mouth?
+"""Train the sync scorer: among 24 moments of one clip, which sound goes with which mouth?
 
 The contrastive loss of van den Oord, Li, Vinyals, "Representation learning with contrastive
 predictive coding", 2018 (equation 4), both ways; all wrong answers are of the same clip and the
@@ -24,7 +24,7 @@ from lipstream_models.corpora.grid_corpus import FRAMES as CLIP_FRAMES
 from lipstream_models.corpora.grid_corpus import PreparedFolder
 from lipstream_models.evaluation.sync_scorer import NETWORK, TIMING
 from lipstream_models.networks.checkpoints import save_checkpoint
-from lipstream_models.networks.sync_networks import COLUMNS, FRAMES, SyncExpert
+from lipstream_models.networks.sync_networks import COLUMNS, FRAMES, SyncNetwork
 from lipstream_models.training.augmentation import Variation, vary_sound
 from lipstream_models.training.trainer import About, Trainer, TrainOptions
 
@@ -34,7 +34,7 @@ _RUN = MOMENTS + FRAMES - 1
 """Frames under them."""
 
 
-EXPERT_OPTIONS = TrainOptions(
+SYNC_OPTIONS = TrainOptions(
     samples=20_000, batch=8, learning_rate=1.5e-3, weight_decay=1e-2, warm_up_steps=100
 )
 """An example is a run of frames of one clip: 24 moments to tell apart."""
@@ -114,20 +114,20 @@ def moment_loss(faces: Tensor, sounds: Tensor, sharpness: Tensor) -> Tensor:
     return 0.5 * (seen + heard)
 
 
-class ExpertTrainer(Trainer[Moments]):
+class SyncTrainer(Trainer[Moments]):
     """Learn to tell in step from out of step."""
 
     about: ClassVar[About] = {
         "network": NETWORK,
         "licence": "CC-BY-4.0",
-        "source": "trained by 'lipstream train sync-expert' on GRID (Cooke et al. 2006, CC BY 4.0)",
+        "source": "trained by 'lipstream train sync-scorer' on GRID (Cooke et al. 2006, CC BY 4.0)",
     }
 
     def __init__(self, source: MomentSource, options: TrainOptions) -> None:
         torch.manual_seed(options.seed)
-        self.expert = SyncExpert()
-        self.expert.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        super().__init__(self.expert, options)
+        self.sync_network = SyncNetwork()
+        self.sync_network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(self.sync_network, options)
         self._source = source
 
     def draw(self, rng: np.random.Generator, random: torch.Generator) -> Moments:
@@ -136,24 +136,24 @@ class ExpertTrainer(Trainer[Moments]):
 
     def losses(self, batch: Moments) -> dict[str, Tensor]:
         """Return the contrastive loss."""
-        device, expert, count = self.options.device, self.expert, len(batch.faces)
-        expert.train()
+        device, network, count = self.options.device, self.sync_network, len(batch.faces)
+        network.train()
         with self.precision():
-            views = expert.views(batch.faces.flatten(0, 1).to(device))
+            views = network.views(batch.faces.flatten(0, 1).to(device))
             runs = views.view(count, _RUN, -1).unfold(1, FRAMES, 1).transpose(2, 3)
-            faces = expert.face_points(runs.flatten(0, 1))
-            sounds = expert.sound_points(batch.mel.flatten(0, 1)[:, None].to(device))
+            faces = network.face_points(runs.flatten(0, 1))
+            sounds = network.sound_points(batch.mel.flatten(0, 1)[:, None].to(device))
         faces, sounds = (points.view(count, MOMENTS, -1) for points in (faces, sounds))
-        return {"contrast": moment_loss(faces, sounds, expert.sharpness.exp())}
+        return {"contrast": moment_loss(faces, sounds, network.sharpness.exp())}
 
     def fall(self, done: float) -> float:
         """Return half a cosine: slow at both ends."""
         return 0.5 * (1.0 + math.cos(math.pi * done))
 
     def export(self, path: Path) -> None:
-        """Write the weights alone, as float16: half of the file, the same judgement."""
+        """Write the weights alone, as float16: half of the file, the same scores."""
         state = {
             name: tensor.half() if tensor.is_floating_point() else tensor
-            for name, tensor in self.expert.state_dict().items()
+            for name, tensor in self.sync_network.state_dict().items()
         }
         save_checkpoint(path, {"state_dict": state, "network": NETWORK})

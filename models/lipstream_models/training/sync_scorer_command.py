@@ -1,4 +1,4 @@
-"""``lipstream train sync-expert``: train the sync expert on prepared clips."""
+"""``lipstream train sync-scorer``: train the sync scorer on prepared clips."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from lipstream_models.training.run_command import add_run_arguments, carry_out, 
 
 if TYPE_CHECKING:
     from lipstream_models.corpora.grid_corpus import PreparedFolder
-    from lipstream_models.training.sync_scorer import ExpertTrainer
+    from lipstream_models.training.sync_scorer import SyncTrainer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,24 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         metavar="FOLDER",
-        help="at the end, judge all clips of these folders too: speakers never trained on",
+        help="at the end, score all clips of these folders too: speakers never trained on",
     )
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=8, help="clips in a step (default 8)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, with a journal and a plot beside the checkpoint, and check what was learned."""
+    """Train, with a log and a plot beside the checkpoint, and check what was learned."""
     from lipstream_models.corpora.grid_corpus import PreparedFolder, split_rows  # noqa: PLC0415
-    from lipstream_models.training.sync_scorer import EXPERT_OPTIONS, ExpertTrainer, MomentSource  # noqa: PLC0415
+    from lipstream_models.training.sync_scorer import SYNC_OPTIONS, MomentSource, SyncTrainer  # noqa: PLC0415
 
     folders, strangers = (
         [PreparedFolder(path) for path in paths] for paths in (arguments.clips, arguments.check)
     )
     source = MomentSource([(folder, split_rows(folder)[0]) for folder in folders])
     samples = arguments.steps * arguments.batch
-    options = replace(options_of(arguments, EXPERT_OPTIONS), samples=samples, batch=arguments.batch)
-    trainer = ExpertTrainer(source, options)
+    options = replace(options_of(arguments, SYNC_OPTIONS), samples=samples, batch=arguments.batch)
+    trainer = SyncTrainer(source, options)
     carry_out(trainer, arguments)
     if arguments.weights:
         trainer.export(arguments.weights)
@@ -49,24 +49,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(
-    trainer: "ExpertTrainer",
+    trainer: "SyncTrainer",
     folders: "list[PreparedFolder]",
     strangers: "list[PreparedFolder]",
     path: Path,
 ) -> None:
-    """Judge the clips held out of ``folders`` and all clips of ``strangers``."""
+    """Score the clips held out of ``folders`` and all clips of ``strangers``."""
     from lipstream_models.corpora.grid_corpus import split_rows  # noqa: PLC0415
     from lipstream_models.evaluation.sync_scorer import (  # noqa: PLC0415
-        ExpertJudge,
-        check_expert,
+        OwnSyncScorer,
+        check_scorer,
     )
 
-    judge = ExpertJudge(trainer.expert.cpu())
+    scorer = OwnSyncScorer(trainer.sync_network.cpu())
     parts = [(folder, list(split_rows(folder)[1])) for folder in folders]
     parts += [
         (folder, [row for rows in split_rows(folder) for row in rows]) for folder in strangers
     ]
-    checks = [check_expert(judge, folder, rows) for folder, rows in parts if rows]
+    checks = [check_scorer(scorer, folder, rows) for folder, rows in parts if rows]
     path.write_text(json.dumps([asdict(check) for check in checks], indent=1), "utf-8")
     for check in checks:
         print(

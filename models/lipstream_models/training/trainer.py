@@ -42,7 +42,7 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """What one training step did."""
 
     number: int
@@ -75,7 +75,7 @@ class Trainer(ABC, Generic[Batch]):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss of one step, to be added up."""
 
-    def run(self) -> Iterator[Step]:
+    def run(self) -> Iterator[TrainingStep]:
         """Train to the end of the run, yielding after every step.
 
         Every step draws from its own seed, so an interrupted run repeats nothing. The next step's
@@ -88,7 +88,7 @@ class Trainer(ABC, Generic[Batch]):
                 following = beside.submit(self._draw, self.step + 1)
                 losses = self._learn(batch)
                 self.step += 1
-                yield Step(self.step, losses)
+                yield TrainingStep(self.step, losses)
 
     def _draw(self, step: int) -> Batch:
         random = Generator()

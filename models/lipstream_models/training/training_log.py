@@ -1,6 +1,6 @@
-"""The diary of a training run: a line of figures now and then, the time left, and a plot.
+"""The log of a training run: a line of losses now and then, the time left, and a plot.
 
-A journal is a file of JSON lines, one for each report::
+A log is a file of JSON lines, one for each report::
 
     {"step": 100, "samples_per_second": 131.2, "loss": 0.0613, "picture": 0.05, ...}
 """
@@ -16,7 +16,7 @@ import numpy as np
 from lipstream.errors import InputError
 
 
-class Journal:
+class TrainingLog:
     """Average the losses of the steps between two reports, write them and say how long it takes."""
 
     def __init__(
@@ -28,10 +28,10 @@ class Journal:
         first: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the journal of a run of ``steps`` steps that goes on after step ``first``.
+        """Open the log of a run of ``steps`` steps that goes on after step ``first``.
 
         Lines of later steps, written by a run that was stopped after its last checkpoint, are
-        taken out; with ``first`` 0 the journal begins anew.
+        taken out; with ``first`` 0 the log begins anew.
         """
         self._path, self._steps, self._every, self._clock = path, steps, every, clock
         self._losses: dict[str, list[float]] = {}
@@ -57,9 +57,10 @@ class Journal:
             figures = {"step": step, "samples_per_second": round(pace, 1), **means}
             opened.write(json.dumps(figures) + "\n")
         self._losses, self._samples, self._last, self._began = {}, 0, step, self._clock()
-        told = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+        losses_text = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
         left = time_left(each * (self._steps - step))
-        return f"step {step} of {self._steps}, {told}, {pace:.0f} examples a second, {left} left"
+        speed = f"{pace:.0f} examples a second"
+        return f"step {step} of {self._steps}, {losses_text}, {speed}, {left} left"
 
 
 def time_left(seconds: float) -> str:
@@ -71,7 +72,7 @@ def time_left(seconds: float) -> str:
 
 
 def plot(path: Path, out: Path) -> None:
-    """Draw the losses of a journal over the steps, as PNG. Raises InputError."""
+    """Draw the losses of a log over the steps, as PNG. Raises InputError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -100,4 +101,4 @@ def _read(path: Path) -> list[dict[str, float]]:
         lines = path.read_text("utf-8").splitlines()
         return [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a training journal ({error}): choose another") from error
+        raise InputError(f"{path} is not a training log ({error}): choose another") from error

@@ -11,9 +11,9 @@ from lipstream_models.corpora.grid_corpus import (
     PREPARED,
     TO_DO,
     PreparedFolder,
-    find_films,
+    find_clips,
     quiet_frames,
-    read_film,
+    read_clip,
     read_sound,
     steady_crops,
     to_crop_units,
@@ -42,7 +42,7 @@ def write_film(path, frames=60, rate=44_100):
 
 
 def test_a_film_gives_75_frames_and_three_seconds_of_16_khz(tmp_path):
-    film = read_film(write_film(tmp_path / "clip.mkv"))
+    film = read_clip(write_film(tmp_path / "clip.mkv"))
     assert film.frames.shape == (75, 48, 64, 3)
     assert film.frames[[0, 10, 59, 74], 0, 0, 0].tolist() == [40, 50, 99, 99]
     assert film.sound.shape == (48_000,)
@@ -55,7 +55,7 @@ def test_a_file_that_is_no_film_is_named(tmp_path):
     path = tmp_path / "page.mkv"
     path.write_text("<html>")
     with pytest.raises(MediaError, match=r"page\.mkv"):
-        read_film(path)
+        read_clip(path)
 
 
 def test_a_file_that_holds_no_sound_is_named(tmp_path):
@@ -66,7 +66,7 @@ def test_a_file_that_holds_no_sound_is_named(tmp_path):
 
 def test_a_folder_without_films_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"no \.mkv"):
-        find_films(tmp_path)
+        find_clips(tmp_path)
 
 
 def face(scale=100.0, shift=(200.0, 150.0)):

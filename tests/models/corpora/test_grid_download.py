@@ -12,7 +12,7 @@ import pytest
 
 from lipstream.errors import InputError
 from lipstream_models.corpora import grid_download
-from lipstream_models.corpora.grid_corpus import find_films, quiet_frames
+from lipstream_models.corpora.grid_corpus import find_clips, quiet_frames
 from lipstream_models.training.corpus_command import add_download_arguments, run_download
 
 CLIP = bytes(range(256)) * 400
@@ -112,7 +112,7 @@ def command(*words):
 def test_a_speaker_arrives_ready_for_prepare(archive, tmp_path, capsys):
     words = ("--speakers", "s2", "--out", tmp_path, "--record", archive.record)
     assert command(*words) == 0
-    films = find_films(tmp_path / "s2")
+    films = find_clips(tmp_path / "s2")
     assert [film.name for film in films] == ["bbaf1n.mpg", "bbaf2n.mpg"]
     assert films[0].read_bytes() == CLIP
     quiet = quiet_frames(tmp_path / "alignments" / "s2.tsv", ["bbaf1n", "bbaf2n"])

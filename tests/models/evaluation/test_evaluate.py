@@ -13,8 +13,8 @@ from lipstream_models.evaluation.evaluate import (
     compare_pictures,
     resting_frame,
 )
-from lipstream_models.evaluation.results import ClipFigures, RestFigures, StillFigures, summarise
-from lipstream_models.evaluation.sync_scorer import Sync
+from lipstream_models.evaluation.results import ClipMetrics, RestMetrics, StillMetrics, summarise
+from lipstream_models.evaluation.sync_scorer import SyncScore
 from prepared_clips import make_clip, make_folder
 
 
@@ -58,9 +58,9 @@ def test_a_summary_holds_medians_and_the_range():
     crops, points = frames_of(0)
     picture = compare_pictures(crops, crops, crops[0])
     lips = compare_lips(points, points, points[:1])
-    clips = [ClipFigures("a", picture, lips, Sync(n, 2.0, 1.0)) for n in (0.0, 1.0, 5.0)]
-    rest = RestFigures(0.1, -0.2)
-    figures = summarise("m", "c", clips, [StillFigures("a", lips, rest, rest, rest, 0.3, 0.4)])
+    clips = [ClipMetrics("a", picture, lips, SyncScore(n, 2.0, 1.0)) for n in (0.0, 1.0, 5.0)]
+    rest = RestMetrics(0.1, -0.2)
+    figures = summarise("m", "c", clips, [StillMetrics("a", lips, rest, rest, rest, 0.3, 0.4)])
     offset = figures.summary["sync_offset"]
     assert (offset.median, offset.lowest, offset.highest) == (1.0, 0.0, 5.0)
     assert figures.summary["still_music_variance"].median == 0.1
@@ -79,7 +79,7 @@ def test_rows_are_spread_over_those_held_out(tmp_path):
 def test_the_command_writes_figures_and_a_picture(tmp_path, toy_folder, capsys):
     make_folder(tmp_path / "clips", clips=1)
     found, sheet = tmp_path / "found.json", tmp_path / "sheet.png"
-    words = ["evaluate", str(toy_folder), "--clips", str(tmp_path / "clips"), "--no-expert"]
+    words = ["evaluate", str(toy_folder), "--clips", str(tmp_path / "clips"), "--no-scorer"]
     assert main([*words, "--json", str(found), "--sheet", str(sheet)]) == 0
     told = json.loads(found.read_text())
     assert told["clips"][0]["name"] == "clip00"
@@ -92,6 +92,6 @@ def test_the_command_writes_figures_and_a_picture(tmp_path, toy_folder, capsys):
 
 def test_a_sheet_that_cannot_be_written_is_told_in_one_line(tmp_path, toy_folder, capsys):
     make_folder(tmp_path / "clips", clips=1)
-    words = ["evaluate", str(toy_folder), "--clips", str(tmp_path / "clips"), "--no-expert"]
+    words = ["evaluate", str(toy_folder), "--clips", str(tmp_path / "clips"), "--no-scorer"]
     assert main([*words, "--sheet", str(tmp_path / "nowhere" / "s.png")]) == 2
     assert "--sheet" in capsys.readouterr().err

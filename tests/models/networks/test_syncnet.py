@@ -1,4 +1,4 @@
-"""The published expert: its names, its numbers, and that it can judge a clip."""
+"""The published SyncNet_color: its names, its numbers, and that it can score a clip."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from golden.seeded_state import GOLDEN, seeded_state
 from lipstream.errors import ModelError
-from lipstream_models.evaluation.sync_scorer import SyncNetJudge
+from lipstream_models.evaluation.sync_scorer import SyncNetScorer
 from lipstream_models.networks.sync_networks import SyncNetColor, load_syncnet
 from prepared_clips import make_clip
 
@@ -40,7 +40,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def test_it_judges_a_clip_with_distances_of_unit_vectors():
     torch.manual_seed(0)
     clip = make_clip(0)
-    found = SyncNetJudge(SyncNetColor()).sync(clip.crops[3:20], clip.mel, 3)
+    found = SyncNetScorer(SyncNetColor()).sync(clip.crops[3:20], clip.mel, 3)
     assert -15 <= found.offset <= 15
     assert 0.0 <= found.distance <= 2.0
     assert found.confidence >= 0.0

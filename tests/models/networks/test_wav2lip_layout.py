@@ -8,7 +8,7 @@ import torch
 
 from lipstream.errors import ModelError
 from lipstream_models.networks.split import FaceGraph, MouthGraph, mask_and_join, to_pixels
-from lipstream_models.networks.wav2lip import PUBLISHED, Layout, Level, Wav2Lip, read_layout
+from lipstream_models.networks.wav2lip import PUBLISHED, Layout, LayoutBlock, Wav2Lip, read_layout
 
 AUDIO = (4, 6, 8, 8, 12)
 PATH = Path("some.pth")
@@ -16,11 +16,15 @@ PATH = Path("some.pth")
 
 def narrow(face_size, halvings, closing):
     """A layout of few channels; ``closing`` are the kernels that lead to one pixel."""
-    down = (Level(4, 0, 7), *(Level(4 + k, 1 + k % 2) for k in range(1, halvings + 1)))
-    shut = tuple(Level(10 + k, 0, kernel) for k, kernel in enumerate(closing))
+    down = (LayoutBlock(4, 0, 7), *(LayoutBlock(4 + k, 1 + k % 2) for k in range(1, halvings + 1)))
+    shut = tuple(LayoutBlock(10 + k, 0, kernel) for k, kernel in enumerate(closing))
     levels = halvings + len(closing)
     last = Layout(face_size, down, shut, (), AUDIO).sizes[-2]
-    up = (Level(12, 0, 1), Level(9, 1, last), *(Level(5 + k % 3, 2) for k in range(2, levels + 1)))
+    up = (
+        LayoutBlock(12, 0, 1),
+        LayoutBlock(9, 1, last),
+        *(LayoutBlock(5 + k % 3, 2) for k in range(2, levels + 1)),
+    )
     return Layout(face_size, down, shut, up, AUDIO, painted=6)
 
 
@@ -89,8 +93,8 @@ def test_a_decoder_that_does_not_lead_back_is_named():
 
 def test_a_size_that_nobody_knows_is_named():
     layout = LAYOUTS[0]
-    down = (*layout.down, *(Level(4) for _ in range(6)))
-    up = (*layout.up, *(Level(4) for _ in range(6)))
+    down = (*layout.down, *(LayoutBlock(4) for _ in range(6)))
+    up = (*layout.up, *(LayoutBlock(4) for _ in range(6)))
     said = refusal(replace(layout, down=down, up=up, face_size=96 * 64))
     assert "11 halvings and 1 closing levels" in said
     assert "96, 192, 256, 288, 384" in said

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.training.training_log import Journal, plot, time_left
+from lipstream_models.training.training_log import TrainingLog, plot, time_left
 
 
 class Clock:
@@ -23,7 +23,7 @@ def lines(path):
 
 def test_a_report_holds_means_pace_and_the_time_left(tmp_path):
     clock = Clock()
-    journal = Journal(tmp_path / "a" / "run.jsonl", 100, every=2, clock=clock)
+    journal = TrainingLog(tmp_path / "a" / "run.jsonl", 100, every=2, clock=clock)
     assert journal.note(1, 32, {"loss": 1.0, "sync": 4.0}) is None
     clock.now = 4.0
     told = journal.note(2, 32, {"loss": 3.0, "sync": 6.0})
@@ -35,17 +35,17 @@ def test_a_report_holds_means_pace_and_the_time_left(tmp_path):
 
 
 def test_the_last_step_is_always_reported(tmp_path):
-    journal = Journal(tmp_path / "run.jsonl", 3, every=50)
+    journal = TrainingLog(tmp_path / "run.jsonl", 3, every=50)
     assert journal.note(2, 1, {"loss": 1.0}) is None
     assert "0 s left" in journal.note(3, 1, {"loss": 1.0})
 
 
 def test_a_continued_run_takes_out_what_it_does_again(tmp_path):
     path = tmp_path / "run.jsonl"
-    journal = Journal(path, 10, every=2)
+    journal = TrainingLog(path, 10, every=2)
     for step in range(1, 7):
         journal.note(step, 1, {"loss": float(step)})
-    again = Journal(path, 10, every=2, first=4)
+    again = TrainingLog(path, 10, every=2, first=4)
     assert [line["step"] for line in lines(path)] == [2, 4]
     again.note(5, 1, {"loss": 0.0})
     again.note(6, 1, {"loss": 0.0})
@@ -61,7 +61,7 @@ def test_times_are_said_as_people_say_them(seconds, said):
 
 def test_a_plot_is_a_picture(tmp_path):
     path = tmp_path / "run.jsonl"
-    journal = Journal(path, 6, every=2)
+    journal = TrainingLog(path, 6, every=2)
     for step in range(1, 7):
         journal.note(step, 1, {"loss": 1.0 / step, "sync": 0.5})
     plot(path, tmp_path / "run.png")
@@ -70,9 +70,9 @@ def test_a_plot_is_a_picture(tmp_path):
 
 def test_an_empty_or_strange_journal_is_told(tmp_path):
     path = tmp_path / "run.jsonl"
-    Journal(path, 1)
+    TrainingLog(path, 1)
     with pytest.raises(InputError, match="no reports"):
         plot(path, tmp_path / "run.png")
     path.write_text("not json\n")
-    with pytest.raises(InputError, match="not a training journal"):
-        Journal(path, 1)
+    with pytest.raises(InputError, match="not a training log"):
+        TrainingLog(path, 1)

@@ -30,17 +30,17 @@ from lipstream_models.synthetic.blender.idle_loop import (
     LIDS,
     MOUTH,
     Idle,
+    blend_patch,
     idle_frames,
-    lay,
     pack,
 )
 from lipstream_models.synthetic.blender.people import PEOPLE, person_named
-from lipstream_models.synthetic.body.visemes import NEUTRAL, blink, library
-from lipstream_models.synthetic.describe.sampling import cast
+from lipstream_models.synthetic.body.visemes import NEUTRAL, blink, mouth_shapes
+from lipstream_models.synthetic.describe.sampling import sample_person
 from lipstream_models.synthetic.describe.words import read_description
 
 if TYPE_CHECKING:
-    from lipstream_models.synthetic.blender.person import Person
+    from lipstream_models.synthetic.blender.person import BlenderPerson
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,15 +82,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    from lipstream_models.synthetic.blender.person import Person  # noqa: PLC0415  (Blender, which few have)
+    from lipstream_models.synthetic.blender.person import BlenderPerson  # noqa: PLC0415  (Blender, which few have)
     from lipstream_models.synthetic.body.head_model import HeadSource  # noqa: PLC0415
 
     look = person_named(arguments.person)
     if arguments.describe:
-        look = cast(read_description(arguments.describe), arguments.seed)
+        look = sample_person(read_description(arguments.describe), arguments.seed)
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    person = Person(HeadSource(arguments.head_data), look, threads=arguments.threads)
+    person = BlenderPerson(HeadSource(arguments.head_data), look, threads=arguments.threads)
     if arguments.shapes:
         _render_library(person, folder, arguments.shapes, arguments.seed)
     if not (folder / "plate.png").exists():
@@ -101,7 +101,7 @@ def _render(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _render_blinks(person: "Person", folder: Path, samples: int) -> None:
+def _render_blinks(person: "BlenderPerson", folder: Path, samples: int) -> None:
     (folder / "blinks").mkdir(exist_ok=True)
     for index, shut in enumerate(LIDS):
         patch = folder / "blinks" / f"{index}.png"
@@ -113,21 +113,21 @@ def _render_blinks(person: "Person", folder: Path, samples: int) -> None:
             person.stage.render(patch, samples, EYES, scale=2.0)
 
 
-def _render_library(person: "Person", folder: Path, count: int, seed: int) -> None:
+def _render_library(person: "BlenderPerson", folder: Path, count: int, seed: int) -> None:
     if not (folder / "small.png").exists():
         person.stage.render(folder / "small.png", 16, scale=0.5)
     plate = _read(folder / "small.png")
     patches, target = folder / "mouths", folder / "library"
     patches.mkdir(exist_ok=True)
     target.mkdir(exist_ok=True)
-    shapes = library(count, seed)
+    shapes = mouth_shapes(count, seed)
     (target / "library.json").write_text(json.dumps(shapes, indent=1))
     for index, units in enumerate(shapes):
         patch = patches / f"{index:03}.png"
         if not patch.exists():
             person.pose(units)
             person.stage.render(patch, 16, MOUTH, scale=0.5)
-        _write(target / patch.name, lay(plate, _read(patch), MOUTH.scaled(0.5), border=6))
+        _write(target / patch.name, blend_patch(plate, _read(patch), MOUTH.scaled(0.5), border=6))
         _LOG.info("shape %d of %d", index + 1, count)
 
 

@@ -22,7 +22,7 @@ from lipstream.types import Image
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Rectangle:
     """A rectangle of a picture in pixels, right and bottom exclusive."""
 
     left: int
@@ -30,19 +30,19 @@ class Frame:
     right: int
     bottom: int
 
-    def scaled(self, scale: float) -> "Frame":
+    def scaled(self, scale: float) -> "Rectangle":
         """Return the same rectangle of the picture drawn ``scale`` as large."""
         sides = (self.left, self.top, self.right, self.bottom)
-        return Frame(*(round(side * scale) for side in sides))
+        return Rectangle(*(round(side * scale) for side in sides))
 
 
 # Parts of the rendered picture, as if it were 512 wide.
-MOUTH = Frame(152, 214, 360, 408)
+MOUTH = Rectangle(152, 214, 360, 408)
 """What a speaking mouth moves: nose base to neck."""
-EYES = Frame(172, 184, 340, 242)
+EYES = Rectangle(172, 184, 340, 242)
 """What a blink moves."""
 
-VIEW = Frame(23, 12, 489, 478)
+VIEW = Rectangle(23, 12, 489, 478)
 """What the avatar shows of the picture: the face large, the edges cut off."""
 SIZE = 512
 """Side of the avatar's frames."""
@@ -55,7 +55,7 @@ def feather(height: int, width: int, border: int) -> NDArray[np.float64]:
     return smooth_step(np.minimum(y[:, None], x[None]))[..., None]
 
 
-def lay(plate: Image, patch: Image, at: Frame, *, border: int) -> Image:
+def blend_patch(plate: Image, patch: Image, at: Rectangle, *, border: int) -> Image:
     """Return a copy of the plate with the patch blended onto a rectangle of its size."""
     height, width = patch.shape[:2]
     weight = feather(height, width, border)
@@ -65,7 +65,7 @@ def lay(plate: Image, patch: Image, at: Frame, *, border: int) -> Image:
     return out
 
 
-def shown(picture: Image) -> Image:
+def crop_to_view(picture: Image) -> Image:
     """Return a view of the part of a (1024, 1024, 3) picture that the avatar shows."""
     area = VIEW.scaled(2)
     return picture[area.top : area.bottom, area.left : area.right]
@@ -107,7 +107,7 @@ At 0.7 the lids meet; beyond it they pass through each other. Between blinks it 
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class BodyLayout:
     """Where the person is in the picture, in pixels of a picture 512 wide."""
 
     face: tuple[float, float] = (256.0, 250.0)
@@ -163,7 +163,7 @@ def _ramp(low: float, high: float, x: Float) -> Float:
     return np.asarray(t * t * t * (t * (6 * t - 15) + 10))
 
 
-def displacement(figure: Figure, pose: Pose, x: Float, y: Float) -> tuple[Float, Float]:
+def displacement(figure: BodyLayout, pose: Pose, x: Float, y: Float) -> tuple[Float, Float]:
     """Return how far the picture moves at points (x, y), in the units of the figure (512 wide).
 
     The head moves as one: sway, nod and roll about the neck, and a turn that fades from the nose
@@ -183,7 +183,7 @@ def displacement(figure: Figure, pose: Pose, x: Float, y: Float) -> tuple[Float,
     return move_x, move_y
 
 
-def move_picture(picture: Image, figure: Figure, pose: Pose) -> Image:
+def move_picture(picture: Image, figure: BodyLayout, pose: Pose) -> Image:
     """Return the picture (S, S, 3), of any size, moved by a pose."""
     size = picture.shape[0]
     coarse = (np.arange(_FIELD) + 0.5) * (SIZE / _FIELD)
@@ -200,7 +200,7 @@ def move_picture(picture: Image, figure: Figure, pose: Pose) -> Image:
     return np.asarray(moved, np.uint8)
 
 
-def move_points(points: NDArray[np.float32], figure: Figure, pose: Pose) -> NDArray[np.float32]:
+def move_points(points: NDArray[np.float32], figure: BodyLayout, pose: Pose) -> NDArray[np.float32]:
     """Return points (n, 2), pixels of a picture 512 wide, moved as the picture is."""
     x, y = points.T.astype(np.float64)
     move_x, move_y = displacement(figure, pose, x, y)
@@ -213,11 +213,13 @@ def idle_frames(plate: Image, blinks: Sequence[Image], idle: Idle) -> Iterator[I
     ``blinks`` are the patches of LIDS over EYES. Moving the large picture and then averaging keeps
     fine hair from shimmering as it crosses pixels.
     """
-    figure = Figure()
-    pictures = [shown(lay(plate, patch, EYES.scaled(2), border=16)) for patch in blinks]
+    figure = BodyLayout()
+    pictures = [
+        crop_to_view(blend_patch(plate, patch, EYES.scaled(2), border=16)) for patch in blinks
+    ]
     for index in range(idle.frames):
         lid = lid_at(idle, index)
-        picture = shown(plate) if lid is None else pictures[lid]
+        picture = crop_to_view(plate) if lid is None else pictures[lid]
         yield fit(move_picture(picture, figure, pose_at(idle, index)))
 
 
@@ -228,12 +230,12 @@ def looping(plate: Image, frames: Sequence[Image], idle: Idle, name: str) -> Ava
     """Return the avatar of frames (512, 512, 3) that were made from ``plate`` (1024, 1024, 3)."""
     tracker = FaceTracker.open()
     try:
-        face = tracker.step(fit(shown(plate)))
+        face = tracker.step(fit(crop_to_view(plate)))
     finally:
         tracker.close()
     if face is None:
         raise FaceNotFound("there is no face in the plate")
-    figure = Figure()
+    figure = BodyLayout()
     crops = [
         fit_crop(move_points(face.points, figure, pose_at(idle, index)))
         for index in range(len(frames))

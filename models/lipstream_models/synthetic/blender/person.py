@@ -19,7 +19,7 @@ from lipstream_models.synthetic.blender.hair import (
 )
 from lipstream_models.synthetic.blender.materials import bump, cloth, hairs, painted, plain, pores
 from lipstream_models.synthetic.blender.relief import relief
-from lipstream_models.synthetic.blender.scene import Camera, Solid, Stage
+from lipstream_models.synthetic.blender.scene import BlenderScene, Camera, SubdivisionMesh
 from lipstream_models.synthetic.body.appearance import Crop, HairTone, Look, Tied
 from lipstream_models.synthetic.body.head_model import Float, HeadSource
 from lipstream_models.synthetic.body.mesh import Part, normals, refine
@@ -48,7 +48,7 @@ class _Coat:
     tone: HairTone
 
 
-class Person:
+class BlenderPerson:
     """The person on a stage."""
 
     def __init__(self, source: HeadSource, look: Look, size: int = 512, threads: int = 1) -> None:
@@ -69,7 +69,7 @@ class Person:
         self._lashes = Lashes(base)
         self._props: list[Prop] = teeth(base, look.jaw)
         self._props += eyes(base, look.iris, look.eye_white, look.complexion.seed)
-        self._stage = Stage(_camera(base.vertices, posed, size), look, threads)
+        self._stage = BlenderScene(_camera(base.vertices, posed, size), look, threads)
         self._build(skin, posed)
 
     def pose(self, units: Mapping[str, float]) -> None:
@@ -92,7 +92,7 @@ class Person:
         return total
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> BlenderScene:
         """The stage, to render on."""
         return self._stage
 
@@ -113,12 +113,16 @@ class Person:
         for prop in self._props:
             kind = "eye" if prop.name.endswith("eye") else "teeth"
             points = prop.place(self._source.base.vertices, posed)
-            stage.add_mesh(prop.name, Solid(points, prop.quads, prop.colours), materials[kind])
-        tongue = Solid(_lowered(self._tongue, posed), self._tongue.quads)
+            stage.add_mesh(
+                prop.name, SubdivisionMesh(points, prop.quads, prop.colours), materials[kind]
+            )
+        tongue = SubdivisionMesh(_lowered(self._tongue, posed), self._tongue.quads)
         stage.add_mesh("tongue", tongue, plain("tongue", TONGUE, 0.38))
         wool = cloth("cloth", look.clothes.colour)
         for name, garment in garments(skin, look.clothes).items():
-            solid = Solid(garment.vertices, garment.quads, places=garment.vertices, levels=1)
+            solid = SubdivisionMesh(
+                garment.vertices, garment.quads, places=garment.vertices, levels=1
+            )
             stage.add_mesh(name, solid, wool)
         self._add_wear(skin, posed)
         for coat in [*_hair_coats(look), *self._coats]:
@@ -130,7 +134,7 @@ class Person:
         if look.headwear is not None:
             weave = cloth("headwear", look.headwear.colour)
             for name, part in headwear(skin, look.headwear).items():
-                solid = Solid(part.vertices, part.quads, places=part.vertices, levels=1)
+                solid = SubdivisionMesh(part.vertices, part.quads, places=part.vertices, levels=1)
                 stage.add_mesh(name, solid, weave)
         if look.glasses is not None:
             base = self._source.base
@@ -138,7 +142,7 @@ class Person:
             eyes_at = np.stack([posed[group].mean(0) for group in groups])
             wire = glasses(skin, eyes_at, look.glasses)
             material = plain("glasses", look.glasses.colour, 0.25, 0.5)
-            stage.add_mesh("glasses", Solid(wire.vertices, wire.quads), material)
+            stage.add_mesh("glasses", SubdivisionMesh(wire.vertices, wire.quads), material)
 
     def _add_skin(self, skin: Surface) -> None:
         look = self._look
@@ -148,7 +152,7 @@ class Person:
         leather = bump(painted("skin", (0.52, 0.24), 0.035), 90.0, 0.16, 0.012)
         if look.complexion.pores:
             pores(leather, look.complexion.pores)
-        solid = Solid(skin.points, skin.quads, colours, self._places, 1)
+        solid = SubdivisionMesh(skin.points, skin.quads, colours, self._places, 1)
         self._stage.add_mesh("skin", solid, leather)
 
 

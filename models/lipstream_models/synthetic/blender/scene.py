@@ -10,7 +10,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from lipstream_models.synthetic.blender.hair import Strands
-from lipstream_models.synthetic.blender.idle_loop import Frame
+from lipstream_models.synthetic.blender.idle_loop import Rectangle
 from lipstream_models.synthetic.blender.materials import plain
 from lipstream_models.synthetic.body.appearance import Light, Look
 from lipstream_models.synthetic.body.head_model import Float, Index
@@ -29,7 +29,7 @@ class Camera:
 
 
 @dataclass(frozen=True, slots=True)
-class Solid:
+class SubdivisionMesh:
     """A mesh to add to the stage."""
 
     vertices: Float
@@ -43,7 +43,7 @@ class Solid:
     """How often it is subdivided when rendered."""
 
 
-class Stage:
+class BlenderScene:
     """One Blender scene; only one can be alive at a time."""
 
     def __init__(self, camera: Camera, look: Look, threads: int = 1) -> None:
@@ -57,10 +57,10 @@ class Stage:
         self._set_up_lights(camera.target, look.lights)
         corners = np.array([[-40, -40], [40, -40], [40, 40], [-40, 40]]) + camera.target[:2]
         wall = np.column_stack([corners, np.full(4, -9.0)])
-        square = Solid(wall, np.array([[0, 1, 2, 3]]))
+        square = SubdivisionMesh(wall, np.array([[0, 1, 2, 3]]))
         self.add_mesh("wall", square, plain("wall", look.background, 1.0, 0.0))
 
-    def add_mesh(self, name: str, solid: Solid, material: Any) -> None:
+    def add_mesh(self, name: str, solid: SubdivisionMesh, material: Any) -> None:
         """Add a smooth mesh; its colours become the attribute ``paint``, its places ``place``."""
         mesh = bpy.data.meshes.new(name)
         mesh.from_pydata(solid.vertices.tolist(), [], solid.quads.tolist())
@@ -105,7 +105,7 @@ class Stage:
         curves.update_tag()
 
     def render(
-        self, path: Path, samples: int, part: Frame | None = None, scale: float = 1.0
+        self, path: Path, samples: int, part: Rectangle | None = None, scale: float = 1.0
     ) -> None:
         """Render the picture, or ``part`` of it alone, to a PNG; ``scale`` shrinks it."""
         settings = self._scene.render

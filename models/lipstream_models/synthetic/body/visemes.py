@@ -117,7 +117,7 @@ def blink(shut: float) -> Units:
     return units | {"browInnerUp": NEUTRAL["browInnerUp"] * (1 - 0.3 * shut)}
 
 
-def library(count: int, seed: int = 0) -> list[Units]:
+def mouth_shapes(count: int, seed: int = 0) -> list[Units]:
     """Return ``count`` mouth shapes spread over speech, the closed ones and the pure ones first.
 
     Each viseme comes at four strengths; the others are random mixes of two or three with the

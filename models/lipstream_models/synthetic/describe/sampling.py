@@ -225,45 +225,49 @@ class _Dice:
         return float(self.of(name).uniform(low, high))
 
 
-def cast(said: Description, seed: int) -> Look:
-    """Return the look of somebody of whom ``said`` is true; ``seed`` is not negative."""
+def sample_person(description: Description, seed: int) -> Look:
+    """Return the look of somebody of whom ``description`` is true; ``seed`` is not negative."""
     dice = _Dice(seed)
-    basics = _basics(said, dice)
-    colour = said.hair_colour or _hair_colour(basics, dice)
+    basics = _basics(description, dice)
+    colour = description.hair_colour or _hair_colour(basics, dice)
     tone, tint = HAIR[colour]
-    if said.hair_colour is None and tone.grey == 0:
+    if description.hair_colour is None and tone.grey == 0:
         grey = float(np.clip(1.6 * basics.worn - 0.5, 0, 0.5))
         tone = replace(tone, grey=grey if grey > _FEW else 0.0)
     skin = _colour(basics.tone)
     return Look(
-        _identity(said, basics, dice),
-        _complexion(said, basics, skin, tint, dice),
+        _identity(description, basics, dice),
+        _complexion(description, basics, skin, tint, dice),
         relief=_relief(basics, dice),
-        hair=_hair(said, basics, dice),
+        hair=_hair(description, basics, dice),
         tone=tone,
         brows=_brows(basics, tone, dice),
-        beard=_beard(said, basics, tone, dice),
-        iris=EYES[said.eyes or dice.pick("eyes", basics.origin.eyes)],
+        beard=_beard(description, basics, tone, dice),
+        iris=EYES[description.eyes or dice.pick("eyes", basics.origin.eyes)],
         eye_white=_mix((0.66, 0.63, 0.61), (0.47, 0.43, 0.39), basics.tone / 5),
         jaw=0.92 if basics.woman else 1.0,
-        manner=MOODS.get(said.mood or "", mirrored(mouthSmile=-0.04)),
-        clothes=_clothes(said, basics, dice),
-        headwear=_headwear(said, dice),
-        glasses=_glasses(said, dice),
-        background=_background(said, dice),
+        manner=MOODS.get(description.mood or "", mirrored(mouthSmile=-0.04)),
+        clothes=_clothes(description, basics, dice),
+        headwear=_headwear(description, dice),
+        glasses=_glasses(description, dice),
+        background=_background(description, dice),
         lights=WINDOW,
     )
 
 
-def _basics(said: Description, dice: _Dice) -> _Basics:
-    man = said.sex == "man" or said.beard not in (None, "none") or said.headwear == "turban"
-    woman = said.sex == "woman" or said.headwear == "headscarf"
-    undecided = said.sex is None and man == woman
-    sex = dice.pick("sex", ("woman", "man")) if undecided else said.sex
+def _basics(description: Description, dice: _Dice) -> _Basics:
+    man = (
+        description.sex == "man"
+        or description.beard not in (None, "none")
+        or description.headwear == "turban"
+    )
+    woman = description.sex == "woman" or description.headwear == "headscarf"
+    undecided = description.sex is None and man == woman
+    sex = dice.pick("sex", ("woman", "man")) if undecided else description.sex
     woman = sex == "woman" if sex else woman
-    low, high = (said.age.low, said.age.high) if said.age else (22, 66)
-    origin = ORIGINS[said.origin or dice.pick("origin", tuple(ORIGINS))]
-    tones = SKINS[said.skin] if said.skin else origin.tones
+    low, high = (description.age.low, description.age.high) if description.age else (22, 66)
+    origin = ORIGINS[description.origin or dice.pick("origin", tuple(ORIGINS))]
+    tones = SKINS[description.skin] if description.skin else origin.tones
     years = dice.number("years", low, high)
     return _Basics(woman, years, origin, dice.number("tone", *tones))
 
@@ -278,7 +282,7 @@ def _mix(one: Colour | Float, other: Colour | Float, share: float) -> Colour:
     return float(r), float(g), float(b)
 
 
-def _identity(said: Description, basics: _Basics, dice: _Dice) -> Identity:
+def _identity(description: Description, basics: _Basics, dice: _Dice) -> Identity:
     rng, worn = dice.of("face"), basics.worn
     details = {"head/head-oval": 0.45} if basics.woman else {"head/head-square": 0.2}
     for less, more in PAIRS:
@@ -295,7 +299,7 @@ def _identity(said: Description, basics: _Basics, dice: _Dice) -> Identity:
             "head/head-age-incr": 0.6 * worn,
             "neck/neck-double-incr": 0.3 * worn,
         }
-    build = {"thin": 0.22, "heavy": 0.92, "strong": 0.55}.get(said.build or "")
+    build = {"thin": 0.22, "heavy": 0.92, "strong": 0.55}.get(description.build or "")
     origin = basics.origin
     return Identity(
         gender=0.03 if basics.woman else 1.0,
@@ -303,14 +307,14 @@ def _identity(said: Description, basics: _Basics, dice: _Dice) -> Identity:
         african=origin.african,
         asian=origin.asian,
         caucasian=origin.caucasian,
-        muscle=0.9 if said.build == "strong" else 0.5,
+        muscle=0.9 if description.build == "strong" else 0.5,
         weight=dice.number("weight", 0.38, 0.62) if build is None else build,
         details=details,
     )
 
 
 def _complexion(
-    said: Description, basics: _Basics, skin: Colour, tint: Colour, dice: _Dice
+    description: Description, basics: _Basics, skin: Colour, tint: Colour, dice: _Dice
 ) -> Complexion:
     worn, depth = basics.worn, float(np.clip(basics.tone / 6, 0, 1))
     shares = LIP_SHARES[0] * (1 - depth) + LIP_SHARES[1] * depth
@@ -320,7 +324,7 @@ def _complexion(
         lips=_mix(skin * shares * made_up, skin, 0.25 * worn),
         hair=tint,
         blush=(0.75 if basics.woman else 0.55) * (1 - 0.5 * depth),
-        shadow=0.26 + 0.30 * worn + (0.25 if said.mood == "tired" else 0.0),
+        shadow=0.26 + 0.30 * worn + (0.25 if description.mood == "tired" else 0.0),
         blotches=1.0 + 0.9 * worn,
         moles=round(3 + 10 * worn),
         pores=min(1.2, (0.25 if basics.woman else 0.6) + 0.8 * worn),
@@ -350,14 +354,14 @@ def _hair_colour(basics: _Basics, dice: _Dice) -> str:
     return "grey" if basics.years > when else dice.pick("hair colour", basics.origin.hair)
 
 
-def _hair(said: Description, basics: _Basics, dice: _Dice) -> Bob | Tied | Crop | None:
-    if said.hair_length == "bald":
+def _hair(description: Description, basics: _Basics, dice: _Dice) -> Bob | Tied | Crop | None:
+    if description.hair_length == "bald":
         return None
-    kind = said.hair_kind or dice.pick("hair kind", basics.origin.kinds)
+    kind = description.hair_kind or dice.pick("hair kind", basics.origin.kinds)
     seed = int(dice.of("hair").integers(1, 1000))
     lengths = ("short", "medium", "medium", "long", "tied") if basics.woman else ("short",)
-    length = said.hair_length or dice.pick("hair length", lengths)
-    if kind == "tied" or (length == "tied" and said.hair_kind is None and kind != "afro"):
+    length = description.hair_length or dice.pick("hair length", lengths)
+    if kind == "tied" or (length == "tied" and description.hair_kind is None and kind != "afro"):
         return Tied(seed=seed)
     if kind == "afro":
         reach = {"cropped": 0.05, "short": 0.11, "medium": 0.30, "tied": 0.22}.get(length, 0.45)
@@ -389,55 +393,55 @@ def _brows(basics: _Basics, tone: HairTone, dice: _Dice) -> BrowStyle:
     )  # fmt: skip
 
 
-def _beard(said: Description, basics: _Basics, tone: HairTone, dice: _Dice) -> Beard | None:
-    kind = said.beard
-    if kind is None and (said.beard_length or said.beard_colour):
+def _beard(description: Description, basics: _Basics, tone: HairTone, dice: _Dice) -> Beard | None:
+    kind = description.beard
+    if kind is None and (description.beard_length or description.beard_colour):
         kind = "full"
     if kind is None and not basics.woman:
         kind = dice.pick("beard", ("none", "none", "none", "stubble", "full"))
     if kind in (None, "none"):
         return None
     style = BEARDS[str(kind)]
-    own = HAIR[said.beard_colour][0] if said.beard_colour else tone
-    reach = BEARD_LENGTHS.get(said.beard_length or "", style.length)
+    own = HAIR[description.beard_colour][0] if description.beard_colour else tone
+    reach = BEARD_LENGTHS.get(description.beard_length or "", style.length)
     shade = style.shade * (1 - 0.6 * own.grey)
     return replace(style, length=reach, tone=own, grey=own.grey, shade=shade)
 
 
-def _clothes(said: Description, basics: _Basics, dice: _Dice) -> Clothes:
+def _clothes(description: Description, basics: _Basics, dice: _Dice) -> Clothes:
     kinds = ("jumper",) if basics.woman else ("shirt", "jumper")
-    kind = said.clothes or dice.pick("clothes", kinds)
+    kind = description.clothes or dice.pick("clothes", kinds)
     colours = ("navy", "dark green", "dark red", "grey", "teal", "light blue", "beige")
-    colour = CLOTHS[said.clothes_colour or dice.pick("cloth", colours)]
+    colour = CLOTHS[description.clothes_colour or dice.pick("cloth", colours)]
     if kind == "shirt":
         return Clothes("shirt", colour, drop=0.46)
     return Clothes("jumper", colour, drop=0.5)
 
 
-def _headwear(said: Description, dice: _Dice) -> Headwear | None:
-    if said.headwear not in ("headscarf", "turban"):
+def _headwear(description: Description, dice: _Dice) -> Headwear | None:
+    if description.headwear not in ("headscarf", "turban"):
         return None
     colours = ("dark red", "navy", "teal", "purple", "beige", "orange")
-    colour = CLOTHS[said.headwear_colour or dice.pick("headwear", colours)]
+    colour = CLOTHS[description.headwear_colour or dice.pick("headwear", colours)]
     seed = int(dice.of("folds").integers(1, 1000))
-    return Headwear("turban" if said.headwear == "turban" else "headscarf", colour, seed)
+    return Headwear("turban" if description.headwear == "turban" else "headscarf", colour, seed)
 
 
-def _glasses(said: Description, dice: _Dice) -> Glasses | None:
-    if said.glasses != "yes" and not said.rims and not said.rim_shape:
+def _glasses(description: Description, dice: _Dice) -> Glasses | None:
+    if description.glasses != "yes" and not description.rims and not description.rim_shape:
         return None
-    colour = RIMS[said.rims or dice.pick("rims", ("black", "brown", "silver"))]
+    colour = RIMS[description.rims or dice.pick("rims", ("black", "brown", "silver"))]
     thin = colour in (RIMS["gold"], RIMS["silver"])
-    if said.rim_shape == "round":
+    if description.rim_shape == "round":
         shape = Glasses(colour, 0.215, 0.205, 2.0)
-    elif said.rim_shape == "square":
+    elif description.rim_shape == "square":
         shape = Glasses(colour, 0.235, 0.165, 4.0)
     else:
         shape = Glasses(colour, 0.235, 0.175, dice.number("rim", 2.4, 3.4))
     return replace(shape, radius=0.010 if thin else 0.016)
 
 
-def _background(said: Description, dice: _Dice) -> Colour:
-    if said.background:
-        return CLOTHS[said.background]
+def _background(description: Description, dice: _Dice) -> Colour:
+    if description.background:
+        return CLOTHS[description.background]
     return WALLS[int(dice.of("wall").integers(len(WALLS)))]

@@ -1,6 +1,6 @@
 """The words a description may be made of, and what each says; the first word of a row is its name.
 
-A ``Said`` gives one field of ``words.Description`` a value. Values are names; ``casting`` turns
+A ``Trait`` gives one field of ``words.Description`` a value. Values are names; ``casting`` turns
 them into shapes and colours. Ages are spans of years, ``"60-69"``.
 """
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Trait:
     """One field of a description and its value."""
 
     field: str
     value: str
 
 
-Meanings = Mapping[str, tuple[Said, ...]]
+Meanings = Mapping[str, tuple[Trait, ...]]
 """What each word says."""
 
 
@@ -26,33 +26,33 @@ class Topic:
 
     nouns: Meanings
     words: Meanings = field(default_factory=dict)
-    absent: tuple[Said, ...] = ()
+    absent: tuple[Trait, ...] = ()
     """What "no" before the noun says; empty where it says nothing."""
     ending: str = ""
     """Of compounds such as "grey-haired", which stand among other words."""
 
 
-def _rows(name: str, **rows: str) -> dict[str, tuple[Said, ...]]:
+def _rows(name: str, **rows: str) -> dict[str, tuple[Trait, ...]]:
     """Return meanings from rows: ``value="word, other word"``; ``_`` in a value is a space."""
     return {
-        word: (Said(name, value.replace("_", " ")),)
+        word: (Trait(name, value.replace("_", " ")),)
         for value, words in rows.items()
         for word in words.split(", ")
     }
 
 
-def _decades() -> dict[str, tuple[Said, ...]]:
+def _decades() -> dict[str, tuple[Trait, ...]]:
     names = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties")
     spans = {"": (0, 9), "early ": (0, 3), "mid ": (4, 6), "late ": (7, 9)}
     return {
-        f"{part}{name}": (Said("age", f"{20 + 10 * k + low}-{20 + 10 * k + high}"),)
+        f"{part}{name}": (Trait("age", f"{20 + 10 * k + low}-{20 + 10 * k + high}"),)
         for k, name in enumerate(names)
         for part, (low, high) in spans.items()
     }
 
 
 AGES = {
-    word: (Said("age", span),)
+    word: (Trait("age", span),)
     for words, span in (
         ("young, youthful", "18-32"),
         ("middle aged", "40-56"),
@@ -125,8 +125,8 @@ _EYES = {"black": "black, very dark", "brown": "brown, dark, dark brown", "hazel
          "hazel, light brown", "green": "green", "blue": "blue", "grey": "grey, gray"}  # fmt: skip
 _RIMS = {"black": "black", "brown": "brown, tortoiseshell", "gold": "gold, golden",
          "silver": "silver, metal", "red": "red", "blue": "blue"}  # fmt: skip
-_BALD = (Said("hair_length", "bald"),)
-_WOMAN, _MAN, _OLD = Said("sex", "woman"), Said("sex", "man"), Said("age", "65-85")
+_BALD = (Trait("hair_length", "bald"),)
+_WOMAN, _MAN, _OLD = Trait("sex", "woman"), Trait("sex", "man"), Trait("age", "65-85")
 
 _PERSON_WORDS: Meanings = (
     AGES
@@ -158,9 +158,9 @@ TOPICS: Mapping[str, Topic] = {
     "hair": Topic(
         {
             "hair": (),
-            "curls": (Said("hair_kind", "curly"),),
-            "afro": (Said("hair_kind", "afro"),),
-            **{w: (Said("hair_kind", "tied"),) for w in ("ponytail", "bun")},
+            "curls": (Trait("hair_kind", "curly"),),
+            "afro": (Trait("hair_kind", "afro"),),
+            **{w: (Trait("hair_kind", "tied"),) for w in ("ponytail", "bun")},
         },
         HAIR,
         _BALD,
@@ -169,49 +169,49 @@ TOPICS: Mapping[str, Topic] = {
     "eyes": Topic({"eyes": ()}, _rows("eyes", **_EYES), ending="eyed"),
     "beard": Topic(
         {
-            "beard": (Said("beard", "full"),),
-            "goatee": (Said("beard", "goatee"),),
-            "moustache": (Said("beard", "moustache"),),
-            "mustache": (Said("beard", "moustache"),),
-            "stubble": (Said("beard", "stubble"),),
+            "beard": (Trait("beard", "full"),),
+            "goatee": (Trait("beard", "goatee"),),
+            "moustache": (Trait("beard", "moustache"),),
+            "mustache": (Trait("beard", "moustache"),),
+            "stubble": (Trait("beard", "stubble"),),
         },
         _rows("beard_colour", **_HAIRS)
         | _rows("beard_length", short="short, trimmed, neat", long="long, full, thick, bushy"),
-        (Said("beard", "none"),),
+        (Trait("beard", "none"),),
         "bearded",
     ),
     "glasses": Topic(
-        {word: (Said("glasses", "yes"),) for word in ("glasses", "spectacles", "eyeglasses")},
+        {word: (Trait("glasses", "yes"),) for word in ("glasses", "spectacles", "eyeglasses")},
         _rows("rims", **_RIMS) | _rows("rim_shape", round="round", square="square, rectangular"),
-        (Said("glasses", "none"),),
+        (Trait("glasses", "none"),),
     ),
     "headwear": Topic(
         {
             **{
-                word: (Said("headwear", "headscarf"),)
+                word: (Trait("headwear", "headscarf"),)
                 for word in ("headscarf", "head scarf", "scarf", "hijab")
             },
-            "turban": (Said("headwear", "turban"),),
+            "turban": (Trait("headwear", "turban"),),
         },
         _rows("headwear_colour", **_CLOTHS),
-        (Said("headwear", "none"),),
+        (Trait("headwear", "none"),),
     ),
     "clothes": Topic(
         {
             **{
-                word: (Said("clothes", "jumper"),)
+                word: (Trait("clothes", "jumper"),)
                 for word in ("jumper", "sweater", "pullover", "jersey")
             },
-            "shirt": (Said("clothes", "shirt"),),
-            "blouse": (Said("clothes", "shirt"),),
+            "shirt": (Trait("clothes", "shirt"),),
+            "blouse": (Trait("clothes", "shirt"),),
             "clothes": (),
         },
         _rows("clothes_colour", **_CLOTHS),
     ),
     "smile": Topic(
-        {"smile": (Said("mood", "smiling"),)},
+        {"smile": (Trait("mood", "smiling"),)},
         dict.fromkeys(("friendly", "gentle", "warm", "slight", "broad", "big"), ()),
-        (Said("mood", "serious"),),
+        (Trait("mood", "serious"),),
     ),
     "background": Topic(
         dict.fromkeys(("background", "backdrop", "wall"), ()),
@@ -232,7 +232,7 @@ LINKS = frozenset(("and", "or", "nor", "but", ",", ";", "."))
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class VocabularyRow:
     """Words that speak of the same."""
 
     topic: str
@@ -242,16 +242,16 @@ class Row:
     """By meaning; the first of each is its name."""
 
 
-def word_rows() -> list[Row]:
+def word_rows() -> list[VocabularyRow]:
     """Return the words by topic and trait, but for "early", "mid" and "late" decades."""
-    rows: dict[tuple[str, str], dict[tuple[Said, ...], list[str]]] = {}
+    rows: dict[tuple[str, str], dict[tuple[Trait, ...], list[str]]] = {}
     for name, topic in TOPICS.items():
         for word, said in (*topic.nouns.items(), *topic.words.items()):
             if not word.startswith(("early ", "mid ", "late ")):
                 says = said[0].field.replace("_", " ") if said else ""
                 rows.setdefault((name, says), {}).setdefault(said, []).append(word)
     return [
-        Row(topic, says, tuple(tuple(same) for same in meanings.values()))
+        VocabularyRow(topic, says, tuple(tuple(same) for same in meanings.values()))
         for (topic, says), meanings in rows.items()
     ]
 

@@ -18,8 +18,8 @@ from lipstream_models.synthetic.describe.vocabulary import (
     PERSON,
     SMALL,
     TOPICS,
-    Said,
     Topic,
+    Trait,
     known_words,
 )
 
@@ -119,7 +119,7 @@ class _Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _ReadValue:
     """The value of a field and the words that gave it."""
 
     value: str
@@ -146,7 +146,7 @@ class _Reader:
     """Takes phrases one by one and keeps what they say."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, _Heard] = {}
+        self._values: dict[str, _ReadValue] = {}
         self._waiting: list[_Waiting] = []
         self._negation = ""
         self._noun = ""
@@ -156,7 +156,7 @@ class _Reader:
         """Read one phrase of the vocabulary."""
         last, self._noun = self._noun, ""
         if phrase.startswith("#"):
-            self._say_age(int(phrase[1:]))
+            self._set_age(int(phrase[1:]))
         elif phrase in NEGATIONS:
             self._settle()
             self._negation = phrase
@@ -178,16 +178,16 @@ class _Reader:
         """Return what was said; raises InputError for contradictions."""
         self._settle()
         for one, values, other, others in _APART:
-            first, second = self._heard.get(one), self._heard.get(other)
+            first, second = self._values.get(one), self._values.get(other)
             if first and second and first.value in values and (
                 others is None or second.value in others
             ):  # fmt: skip
                 raise _contradiction(first.phrase, second.phrase)
-        said = {name: heard.value for name, heard in self._heard.items()}
-        low, _, high = said.pop("age", "").partition("-")
+        values = {name: read.value for name, read in self._values.items()}
+        low, _, high = values.pop("age", "").partition("-")
         age = Years(int(low), int(high)) if low else None
-        assert said.keys() <= {field.name for field in fields(Description)}
-        return Description(age, **said)
+        assert values.keys() <= {field.name for field in fields(Description)}
+        return Description(age, **values)
 
     def _fitting(self, topic: Topic) -> int:
         """Return how many of the last waiting words a compound takes.
@@ -208,29 +208,29 @@ class _Reader:
         del self._waiting[-count:]
         phrase = "-".join((*words, ending))
         for word in words:
-            self._say(topic.words[word], phrase)
-        self._say(PERSON.words.get(ending, ()), phrase)
+            self._set_traits(topic.words[word], phrase)
+        self._set_traits(PERSON.words.get(ending, ()), phrase)
 
     def _take_noun(self, topic: Topic, noun: str) -> None:
         words = [word.text for word in self._waiting]
         fit = [word for word in words if word in topic.words]
         phrase = " ".join((*fit, noun))
         if self._negation:
-            self._deny(topic, noun, words)
+            self._set_absent(topic, noun, words)
             return
         if words and words[-1] not in topic.words:
             raise _misfit(words[-1], f"before {noun!r}")
         self._waiting = [word for word in self._waiting if word.text not in topic.words]
         self._settle()
         for word in fit:  # each speaks of the person by itself, but "long hair" of the hair
-            self._say(topic.words[word], word if topic is PERSON else f"{word} {noun}")
-        self._say(topic.nouns[noun], noun if topic is PERSON else phrase)
+            self._set_traits(topic.words[word], word if topic is PERSON else f"{word} {noun}")
+        self._set_traits(topic.nouns[noun], noun if topic is PERSON else phrase)
 
-    def _deny(self, topic: Topic, noun: str, words: list[str]) -> None:
+    def _set_absent(self, topic: Topic, noun: str, words: list[str]) -> None:
         phrase = " ".join((self._negation, *words, noun))
         if words or not topic.absent:
             raise InputError(f"description: say what there is instead of {phrase!r}")
-        self._say(topic.absent, phrase)
+        self._set_traits(topic.absent, phrase)
 
     def _settle(self) -> None:
         """Let the person have the words that found no noun of their own."""
@@ -240,23 +240,25 @@ class _Reader:
                 raise InputError(f"description: write {asked!r}, not '{word.after} {word.text}'")
             if word.text not in PERSON.words:
                 raise _misfit(word.text, "alone")
-            self._say(PERSON.words[word.text], word.text)
+            self._set_traits(PERSON.words[word.text], word.text)
         self._waiting, self._negation = [], ""
 
-    def _say_age(self, years: int) -> None:
+    def _set_age(self, years: int) -> None:
         if not _YOUNGEST <= years <= _OLDEST:
             raise InputError(f"description: age {years}: give {_YOUNGEST} to {_OLDEST} years")
-        self._say((Said("age", f"{years}-{years}"),), f"{years} years")
+        self._set_traits((Trait("age", f"{years}-{years}"),), f"{years} years")
 
-    def _say(self, meanings: tuple[Said, ...], phrase: str) -> None:
-        for said in meanings:
-            before = self._heard.get(said.field)
-            value = said.value
+    def _set_traits(self, meanings: tuple[Trait, ...], phrase: str) -> None:
+        for trait in meanings:
+            before = self._values.get(trait.field)
+            value = trait.value
             if before is not None and before.value != value:
-                value = _both(said.field, before.value, value) or ""
+                value = _both(trait.field, before.value, value) or ""
                 if not value:
                     raise _contradiction(before.phrase, phrase)
-            self._heard[said.field] = _Heard(value, phrase if before is None else before.phrase)
+            self._values[trait.field] = _ReadValue(
+                value, phrase if before is None else before.phrase
+            )
 
 
 def _both(field: str, one: str, other: str) -> str | None:

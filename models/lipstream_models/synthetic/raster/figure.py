@@ -23,7 +23,7 @@ from lipstream_models.synthetic.raster.anatomy import (
     triangulate,
 )
 from lipstream_models.synthetic.raster.paint import coat
-from lipstream_models.synthetic.raster.random_people import Dental, Person, Wear
+from lipstream_models.synthetic.raster.random_people import Dental, RandomPerson, Wear
 from lipstream_models.synthetic.raster.rasterizer import Index32, vertex_normals
 
 _AXIS_Z = 0.35
@@ -33,7 +33,7 @@ _TURNS = 96
 
 
 @dataclass(frozen=True, slots=True)
-class Garment:
+class WornMesh:
     """A painted mesh that follows the skull."""
 
     vertices: Float
@@ -44,7 +44,7 @@ class Garment:
     material: int
 
 
-def garments(anatomy: Anatomy, person: Person) -> list[Garment]:
+def garments(anatomy: Anatomy, person: RandomPerson) -> list[WornMesh]:
     """Return what a person wears."""
     wear = person.wear
     worn = []
@@ -71,7 +71,7 @@ def _outline(places: Float) -> Float:
     return outline
 
 
-def _drape(anatomy: Anatomy, person: Person) -> Garment:
+def _drape(anatomy: Anatomy, person: RandomPerson) -> WornMesh:
     """Hang cloth or hair over the head: a sheet round its axis, open at the face."""
     wear, seed = person.wear, person.face.seed
     outline = _outline(anatomy.places)
@@ -99,7 +99,7 @@ def _drape(anatomy: Anatomy, person: Person) -> Garment:
     vertices, fold = vertices[keep], fold[keep]
     quads = grid_quads(len(vertices), _TURNS, wrap=False)
     flat = vertices.reshape(-1, 3)
-    return Garment(flat, quads, _drape_paint(flat, fold.ravel(), person), _material(wear))
+    return WornMesh(flat, quads, _drape_paint(flat, fold.ravel(), person), _material(wear))
 
 
 def _material(wear: Wear) -> int:
@@ -124,7 +124,7 @@ def _opening(wear: Wear) -> Float:
     return np.interp(_HEIGHTS, places, [1.25 * wide, 1.12 * wide, 1.05 * wide, 0.75, 0.35, 0.0])
 
 
-def _drape_paint(vertices: Float, fold: Float, person: Person) -> Float:
+def _drape_paint(vertices: Float, fold: Float, person: RandomPerson) -> Float:
     wear, seed = person.wear, person.face.seed
     paint = np.zeros((len(vertices), 5))
     if wear.style == "long":
@@ -140,7 +140,7 @@ def _drape_paint(vertices: Float, fold: Float, person: Person) -> Float:
     return paint
 
 
-def _glasses(seed: int) -> Garment:
+def _glasses(seed: int) -> WornMesh:
     """Return two rims, a bridge and temples."""
     rng = np.random.default_rng(seed + 12)
     width, height = rng.uniform(0.21, 0.27), rng.uniform(0.14, 0.22)
@@ -172,7 +172,7 @@ def _glasses(seed: int) -> Garment:
         count += len(tube)
     colour = rng.choice([[0.012, 0.011, 0.011], [0.25, 0.22, 0.2], [0.08, 0.03, 0.012]])
     paint = np.tile([*colour, 0.8, 1.0], (count, 1))
-    return Garment(np.concatenate(vertices), np.concatenate(quads), paint, CLOTH)
+    return WornMesh(np.concatenate(vertices), np.concatenate(quads), paint, CLOTH)
 
 
 def _tube(wire: Float, radius: float) -> tuple[Float, Index]:
@@ -203,7 +203,7 @@ _SEALED_DM = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Solid:
+class TriangleMesh:
     """A posed head, ready to draw."""
 
     points: Float32
@@ -213,10 +213,10 @@ class Solid:
     """(N, 5): linear RGB, gloss, share of open sky."""
 
 
-class Figure:
+class PersonMesh:
     """A person with paint, hair and clothes on. Used by one thread."""
 
-    def __init__(self, anatomy: Anatomy, person: Person) -> None:
+    def __init__(self, anatomy: Anatomy, person: RandomPerson) -> None:
         self.anatomy, self.person = anatomy, person
         self.shape = anatomy.source.shape(person.identity)
         self.rest_units = dict(person.habits) | {"mouthClose": self._seal()}
@@ -262,7 +262,7 @@ class Figure:
         self.two_sided: NDArray[np.bool_] = self.materials != SKIN
         self._paint = np.concatenate(paints)
 
-    def pose(self, units: Mapping[str, float]) -> Solid:
+    def pose(self, units: Mapping[str, float]) -> TriangleMesh:
         """Return the head with face units applied on the resting face."""
         anatomy = self.anatomy
         posed = anatomy.pose(self.shape, _on_rest(self.rest_units, units))
@@ -273,7 +273,7 @@ class Figure:
         paint = self._paint.copy()
         inner = self._inner
         paint[inner.rows, 4] *= inner.light(points[inner.rows], posed)
-        return Solid(points, normals, paint)
+        return TriangleMesh(points, normals, paint)
 
     def _set_teeth(self, points: Float32) -> None:
         """Shift and scale the rows of teeth in place, as this person has them."""

@@ -23,19 +23,19 @@ from lipstream_models.corpora.grid_corpus import (
     FACELESS,
     FRAMES,
     TO_DO,
-    Clip,
+    PreparationProgress,
+    PreparedClip,
     PreparedFolder,
-    Progress,
     split_rows,
     steady_crops,
     to_crop_units,
     track_points,
 )
-from lipstream_models.corpora.synthetic_speech import Speaker
+from lipstream_models.corpora.synthetic_speech import SpeechSynthesizer
 from lipstream_models.synthetic.body.head_model import HeadSource
 from lipstream_models.synthetic.body.visemes import VISEME_NAMES
 from lipstream_models.synthetic.raster.anatomy import Anatomy, unit_names
-from lipstream_models.synthetic.raster.figure import Figure
+from lipstream_models.synthetic.raster.figure import PersonMesh
 from lipstream_models.synthetic.raster.motion import (
     Performance,
     Retargeter,
@@ -48,7 +48,13 @@ from lipstream_models.synthetic.raster.motion import (
     viseme_basis,
 )
 from lipstream_models.synthetic.raster.random_people import draw_person
-from lipstream_models.synthetic.raster.scene import Stage, develop, draw_film, draw_scene, exposure
+from lipstream_models.synthetic.raster.scene import (
+    RasterScene,
+    develop,
+    draw_film,
+    draw_scene,
+    exposure,
+)
 
 SIDE = 176
 """Side of the pictures that the tracker sees, pixels."""
@@ -60,10 +66,12 @@ class Studio:
     def __init__(self, side: int = SIDE) -> None:
         cv2.setNumThreads(1)
         self.anatomy = Anatomy(HeadSource())
-        self.stage = Stage(side)
+        self.stage = RasterScene(side)
         self.tracker = FaceTracker.open(threads=1)
 
-    def film(self, figure: Figure, units: Float32, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def film(
+        self, figure: PersonMesh, units: Float32, rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
         """Film a figure that goes through (T, U) units: (T, S, S, 3) uint8 BGR."""
         scene, camera = draw_scene(rng), draw_film(rng)
         frames, gain = [], 0.0
@@ -110,7 +118,7 @@ class Order:
 class Talk:
     """One person's three seconds."""
 
-    clip: Clip
+    clip: PreparedClip
     units: Float32
     """(75, U) face units on top of the resting face."""
     quiet: NDArray[np.bool_]
@@ -127,14 +135,14 @@ def make_talk(order: Order) -> Talk | None:
     units = performance.units.copy()
     for name, track in upper_face(rng, FRAMES).tracks.items():
         units[:, anatomy.unit_names.index(name)] += track.astype(np.float32)
-    frames = shop.film(Figure(anatomy, person), units, rng)
+    frames = shop.film(PersonMesh(anatomy, person), units, rng)
     try:
         points = track_points(frames, shop.tracker)
     except FaceNotFound:
         return None
     affines = steady_crops(points)
     crops = [cut_crop(f, a, FACE_SIZE) for f, a in zip(frames, affines, strict=True)]
-    clip = Clip(np.stack(crops), to_crop_units(points, affines), performance.mel)
+    clip = PreparedClip(np.stack(crops), to_crop_units(points, affines), performance.mel)
     return Talk(clip, units, performance.quiet)
 
 
@@ -148,8 +156,8 @@ def _perform(
 
 
 @cache
-def _speaker() -> Speaker:
-    return Speaker()
+def _speaker() -> SpeechSynthesizer:
+    return SpeechSynthesizer()
 
 
 class HeadsFolder:
@@ -187,10 +195,12 @@ class HeadsFolder:
         return np.flatnonzero(np.asarray(self.prepared.done) == TO_DO).tolist()
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> PreparationProgress:
         """How far it is."""
         done = np.asarray(self.prepared.done)
-        return Progress(int((done != TO_DO).sum()), len(done), int((done == FACELESS).sum()))
+        return PreparationProgress(
+            int((done != TO_DO).sum()), len(done), int((done == FACELESS).sum())
+        )
 
 
 def open_folder(out: Path, people: int, seed: int) -> HeadsFolder:
@@ -202,7 +212,7 @@ def open_folder(out: Path, people: int, seed: int) -> HeadsFolder:
 
 def generate(
     folder: HeadsFolder, *, seed: int, driver: Driver | None = None, jobs: int = 1
-) -> Iterator[Progress]:
+) -> Iterator[PreparationProgress]:
     """Fill the rows that are left; yields after each person."""
     rows = folder.left
     orders = [Order(seed, row, driver) for row in rows]
@@ -248,7 +258,7 @@ def lesson(seed: int, number: int, mouths: int) -> Lesson:
     rng = np.random.default_rng([seed, _RETARGET_STREAM, number])
     shop = studio()
     units = _mouths(rng, mouths, shop.anatomy.unit_names)
-    frames = shop.film(Figure(shop.anatomy, draw_person(rng)), units, rng)
+    frames = shop.film(PersonMesh(shop.anatomy, draw_person(rng)), units, rng)
     shop.tracker.reset()
     found = [shop.tracker.step(np.asarray(frame, np.uint8)) for frame in frames]
     if found[0] is None:  # the resting face, which all others are measured from

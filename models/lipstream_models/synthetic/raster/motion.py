@@ -14,10 +14,10 @@ from lipstream.audio.mel import mel_spectrogram
 from lipstream.timing import MODEL_RATE
 from lipstream.types import Float32
 from lipstream_models.corpora.grid_corpus import FPS, FRAMES, SAMPLES, PreparedFolder
-from lipstream_models.corpora.synthetic_speech import SENTENCES, Speaker, random_voice
+from lipstream_models.corpora.synthetic_speech import SENTENCES, SpeechSynthesizer, random_voice
 from lipstream_models.synthetic.body.head_model import Float
 from lipstream_models.synthetic.body.visemes import VISEME_NAMES, VISEMES, viseme_track
-from lipstream_models.synthetic.raster.scene import View
+from lipstream_models.synthetic.raster.scene import CameraView
 
 _RIDGE = 3.0
 _STEADY_FRAMES = 0.7
@@ -132,7 +132,7 @@ def viseme_basis(unit_names: tuple[str, ...]) -> Float32:
 
 
 def spoken(
-    rng: np.random.Generator, speaker: Speaker, unit_names: tuple[str, ...], gain: float
+    rng: np.random.Generator, speaker: SpeechSynthesizer, unit_names: tuple[str, ...], gain: float
 ) -> Performance:
     """Return three seconds of made-up speech with pauses; ``gain`` magnifies the movements."""
     words = sorted({word.strip(",.?") for text in SENTENCES for word in text.split()})
@@ -209,7 +209,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> Float32:
     return np.asarray(about_y @ about_x @ about_z, np.float32)
 
 
-def views(rng: np.random.Generator, frames: int) -> list[View]:
+def views(rng: np.random.Generator, frames: int) -> list[CameraView]:
     """Return where the head is in each frame, for a camera that stands still."""
     pose = rng.normal(0, [0.10, 0.065, 0.04])
     sway = np.abs(rng.normal(0, [0.035, 0.03, 0.02]))
@@ -222,7 +222,7 @@ def views(rng: np.random.Generator, frames: int) -> list[View]:
     shift = np.stack([p + 0.02 * wander(rng, frames, slow) for p in place], 1)
     distance, height = rng.uniform(7.5, 16), rng.uniform(2.35, 3.0)
     return [
-        View(rotation(*angle), move.astype(np.float32), float(distance), float(height))
+        CameraView(rotation(*angle), move.astype(np.float32), float(distance), float(height))
         for angle, move in zip(angles, shift, strict=True)
     ]
 

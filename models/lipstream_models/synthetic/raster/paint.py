@@ -19,7 +19,12 @@ from lipstream_models.synthetic.body.skin import (
     waves,
 )
 from lipstream_models.synthetic.raster.anatomy import Anatomy
-from lipstream_models.synthetic.raster.random_people import Beard, Dental, Face, Person
+from lipstream_models.synthetic.raster.random_people import (
+    Dental,
+    FaceColours,
+    FaceHair,
+    RandomPerson,
+)
 
 LASH_COLOUR = (0.012, 0.010, 0.010)
 TONGUE_COLOUR = (0.50, 0.19, 0.18)
@@ -35,7 +40,7 @@ class Coat:
     """(N skin,) how far hair lifts the surface along its normal, dm."""
 
 
-def coat(anatomy: Anatomy, person: Person, rest: Float) -> Coat:
+def coat(anatomy: Anatomy, person: RandomPerson, rest: Float) -> Coat:
     """Paint a person; ``rest`` is the (V, 3) base mesh of the resting face."""
     colours = np.zeros((anatomy.count, 5), np.float32)
     colours[:, 4] = 1.0
@@ -78,7 +83,7 @@ def open_sky(points: Float, quads: Index) -> Float:
     return np.asarray(np.clip(1.04 - 0.65 * np.clip(hollow, 0, 1.3), 0.18, 1.0))
 
 
-def _skin(anatomy: Anatomy, person: Person) -> Float:
+def _skin(anatomy: Anatomy, person: RandomPerson) -> Float:
     face, places = person.face, anatomy.places
     colours = _bare(places, face)
     _cover(colours, ramp(0.15, 0.85, anatomy.lips) * 0.92, _creased(places, face))
@@ -107,7 +112,7 @@ def _skin(anatomy: Anatomy, person: Person) -> Float:
     return np.asarray(np.clip(colours, 0.002, 1.5))
 
 
-def _bare(places: Float, face: Face) -> Float:
+def _bare(places: Float, face: FaceColours) -> Float:
     """Return (N, 4) linear RGB and gloss of skin alone."""
     colour = np.repeat(np.array(face.skin)[None], len(places), 0)
     for strength, centre, radius in RED_PLACES:
@@ -123,7 +128,7 @@ def _bare(places: Float, face: Face) -> Float:
     return np.column_stack([colour, 0.25 + oily])
 
 
-def _creased(places: Float, face: Face) -> Float:
+def _creased(places: Float, face: FaceColours) -> Float:
     """Return (N, 3) colours of lips with their fine folds."""
     folds = np.sin(places[:, 0] * 150 + 3 * waves(places, 20.0, face.seed + 10, 3))
     return np.asarray(np.array(face.lips)[None] * (1 + 0.07 * folds)[:, None])
@@ -140,7 +145,7 @@ def _lay(colours: Float, cover: Float, tint: tuple[float, float, float]) -> None
     colours[:, 3] *= 1 - 0.7 * cover
 
 
-def _brows(places: Float, face: Face, rng: np.random.Generator) -> Float:
+def _brows(places: Float, face: FaceColours, rng: np.random.Generator) -> Float:
     """Return how much brow hair covers the skin, (N,) 0 to 1."""
     along = (np.abs(places[:, 0]) - 0.115) / 0.45
     inside = np.clip(along, 0, 1)
@@ -161,9 +166,9 @@ def _lid_rim(places: Float) -> Float:
     return np.asarray(ramp(1.22, 1.08, out) * upper * (places[:, 2] > 1.2))
 
 
-def beard_cover(places: Float, beard: Beard, rng: np.random.Generator) -> Float:
+def beard_cover(places: Float, beard: FaceHair, rng: np.random.Generator) -> Float:
     """Return how much of the skin beard hair covers, (N,) 0 to 1."""
-    if beard == Beard():
+    if beard == FaceHair():
         return np.zeros(len(places))
     moustache, chin, cheeks = beard_regions(places)
     grown = np.maximum.reduce(
@@ -195,7 +200,7 @@ def beard_regions(places: Float) -> tuple[Float, Float, Float]:
     return moustache, goatee * under, jaw * under
 
 
-def scalp_cover(places: Float, person: Person) -> Float:
+def scalp_cover(places: Float, person: RandomPerson) -> Float:
     """Return where scalp hair grows, (N,) 0 to 1."""
     seed = person.face.seed
     rough = 0.03 * waves(places, 14.0, seed + 2, 3) + 0.02 * waves(places, 60.0, seed + 3, 3)
@@ -203,7 +208,7 @@ def scalp_cover(places: Float, person: Person) -> Float:
     return np.asarray(ramp(-0.03, 0.05, hairline(places) + fringe + rough))
 
 
-def stand_off(places: Float, person: Person) -> Float:
+def stand_off(places: Float, person: RandomPerson) -> Float:
     """Return how far hair lifts the skin, (N,) dm."""
     lifted = np.zeros(len(places))
     if person.wear.style in ("short", "long"):
@@ -225,7 +230,7 @@ def stand_off(places: Float, person: Person) -> Float:
     return lifted
 
 
-def _eye(polar: Float, angle: Float, face: Face) -> Float:
+def _eye(polar: Float, angle: Float, face: FaceColours) -> Float:
     rng = np.random.default_rng(face.seed + 1)
     fibre = 1 + 0.3 * rng.normal(size=28)[np.round(angle / (2 * np.pi) * 28).astype(int) % 28]
     inner = 1 + 0.5 * ramp(0.36, 0.2, polar)

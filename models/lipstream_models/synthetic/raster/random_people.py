@@ -61,7 +61,7 @@ _STRENGTH = {"mouth": 0.40, "eyes": 0.22, "nose": 0.28, "eyebrows": 0.3}
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class FaceColours:
     """Colours of skin, lips, brows and eyes; linear RGB."""
 
     skin: Colour
@@ -84,7 +84,7 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
-class Beard:
+class FaceHair:
     """Hair on the lower face; each 0 to 1."""
 
     stubble: float = 0.0
@@ -126,12 +126,12 @@ class Wear:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class RandomPerson:
     """Somebody."""
 
     identity: Identity
-    face: Face
-    beard: Beard
+    face: FaceColours
+    beard: FaceHair
     dental: Dental
     wear: Wear
     gain: float
@@ -140,7 +140,7 @@ class Person:
     """Face units of their resting face, beyond closed lips."""
 
 
-def draw_person(rng: np.random.Generator) -> Person:
+def draw_person(rng: np.random.Generator) -> RandomPerson:
     """Return a random person."""
     origin = rng.dirichlet([0.45, 0.45, 0.6])
     gender = float(np.clip(rng.beta(0.35, 0.35), 0.02, 0.98))
@@ -156,8 +156,8 @@ def draw_person(rng: np.random.Generator) -> Person:
         details=_details(rng),
     )
     face = _face(rng, identity)
-    beard = _beard(rng) if gender > 0.55 and rng.random() < 0.62 else Beard()
-    return Person(
+    beard = _beard(rng) if gender > 0.55 and rng.random() < 0.62 else FaceHair()
+    return RandomPerson(
         identity, face, beard, _dental(rng), _wear(rng, identity),
         float(rng.uniform(0.8, 1.5)), _habits(rng),
     )  # fmt: skip
@@ -184,7 +184,7 @@ def _between(table: Float, at: float) -> Float:
     return np.asarray(table[low] + (at - low) * (table[low + 1] - table[low]))
 
 
-def _face(rng: np.random.Generator, identity: Identity) -> Face:
+def _face(rng: np.random.Generator, identity: Identity) -> FaceColours:
     depth = 4.2 * identity.african + 1.3 * identity.asian + 0.7 * identity.caucasian
     depth = rng.uniform(0, 5) if rng.random() < 0.25 else depth + rng.normal(0, 0.65)
     tone = float(np.clip(depth, 0, 4.99))
@@ -204,7 +204,7 @@ def _face(rng: np.random.Generator, identity: Identity) -> Face:
     hair = _hair_colour(rng, identity)
     brow = hair * rng.uniform(0.3, 0.9) if hair.max() < 0.3 else hair * rng.uniform(0.08, 0.4)
     iris = _between(_IRIS, rng.uniform(0, 1.0 if tone > 1.6 or identity.asian > 0.5 else 3.99))
-    return Face(
+    return FaceColours(
         _colour(skin), _colour(lips), _colour(hair), _colour(brow), _colour(iris),
         blush=float(rng.uniform(0.1, 1.1)),
         freckles=float(rng.beta(0.4, 2.5)) if tone < 1.5 else 0.0,
@@ -228,19 +228,19 @@ def _hair_colour(rng: np.random.Generator, identity: Identity) -> Float:
     return np.asarray(_HAIR[kind] * rng.uniform(0.6, 1.5))
 
 
-def _beard(rng: np.random.Generator) -> Beard:
+def _beard(rng: np.random.Generator) -> FaceHair:
     kind = rng.choice(["stubble", "moustache", "goatee", "full"], p=[0.42, 0.14, 0.16, 0.28])
     stubble = float(rng.uniform(0.1, 0.6))
     long = float(rng.uniform(0.005, 0.05))
     if kind == "stubble":
-        return Beard(stubble=stubble)
+        return FaceHair(stubble=stubble)
     if kind == "moustache":
-        return Beard(stubble * 0.4, float(rng.uniform(0.5, 1)), length=long * 0.7)
+        return FaceHair(stubble * 0.4, float(rng.uniform(0.5, 1)), length=long * 0.7)
     if kind == "goatee":
         strong = float(rng.uniform(0.5, 1))
-        return Beard(stubble * 0.5, strong, strong, 0.0, long)
+        return FaceHair(stubble * 0.5, strong, strong, 0.0, long)
     strong = float(rng.uniform(0.5, 1))
-    return Beard(stubble, strong, strong, strong * float(rng.uniform(0.6, 1)), long)
+    return FaceHair(stubble, strong, strong, strong * float(rng.uniform(0.6, 1)), long)
 
 
 def _dental(rng: np.random.Generator) -> Dental:

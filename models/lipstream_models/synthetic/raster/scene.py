@@ -7,7 +7,7 @@ import numpy as np
 
 from lipstream.types import Float32, Image
 from lipstream_models.synthetic.body.head_model import Float
-from lipstream_models.synthetic.raster.figure import Figure, Solid
+from lipstream_models.synthetic.raster.figure import PersonMesh, TriangleMesh
 from lipstream_models.synthetic.raster.rasterizer import (
     Lighting,
     Mesh,
@@ -35,7 +35,7 @@ _SHADOW_SPAN, _SHADOW_BIAS = 3.4, 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class CameraView:
     """Where the camera stands and how the head is turned towards it in one frame."""
 
     turn: Float32
@@ -57,7 +57,7 @@ class Scene:
     """(H, W, 3) linear RGB."""
 
 
-class Stage:
+class RasterScene:
     """Draws figures. Used by one thread."""
 
     def __init__(self, side: int = 176, finer: int = 2) -> None:
@@ -65,7 +65,9 @@ class Stage:
         self._buffers = fresh_buffers(side * finer)
         self._shadow = fresh_buffers(_SHADOW_SIDE)
 
-    def render(self, figure: Figure, solid: Solid, view: View, scene: Scene) -> Float32:
+    def render(
+        self, figure: PersonMesh, solid: TriangleMesh, view: CameraView, scene: Scene
+    ) -> Float32:
         """Return a (side, side, 3) float32 linear RGB picture."""
         big = self.side * self._finer
         turned = (solid.points - figure.centre) @ view.turn.T + view.shift
@@ -142,7 +144,7 @@ def draw_background(rng: np.random.Generator, side: int = 64) -> Float32:
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class CameraLook:
     """What one camera does to every frame."""
 
     brightness: float
@@ -159,9 +161,9 @@ class Film:
     """Quality 1 to 100; 0 for none."""
 
 
-def draw_film(rng: np.random.Generator) -> Film:
+def draw_film(rng: np.random.Generator) -> CameraLook:
     """Return a random camera."""
-    return Film(
+    return CameraLook(
         brightness=float(np.exp(rng.normal(-1.25, 0.3))),
         contrast=float(rng.uniform(0.88, 1.28)),
         lift=float(rng.uniform(-0.03, 0.04)),
@@ -174,7 +176,7 @@ def draw_film(rng: np.random.Generator) -> Film:
     )
 
 
-def exposure(picture: Float32, film: Film) -> float:
+def exposure(picture: Float32, film: CameraLook) -> float:
     """Return the gain with which a camera exposes for the middle of a linear picture.
 
     It leaves dark and bright scenes a little so: the power is below one.
@@ -184,7 +186,7 @@ def exposure(picture: Float32, film: Film) -> float:
     return float((film.brightness / max(1e-3, float(middle.mean()))) ** 0.7)
 
 
-def develop(picture: Float32, film: Film, gain: float, rng: np.random.Generator) -> Image:
+def develop(picture: Float32, film: CameraLook, gain: float, rng: np.random.Generator) -> Image:
     """Turn a linear RGB picture into what the camera stores: (H, W, 3) uint8 BGR."""
     light = picture * (np.float32(gain) * film.balance)
     light = light / (1 + 0.25 * light)

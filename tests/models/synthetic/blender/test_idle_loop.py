@@ -7,21 +7,21 @@ from lipstream.face.crop import fit_crop
 from lipstream_models.synthetic.blender.idle_loop import (
     EYES,
     LIDS,
-    Figure,
-    Frame,
+    BodyLayout,
     Idle,
+    Rectangle,
+    blend_patch,
+    crop_to_view,
     displacement,
     feather,
     fit,
     idle_frames,
-    lay,
     lid_at,
     move_picture,
     move_points,
     pose_at,
-    shown,
 )
-from lipstream_models.synthetic.body.visemes import NEUTRAL, VISEMES, blend, blink, library
+from lipstream_models.synthetic.body.visemes import NEUTRAL, VISEMES, blend, blink, mouth_shapes
 
 STILL = Idle(sway_px=0, nod_px=0, roll_degrees=0, turn_px=0, breath_px=0)
 
@@ -51,7 +51,7 @@ def test_the_frame_after_the_last_is_the_first() -> None:
 
 
 def test_no_step_of_the_loop_jumps_the_seam_included() -> None:
-    idle, figure = Idle(), Figure()
+    idle, figure = Idle(), BodyLayout()
     nose = np.array([figure.face], np.float32)
     path = np.stack([move_points(nose, figure, pose_at(idle, k))[0] for k in range(idle.frames)])
     step = np.linalg.norm(np.diff(path, axis=0, append=path[:1]), axis=1)
@@ -76,7 +76,7 @@ def test_a_blink_may_run_over_the_seam() -> None:
 
 def test_landmarks_go_where_the_picture_goes() -> None:
     figure, points = (
-        Figure(),
+        BodyLayout(),
         np.array([[200.0, 210.0], [256.0, 250.0], [300.0, 330.0]], np.float32),
     )
     pose = pose_at(Idle(sway_px=6, nod_px=5, turn_px=4), 40)
@@ -93,7 +93,7 @@ def test_landmarks_go_where_the_picture_goes() -> None:
 def test_the_head_moves_as_one_but_for_the_turn() -> None:
     pose = pose_at(Idle(turn_px=0, breath_px=0), 20)
     face = np.random.default_rng(0).uniform((150, 90), (360, 380), (468, 2)).astype(np.float32)
-    before, after = fit_crop(face), fit_crop(move_points(face, Figure(), pose))
+    before, after = fit_crop(face), fit_crop(move_points(face, BodyLayout(), pose))
     scale = np.linalg.norm(after[:, 0]) / np.linalg.norm(before[:, 0])
     assert scale == pytest.approx(1.0, abs=1e-4)
 
@@ -103,7 +103,7 @@ def test_the_background_at_the_edges_stands_still() -> None:
     edge = np.linspace(0, 512, 50)
     for x, y in ((0 * edge, edge), (0 * edge + 512, edge), (edge, 0 * edge)):
         keep = y < 420  # the shoulders leave the picture at its sides
-        move_x, move_y = displacement(Figure(), pose, x[keep], y[keep])
+        move_x, move_y = displacement(BodyLayout(), pose, x[keep], y[keep])
         assert max(np.abs(move_x).max(), np.abs(move_y).max()) < 1e-9
 
 
@@ -113,12 +113,14 @@ def test_a_still_loop_shows_the_plate() -> None:
     patch = plate[area.top : area.bottom, area.left : area.right]
     idle = replace(STILL, frames=2, blink_at=(0.0,))
     for frame in idle_frames(plate, [patch] * len(LIDS), idle):
-        assert np.abs(frame.astype(int) - fit(shown(plate))).max() <= 1
+        assert np.abs(frame.astype(int) - fit(crop_to_view(plate))).max() <= 1
 
 
 def test_a_patch_fades_into_the_plate() -> None:
     plate = np.full((40, 40, 3), 100, np.uint8)
-    out = lay(plate, np.full((20, 20, 3), 200, np.uint8), Frame(10, 10, 30, 30), border=5)
+    out = blend_patch(
+        plate, np.full((20, 20, 3), 200, np.uint8), Rectangle(10, 10, 30, 30), border=5
+    )
     assert (out[20, 20] == 200).all()
     assert (out[10, 10] == 100).all()
     assert (plate == 100).all()
@@ -135,7 +137,7 @@ def test_a_viseme_at_full_strength_is_itself_and_at_none_is_rest() -> None:
 
 
 def test_the_library_is_spread_over_conversation_and_keeps_eyes_and_brows() -> None:
-    shapes = library(220)
+    shapes = mouth_shapes(220)
     assert len(shapes) == 220
     jaw = np.array([shape.get("jawOpen", 0.0) for shape in shapes])
     assert jaw.max() <= 0.75
@@ -146,7 +148,7 @@ def test_the_library_is_spread_over_conversation_and_keeps_eyes_and_brows() -> N
         for unit, weight in shape.items():
             if unit.endswith("Left"):
                 assert shape[unit.removesuffix("Left") + "Right"] == weight
-    assert library(220) == shapes
+    assert mouth_shapes(220) == shapes
 
 
 def test_a_blink_moves_lids_and_leaves_the_mouth() -> None:

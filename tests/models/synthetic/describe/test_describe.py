@@ -17,7 +17,7 @@ from lipstream_models.synthetic.describe.rendering import (
     is_installed,
     render_command,
 )
-from lipstream_models.synthetic.describe.sampling import cast
+from lipstream_models.synthetic.describe.sampling import sample_person
 from lipstream_models.synthetic.describe.words import read_description
 
 
@@ -70,7 +70,7 @@ def test_a_pixel_is_the_same_each_time_whatever_the_threads(tmp_path: Path) -> N
     person = pytest.importorskip(
         "lipstream_models.synthetic.blender.person", reason="needs Blender"
     )
-    look = cast(read_description("an old woman with a headscarf and glasses"), 3)
+    look = sample_person(read_description("an old woman with a headscarf and glasses"), 3)
     pictures = []
     for threads in (1, 2):
         path = tmp_path / f"{threads}.png"

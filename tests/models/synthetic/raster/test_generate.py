@@ -11,7 +11,7 @@ pytest.importorskip("scipy", reason="the head's mesh needs scipy")
 pytest.importorskip("numba", reason="synthetic heads are drawn with numba")
 
 from lipstream.errors import InputError
-from lipstream_models.corpora.grid_corpus import COLUMNS, FRAMES, Clip, PreparedFolder
+from lipstream_models.corpora.grid_corpus import COLUMNS, FRAMES, PreparedClip, PreparedFolder
 from lipstream_models.lip_measures import lip_gap
 from lipstream_models.synthetic.body.visemes import VISEME_NAMES
 from lipstream_models.synthetic.raster.command import add_arguments, run
@@ -37,7 +37,7 @@ espeak = pytest.mark.skipif(
 
 
 def talk(value: float) -> Talk:
-    clip = Clip(
+    clip = PreparedClip(
         np.full((FRAMES, 96, 96, 3), 7, np.uint8),
         np.full((FRAMES, 468, 2), value, np.float32),
         np.full((80, COLUMNS), value, np.float32),

@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("numba", reason="synthetic heads are drawn with numba")
 
 from lipstream_models.synthetic.raster.motion import rotation, upper_face, views, wander
-from lipstream_models.synthetic.raster.scene import Film, develop, exposure
+from lipstream_models.synthetic.raster.scene import CameraLook, develop, exposure
 
-PLAIN = Film(0.3, 1.0, 0.0, np.ones(3, np.float32), 1.0, 0.0, 0.0, 0.0, 0)
+PLAIN = CameraLook(0.3, 1.0, 0.0, np.ones(3, np.float32), 1.0, 0.0, 0.0, 0.0, 0)
 
 
 def test_a_rotation_turns_and_does_not_stretch():

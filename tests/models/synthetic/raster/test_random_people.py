@@ -11,10 +11,10 @@ from lipstream.face.detector import FaceDetector
 from lipstream_models.synthetic.body.head_model import HeadSource
 from lipstream_models.synthetic.body.visemes import VISEME_NAMES
 from lipstream_models.synthetic.raster.anatomy import TOOTH, Anatomy
-from lipstream_models.synthetic.raster.figure import Figure, lip_opening
+from lipstream_models.synthetic.raster.figure import PersonMesh, lip_opening
 from lipstream_models.synthetic.raster.motion import viseme_basis
 from lipstream_models.synthetic.raster.paint import beard_cover
-from lipstream_models.synthetic.raster.random_people import Beard, Person, draw_person
+from lipstream_models.synthetic.raster.random_people import FaceHair, RandomPerson, draw_person
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,11 @@ def anatomy() -> Anatomy:
     return Anatomy(HeadSource())
 
 
-def person(number: int) -> Person:
+def person(number: int) -> RandomPerson:
     return draw_person(np.random.default_rng([1, number]))
 
 
-def opening(anatomy: Anatomy, figure: Figure, viseme: str) -> float:
+def opening(anatomy: Anatomy, figure: PersonMesh, viseme: str) -> float:
     units = anatomy.named(viseme_basis(anatomy.unit_names)[VISEME_NAMES.index(viseme)])
     rest = figure.rest_units
     both = rest | {name: rest.get(name, 0.0) + weight for name, weight in units.items()}
@@ -48,20 +48,20 @@ def test_people_differ_in_tone_sex_age_and_beard():
     women = np.mean([one.identity.gender < 0.5 for one in crowd])
     assert 0.35 < women < 0.65
     assert max(one.identity.age for one in crowd) > 0.6
-    assert 0.1 < np.mean([one.beard != Beard() for one in crowd]) < 0.45
+    assert 0.1 < np.mean([one.beard != FaceHair() for one in crowd]) < 0.45
     assert {one.wear.style for one in crowd} == {"bald", "short", "long", "scarf", "cap"}
 
 
 def test_lips_are_sealed_at_rest_and_open_widely(anatomy: Anatomy):
     for number in range(2):
-        figure = Figure(anatomy, person(number))
+        figure = PersonMesh(anatomy, person(number))
         assert opening(anatomy, figure, "rest") < 0.002
         assert opening(anatomy, figure, "MBP") < 0.004
         assert opening(anatomy, figure, "AA") > 0.15
 
 
 def test_the_inner_mouth_is_dark_until_the_lips_part(anatomy: Anatomy):
-    figure = Figure(anatomy, person(0))
+    figure = PersonMesh(anatomy, person(0))
     tooth = figure.materials == TOOTH
     closed, wide = (figure.pose({"jawOpen": jaw}).paint[tooth, 4].mean() for jaw in (0.0, 0.8))
     assert closed < 0.3
@@ -69,7 +69,7 @@ def test_the_inner_mouth_is_dark_until_the_lips_part(anatomy: Anatomy):
 
 
 def test_a_beard_covers_the_chin_and_not_the_forehead_or_ears(anatomy: Anatomy):
-    beard = Beard(moustache=1.0, chin=1.0, cheeks=1.0)
+    beard = FaceHair(moustache=1.0, chin=1.0, cheeks=1.0)
     cover = beard_cover(anatomy.places, beard, np.random.default_rng(0))
     x, y, z = np.abs(anatomy.places[:, 0]), anatomy.places[:, 1], anatomy.places[:, 2]
     assert cover[(y > 6.25) & (y < 6.4) & (x < 0.15) & (z > 1.3)].mean() > 0.5
@@ -87,7 +87,7 @@ def test_the_detector_finds_every_style_and_the_mouth_moves(anatomy: Anatomy):
     detector = FaceDetector.open(threads=1)
     for number, style in enumerate(("bald", "short", "long", "scarf", "cap")):
         one = person(number)
-        figure = Figure(shop.anatomy, replace(one, wear=replace(one.wear, style=style)))
+        figure = PersonMesh(shop.anatomy, replace(one, wear=replace(one.wear, style=style)))
         frames = shop.film(figure, units, np.random.default_rng(number))
         assert frames.shape == (2, 176, 176, 3)
         assert any(detector.search(frames[0], thorough=True))

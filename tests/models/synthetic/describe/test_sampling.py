@@ -8,7 +8,7 @@ pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 from lipstream_models.synthetic.body.appearance import Bob, Crop, Look, Tied
 from lipstream_models.synthetic.body.head_model import HeadSource
 from lipstream_models.synthetic.body.visemes import NEUTRAL
-from lipstream_models.synthetic.describe.sampling import cast
+from lipstream_models.synthetic.describe.sampling import sample_person
 from lipstream_models.synthetic.describe.vocabulary import TOPICS
 from lipstream_models.synthetic.describe.words import read_description
 
@@ -16,7 +16,7 @@ SEEDS = range(12)
 
 
 def someone(text: str, seed: int = 0) -> Look:
-    return cast(read_description(text), seed)
+    return sample_person(read_description(text), seed)
 
 
 def test_the_same_words_and_seed_give_the_same_person() -> None:

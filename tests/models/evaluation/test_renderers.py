@@ -6,10 +6,10 @@ import torch
 
 from lipstream.audio.mel import SILENCE
 from lipstream_models.evaluation.renderers import (
-    ModelPainter,
-    NetworkPainter,
+    ModelFolderRenderer,
+    TorchRenderer,
     make_timing,
-    open_painter,
+    open_renderer,
     windows_of,
 )
 from lipstream_models.networks.mouth_flow import MouthFlow
@@ -38,7 +38,7 @@ def test_windows_beyond_the_clip_are_silent():
 def test_a_network_paints_the_lower_half_alone():
     torch.manual_seed(0)
     clip = make_clip(3)
-    painter = NetworkPainter(MouthFlow())
+    painter = TorchRenderer(MouthFlow())
     windows = windows_of(clip.mel, range(30), painter.timing)
     painted = painter.paint(clip.crops[:30], clip.crops[0], windows)
     assert painted.shape == (30, 96, 96, 3)
@@ -50,7 +50,7 @@ def test_a_network_sees_upper_half_and_reference_apart():
     torch.manual_seed(0)
     network = MouthFlow()
     torch.nn.init.normal_(network.paint[1].weight, std=0.1)
-    clip, painter = make_clip(3), NetworkPainter(network)
+    clip, painter = make_clip(3), TorchRenderer(network)
     windows = windows_of(clip.mel, [5], painter.timing)
     other = np.array(clip.crops[0])
     other[:48] = 0
@@ -60,8 +60,8 @@ def test_a_network_sees_upper_half_and_reference_apart():
 
 
 def test_an_exported_model_paints_over_the_reference_s_lower_half(toy_folder):
-    clip, painter = make_clip(3), open_painter(toy_folder)
-    assert isinstance(painter, ModelPainter)
+    clip, painter = make_clip(3), open_renderer(toy_folder)
+    assert isinstance(painter, ModelFolderRenderer)
     loud = np.zeros((2, 80, 16), np.float32)
     quiet = np.full((2, 80, 16), SILENCE, np.float32)
     reference = np.array(clip.crops[0])
@@ -77,4 +77,4 @@ def test_crops_of_another_size_are_refused(toy_model):
         face_size = 128
 
     with pytest.raises(Exception, match="128 pixels"):
-        NetworkPainter(Large())
+        TorchRenderer(Large())

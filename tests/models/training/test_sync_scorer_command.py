@@ -1,4 +1,4 @@
-"""``lipstream train sync-expert`` as called: it trains, goes on, checks and leaves a diary."""
+"""``lipstream train sync-scorer`` as called: it trains, goes on, checks and leaves a log."""
 
 import argparse
 import json
@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from lipstream_models.evaluation.sync_scorer import SHIFTS, Sync, check_expert, load_expert
+from lipstream_models.evaluation.sync_scorer import (
+    SHIFTS,
+    SyncScore,
+    check_scorer,
+    load_sync_network,
+)
 from lipstream_models.training import sync_scorer_command
 from prepared_clips import make_folder
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("expert") / "clips"
+    folder = tmp_path_factory.mktemp("scorer") / "clips"
     make_folder(folder, clips=2)
     return folder
 
@@ -26,29 +31,29 @@ def run(*words):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_checkpoint_weights_diary_plot_and_check(clips, tmp_path, capsys):
-    out, weights = tmp_path / "expert.pt", tmp_path / "weights.pt"
+def test_a_run_leaves_checkpoint_weights_log_plot_and_check(clips, tmp_path, capsys):
+    out, weights = tmp_path / "scorer.pt", tmp_path / "weights.pt"
     words = ("--clips", clips, "--out", out, "--batch", 1, "--fp32", "--weights", weights)
     assert run(*words, "--steps", 1) == 0
     assert run(*words, "--steps", 2, "--check", clips) == 0
     assert f"continuing {out} at step 1 of 2" in capsys.readouterr().out
     assert torch.load(out, weights_only=True)["step"] == 2
-    load_expert(weights)
-    assert [json.loads(line)["step"] for line in (tmp_path / "expert.jsonl").open()] == [1, 2]
-    assert (tmp_path / "expert.png").stat().st_size > 1000
-    checks = json.loads((tmp_path / "expert.json").read_text())
+    load_sync_network(weights)
+    assert [json.loads(line)["step"] for line in (tmp_path / "scorer.jsonl").open()] == [1, 2]
+    assert (tmp_path / "scorer.png").stat().st_size > 1000
+    checks = json.loads((tmp_path / "scorer.json").read_text())
     assert [check["clips"] for check in checks] == [1, 2]
 
 
 class Sure:
-    """A judge that is always as wrong as it is told."""
+    """A scorer that is always as wrong as it is told."""
 
     def __init__(self, clip, error):
         self.clip, self.error = clip, error
 
     def sync(self, crops, mel, first=0):
         shown = next(k for k in range(75) if np.array_equal(crops[0], self.clip[k]))
-        return Sync(first - shown + self.error, 0.5, 0.1)
+        return SyncScore(first - shown + self.error, 0.5, 0.1)
 
 
 @pytest.mark.parametrize(("error", "found"), [(0.4, 1.0), (-1.5, 0.0)])
@@ -57,7 +62,7 @@ def test_a_check_counts_offsets_found_to_a_frame(tmp_path, error, found):
     film = folder.crops[0].copy()
     film[:, 0, 0, 0] = np.arange(75)  # so that every frame is told from the others
     folder.crops[0] = film
-    check = check_expert(Sure(film, error), folder, [0])
+    check = check_scorer(Sure(film, error), folder, [0])
     assert (check.clips, check.found) == (1, found)
     assert check.error_frames == pytest.approx(abs(error))
     assert len(set(SHIFTS)) == 3
