@@ -19,7 +19,7 @@ from lipstream.live.worker import Worker
 from lipstream.machine import usable_cores
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import AvFrame
-from lipstream_bench.report import Report, Row, Subject
+from lipstream_bench.report import Measurement, Report, Subject
 from lipstream_bench.subject import (
     BLOCK_MS,
     FPS,
@@ -186,7 +186,7 @@ class _Opening:
 
 def measure_latency(settings: Settings) -> Report:
     """Measure the delay in every backend asked for."""
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     summary: dict[str, float] = {}
     subject = None
     for engine, asked in zip(live_engines(settings, 1), settings.backends, strict=True):
@@ -195,10 +195,10 @@ def measure_latency(settings: Settings) -> Report:
         session = run_live(engine, 1, settings.seconds)[0]
         times = session.times()
         rows += [
-            Row.of(name, "look-ahead", [one.look_ahead_ms for one in times]),
-            Row.of(name, "beyond look-ahead", [one.beyond_look_ahead_ms for one in times]),
-            Row.of(name, "total", [one.total_ms for one in times]),
-            *(Row.of(name, o, [one.milliseconds for one in openings[o]]) for o in openings),
+            Measurement.of(name, "look-ahead", [one.look_ahead_ms for one in times]),
+            Measurement.of(name, "beyond look-ahead", [one.beyond_look_ahead_ms for one in times]),
+            Measurement.of(name, "total", [one.total_ms for one in times]),
+            *(Measurement.of(name, o, [one.milliseconds for one in openings[o]]) for o in openings),
         ]
         for opening, taken in openings.items():
             seconds = statistics.median(one.processor_seconds for one in taken)
@@ -288,7 +288,7 @@ class LoadLevel:
 
 def measure_sessions(settings: Settings) -> Report:
     """Search the number of sessions in every backend asked for."""
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     summary: dict[str, float] = {}
     subject, lanes = None, 1
     for engine in live_engines(settings, capacity=MOST_SESSIONS):
@@ -298,7 +298,7 @@ def measure_sessions(settings: Settings) -> Report:
         if limit > 0:
             summary[f"{name}: CPU ms a frame at that"] = round(levels[limit].cpu_ms, 2)
         rows += [
-            Row.of(
+            Measurement.of(
                 name, "1 session" if count == 1 else f"{count} sessions", levels[count].delays_ms
             )
             for count in sorted(levels)

@@ -17,7 +17,7 @@ import numpy as np
 from lipstream.audio.mel import BANDS
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.inference.model import MouthModel
-from lipstream_bench.report import Row
+from lipstream_bench.report import Measurement
 from lipstream_bench.subject import Settings, open_model
 
 BASELINE = "ONNX Runtime, whole graph, fp32"
@@ -44,7 +44,7 @@ class _Turns:
     """Of all threads of this process; meaningful where the runs have one thread."""
 
 
-def measure_ratios(settings: Settings) -> tuple[list[Row], dict[str, float]]:
+def measure_ratios(settings: Settings) -> tuple[list[Measurement], dict[str, float]]:
     """Return a row for the baseline and each backend, and the ratios by name.
 
     With one thread there is a second ratio, of processor time, which other programs hardly change.
@@ -57,7 +57,9 @@ def measure_ratios(settings: Settings) -> tuple[list[Row], dict[str, float]]:
         runs = {BASELINE: _baseline(settings, next(iter(models.values())))}
         runs |= {name: _mouth_of(model) for name, model in models.items()}
         taken = _take_turns(runs, settings.seconds * len(runs))
-    rows = [Row.of(name, "network, in turns", turns.wall_ms) for name, turns in taken.items()]
+    rows = [
+        Measurement.of(name, "network, in turns", turns.wall_ms) for name, turns in taken.items()
+    ]
     ratios: dict[str, float] = {}
     baseline = taken.pop(BASELINE)
     for name, turns in taken.items():

@@ -23,7 +23,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Measurement:
     """How one quantity was spread."""
 
     backend: str
@@ -68,7 +68,7 @@ class Report:
     method: str
     """How it was measured and what the words in it mean."""
     subject: Subject
-    rows: tuple[Row, ...]
+    rows: tuple[Measurement, ...]
     summary: dict[str, float] = field(default_factory=dict)
     """Single figures, by name with unit."""
     machine: Machine = field(default_factory=describe_machine)

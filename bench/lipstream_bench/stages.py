@@ -17,7 +17,7 @@ from lipstream.live.lipsync import LipSync
 from lipstream.live.pipeline import Pipeline, paint
 from lipstream.types import AvFrame
 from lipstream_bench.ratio import has_whole_graph, measure_ratios
-from lipstream_bench.report import Report, Row
+from lipstream_bench.report import Measurement, Report
 from lipstream_bench.subject import (
     FPS,
     RATE,
@@ -45,17 +45,17 @@ _LEAST, _MOST = 20, 5000
 def measure_stages(settings: Settings) -> Report:
     """Measure every stage in every backend asked for."""
     avatar = Avatar.open(settings.avatar)
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     subject = None
     for backend in settings.backends:
         with open_model(settings, backend) as model:
             subject = describe(model, avatar)
             rows += [
-                Row.of(called(model, backend), name, _timed(stage, settings.seconds))
+                Measurement.of(called(model, backend), name, _timed(stage, settings.seconds))
                 for name, stage in _stages(model, avatar).items()
             ]
             outside = _outside_the_network(model, avatar, settings.seconds)
-            rows.append(Row.of(called(model, backend), "outside the network", outside))
+            rows.append(Measurement.of(called(model, backend), "outside the network", outside))
     assert subject is not None, "there is at least one backend"
     ratios: dict[str, float] = {}
     if has_whole_graph(settings.model):

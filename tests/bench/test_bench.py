@@ -22,7 +22,7 @@ from lipstream_bench.live import (
     search_limit,
     turns,
 )
-from lipstream_bench.report import SCHEMA, Row, load_report
+from lipstream_bench.report import SCHEMA, Measurement, load_report
 from lipstream_bench.stages import measure_stages
 from lipstream_bench.subject import RATE, Settings, timing_of
 from toys import make_toy_avatar
@@ -36,18 +36,18 @@ def tiny(toy_folder, toy_pack):
 
 
 def test_percentiles_are_those_of_the_values():
-    row = Row.of("cpu", "x", list(range(101)))
+    row = Measurement.of("cpu", "x", list(range(101)))
     assert (row.count, row.mean, row.p50, row.p95, row.p99, row.worst) == (101, 50, 50, 95, 99, 100)
 
 
 def test_percentiles_lie_between_values_where_there_are_few():
-    assert Row.of("cpu", "x", [10.0, 20.0]).p50 == 15.0
-    assert Row.of("cpu", "x", [10.0, 20.0]).p95 == pytest.approx(19.5)
+    assert Measurement.of("cpu", "x", [10.0, 20.0]).p50 == 15.0
+    assert Measurement.of("cpu", "x", [10.0, 20.0]).p95 == pytest.approx(19.5)
 
 
 def test_nothing_measured_is_said():
     with pytest.raises(InputError, match="--seconds"):
-        Row.of("cpu", "x", [])
+        Measurement.of("cpu", "x", [])
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ PAD_S = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class EspeakVoice:
+class SyntheticVoice:
     """How an utterance is spoken."""
 
     name: str
@@ -97,7 +97,7 @@ class Utterance:
     """In order; ends with a pause (an empty name)."""
 
 
-def random_voice(rng: np.random.Generator) -> EspeakVoice:
+def random_voice(rng: np.random.Generator) -> SyntheticVoice:
     """Return a random voice of a woman, a man or a child."""
     accent = rng.choice(["en-us", "en", "en-us", "en-gb-x-rp", "en-gb-scotland"])
     variant = rng.choice(
@@ -120,7 +120,7 @@ def random_voice(rng: np.random.Generator) -> EspeakVoice:
     )
     woman = str(variant)[0] not in "m"
     pitch = rng.integers(45, 80) if woman else rng.integers(15, 55)
-    return EspeakVoice(f"{accent}+{variant}", int(rng.integers(120, 200)), int(pitch))
+    return SyntheticVoice(f"{accent}+{variant}", int(rng.integers(120, 200)), int(pitch))
 
 
 class SpeechSynthesizer:
@@ -131,7 +131,7 @@ class SpeechSynthesizer:
         self._library = espeak_library()
         self.rate = self._library.rate
 
-    def say(self, text: str, voice: EspeakVoice) -> Utterance:
+    def say(self, text: str, voice: SyntheticVoice) -> Utterance:
         """Speak a text. Raises InputError for a voice that espeak-ng lacks."""
         options = EspeakOptions(
             voice.name, voice.words_a_minute, voice.pitch, ends_with_pause=False

@@ -7,9 +7,9 @@ import pytest
 
 from lipstream.errors import InputError
 from lipstream_models.corpora.synthetic_speech import (
-    EspeakVoice,
     Phoneme,
     SpeechSynthesizer,
+    SyntheticVoice,
     random_voice,
 )
 from lipstream_models.synthetic.body.visemes import VISEME_NAMES, viseme_track, visemes_of
@@ -66,7 +66,7 @@ def speaker():
 
 
 def test_speech_comes_with_its_phonemes_in_order(speaker):
-    spoken = speaker.say("Bob may move.", EspeakVoice("en-us+f3", 160, 60))
+    spoken = speaker.say("Bob may move.", SyntheticVoice("en-us+f3", 160, 60))
     names = [phoneme.name for phoneme in spoken.phonemes if phoneme.name]
     assert names[:3] == ["b", "0", "b"] or names[0] == "b"
     assert names.count("m") == 2
@@ -79,7 +79,7 @@ def test_speech_comes_with_its_phonemes_in_order(speaker):
 
 def test_a_voice_that_is_not_there_is_named(speaker):
     with pytest.raises(InputError, match="no voice xx-nobody"):
-        speaker.say("Hello", EspeakVoice("xx-nobody", 160, 50))
+        speaker.say("Hello", SyntheticVoice("xx-nobody", 160, 50))
 
 
 def test_random_voices_all_speak(speaker):

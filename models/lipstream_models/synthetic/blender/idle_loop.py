@@ -22,7 +22,7 @@ from lipstream.types import Image
 
 
 @dataclass(frozen=True, slots=True)
-class Rectangle:
+class PixelRectangle:
     """A rectangle of a picture in pixels, right and bottom exclusive."""
 
     left: int
@@ -30,19 +30,19 @@ class Rectangle:
     right: int
     bottom: int
 
-    def scaled(self, scale: float) -> "Rectangle":
+    def scaled(self, scale: float) -> "PixelRectangle":
         """Return the same rectangle of the picture drawn ``scale`` as large."""
         sides = (self.left, self.top, self.right, self.bottom)
-        return Rectangle(*(round(side * scale) for side in sides))
+        return PixelRectangle(*(round(side * scale) for side in sides))
 
 
 # Parts of the rendered picture, as if it were 512 wide.
-MOUTH = Rectangle(152, 214, 360, 408)
+MOUTH = PixelRectangle(152, 214, 360, 408)
 """What a speaking mouth moves: nose base to neck."""
-EYES = Rectangle(172, 184, 340, 242)
+EYES = PixelRectangle(172, 184, 340, 242)
 """What a blink moves."""
 
-VIEW = Rectangle(23, 12, 489, 478)
+VIEW = PixelRectangle(23, 12, 489, 478)
 """What the avatar shows of the picture: the face large, the edges cut off."""
 SIZE = 512
 """Side of the avatar's frames."""
@@ -55,7 +55,7 @@ def feather(height: int, width: int, border: int) -> NDArray[np.float64]:
     return smooth_step(np.minimum(y[:, None], x[None]))[..., None]
 
 
-def blend_patch(plate: Image, patch: Image, at: Rectangle, *, border: int) -> Image:
+def blend_patch(plate: Image, patch: Image, at: PixelRectangle, *, border: int) -> Image:
     """Return a copy of the plate with the patch blended onto a rectangle of its size."""
     height, width = patch.shape[:2]
     weight = feather(height, width, border)

@@ -10,7 +10,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from lipstream_models.synthetic.blender.hair import Strands
-from lipstream_models.synthetic.blender.idle_loop import Rectangle
+from lipstream_models.synthetic.blender.idle_loop import PixelRectangle
 from lipstream_models.synthetic.blender.materials import plain
 from lipstream_models.synthetic.body.appearance import Light, Look
 from lipstream_models.synthetic.body.head_model import Float, Index
@@ -105,7 +105,7 @@ class BlenderScene:
         curves.update_tag()
 
     def render(
-        self, path: Path, samples: int, part: Rectangle | None = None, scale: float = 1.0
+        self, path: Path, samples: int, part: PixelRectangle | None = None, scale: float = 1.0
     ) -> None:
         """Render the picture, or ``part`` of it alone, to a PNG; ``scale`` shrinks it."""
         settings = self._scene.render

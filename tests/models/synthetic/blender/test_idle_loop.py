@@ -9,7 +9,7 @@ from lipstream_models.synthetic.blender.idle_loop import (
     LIDS,
     BodyLayout,
     Idle,
-    Rectangle,
+    PixelRectangle,
     blend_patch,
     crop_to_view,
     displacement,
@@ -119,7 +119,7 @@ def test_a_still_loop_shows_the_plate() -> None:
 def test_a_patch_fades_into_the_plate() -> None:
     plate = np.full((40, 40, 3), 100, np.uint8)
     out = blend_patch(
-        plate, np.full((20, 20, 3), 200, np.uint8), Rectangle(10, 10, 30, 30), border=5
+        plate, np.full((20, 20, 3), 200, np.uint8), PixelRectangle(10, 10, 30, 30), border=5
     )
     assert (out[20, 20] == 200).all()
     assert (out[10, 10] == 100).all()
