@@ -183,11 +183,11 @@ class _Reader:
                 others is None or second.value in others
             ):  # fmt: skip
                 raise _contradiction(first.phrase, second.phrase)
-        values = {name: read.value for name, read in self._values.items()}
-        low, _, high = values.pop("age", "").partition("-")
+        traits = {name: read.value for name, read in self._values.items()}
+        low, _, high = traits.pop("age", "").partition("-")
         age = Years(int(low), int(high)) if low else None
-        assert values.keys() <= {field.name for field in fields(Description)}
-        return Description(age, **values)
+        assert traits.keys() <= {field.name for field in fields(Description)}
+        return Description(age, **traits)
 
     def _fitting(self, topic: Topic) -> int:
         """Return how many of the last waiting words a compound takes.
