@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speech.language import marks_at
-from lipstream.speech.voices import SpeechChunk, VoiceCard
+from lipstream.speech.voices import SpeechChunk, SpeechSettings, VoiceCard
 from lipstream.types import Pcm
 
 _LONGEST_PATH = 38
@@ -238,9 +238,6 @@ def _opened_library() -> EspeakLibrary:
     return EspeakLibrary()
 
 
-if TYPE_CHECKING:
-    from lipstream.speech.voices import SpeechSettings
-
 DEFAULT_VOICE = "en-us"
 _WORDS_A_MINUTE = 175
 _ADDED_VOICES = {"en-in": "English (India)"}
@@ -279,7 +276,7 @@ class EspeakVoice:
         """Do nothing: the library stays loaded."""
 
 
-def open_voice(settings: "SpeechSettings") -> EspeakVoice:
+def open_voice(settings: SpeechSettings) -> EspeakVoice:
     """Open ``en-us``, ``ar`` or ``en-in+f3``: a language, and after a + a variant."""
     asked = settings.voice or DEFAULT_VOICE
     language, plus, variant = asked.partition("+")
@@ -298,7 +295,7 @@ def open_voice(settings: "SpeechSettings") -> EspeakVoice:
     )
 
 
-def list_voices(_: "SpeechSettings") -> Sequence[VoiceCard]:
+def list_voices(_: SpeechSettings) -> Sequence[VoiceCard]:
     """Return a voice for each language, in the order of their tags."""
     titles = {
         voice.languages[0]: voice.name.replace("_", " ") for voice in _installed_voices()

@@ -15,13 +15,12 @@ import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import Message
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speech.voices import SpeechChunk, VoiceCard
+from lipstream.speech.voices import SpeechChunk, SpeechSettings, VoiceCard
 from lipstream.types import Pcm
 
 _RAW = {"audio/pcm", "audio/l16", "audio/raw", "audio/x-raw", "application/octet-stream", ""}
@@ -110,9 +109,6 @@ class SoundAnswer:
             )
 
 
-if TYPE_CHECKING:
-    from lipstream.speech.voices import SpeechSettings
-
 DEFAULT_VOICE = "alloy"
 KEY_NAME = "LIPSTREAM_SPEECH_KEY"
 """Environment variable with the server's key, if it wants one."""
@@ -150,12 +146,18 @@ class SpeechServer:
 
 
 class HttpVoice:
-    """A voice of a server. A connection for each sentence."""
+    """A voice of a server. A connection for each sentence.
+
+    The standard library's client, because ``stop`` must end a read that waits on another thread.
+    httpx (0.28) and the openai client upon it cannot: closing a response or a client leaves the
+    reader waiting until its timeout (4.4 s of 5 when tried), and before the answer begins there is
+    no response to close. Here the socket is shut down, and the reader ends at once.
+    """
 
     language = None
     """The server does not say, and many voices there speak many languages."""
 
-    def __init__(self, server: SpeechServer, settings: "SpeechSettings") -> None:
+    def __init__(self, server: SpeechServer, settings: SpeechSettings) -> None:
         self._server, self._settings = server, settings
         self.name = settings.voice or DEFAULT_VOICE
         self.rate = settings.rate
@@ -245,12 +247,12 @@ class HttpVoice:
         return headers
 
 
-def open_voice(settings: "SpeechSettings") -> HttpVoice:
+def open_voice(settings: SpeechSettings) -> HttpVoice:
     """Check the server's address; nothing is asked of it before there is something to say."""
     return HttpVoice(_server(settings.url), settings)
 
 
-def list_voices(settings: "SpeechSettings") -> Sequence[VoiceCard]:
+def list_voices(settings: SpeechSettings) -> Sequence[VoiceCard]:
     """Return the voice asked for: the form has no way to ask a server which it has."""
     return [VoiceCard(name := settings.voice or DEFAULT_VOICE, None, name)]
 

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speech.language import guessed_marks, marks_at, word_spans
-from lipstream.speech.voices import Mark, SpeechChunk, VoiceCard
-
-if TYPE_CHECKING:
-    from lipstream.speech.voices import SpeechSettings
+from lipstream.speech.voices import Mark, SpeechChunk, SpeechSettings, VoiceCard
 
 _VOICE_PACKAGE = "piper-voice"
 """In the name of every package that brings voices."""
@@ -78,7 +75,7 @@ class PiperVoice:
         """Do nothing: a voice stays loaded for the next who asks for it."""
 
 
-def open_voice(settings: "SpeechSettings") -> PiperVoice:
+def open_voice(settings: SpeechSettings) -> PiperVoice:
     """Open a voice by name, or by its file, with ``#speaker`` where it has several."""
     _piper()
     installed = _installed()
@@ -96,7 +93,7 @@ def open_voice(settings: "SpeechSettings") -> PiperVoice:
     return PiperVoice(asked, _Asked(model, speaker or None), settings.speed)
 
 
-def list_voices(_: "SpeechSettings") -> Sequence[VoiceCard]:
+def list_voices(_: SpeechSettings) -> Sequence[VoiceCard]:
     """Return the voices of installed packages, one for each of their speakers."""
     _piper()
     cards = []
