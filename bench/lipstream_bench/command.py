@@ -8,7 +8,7 @@ from rich.console import Console
 
 from lipstream.cli_options import add_avatar_argument, add_model_argument
 from lipstream.errors import InputError
-from lipstream.inference.backends import AUTO_ORDER, BACKENDS, PRECISIONS, available_backends
+from lipstream.inference.backends import BACKENDS, PRECISIONS, available_backends
 from lipstream_bench.export_cost import measure_export, print_export
 from lipstream_bench.live import measure_latency, measure_sessions
 from lipstream_bench.report import check_plot, plot_report, print_report
@@ -124,8 +124,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def _backends(words: str) -> tuple[str, ...]:
     if words == "all":
-        installed = available_backends()
-        return tuple(name for name in AUTO_ORDER if name in installed)
+        return available_backends()
     return tuple(word.strip() for word in words.split(","))
 
 

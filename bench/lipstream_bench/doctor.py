@@ -186,12 +186,13 @@ def _port() -> Finding:
 
 
 def _serving() -> Finding:
-    from lipstream.live.worker import choose_lanes  # noqa: PLC0415
+    from lipstream.live.worker import choose_frame_threads  # noqa: PLC0415
     from lipstream_server.config import ServerConfig  # noqa: PLC0415  to be reported when broken
 
     sessions = ServerConfig().sessions
-    lanes = choose_lanes(sessions, usable_cores())
-    at_once = f"{lanes.count} frame{'s' if lanes.count > 1 else ''} made at once ({lanes.reason})"
+    chosen = choose_frame_threads(sessions, usable_cores())
+    plural = "s" if chosen.count > 1 else ""
+    at_once = f"{chosen.count} frame{plural} made at once ({chosen.reason})"
     return Finding("serving", f"{sessions} sessions; without a GPU {at_once}")
 
 

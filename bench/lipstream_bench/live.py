@@ -262,7 +262,7 @@ SESSIONS_METHOD = (
     " by one thread of the same process; n doubles until a picture leaves the engine later than"
     " {deadline:g} ms after the last sample it needs, then the limit is searched by halving."
     " A level holds when no deadline is missed in {seconds:g} s (one second try: other programs"
-    " run too). {lanes} frames are made at once at most. Rows give the delay beyond the look-ahead"
+    " run too). At most {at_once} frames are made at once. Rows give delays beyond the look-ahead"
     " over all sessions of a level; CPU ms a frame is the processor time of the whole program, the"
     " feeding thread included, at the limit. Encoding and sending are not included"
 )
@@ -290,9 +290,10 @@ def measure_sessions(settings: Settings) -> Report:
     """Search the number of sessions in every backend asked for."""
     rows: list[Measurement] = []
     summary: dict[str, float] = {}
-    subject, lanes = None, 1
+    subject, at_once = None, 1
     for engine in live_engines(settings, capacity=MOST_SESSIONS):
-        subject, name, lanes = engine.subject, engine.backend, engine.worker.lanes
+        subject, name = engine.subject, engine.backend
+        at_once = engine.worker.frame_threads
         limit, levels = _search(engine, settings)
         summary[f"{name}: sessions at {float(engine.timing.fps):g} fps"] = limit
         if limit > 0:
@@ -306,7 +307,7 @@ def measure_sessions(settings: Settings) -> Report:
         ]
     assert subject is not None, "there is at least one backend"
     method = SESSIONS_METHOD.format(
-        deadline=settings.deadline_ms, seconds=settings.seconds, lanes=lanes
+        deadline=settings.deadline_ms, seconds=settings.seconds, at_once=at_once
     )
     return Report("sessions", method, subject, tuple(rows), summary)
 

@@ -53,7 +53,7 @@ class Settings:
     """For ``bench export`` alone."""
 
 
-def open_model(settings: Settings, backend: str, lanes: int = 1) -> MouthModel:
+def open_model(settings: Settings, backend: str, frame_threads: int = 1) -> MouthModel:
     """Open the model to measure in one backend, written "openvino" or "openvino:int8".
 
     OpenCV is told to start no threads of its own, as the engine does: stages are of one thread.
@@ -65,7 +65,7 @@ def open_model(settings: Settings, backend: str, lanes: int = 1) -> MouthModel:
         backend=name,
         threads=settings.threads,
         precision=precision or "fp32",
-        lanes=lanes,
+        frame_threads=frame_threads,
     )
 
 

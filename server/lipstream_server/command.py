@@ -18,7 +18,7 @@ from lipstream import Avatar, MouthModel, Worker
 from lipstream.cli_options import add_avatar_argument, add_engine_arguments
 from lipstream.errors import InputError, LipstreamError, ServerError
 from lipstream.inference.manifest import LIVE
-from lipstream.live.worker import choose_lanes
+from lipstream.live.worker import choose_frame_threads
 from lipstream.machine import usable_cores
 from lipstream.speech import SpeechSettings, open_voice
 from lipstream.speech.options import add_voice_arguments, settings_of
@@ -155,17 +155,17 @@ def run(arguments: argparse.Namespace) -> int:
 def open_sessions(config: ServerConfig) -> Iterator[PeerSessions]:
     """Load the model and the avatar, and prepare the face: all that takes time."""
     avatar = Avatar.open(config.avatar)
-    lanes = choose_lanes(config.sessions, usable_cores())
+    chosen = choose_frame_threads(config.sessions, usable_cores())
     model = MouthModel.open(
         config.model,
         backend=config.backend,
         precision=config.precision,
-        threads=lanes.threads,
-        lanes=lanes.count,
+        threads=chosen.threads,
+        frame_threads=chosen.count,
     )
     with Worker(model, capacity=config.sessions) as worker:
         worker.prepare(avatar)
-        on_processor = f"{worker.lanes} at once: {lanes.reason}"
+        on_processor = f"{worker.frame_threads} at once: {chosen.reason}"
         how = on_processor if model.best_batch == 1 else f"up to {model.best_batch} in one run"
         log.info("frames are made by %s, %s", worker.backend, how)
         yield PeerSessions(worker, avatar, config.speech)

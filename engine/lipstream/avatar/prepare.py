@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.audio.mel import BANDS, SILENCE
-from lipstream.inference.backends import ON_PROCESSORS
 from lipstream.inference.model import Features, MouthModel
-from lipstream.storage.atomic_files import user_cache, written_whole
+from lipstream.storage.atomic_files import unique_writer, user_cache, written_whole
 from lipstream.storage.tensor_files import PackError, PackKind, read_pack, write_pack
 
 log = logging.getLogger(__name__)
@@ -67,7 +65,7 @@ def _folder() -> Path:
 
 def _key(model: MouthModel, faces: NDArray[np.uint8]) -> str | None:
     """Return all that the numbers depend on, or None where they are not kept."""
-    if len(faces) < _LEAST_FACES or model.backend not in ON_PROCESSORS:
+    if len(faces) < _LEAST_FACES or model.device != "cpu":
         return None
     shown = hashlib.sha256(np.ascontiguousarray(faces).data).hexdigest()
     # runtimes choose their kernels, and so the order of sums, by what the processor can do
@@ -126,11 +124,10 @@ def _keep(path: Path, key: str, faces: PreparedFaces) -> None:
     if needed > MOST_BYTES:
         log.info("prepared faces of %d MB are not kept: more than all may take", needed >> 20)
         return
-    writer = f".{os.getpid()}.{threading.get_ident()}"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_room(path.parent, needed)
-        with written_whole(path, writer) as unfinished:
+        with written_whole(path, unique_writer()) as unfinished:
             write_pack(unfinished, _KIND, {"key": key, "features": [*faces.features]}, sections)
         log.info("keeps the prepared faces, %d MB, in %s", needed >> 20, path)
     except OSError as error:

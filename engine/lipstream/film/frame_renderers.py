@@ -236,15 +236,15 @@ class FilmRenderer:
         self._video = EndlessVideo(film.video, film.ends)
         self._paste = MouthPaster(model.manifest)
         self._restorer = restorer
-        video = film.video
-        self.at_once = 1 if restorer else pictures_in_budget(video.width, video.height, model.lanes)
+        video, threads = film.video, model.frame_threads
+        self.at_once = 1 if restorer else pictures_in_budget(video.width, video.height, threads)
         self.faceless = sum(
             self._speaker(spoken_range).strength[video.at(frame, film.ends)] <= 0
             for spoken_range in timeline.spoken_ranges
             for frame in range(spoken_range.start, spoken_range.stop)
         )
         self._idle: SimpleQueue[MouthModel] = SimpleQueue()  # one for each thread that paints
-        for worker in [model, *(model.beside() for _ in range(self.at_once - 1))]:
+        for worker in [model, *(model.clone() for _ in range(self.at_once - 1))]:
             self._idle.put(worker)
 
     def unspoken_frame(self, frame: int) -> Image:

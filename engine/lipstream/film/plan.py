@@ -105,7 +105,7 @@ def open_plan(job: RenderJob) -> Iterator[RenderPlan]:
     with ExitStack() as stack:
         job = stack.enter_context(speak_texts(job))
         opened = MouthModel.open(
-            job.model, backend=job.backend, precision=job.precision, lanes=usable_cores()
+            job.model, backend=job.backend, precision=job.precision, frame_threads=usable_cores()
         )
         yield make_plan(job, stack.enter_context(opened))
 

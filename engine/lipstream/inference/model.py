@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from lipstream.audio.mel import BANDS
 from lipstream.errors import BackendUnavailable, ModelError
-from lipstream.inference.backends import Backend, available_backends, open_backend
+from lipstream.inference.backends import (
+    Backend,
+    Device,
+    available_backends,
+    backends_for,
+    open_backend,
+)
 from lipstream.inference.manifest import (
     ModelManifest,
     checked_file,
@@ -32,7 +38,6 @@ log = logging.getLogger(__name__)
 
 _OWN_GRAPHS = ("fp16", "int8")
 """Precisions that are written into the graphs; the others are ways to compute the fp32 ones."""
-_PLAN = "mouth_int8_plan"
 Features = dict[str, Array]
 """Feature name -> array whose first axis counts faces."""
 
@@ -62,16 +67,16 @@ class MouthModel:
         backend: str = "auto",
         threads: int = 0,
         precision: str = "fp32",
-        lanes: int = 1,
+        frame_threads: int = 1,
     ) -> Self:
         """Open a model folder, or an embedded model by its name; by default EMBEDDED.
 
-        ``precision`` is one of ``backends.PRECISIONS``; a lower one is faster and changes
-        the picture a little. ``lanes`` is how many threads may paint at once on a processor, one of
-        them with this model, the others each with one ``beside`` it. The face graph is checked, and
-        compiled when it is first used: an avatar that is prepared already has no need of it. Raises
-        ModelError when a part is missing, fails its checksum or does not fit the manifest, and
-        BackendUnavailable when the backend asked for cannot run here.
+        ``precision`` is one of ``backends.PRECISIONS``; a lower one is faster and changes the
+        picture a little. ``frame_threads`` is how many threads may run the mouth at once on a
+        processor, one of them with this model, the others each with a ``clone``. The face graph is
+        checked, and compiled when it is first used: an avatar that is prepared already has no need
+        of it. Raises ModelError when a part is missing, fails its checksum or does not fit the
+        manifest, and BackendUnavailable when the backend asked for cannot run here.
         """
         folder = model_folder(folder)
         written = read_toml(folder)
@@ -79,7 +84,9 @@ class MouthModel:
         _check_precision(manifest, written, precision)
         face_path = checked_file(folder, written, "face")
         with contextlib.ExitStack() as opened:
-            mouth, part = _open_mouth(folder, written, _How(backend, threads, precision, lanes))
+            mouth, part = _open_mouth(
+                folder, written, _How(backend, threads, precision, frame_threads)
+            )
             opened.callback(mouth.close)
             _check_mouth(manifest, mouth)
             opened.pop_all()
@@ -94,7 +101,8 @@ class MouthModel:
             return face
 
         digests = [str(written["files"][one]["sha256"]) for one in ("face", part)]
-        computed = f"{precision}, {threads} threads, {'one lane' if lanes == 1 else 'lanes'}"
+        at_once = "alone" if frame_threads == 1 else "several at once"
+        computed = f"{precision}, {threads} threads, {at_once}"
         return cls(manifest, open_face, mouth, (*digests, mouth.name, mouth.library, computed))
 
     def face_features(self, crops: NDArray[np.uint8]) -> Features:
@@ -121,18 +129,23 @@ class MouthModel:
         return self._mouth.name
 
     @property
+    def device(self) -> Device:
+        """What paints: the processor, or a GPU."""
+        return self._mouth.device
+
+    @property
     def best_batch(self) -> int:
         """Frames at once beyond which one call of ``mouth`` gains nothing; 1 where none does."""
         return self._mouth.best_batch
 
     @property
-    def lanes(self) -> int:
+    def frame_threads(self) -> int:
         """Threads that may paint at once; 1 on a GPU, where frames are painted together."""
-        return self._mouth.lanes
+        return self._mouth.frame_threads
 
-    def beside(self) -> Self:
+    def clone(self) -> Self:
         """Return the same model for one other thread, its weights shared; closed by itself."""
-        return type(self)(self.manifest, self._open_face, self._mouth.beside(), self.identity)
+        return type(self)(self.manifest, self._open_face, self._mouth.clone(), self.identity)
 
     def close(self) -> None:
         """Free both graphs."""
@@ -154,30 +167,32 @@ class _How:
     backend: str
     threads: int
     precision: str
-    lanes: int
+    frame_threads: int
 
     def open(self, path: Path, name: str) -> Backend:
-        return open_backend(path, name, self.threads, self.precision, self.lanes)
+        return open_backend(path, name, self.threads, self.precision, self.frame_threads)
 
 
 def _open_mouth(folder: Path, written: dict[str, Any], how: _How) -> tuple[Backend, str]:
-    """Return the mouth and the part of the manifest it is: in int8 our own kernels go first."""
-    planned = how.precision == "int8" and (how.backend == "native" or _PLAN in written["files"])
-    if planned and how.backend in ("auto", "native"):
-        path = checked_file(folder, written, _PLAN)
+    """Return the mouth and the part of the manifest it is: a plan, if there is one, goes first."""
+    part = f"mouth_{how.precision}_plan"
+    for name in backends_for(how.precision, "plan"):
+        if how.backend != name and (how.backend != "auto" or part not in written["files"]):
+            continue
+        path = checked_file(folder, written, part)
         try:
-            return how.open(path, "native"), _PLAN
+            return how.open(path, name), part
         except BackendUnavailable as error:
-            if how.backend == "native":
+            if how.backend == name:
                 raise
-            log.info("backend auto: not native: %s", error)
+            log.info("backend auto: not %s: %s", name, error)
     part = f"mouth_{how.precision}" if how.precision in _OWN_GRAPHS else "mouth"
     return how.open(checked_file(folder, written, part), how.backend), part
 
 
 def _face_backend(mouth: Backend) -> str:
-    """Return the runtime of the face graph: the mouth's, or a library's where that has a plan."""
-    return next(iter(available_backends()), "cpu") if mouth.name == "native" else mouth.name
+    """Return the backend of the face graph, which is ONNX: the mouth's where that reads such."""
+    return mouth.name if mouth.form == "onnx" else next(iter(available_backends()), "cpu")
 
 
 def _check_precision(manifest: ModelManifest, written: dict[str, Any], precision: str) -> None:

@@ -3,11 +3,11 @@
 Sessions whose next frame is complete stand in one line, and each is served by one thread: it takes
 the sound, paints, pastes and calls back. The frame that has been ready longest goes first, so
 nobody is starved. On a processor each frame is made by itself: a batch gains nothing there, and a
-session's pictures do not depend on who else is served. A model with several lanes has as many
-threads, each with a runner of its own and none waiting for another, which keeps all cores busy also
-while mouths are pasted. On a GPU one thread makes the frames that are ready together, up to the
-backend's ``best_batch``, and none is waited for, so no deadline passes meanwhile; a batch may round
-differently with its size.
+session's pictures do not depend on who else is served. A model that several threads may run has as
+many of them, each with a runner of its own and none waiting for another, which keeps all cores busy
+also while mouths are pasted. On a GPU one thread makes the frames that are ready together, up to
+the backend's ``best_batch``, and none is waited for, so no deadline passes meanwhile; a batch may
+round differently with its size.
 
 Sessions are opened and ended on the first thread. An avatar is prepared on the thread that asks for
 it, with a runner of its own, and frames go on meanwhile; on a GPU, where there is one runner, the
@@ -28,7 +28,6 @@ import cv2
 
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import ServerError
-from lipstream.inference.backends import ON_PROCESSORS
 from lipstream.inference.model import MouthModel
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import AvatarCache, PreparedAvatar
@@ -48,8 +47,8 @@ _LOOK_SECONDS = 1.0
 class Worker:
     """Owns the engine's threads and the model, and closes both.
 
-    OpenCV is told to start no threads of its own, in the whole program: beside lanes they only wait
-    for a core, and cost a quarter of a millisecond a frame.
+    OpenCV is told to start no threads of its own, in the whole program: beside ours they only
+    wait for a core, and cost a quarter of a millisecond a frame.
     """
 
     def __init__(
@@ -62,8 +61,8 @@ class Worker:
         """Start the threads. ``capacity`` is the number of sessions served at once."""
         self.clock = clock
         self._model, self._capacity = model, capacity
-        lanes = min(model.lanes, capacity)
-        self._others = [model.beside() for _ in range(lanes - 1)]
+        frame_threads = min(model.frame_threads, capacity)
+        self._others = [model.clone() for _ in range(frame_threads - 1)]
         self._turn = threading.Condition()  # guards _commands, _ready and _closing
         self._commands: deque[Callable[[], None]] = deque()
         self._ready: deque[SessionHandle] = deque()  # longest ready first, each of them once
@@ -72,13 +71,13 @@ class Worker:
         self._avatars = AvatarCache(self._prepare)
         cv2.setNumThreads(1)
         self._thread = threading.Thread(target=self._run, name="lipstream-engine", daemon=True)
-        self._lanes = [
+        self._other_threads = [
             threading.Thread(
-                target=self._serve_line, args=(one,), name=f"lipstream-lane_{k}", daemon=True
+                target=self._serve_line, args=(one,), name=f"lipstream-frames_{k}", daemon=True
             )
             for k, one in enumerate(self._others)
         ]
-        for thread in (self._thread, *self._lanes):
+        for thread in (self._thread, *self._other_threads):
             thread.start()
 
     @property
@@ -92,7 +91,7 @@ class Worker:
         return self._model.backend
 
     @property
-    def lanes(self) -> int:
+    def frame_threads(self) -> int:
         """Frames made at once, each by a thread of its own; 1 on a GPU."""
         return 1 + len(self._others)
 
@@ -124,7 +123,7 @@ class Worker:
     ) -> SessionHandle:
         """Open a session for sound at ``rate`` Hz; blocks until its avatar is prepared.
 
-        ``on_frame`` is called on the engine thread or one of its lanes, never twice at a time.
+        ``on_frame`` is called on one of the engine's threads, never twice at a time.
         A frame that could have been made more than ``most_late_ms`` ago is skipped, so that a mouth
         the engine has no time for stays in step; None makes every frame.
 
@@ -175,9 +174,9 @@ class Worker:
         self.close()
 
     def _prepare(self, avatar: Avatar) -> PreparedAvatar:
-        if self._model.backend not in ON_PROCESSORS:
+        if self._model.device != "cpu":
             return self._call(lambda: PreparedAvatar.prepare(avatar, self._model))
-        with self._call(self._model.beside) as runner:
+        with self._call(self._model.clone) as runner:
             return PreparedAvatar.prepare(avatar, runner)
 
     def _check_place(self) -> None:
@@ -209,8 +208,8 @@ class Worker:
 
     def _run(self) -> None:
         self._serve_line(self._model, commands=True)
-        for lane in self._lanes:
-            lane.join()
+        for thread in self._other_threads:
+            thread.join()
         self._sessions.clear()
         for model in (*self._others, self._model):
             model.close()
@@ -271,7 +270,7 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class FrameThreads:
     """How many frames are made at once on a processor, and why so many."""
 
     count: int
@@ -280,18 +279,18 @@ class Lanes:
     reason: str
 
 
-def choose_lanes(sessions: int, cores: int) -> Lanes:
+def choose_frame_threads(sessions: int, cores: int) -> FrameThreads:
     """Return what serves ``sessions`` peers at most on ``cores`` cores.
 
     One thread a frame does it for less than two do, which wait for each other whenever an encoder
     takes a core.
     """
     if cores == 1:
-        return Lanes(1, 1, "there is one core")
+        return FrameThreads(1, 1, "there is one core")
     if sessions == 1:
-        return Lanes(1, 0, "one session has one frame to make at a time: all cores share it")
+        return FrameThreads(1, 0, "one session has one frame to make at a time: all cores share it")
     if sessions < cores:
-        return Lanes(sessions, 1, f"one for each of {sessions} sessions")
+        return FrameThreads(sessions, 1, f"one for each of {sessions} sessions")
     if cores == 2:
-        return Lanes(2, 1, "one for each of 2 cores, which encoding shares")
-    return Lanes(cores - 1, 1, f"{cores} cores, one of them left for encoding")
+        return FrameThreads(2, 1, "one for each of 2 cores, which encoding shares")
+    return FrameThreads(cores - 1, 1, f"{cores} cores, one of them left for encoding")

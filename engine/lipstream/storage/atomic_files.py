@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def written_whole(path: Path, writer: str = "") -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # it has its name, or it never was
             unfinished.unlink()
+
+
+def unique_writer() -> str:
+    """Return a name for ``written_whole`` that no other thread or program uses."""
+    return f".{os.getpid()}.{threading.get_ident()}"
 
 
 def sha256_of(path: Path) -> str:

@@ -84,14 +84,14 @@ def test_frames_painted_on_several_lanes_are_those_of_one_to_the_pixel(
     swelling = np.linspace(0, 1, RATE * 8 // 5) * np.random.default_rng(3).normal(0, 6000, 25_600)
     write_wav(job.sound, swelling.astype(np.int16), RATE)
     made = []
-    for lanes in (1, 3):
+    for at_once in (1, 3):
         with (
-            MouthModel.open(toy_folder, backend=backend, threads=1, lanes=lanes) as model,
+            MouthModel.open(toy_folder, backend=backend, threads=1, frame_threads=at_once) as model,
             Checkpoint(job.output, "x", ".mp4") as checkpoint,
         ):
             plan = make_plan(job, model)
             renderer = open_renderer(plan, checkpoint, lambda: None)
-            assert renderer.at_once == lanes
+            assert renderer.at_once == at_once
             made.append(list(render_timeline(plan, renderer)))
     assert all(np.array_equal(a, b) for a, b in zip(*made, strict=True))
     assert not np.array_equal(made[0][8], made[0][38])

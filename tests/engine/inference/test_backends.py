@@ -7,7 +7,13 @@ import pytest
 
 from lipstream import MouthModel
 from lipstream.errors import BackendUnavailable, ModelError
-from lipstream.inference.backends import available_backends, open_backend
+from lipstream.inference.backends import (
+    BACKENDS,
+    PRECISIONS,
+    available_backends,
+    backends_for,
+    open_backend,
+)
 from lipstream.inference.backends.cuda import find_gpu
 from lipstream.inference.backends.tensorrt_engines import (
     BatchRange,
@@ -106,3 +112,26 @@ def test_an_engine_of_another_version_gpu_or_graph_has_another_name(part, other)
     one = EngineKey(**words, batch=BatchRange())
     assert one.file_name != EngineKey(**(words | {part: other}), batch=BatchRange()).file_name
     assert one.file_name != EngineKey(**words, batch=BatchRange(most=8)).file_name
+
+
+@pytest.mark.parametrize("name", [name for name, entry in BACKENDS.items() if entry.installed])
+def test_an_installed_backend_states_of_itself_what_the_table_says(name):
+    if name.startswith("tensorrt"):
+        pytest.importorskip("cuda.bindings.runtime", reason="pip install cuda-python")
+    backend, entry = BACKENDS[name].load(), BACKENDS[name]
+    assert (backend.name, backend.device, backend.form) == (name, entry.device, entry.form)
+
+
+def test_a_backend_accelerates_no_precision_that_it_refuses():
+    for entry in BACKENDS.values():
+        assert not entry.accelerates & entry.refuses
+        assert entry.accelerates | entry.refuses <= set(PRECISIONS)
+
+
+def test_auto_tries_a_gpu_first_and_for_int8_what_gains_from_it():
+    assert backends_for("fp32", "onnx") == ("tensorrt", "tensorrt_rtx", "cuda", "cpu", "openvino")
+    assert backends_for("fp16", "onnx") == backends_for("fp32", "onnx")
+    assert backends_for("int8", "onnx") == ("openvino", "cpu")
+    assert backends_for("bf16", "onnx") == ("openvino",)
+    assert backends_for("int8", "plan") == ("native",)
+    assert backends_for("fp32", "plan") == ()

@@ -140,7 +140,7 @@ def test_int8_is_painted_by_our_own_kernels_where_there_is_a_plan(planned, name)
     with MouthModel.open(planned, backend=name, threads=1, precision="int8") as model:
         assert model.backend == "native"
         assert (paint(model) == GREY).all()
-        with model.beside() as other:
+        with model.clone() as other:
             assert (paint(other) == GREY).all()
         digest = hashlib.sha256((planned / PLAN).read_bytes()).hexdigest()
         assert digest in model.identity

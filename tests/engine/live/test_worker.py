@@ -180,7 +180,7 @@ def test_lanes_make_frames_at_once_and_each_session_gets_the_pictures_it_would_g
     toy_folder, toy_pack, bursts, backend
 ):
     if backend == "openvino":
-        pytest.importorskip("openvino", reason="one of the two runtimes with lanes")
+        pytest.importorskip("openvino", reason="one of the two that run on several threads")
     options = Options(model=toy_folder, avatar=toy_pack, rate=48_000, backend=backend, threads=1)
     with LipSync.open(options) as lips:
         offline = lips.feed(bursts) + lips.flush()
@@ -196,22 +196,22 @@ def test_lanes_make_frames_at_once_and_each_session_gets_the_pictures_it_would_g
 
         return on_frame
 
-    model = MouthModel.open(toy_folder, backend=backend, lanes=2)
+    model = MouthModel.open(toy_folder, backend=backend, frame_threads=2)
     show_at_once(model, bursts, collected, received)
     for one in collected:
         for live, wanted in zip(one.wait(), offline, strict=True):
             np.testing.assert_array_equal(live.image, wanted.image)
-    assert threads == {"lipstream-engine", "lipstream-lane_0"}
+    assert threads == {"lipstream-engine", "lipstream-frames_0"}
 
 
-def test_a_session_that_fails_on_a_lane_is_closed_and_the_other_goes_on(
+def test_a_session_that_fails_on_another_thread_is_closed_and_the_other_goes_on(
     toy_folder, toy_avatar, bursts, caplog
 ):
     def fail(frame):
         raise RuntimeError("the receiver broke")
 
     good = Collected(75)
-    with Worker(MouthModel.open(toy_folder, lanes=2), capacity=2) as worker:
+    with Worker(MouthModel.open(toy_folder, frame_threads=2), capacity=2) as worker:
         sessions = [
             worker.open_session(toy_avatar, rate=48_000, on_frame=one) for one in (good, fail)
         ]
@@ -245,7 +245,7 @@ def test_sound_fed_as_it_comes_by_several_threads_gives_the_pictures_of_sound_fe
             at += step
         session.flush()
 
-    with Worker(MouthModel.open(toy_folder, lanes=3), capacity=4) as worker:
+    with Worker(MouthModel.open(toy_folder, frame_threads=3), capacity=4) as worker:
         avatar = make_toy_avatar()
         sessions = [worker.open_session(avatar, rate=48_000, on_frame=one) for one in collected]
         speakers = [

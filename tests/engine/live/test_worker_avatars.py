@@ -38,7 +38,8 @@ class FaceGraphs:
 class Face:
     """A face graph of the toy model that waits."""
 
-    name, library, best_batch, lanes = "cpu", "toy", 1, 1
+    name, library, best_batch, frame_threads = "cpu", "toy", 1, 1
+    device, form = "cpu", "onnx"
 
     def __init__(self, told, graph):
         self.told, self.graph = told, graph
@@ -154,8 +155,8 @@ def test_a_runner_beside_prepares_on_the_thread_that_asks_and_is_freed(
 
 
 def test_on_a_gpu_the_engine_thread_prepares(worker, faces, toy_avatar, monkeypatch):
-    monkeypatch.setattr(MouthModel, "backend", "cuda")
-    monkeypatch.setattr(MouthModel, "beside", None)  # there is none
+    monkeypatch.setattr(MouthModel, "device", "gpu")
+    monkeypatch.setattr(MouthModel, "clone", None)  # there is none
     visit(worker, toy_avatar)
     assert faces.threads == ["lipstream-engine"]
 
@@ -235,14 +236,14 @@ def test_who_loses_its_place_while_an_avatar_is_prepared_gives_the_avatar_back(
     assert held() is None
 
 
-@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_closing_while_an_avatar_is_prepared_waits_for_it_and_tells_the_caller(
-    model, faces, visitors, toy_avatar, monkeypatch, backend
+    model, faces, visitors, toy_avatar, monkeypatch, device
 ):
-    monkeypatch.setattr(MouthModel, "backend", backend)
+    monkeypatch.setattr(MouthModel, "device", device)
     worker = Worker(model)
     waiting = [prepare_slowly(worker, faces, visitors, toy_avatar)]
-    if backend == "cpu":  # on a GPU the engine thread, which would find a place, is busy
+    if device == "cpu":  # on a GPU the engine thread, which would find a place, is busy
         waiting.append(visitors.submit(visit, worker, toy_avatar))
     closing = visitors.submit(worker.close)
     while not worker._closing:

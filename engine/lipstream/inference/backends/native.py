@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from lipstream.errors import BackendUnavailable
-from lipstream.inference.backends import TensorInfo
+from lipstream.inference.backends import Device, GraphForm, TensorInfo
 from lipstream.inference.kernels import load_library
 from lipstream.inference.kernels.frame import Frame, Weights
 from lipstream.inference.kernels.plan import Plan, load_plan
@@ -22,18 +22,22 @@ class NativeBackend:
 
     name = "native"
     library = "lipstream kernels 1"
+    device: Device = "cpu"
+    form: GraphForm = "plan"
     best_batch = 1
 
-    def __init__(self, plan: Plan, weights: Weights, threads: int, lanes: int) -> None:
+    def __init__(self, plan: Plan, weights: Weights, threads: int, frame_threads: int) -> None:
         self._plan, self._weights, self._threads = plan, weights, threads
-        self.lanes = lanes
+        self.frame_threads = frame_threads
         self.inputs = {n: TensorInfo((None, *s), "float32") for n, s in plan.inputs.items()}
         self.outputs = {"mouth": TensorInfo((None, *plan.output), "uint8")}
         self._frame = Frame(plan, weights, threads)
         self._mouths = np.empty((1, *plan.output), np.uint8)
 
     @classmethod
-    def open(cls, graph: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
+    def open(
+        cls, graph: Path, threads: int, precision: str = "fp32", frame_threads: int = 1
+    ) -> Self:
         """Load the plan in the file ``graph``.
 
         Raises BackendUnavailable for another precision than int8 or on another processor,
@@ -45,7 +49,9 @@ class NativeBackend:
             )
         load_library()
         plan = load_plan(graph)
-        return cls(plan, Weights(plan), 1 if lanes > 1 else _threads_of(threads), lanes)
+        return cls(
+            plan, Weights(plan), 1 if frame_threads > 1 else _threads_of(threads), frame_threads
+        )
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run once; the output is overwritten by the next run."""
@@ -60,12 +66,12 @@ class NativeBackend:
             self._mouths[row] = self._frame.output
         return {"mouth": self._mouths}
 
-    def beside(self) -> Self:
+    def clone(self) -> Self:
         """Return another runner of the same weights, for one other thread."""
-        return type(self)(self._plan, self._weights, self._threads, self.lanes)
+        return type(self)(self._plan, self._weights, self._threads, self.frame_threads)
 
     def close(self) -> None:
-        """Free what it writes; the weights go with the last one beside."""
+        """Free what it writes; the weights go with the last clone."""
         self._frame.close()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 
 from lipstream.errors import BackendUnavailable, ModelError
-from lipstream.inference.backends import TensorInfo
+from lipstream.inference.backends import Device, GraphForm, TensorInfo
 from lipstream.types import Array
 
 _DTYPES = {
@@ -24,20 +24,24 @@ class OnnxRuntimeCpu:
 
     name = "cpu"
     library = f"onnxruntime {ort.__version__}"
+    device: Device = "cpu"
+    form: GraphForm = "onnx"
     best_batch = 1
     _provider = "CPUExecutionProvider"
     _extra = "cpu"
-    _most_lanes = 1024
+    _most_frame_threads = 1024
 
-    def __init__(self, session: "ort.InferenceSession", lanes: int = 1) -> None:
+    def __init__(self, session: "ort.InferenceSession", frame_threads: int = 1) -> None:
         self._session: ort.InferenceSession | None = session
-        self.lanes = lanes
+        self.frame_threads = frame_threads
         self.inputs = {node.name: _describe(node) for node in session.get_inputs()}
         self.outputs = {node.name: _describe(node) for node in session.get_outputs()}
         self._wanted = list(self.outputs)
 
     @classmethod
-    def open(cls, graph: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
+    def open(
+        cls, graph: Path, threads: int, precision: str = "fp32", frame_threads: int = 1
+    ) -> Self:
         """Load ``graph``.
 
         Raises ModelError when ONNX Runtime cannot read it, and BackendUnavailable when it has no
@@ -49,8 +53,8 @@ class OnnxRuntimeCpu:
         if cls._provider not in ort.get_available_providers():
             raise cls._unavailable("this build of ONNX Runtime does not have it")
         options = ort.SessionOptions()
-        lanes = min(lanes, cls._most_lanes)
-        options.intra_op_num_threads = threads if lanes == 1 else 1
+        frame_threads = min(frame_threads, cls._most_frame_threads)
+        options.intra_op_num_threads = threads if frame_threads == 1 else 1
         options.inter_op_num_threads = 1
         # Spinning workers would take the core that encodes video between two frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -64,12 +68,12 @@ class OnnxRuntimeCpu:
         given = session.get_providers()[0]
         if given != cls._provider:
             raise cls._unavailable(f"ONNX Runtime gave {given} instead: look at its driver")
-        return cls(session, lanes)
+        return cls(session, frame_threads)
 
-    def beside(self) -> Self:
+    def clone(self) -> Self:
         """Return another runner of the session, for one other thread: a session takes several."""
         assert self._session is not None, "closed"
-        return type(self)(self._session, self.lanes)
+        return type(self)(self._session, self.frame_threads)
 
     @classmethod
     def _unavailable(cls, reason: str) -> BackendUnavailable:
@@ -93,14 +97,15 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
     """A graph in ONNX Runtime's CUDA provider, inputs and outputs bound to buffers on the GPU."""
 
     name = "cuda"
+    device: Device = "gpu"
     best_batch = 8
     _provider = "CUDAExecutionProvider"
     _extra = "gpu"
-    _most_lanes = 1
+    _most_frame_threads = 1
     """Frames are made together there, by one thread."""
 
-    def __init__(self, session: "ort.InferenceSession", lanes: int = 1) -> None:
-        super().__init__(session, lanes)
+    def __init__(self, session: "ort.InferenceSession", frame_threads: int = 1) -> None:
+        super().__init__(session, frame_threads)
         self._binding: Any = session.io_binding()
         self._on_gpu: dict[str, Any] = {}
 
@@ -115,7 +120,7 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
         outputs: list[Any] = self._binding.copy_outputs_to_cpu()
         return dict(zip(self._wanted, outputs, strict=True))
 
-    def beside(self) -> Self:
+    def clone(self) -> Self:
         """Refuse: a GPU's frames are made together, by one thread."""
         raise BackendUnavailable(f"backend '{self.name}' runs on one thread")
 

@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 
 from lipstream.errors import ModelError
-from lipstream.inference.backends import TensorInfo
+from lipstream.inference.backends import Device, GraphForm, TensorInfo
 from lipstream.types import Array
 
 
@@ -35,17 +35,21 @@ class OpenVinoBackend:
 
     name = "openvino"
     library = f"openvino {ov.__version__}"
+    device: Device = "cpu"
+    form: GraphForm = "onnx"
     best_batch = 1
 
-    def __init__(self, compiled: "ov.CompiledModel", ports: _Ports, lanes: int) -> None:
-        self.inputs, self.outputs, self.lanes = ports.inputs, ports.outputs, lanes
+    def __init__(self, compiled: "ov.CompiledModel", ports: _Ports, frame_threads: int) -> None:
+        self.inputs, self.outputs, self.frame_threads = ports.inputs, ports.outputs, frame_threads
         self._compiled: Any = compiled
         self._ports = ports
         self._request: ov.InferRequest | None = compiled.create_infer_request()
         self._fed: list[Array] = []
 
     @classmethod
-    def open(cls, graph: Path, threads: int, precision: str = "fp32", lanes: int = 1) -> Self:
+    def open(
+        cls, graph: Path, threads: int, precision: str = "fp32", frame_threads: int = 1
+    ) -> Self:
         """Load and compile ``graph``; raises ModelError when OpenVINO cannot read it."""
         # Without the precision hint OpenVINO takes bf16 where the CPU has it, and pictures change
         # with the machine.
@@ -54,15 +58,15 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        if lanes > 1:
-            settings |= {"NUM_STREAMS": lanes, "INFERENCE_NUM_THREADS": lanes}
+        if frame_threads > 1:
+            settings |= {"NUM_STREAMS": frame_threads, "INFERENCE_NUM_THREADS": frame_threads}
         try:
             model = ov.Core().read_model(graph)
             # Compiling may rename an output whose last operator it folds away; the order stays.
             ports = _Ports(_described(model.inputs), _described(model.outputs))
             if ports.by_row:
                 model.reshape({name: [1, *info.shape[1:]] for name, info in ports.inputs.items()})
-            return cls(ov.Core().compile_model(model, "CPU", settings), ports, lanes)
+            return cls(ov.Core().compile_model(model, "CPU", settings), ports, frame_threads)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1][:200]
             raise ModelError(f"{graph.name} is not a graph OpenVINO can load: {line}") from error
@@ -96,12 +100,12 @@ class OpenVinoBackend:
         results = self._request.infer(share_outputs=True)
         return dict(zip(self.outputs, results.values(), strict=True))
 
-    def beside(self) -> Self:
+    def clone(self) -> Self:
         """Return another request of the compiled graph, for one other thread."""
-        return type(self)(self._compiled, self._ports, self.lanes)
+        return type(self)(self._compiled, self._ports, self.frame_threads)
 
     def close(self) -> None:
-        """Free the compiled graph, once those beside it are closed too."""
+        """Free the compiled graph, once its clones are closed too."""
         self._request = self._compiled = None
         self._fed = []
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.inference.backends import TensorInfo
+from lipstream.inference.backends import Device, GraphForm, TensorInfo
 from lipstream.inference.backends.cuda import Gpu, Graph, MirroredBuffer, Stream, find_gpu
 from lipstream.inference.backends.tensorrt_engines import (
     BatchRange,
@@ -36,8 +36,10 @@ class TensorRtBackend:
     """A graph built by TensorRT for the first GPU."""
 
     name = "tensorrt"
+    device: Device = "gpu"
+    form: GraphForm = "onnx"
     best_batch = 8
-    lanes = 1
+    frame_threads = 1
     _module = "tensorrt"
     _records = True
     """Whether runs are recorded here as CUDA graphs; TensorRT-RTX does that by itself."""
@@ -64,9 +66,9 @@ class TensorRtBackend:
     def open(
         cls,
         graph: Path,
-        threads: int,  # noqa: ARG003  for CPUs, as are lanes
+        threads: int,  # noqa: ARG003  for CPUs, as are frame_threads
         precision: str = "fp32",
-        lanes: int = 1,  # noqa: ARG003
+        frame_threads: int = 1,  # noqa: ARG003
     ) -> Self:
         """Build or load the engine of ``graph``.
 
@@ -107,7 +109,7 @@ class TensorRtBackend:
         self._stream.wait()
         return {name: self._buffers[name].array[:rows] for name in self.outputs}
 
-    def beside(self) -> Self:
+    def clone(self) -> Self:
         """Refuse: a GPU's frames are made together, by one thread."""
         raise BackendUnavailable(f"backend '{self.name}' runs on one thread")
 

@@ -4,7 +4,6 @@ An engine fits one version of TensorRT, one kind of GPU and one range of batches
 in its key; what has another key is built anew, and what cannot be read is thrown away.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -15,7 +14,7 @@ from typing import Any
 
 from lipstream.errors import BackendUnavailable, ModelError
 from lipstream.inference.backends.cuda import Gpu
-from lipstream.storage.atomic_files import user_cache
+from lipstream.storage.atomic_files import unique_writer, user_cache, written_whole
 
 log = logging.getLogger(__name__)
 
@@ -73,15 +72,12 @@ def load_blob(path: Path) -> bytes | None:
 
 def save_blob(path: Path, body: bytes) -> None:
     """Keep ``body`` with its checksum; a folder that cannot be written costs only time later."""
-    temporary = path.with_name(f"{path.name}.{time.monotonic_ns()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_MARK + hashlib.sha256(body).digest() + body)
-        temporary.replace(path)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with written_whole(path, unique_writer()) as unfinished:
+            unfinished.write_bytes(_MARK + hashlib.sha256(body).digest() + body)
     except OSError as error:
         log.warning("cannot keep %s (%s): it is built again next time", path, error.strerror)
-        with contextlib.suppress(OSError):  # where nothing can be written, nothing is left either
-            temporary.unlink()
 
 
 @dataclass(frozen=True, slots=True)

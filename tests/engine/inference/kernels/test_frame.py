@@ -62,7 +62,7 @@ def test_nothing_is_left_of_the_picture_before(plan):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_runners_beside_each_other_paint_at_once_what_they_paint_alone(plan, threads):
     runners = [opened(plan, threads)]
-    runners += [runners[0].beside() for _ in range(2)]
+    runners += [runners[0].clone() for _ in range(2)]
     every = [small_feeds(2, seed) for seed in range(3)]
     alone = [painted(plan, feeds) for feeds in every]
     ready = threading.Barrier(len(runners))
@@ -82,7 +82,7 @@ def test_runners_beside_each_other_paint_at_once_what_they_paint_alone(plan, thr
 def test_one_beside_paints_on_when_the_first_is_closed_and_gone(plan):
     first, feeds = opened(plan), small_feeds(1)
     wanted = first.run(feeds)["mouth"].copy()
-    second = first.beside()
+    second = first.clone()
     first.close()
     del first
     np.testing.assert_array_equal(second.run(feeds)["mouth"], wanted)

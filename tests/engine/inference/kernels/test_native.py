@@ -72,13 +72,13 @@ def test_it_says_what_it_takes_and_gives(path):
 def test_lanes_are_runners_of_one_thread_that_paint_the_same(path):
     feeds = small_feeds(2)
     alone = open_backend(path, "native", 1, "int8")
-    several = open_backend(path, "native", 4, "int8", lanes=2)
-    assert (alone.lanes, several.lanes) == (1, 2)
-    beside = several.beside()
+    several = open_backend(path, "native", 4, "int8", frame_threads=2)
+    assert (alone.frame_threads, several.frame_threads) == (1, 2)
+    clone = several.clone()
     wanted = alone.run(feeds)["mouth"]
     np.testing.assert_array_equal(several.run(feeds)["mouth"], wanted)
-    np.testing.assert_array_equal(beside.run(feeds)["mouth"], wanted)
-    for one in (alone, several, beside):
+    np.testing.assert_array_equal(clone.run(feeds)["mouth"], wanted)
+    for one in (alone, several, clone):
         one.close()
 
 
