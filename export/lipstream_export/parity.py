@@ -14,9 +14,17 @@ from lipstream.errors import BackendUnavailable
 from lipstream.inference.backends import Backend, available_backends, open_backend
 from lipstream.inference.kernels import kernels_run_here
 from lipstream.types import Array
-from lipstream_export.model_folder import FACE, LOWERED, MANIFEST, MOUTH, PLAN, WHOLE, ExportOptions
-from lipstream_export.s3fd import FILE, STRIDES, S3fdGraph
-from lipstream_models.networks.s3fd import S3fd
+from lipstream_export.model_folder import (
+    FACE,
+    LOWERED,
+    MANIFEST,
+    MOUTH,
+    PLAN,
+    S3FD,
+    WHOLE,
+    ExportOptions,
+)
+from lipstream_models.networks.s3fd import STRIDES, S3fd, S3fdGraph
 from lipstream_models.networks.split import (
     FaceGraph,
     MouthGraph,
@@ -125,7 +133,7 @@ def compare_s3fd(network: S3fd, folder: Path, backend: str | None = None) -> lis
         outputs = dict(zip(names, S3fdGraph(network)(image), strict=True))
     rows: list[Parity] = []
     for name in _backends(backend):
-        rows += _compare(folder / FILE, name, {"image": image}, outputs)
+        rows += _compare(folder / S3FD, name, {"image": image}, outputs)
     return rows
 
 

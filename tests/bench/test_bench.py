@@ -22,7 +22,7 @@ from lipstream_bench.live import (
     search_limit,
     turns,
 )
-from lipstream_bench.report import SCHEMA, Measurement, load_report
+from lipstream_bench.report import SCHEMA, Measurement
 from lipstream_bench.stages import measure_stages
 from lipstream_bench.subject import RATE, Settings, timing_of
 from toys import make_toy_avatar
@@ -149,14 +149,14 @@ def test_a_lost_or_late_frame_breaks_a_level():
 
 
 @pytest.mark.slow
-def test_a_report_is_written_read_and_drawn(toy_folder, toy_pack, tmp_path, capsys):
+def test_a_report_is_written_and_drawn(toy_folder, toy_pack, tmp_path, capsys):
     out, plot = tmp_path / "out.json", tmp_path / "out.png"
     words = ["bench", "stages", "--seconds", "0.1", "--model", toy_folder, "--avatar", toy_pack]
     words += ["--backends", "cpu", "--json", out]
     if importlib.util.find_spec("matplotlib"):
         words += ["--plot", plot]
     assert main([str(word) for word in words]) == 0
-    written = load_report(out)
+    written = json.loads(out.read_text())
     assert written["schema"] == SCHEMA
     assert written["benchmark"] == "stages"
     assert {"cpu", "cores", "system", "python", "versions"} <= written["machine"].keys()
@@ -166,12 +166,6 @@ def test_a_report_is_written_read_and_drawn(toy_folder, toy_pack, tmp_path, caps
     assert "method:" in shown
     assert "machine:" in shown
     assert "resampling" in shown
-
-
-def test_another_schema_is_refused(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps({"schema": SCHEMA + 1}))
-    with pytest.raises(InputError, match="measure again"):
-        load_report(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,3 @@ def test_a_folder_that_cannot_be_made_is_refused(small_checkpoint, tmp_path, cap
     (tmp_path / "file").write_text("")
     assert main(["export", str(small_checkpoint), "-o", str(tmp_path / "file" / "model")]) == 2
     assert "cannot write" in capsys.readouterr().err
-
-
-def test_wheel_data_goes_with_faces_alone(small_checkpoint, tmp_path, capsys):
-    given = ["export", str(small_checkpoint), "-o", str(tmp_path / "m"), "--wheel-data", "x"]
-    assert main(given) == 2
-    assert "faces" in capsys.readouterr().err

@@ -10,9 +10,8 @@ from lipstream.errors import ModelError
 from lipstream.inference.backends.cuda import Gpu
 from lipstream.inference.backends.tensorrt_engines import BatchRange, Plan, build_engine
 from lipstream.inference.manifest import embedded_folder
-from lipstream_export.model_folder import ExportOptions, export_mouth
+from lipstream_export.model_folder import S3FD, ExportOptions, export_mouth, export_s3fd
 from lipstream_export.quantization import find_ranges, quantise, to_half
-from lipstream_export.s3fd import FILE, export_s3fd
 from lipstream_models.networks.loading import LoadedMouth, load_network
 from lipstream_models.networks.s3fd import S3fd
 from lipstream_models.networks.wav2lip import Wav2Lip
@@ -92,7 +91,7 @@ def test_wav2lip_is_built(tmp_path):
 @pytest.mark.slow
 def test_s3fd_is_built_for_pictures_of_one_size(tmp_path):
     export_s3fd(S3fd().eval(), tmp_path / "s")
-    model = onnx.load(tmp_path / "s" / FILE)
+    model = onnx.load(tmp_path / "s" / S3FD)
     for axis, size in ((1, 160), (2, 192)):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
     onnx.save_model(model, tmp_path / "fixed.onnx")

@@ -120,7 +120,7 @@ def _check_digest(path: Path) -> None:
         if name == path.name and digest != (found := sha256_of(path)):
             raise ModelError(
                 f"{path} is damaged: sha256 {found[:12]}…, {DIGESTS} says {digest[:12]}…;"
-                " install lipstream again, or run 'lipstream export faces'"
+                " install lipstream again"
             )
 
 

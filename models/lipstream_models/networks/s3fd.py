@@ -19,6 +19,10 @@ _HEADS = {
 """Where faces are looked for -> channels there, and classes (three of the first four are one)."""
 
 
+STRIDES = len(_HEADS)
+"""Places in the network where faces are looked for."""
+
+
 class _ScaledNorm(nn.Module):
     """L2 normalisation over channels, each then scaled by a learned weight."""
 
@@ -84,6 +88,22 @@ class S3fd(nn.Module):
         maps["conv6_2"] = features
         maps["conv7_2"] = F.relu(self.conv7_2(F.relu(self.conv7_1(features))))
         return maps
+
+
+class S3fdGraph(nn.Module):
+    """S3FD from a uint8 BGR picture to face scores and box offsets."""
+
+    def __init__(self, network: S3fd) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return (N, h, w) scores, 0 to 1, and (N, 4, h, w) offsets, for each of six strides."""
+        # floats first: TensorRT turns no uint8
+        outputs = self.network(image.float().permute(0, 3, 1, 2) - self.get_buffer("mean"))
+        scores = [torch.softmax(logits, dim=1)[:, 1] for logits in outputs[::2]]
+        return tuple(tensor for pair in zip(scores, outputs[1::2], strict=True) for tensor in pair)
 
 
 def is_s3fd(state: Mapping[str, object]) -> bool:

@@ -1,9 +1,8 @@
 import pytest
 
-from lipstream.cli import main
+from convert_face_networks import NETWORKS, export_faces, find_wheel_files, main
 from lipstream.errors import InputError
 from lipstream.inference.manifest import embedded_folder
-from lipstream_export.face_networks import NETWORKS, export_faces, find_wheel_files
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +21,13 @@ def test_the_embedded_files_are_made_anew_to_the_byte(wheel_files, tmp_path):
 
 
 def test_the_command_compares_them_with_the_originals(wheel_files, tmp_path, capsys):
-    given = ["export", "faces", "--wheel-data", str(wheel_files), "-o", str(tmp_path / "faces")]
+    given = ["--wheel-data", str(wheel_files), "-o", str(tmp_path / "faces")]
     assert main([*given, "--verify"]) == 0
     assert "parity: holds" in capsys.readouterr().out
 
 
 def test_a_folder_without_the_networks_is_refused(tmp_path, capsys):
-    given = ["export", "faces", "--wheel-data", str(tmp_path), "-o", str(tmp_path / "out")]
+    given = ["--wheel-data", str(tmp_path), "-o", str(tmp_path / "out")]
     assert main(given) == 2
     assert NETWORKS[0].file in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -37,7 +36,7 @@ def test_a_folder_without_the_networks_is_refused(tmp_path, capsys):
 def test_other_files_of_the_same_name_are_refused(tmp_path, capsys):
     for network in NETWORKS:
         (tmp_path / network.file).write_bytes(b"TFL3")
-    given = ["export", "faces", "--wheel-data", str(tmp_path), "-o", str(tmp_path / "out")]
+    given = ["--wheel-data", str(tmp_path), "-o", str(tmp_path / "out")]
     assert main(given) == 2
     assert "sha256" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

