@@ -7,7 +7,9 @@ LipstreamError
 ├── ModelError            a checkpoint, ONNX file or manifest is missing, corrupt or another
 ├── AvatarError           an avatar pack is missing, corrupt or of another version
 ├── BackendUnavailable    a backend asked for by name cannot run here
-└── ServerError           the server cannot start, or has no place for one more session
+└── ServerError           the server cannot start
+    ├── AtCapacity        there is no place for one more session
+    └── EngineFailed      the engine, or a session of it, ended by a fault or is closed
 """
 
 
@@ -40,4 +42,12 @@ class BackendUnavailable(LipstreamError):
 
 
 class ServerError(LipstreamError):
-    """The server cannot start, or has no place for one more session."""
+    """The server cannot start."""
+
+
+class AtCapacity(ServerError):
+    """There is no place for one more session."""
+
+
+class EngineFailed(ServerError):
+    """The engine, or a session of it, ended by a fault or is closed."""

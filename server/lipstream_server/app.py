@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from lipstream.errors import InputError, ServerError
+from lipstream.errors import AtCapacity, AvatarError, InputError, LipstreamError, ServerError
 from lipstream_server import metrics
 from lipstream_server.auth import AccessControl, AccessRules, UrlSigner
 from lipstream_server.config import StudioConfig
@@ -92,15 +92,18 @@ class Routes:
 
     async def _health(self, _: Request) -> Response:
         worker = self._sessions.worker
+        fault = self._sessions.fault
         return JSONResponse(
             {
-                "status": "ok",
+                "status": "ok" if fault is None else "failing",
+                **({} if fault is None else {"fault": fault}),
                 "sessions": len(self._sessions),
                 "capacity": worker.capacity,
                 "model": worker.manifest_name,
                 "backend": worker.backend,
                 "avatar": self._sessions.avatars.default.name,
-            }
+            },
+            200 if fault is None else 503,
         )
 
     async def _avatars(self, _: Request) -> Response:
@@ -118,11 +121,8 @@ class Routes:
             sent = await read_body(request, _SDP, LARGEST_OFFER)
             offer = read_offer(sent, role, keep_candidates=not self._loopback)
             session, answer = await self._sessions.open(offer, request.query_params.get("avatar"))
-        except InputError as error:
-            raise HTTPException(422, str(error)) from error
-        except ServerError as error:
-            headers = {"Retry-After": str(RETRY_SECONDS)}
-            raise HTTPException(503, str(error), headers) from error
+        except (InputError, AvatarError, ServerError) as error:
+            raise _refusal(error) from error
         headers = {"Location": f"/{role.value}/{session.name}"}
         return Response(answer, 201, headers, _SDP)
 
@@ -132,6 +132,13 @@ class Routes:
         if not await self._sessions.close(request.path_params["name"]):
             raise HTTPException(404, "there is no such session: it may have ended")
         return Response(status_code=200)
+
+
+def _refusal(error: LipstreamError) -> HTTPException:
+    """Return the answer to an offer that cannot be served: whose fault it is says the status."""
+    if isinstance(error, AtCapacity):
+        return HTTPException(503, str(error), {"Retry-After": str(RETRY_SECONDS)})
+    return HTTPException(500 if isinstance(error, ServerError) else 422, str(error))
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 from lipstream import Avatar
 from lipstream.avatar.pack import embedded_avatars
-from lipstream.errors import AvatarError, InputError, ServerError
+from lipstream.errors import AvatarError, InputError
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Avatars:
     async def open(self, name: str | None) -> Avatar:
         """Return an avatar; None is the default one.
 
-        Raises InputError for a name that nobody has, ServerError when a pack cannot be read.
+        Raises InputError for a name that nobody has, AvatarError when a pack cannot be read.
         """
         if name is None or name == self.default.name:
             return self.default
@@ -59,6 +59,9 @@ class Avatars:
             opened = await asyncio.to_thread(Avatar.open, self._packs[name])
         except AvatarError as error:
             log.error("avatar %s cannot be opened: %s", name, error)
-            raise ServerError(f"avatar {name} cannot be read on the server") from error
+            others = ", ".join(one for one in self.names if one != name)
+            raise AvatarError(
+                f"avatar {name} cannot be read on the server: choose one of {others}"
+            ) from error
         self._opened[name] = opened
         return opened

@@ -16,7 +16,7 @@ import uvicorn
 
 from lipstream import Avatar, MouthModel, Worker
 from lipstream.cli_options import add_avatar_argument, add_engine_arguments
-from lipstream.errors import InputError, LipstreamError, ServerError
+from lipstream.errors import EngineFailed, InputError, LipstreamError, ServerError
 from lipstream.inference.manifest import LIVE
 from lipstream.live.worker import choose_frame_threads
 from lipstream.machine import usable_cores
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 TOKEN_VARIABLE = "LIPSTREAM_TOKEN"
 SHUTDOWN_SECONDS = 3
+FAULT_SECONDS = 5.0
+"""From the end of the engine to that of the server."""
 EXIT_SECONDS = 9.0
 """From a signal to the end of the process, whatever does not end."""
 _NO_TLS = (
@@ -191,7 +193,24 @@ async def serve(config: ServerConfig, sessions: PeerSessions, listener: socket.s
         asyncio.get_running_loop().add_signal_handler(number, _stop, server)
     listen(listener)
     print(f"lipstream: ready at {url_of(config, listener)}", flush=True)
+    watching = asyncio.create_task(_watch_engine(sessions, server), name="watch the engine")
     await server.serve(sockets=[listener])
+    watching.cancel()
+    if (fault := sessions.worker.fault) is not None:
+        raise EngineFailed(f"the server ended: {fault}; start it anew")
+
+
+async def _watch_engine(sessions: PeerSessions, server: HttpServer) -> None:
+    """End the server when its engine is over: a process that cannot mend itself is begun anew.
+
+    For FAULT_SECONDS it still answers, so that who asks is told.
+    """
+    while sessions.worker.fault is None:
+        await asyncio.sleep(0.25)
+    log.critical("%s: the server ends in %.0f s", sessions.worker.fault, FAULT_SECONDS)
+    await sessions.close_all()
+    await asyncio.sleep(FAULT_SECONDS)
+    _stop(server)
 
 
 def _stop(server: HttpServer) -> None:

@@ -71,8 +71,12 @@ class LipSync:
             threads=options.threads,
             precision=options.precision,
         )
-        timing = make_timing(model, options.rate, options.fps)
-        return cls(model, PreparedAvatar.prepare(avatar, model), timing)
+        try:
+            timing = make_timing(model, options.rate, options.fps)
+            return cls(model, PreparedAvatar.prepare(avatar, model), timing)
+        except BaseException:
+            model.close()
+            raise
 
     @property
     def timing(self) -> Timing:

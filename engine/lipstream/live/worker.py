@@ -27,7 +27,7 @@ from typing import Self, TypeVar
 import cv2
 
 from lipstream.avatar.pack import Avatar
-from lipstream.errors import ServerError
+from lipstream.errors import AtCapacity, EngineFailed, ServerError
 from lipstream.inference.model import MouthModel
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import AvatarCache, PreparedAvatar
@@ -58,15 +58,20 @@ class Worker:
         capacity: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start the threads. ``capacity`` is the number of sessions served at once."""
+        """Start the threads. ``capacity`` is the number of sessions served at once.
+
+        The model is closed with the worker, and also when it cannot be started.
+        """
         self.clock = clock
         self._model, self._capacity = model, capacity
         frame_threads = min(model.frame_threads, capacity)
-        self._others = [model.clone() for _ in range(frame_threads - 1)]
+        self._others = _clones(model, frame_threads - 1)
         self._turn = threading.Condition()  # guards _commands, _ready and _closing
         self._commands: deque[Callable[[], None]] = deque()
         self._ready: deque[SessionHandle] = deque()  # longest ready first, each of them once
         self._closing = False
+        self._fault: str | None = None
+        self._over = threading.Event()  # set when the engine thread does no more commands
         self._sessions: dict[SessionHandle, PreparedAvatar] = {}  # engine thread only
         self._avatars = AvatarCache(self._prepare)
         cv2.setNumThreads(1)
@@ -100,16 +105,28 @@ class Worker:
         """Sessions served at once, at most."""
         return self._capacity
 
+    @property
+    def fault(self) -> str | None:
+        """What ended the engine; None while it runs, and when it was closed."""
+        if self._fault is None and not self._closing:
+            ended = [one.name for one in (self._thread, *self._other_threads) if not one.is_alive()]
+            return f"the engine failed: {ended[0]} ended" if ended else None
+        return self._fault
+
     def session_count(self) -> int:
         """Return the number of open sessions."""
         return self._call(lambda: len(self._sessions))
 
     def prepare(self, avatar: Avatar) -> PreparedAvatar:
-        """Prepare an avatar, which is kept for the worker's life; blocks until done."""
+        """Prepare an avatar, which is kept for the worker's life; blocks until done.
+
+        Raises ServerError from within ``on_frame``.
+        """
+        self._refuse_in_callback("prepare an avatar")
         return self._avatars.take(avatar)
 
     def check_place(self) -> None:
-        """Raise ServerError when ``capacity`` sessions are open."""
+        """Raise AtCapacity when ``capacity`` sessions are open, EngineFailed when it is over."""
         self._call(self._check_place)
 
     def open_session(
@@ -127,8 +144,13 @@ class Worker:
         A frame that could have been made more than ``most_late_ms`` ago is skipped, so that a mouth
         the engine has no time for stays in step; None makes every frame.
 
-        Raises ServerError when ``capacity`` sessions are open, InputError for an unusable rate.
+        ``on_frame`` may feed, flush, reset and close sessions and ask the worker for its counts. It
+        may not open sessions, prepare avatars or wait for frames: it would wait for itself.
+
+        Raises AtCapacity when ``capacity`` sessions are open, EngineFailed when the engine is over,
+        InputError for an unusable rate, ServerError from within ``on_frame``.
         """
+        self._refuse_in_callback("open a session")
         timing = make_timing(self._model, rate, fps)
         self.check_place()  # before something is prepared for nobody
         prepared = self._avatars.take(avatar)
@@ -160,11 +182,19 @@ class Worker:
             self._avatars.give_back(prepared)
 
     def close(self) -> None:
-        """End all sessions, the threads and the model. Closing twice is fine."""
+        """End all sessions, the threads and the model. Closing twice is fine.
+
+        From within ``on_frame`` it does not wait for that. A thread that does not end in ten
+        seconds is given up, and the log says so.
+        """
         with self._turn:
             self._closing = True
             self._turn.notify_all()
+        if self._in_callback():
+            return
         self._thread.join(_CLOSE_TIMEOUT_SECONDS)
+        if self._thread.is_alive():
+            log.warning("the engine did not end in %.0f s: it is given up", _CLOSE_TIMEOUT_SECONDS)
         self._avatars.wait(_CLOSE_TIMEOUT_SECONDS)
 
     def __enter__(self) -> Self:
@@ -181,7 +211,7 @@ class Worker:
 
     def _check_place(self) -> None:
         if len(self._sessions) >= self._capacity:
-            raise ServerError(
+            raise AtCapacity(
                 f"all {self._capacity} places are taken: try again when a session has ended"
             )
 
@@ -189,7 +219,17 @@ class Worker:
         self._check_place()  # again: others may have come meanwhile
         self._sessions[session] = prepared
 
+    def _in_callback(self) -> bool:
+        return threading.current_thread() in (self._thread, *self._other_threads)
+
+    def _refuse_in_callback(self, what: str) -> None:
+        if self._in_callback():
+            raise ServerError(f"on_frame cannot {what}: do it on another thread")
+
     def _call(self, function: Callable[[], _T]) -> _T:
+        """Have the engine thread call a function, and return what it does. Any thread."""
+        if threading.current_thread() is self._thread:
+            return function()  # asked from within on_frame: nobody else would
         future: Future[_T] = Future()
 
         def run() -> None:
@@ -199,15 +239,18 @@ class Worker:
                 future.set_exception(error)
 
         if self._closing:
-            raise ServerError("the engine is closed: open a new worker")
+            raise EngineFailed(self._fault or "the engine is closed: open a new worker")
         self.post(run)
         while not wait([future], _LOOK_SECONDS).done:
-            if not self._thread.is_alive():
-                raise ServerError("the engine closed meanwhile: open a new worker")
+            if self._over.is_set() or not self._thread.is_alive():
+                raise EngineFailed(self._fault or "the engine closed meanwhile: open a new worker")
         return future.result()
 
     def _run(self) -> None:
         self._serve_line(self._model, commands=True)
+        self._over.set()
+        for session in list(self._sessions):
+            session.close()
         for thread in self._other_threads:
             thread.join()
         self._sessions.clear()
@@ -215,6 +258,17 @@ class Worker:
             model.close()
 
     def _serve_line(self, model: MouthModel, *, commands: bool = False) -> None:
+        """Serve until the worker closes; a fault that no session is to blame for closes it."""
+        try:
+            self._serve_until_closed(model, commands=commands)
+        except Exception as error:  # the root of the thread
+            log.critical("the engine failed, and all sessions end", exc_info=True)
+            with self._turn:
+                self._fault = f"the engine failed: {error!r}"
+                self._closing = True
+                self._turn.notify_all()
+
+    def _serve_until_closed(self, model: MouthModel, *, commands: bool) -> None:
         """Serve whose turn it is, and do commands before, until the worker closes."""
         while True:
             with self._turn:
@@ -267,6 +321,19 @@ class Worker:
             log.exception("a session failed and was closed")
             session.close()
             return None
+
+
+def _clones(model: MouthModel, count: int) -> list[MouthModel]:
+    """Return as many more runners of a model; closes it and them when one cannot be had."""
+    made: list[MouthModel] = []
+    try:
+        for _ in range(count):
+            made.append(model.clone())
+    except BaseException:
+        for one in (*made, model):
+            one.close()
+        raise
+    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from lipstream import Avatar, AvFrame, Pacer, Worker
+from lipstream.errors import EngineFailed
 from lipstream.live.session import MOST_LATE_MS
 from lipstream.types import Pcm
 from lipstream_server.stage.audio_input import AudioInputBuffer, AudioInputLimits, Cue
@@ -40,6 +41,10 @@ TICK_SECONDS = 0.02
 """How often sound is pulled in before anything plays."""
 SPEAKING = 0.5
 """Openness from which the avatar counts as speaking."""
+STALL_SECONDS = 1.5
+"""Time without a frame from which a session counts as stalled: it is fed sound all the time."""
+GIVE_UP_SECONDS = 10.0
+"""Time without a frame after which a session ends."""
 _INPUT_TIMES = 512
 """Blocks of sound whose time of arrival is remembered."""
 
@@ -60,7 +65,7 @@ class LiveAvatar:
     ) -> None:
         """Open a session of ``worker``; blocks until that is done, its avatar prepared.
 
-        Raises ServerError when all of the worker's places are taken.
+        Raises AtCapacity when all of the worker's places are taken, EngineFailed when it is over.
         """
         self.on_media: Callable[[AudioBlock | VideoPicture], None] = lambda _: None
         """Called with each block of sound and each picture as it falls due."""
@@ -77,6 +82,7 @@ class LiveAvatar:
         self._input_clock = SampleClock(clock())
         self._input_times: deque[_InputTime] = deque(maxlen=_INPUT_TIMES)
         self._speaking = False
+        self._last_frame_at: float | None = None  # None until it runs
         self.delay_ms = 0.0
         """From the newest sound shown coming in to its being shown."""
         self._counted = (clock(), 0)
@@ -113,10 +119,20 @@ class LiveAvatar:
         self._cues.clear()
 
     async def run(self) -> None:
-        """Feed sound and play what is due, until cancelled."""
+        """Feed sound and play what is due, until cancelled.
+
+        Raises EngineFailed when the engine has ended the session, or makes no frames for it.
+        """
         self._loop = asyncio.get_running_loop()
         self._input_clock = SampleClock(self._clock())
+        self._last_frame_at = self._clock()
         while True:
+            if self._session.closed:
+                raise EngineFailed(
+                    "a picture could not be made by a fault of the server: connect anew"
+                )
+            if self._seconds_without_frame > GIVE_UP_SECONDS:
+                raise EngineFailed("no picture was made for ten seconds: connect anew later")
             self._feed()
             for item in self._playout.play(self._clock()):
                 self._send(item)
@@ -124,6 +140,15 @@ class LiveAvatar:
             due = self._playout.next_due
             wait = TICK_SECONDS if due is None else min(due - self._clock(), TICK_SECONDS)
             await asyncio.sleep(max(0.0, wait))
+
+    @property
+    def stalled(self) -> bool:
+        """Whether sound goes in and no frames come out."""
+        return self._seconds_without_frame > STALL_SECONDS
+
+    @property
+    def _seconds_without_frame(self) -> float:
+        return 0.0 if self._last_frame_at is None else self._clock() - self._last_frame_at
 
     def close(self) -> None:
         """End the engine's session. Closing twice is fine."""
@@ -178,6 +203,8 @@ class LiveAvatar:
 
     def _from_engine(self, frame: AvFrame) -> None:
         """Pass a frame on to the event loop. Called on an engine's thread."""
+        if self._last_frame_at is not None:
+            self._last_frame_at = self._clock()
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._pacer.push, frame)
 

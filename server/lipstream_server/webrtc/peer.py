@@ -16,7 +16,7 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 
-from lipstream.errors import InputError, LipstreamError
+from lipstream.errors import EngineFailed, InputError, LipstreamError
 from lipstream.speech import SpeechSettings, list_voices
 from lipstream_server.stage.audio_input import AudioTrackReader, SpeechResampler
 from lipstream_server.stage.live_avatar import LiveAvatar
@@ -52,6 +52,8 @@ MESSAGES_PER_SECOND, MESSAGE_BURST = 20.0, 40.0
 Sound is bounded by what waits to be spoken."""
 MOST_UNSENT = 256 * 1024
 """Bytes of events that wait for a peer to acknowledge those before; more are dropped."""
+
+_FAULT = "the session ended by a fault of the server: connect anew"
 
 
 class PeerSession:
@@ -257,4 +259,6 @@ class PeerSession:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("session %s: %s failed", self.name[:6], task.get_name(), exc_info=error)
+            told = error if isinstance(error, LipstreamError) else EngineFailed(_FAULT)
+            self._send(error_event(told))
             self._begin_end()

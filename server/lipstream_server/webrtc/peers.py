@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from lipstream import Avatar, Worker
-from lipstream.errors import ServerError
+from lipstream.errors import AtCapacity
 from lipstream.speech import SpeechSettings
 from lipstream_server.avatars import Avatars
 from lipstream_server.stage.live_avatar import LiveAvatar
@@ -54,8 +54,9 @@ class PeerSessions:
     async def open(self, offer: Offer, avatar: str | None = None) -> tuple[PeerSession, str]:
         """Answer an offer; return the session and the SDP answer. ``avatar`` is its name.
 
-        Raises ServerError when no place is free, InputError when the offer cannot be answered or
-        there is no such avatar.
+        Raises AtCapacity when no place is free, EngineFailed when none will be, AvatarError for an
+        avatar that cannot be read, InputError when the offer cannot be answered or there is no such
+        avatar.
         """
         await self._ask(self.worker.check_place)  # before an avatar is opened for nobody
         shown = await self.avatars.open(avatar)
@@ -82,6 +83,14 @@ class PeerSessions:
         """End every session."""
         await asyncio.gather(*(session.end() for session in self), return_exceptions=True)
 
+    @property
+    def fault(self) -> str | None:
+        """What keeps pictures from being made; None while they are."""
+        if self.worker.fault is not None:
+            return self.worker.fault
+        stalled = sum(session.live_avatar.stalled for session in self)
+        return f"{stalled} of {len(self)} sessions get no pictures" if stalled else None
+
     def totals(self) -> Totals:
         """Return the counters over all sessions, ended ones included."""
         total = self._ended
@@ -93,7 +102,7 @@ class PeerSessions:
         """Ask the engine for a place, in a thread, and count it when there is none."""
         try:
             return await asyncio.to_thread(question)
-        except ServerError:
+        except AtCapacity:
             self.refused += 1
             raise
 

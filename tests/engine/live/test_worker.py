@@ -286,3 +286,63 @@ def test_sound_after_the_end_ends_the_session(worker, toy_avatar, caplog):
     while worker.session_count() > 0:
         assert not caplog.text or "reset()" in caplog.text
     assert session.closed
+
+
+def test_a_callback_may_ask_and_close_but_not_open(worker, toy_avatar, bursts):
+    answers, done = [], threading.Event()
+
+    def ask(frame):
+        if done.is_set():
+            return
+        answers.append(worker.session_count())
+        for wish in (
+            lambda: worker.open_session(toy_avatar, rate=16_000, on_frame=ask),
+            lambda: worker.prepare(toy_avatar),
+        ):
+            try:
+                wish()
+            except ServerError as error:
+                answers.append(str(error))
+        worker.check_place()
+        session.close()
+        done.set()
+
+    session = worker.open_session(toy_avatar, rate=48_000, on_frame=ask)
+    session.feed(bursts[:48_000])
+    assert done.wait(PATIENCE_SECONDS)
+    assert answers == [
+        1,
+        "on_frame cannot open a session: do it on another thread",
+        "on_frame cannot prepare an avatar: do it on another thread",
+    ]
+    while worker.session_count():
+        pass
+
+
+def test_a_worker_closed_by_its_own_callback_ends(toy_folder, toy_avatar, bursts):
+    worker = Worker(MouthModel.open(toy_folder, threads=1))
+    session = worker.open_session(toy_avatar, rate=48_000, on_frame=lambda frame: worker.close())
+    session.feed(bursts[:48_000])
+    while not session.closed:
+        pass
+    worker.close()
+    assert worker.fault is None
+    assert not session.feed(bursts[:10])
+
+
+def test_a_worker_that_cannot_start_closes_the_model(toy_folder, monkeypatch):
+    model = MouthModel.open(toy_folder, threads=1, frame_threads=3)
+    closed, close, clone = [], MouthModel.close, MouthModel.clone
+    made = []
+
+    def one_only(self):
+        if made:
+            raise MemoryError("no room for another")
+        made.append(clone(self))
+        return made[0]
+
+    monkeypatch.setattr(MouthModel, "clone", one_only)
+    monkeypatch.setattr(MouthModel, "close", lambda self: (closed.append(self), close(self)))
+    with pytest.raises(MemoryError):
+        Worker(model)
+    assert closed == [*made, model]
