@@ -15,10 +15,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from lipstream.avatar.pack import embedded_avatars
 from lipstream.cli_options import add_engine_arguments, add_s3fd_argument, frames_a_second, one_of
 from lipstream.errors import InputError
-from lipstream.film.job import Cut, Ends, Framing, Rectangle, RenderJob, Segment
+from lipstream.film.job import Ends, Framing, Rectangle, RenderJob
 from lipstream.film.provenance import DEFAULT_LABEL, Certificate
 from lipstream.film.render import RenderResult, render
-from lipstream.film.segments import parse_face_choice, parse_segment, parse_time, read_segments
+from lipstream.film.segments import collect_segments, parse_cut, parse_face_choice
 from lipstream.media import AudioCodec, Encoding, Quality, VideoCodec
 from lipstream.speech.options import add_text_arguments, add_voice_arguments, settings_of, text_of
 
@@ -169,6 +169,9 @@ def _add_marks(group: argparse._ArgumentGroup) -> None:
 
 def job_of(arguments: argparse.Namespace) -> RenderJob:
     """Make a job of what was parsed; raises InputError."""
+    _check_what_is_said(arguments)
+    framing = _framing(arguments.crop, arguments.resize)
+    certificate = _certificate(arguments)
     return RenderJob(
         face=arguments.face,
         sound=arguments.sound,
@@ -181,11 +184,11 @@ def job_of(arguments: argparse.Namespace) -> RenderJob:
         s3fd=arguments.s3fd,
         text=text_of(arguments),
         speech=settings_of(arguments),
-        segments=_segments(arguments),
+        segments=collect_segments(arguments.segments, arguments.segment),
         keep=arguments.keep,
-        face_cut=_cut(getattr(arguments, "from"), arguments.to),
-        sound_cut=_cut(arguments.audio_from, arguments.audio_to),
-        view=_view(arguments.crop, arguments.resize),
+        face_cut=parse_cut(getattr(arguments, "from"), arguments.to),
+        sound_cut=parse_cut(arguments.audio_from, arguments.audio_to),
+        view=framing,
         who=parse_face_choice(arguments.who, arguments.follow),
         box=None if arguments.box is None else tuple(arguments.box),
         pads=tuple(arguments.pads),
@@ -195,27 +198,21 @@ def job_of(arguments: argparse.Namespace) -> RenderJob:
         restore=arguments.restore,
         label=arguments.label,
         sheet=arguments.sheet,
-        certificate=_certificate(arguments),
+        certificate=certificate,
     )
 
 
-def _segments(arguments: argparse.Namespace) -> tuple[Segment, ...]:
-    listed = [] if arguments.segments is None else read_segments(arguments.segments)
-    segments = (*listed, *(parse_segment(text) for text in arguments.segment))
-    wholes = (arguments.sound, arguments.text, arguments.text_file)
-    given = sum(whole is not None for whole in wholes) + bool(segments)
+def _check_what_is_said(arguments: argparse.Namespace) -> None:
+    has_text = arguments.text is not None or arguments.text_file is not None
+    has_segments = arguments.segments is not None or bool(arguments.segment)
+    given = (arguments.sound is not None) + has_text + has_segments
     if given > 1:
         raise InputError("give one of AUDIO, --text, --text-file and --segment: not several")
     if given == 0:
         raise InputError("nothing is said: give AUDIO, --text, or --segment sound=FILE,at=TIME")
-    return segments
 
 
-def _cut(start: str | None, stop: str | None) -> Cut:
-    return Cut(parse_time(start or "0"), None if stop is None else parse_time(stop))
-
-
-def _view(crop: list[int] | None, resize: str | None) -> Framing:
+def _framing(crop: list[int] | None, resize: str | None) -> Framing:
     part = None if crop is None else Rectangle(*crop)
     if resize is None:
         return Framing(part)

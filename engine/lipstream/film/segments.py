@@ -18,7 +18,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,17 @@ def parse_time(text: str) -> Fraction:
         raise InputError(f"'{text}' is no time: give seconds, such as 63.5, or 1:03.5")
     hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds
+
+
+def parse_cut(start: str | None, stop: str | None) -> Cut:
+    """Parse the two times between which a file is used, None for its own; raises InputError."""
+    return Cut(parse_time(start or "0"), None if stop is None else parse_time(stop))
+
+
+def collect_segments(path: Path | None, texts: Sequence[str]) -> tuple[Segment, ...]:
+    """Return the segments of a TOML file, if one is given, then those of texts."""
+    listed = [] if path is None else read_segments(path)
+    return (*listed, *(parse_segment(text) for text in texts))
 
 
 def parse_segment(text: str) -> Segment:
