@@ -9,7 +9,7 @@ INSTALL = CC="$$($(ZIG) --version >/dev/null 2>&1 && echo '$(ZIG)' || echo "$$CC
 	$(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py $(wildcard engine/lipstream/inference/kernels/*.[ch])
 
-.PHONY: run test test-fast test-browser test-gpu measure lint format bench install install-dev clean
+.PHONY: run test test-fast test-browser test-gpu measure lint docs format bench install install-dev clean
 
 run: install                ## start the product: http://127.0.0.1:8080
 	$(BIN)/lipstream serve
@@ -34,6 +34,9 @@ lint: install-dev           ## ruff, mypy, pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: install-dev           ## draw the picture of the architecture from the code
+	$(BIN)/python docs/draw_architecture.py
 
 format: install-dev
 	$(BIN)/ruff check --fix .
