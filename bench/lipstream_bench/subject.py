@@ -40,7 +40,7 @@ class Settings:
     model: Path | None = None
     """Model folder, or an embedded model's name; None for ``quality``."""
     avatar: Path | None = None
-    """Avatar pack, or an embedded avatar's name; None for the usual one."""
+    """Avatar pack, or an embedded avatar's name; None for the default one."""
     backends: tuple[str, ...] = ("auto",)
     """Names, each with a precision if one other than fp32 is meant: "openvino:int8"."""
     seconds: float = 10.0

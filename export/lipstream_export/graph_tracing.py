@@ -134,8 +134,8 @@ class TracedGraph:
             numbers = [float(self._constants[n]) for n in follower.input if n in self._constants]
             met.append((follower.op_type, numbers))
             name = follower.output[0]
-        usual = [("Sigmoid", []), ("Mul", [255.0]), ("Round", []), ("Clip", [0.0, 255.0])]
-        return [one for one in met if one[0] != "Transpose"] == [*usual, ("Cast", [])]
+        expected = [("Sigmoid", []), ("Mul", [255.0]), ("Round", []), ("Clip", [0.0, 255.0])]
+        return [one for one in met if one[0] != "Transpose"] == [*expected, ("Cast", [])]
 
     def joins_other_than_channels(self, node: onnx.NodeProto) -> bool:
         """Return whether a Concat works on another axis than that of channels."""

@@ -176,7 +176,7 @@ class _Planner:
 
     def _convolve(self, chain: Chain) -> None:
         read, _ = self._source_of(chain)
-        usual = chain.weight.shape[2:] == (3, 3) and chain.strides == (1, 1)
+        plain = chain.weight.shape[2:] == (3, 3) and chain.strides == (1, 1)
         _, _, height, width = self._traced.shape(chain.out)
         tiles = -(-height // 2) * -(-width // 2)
         pays = tiles * POINTS <= _GAIN * height * width * 9
@@ -184,7 +184,7 @@ class _Planner:
             self._emit_transposed(chain)
         elif chain.unfolds:
             self._emit_unfolding(chain)
-        elif usual and pays and read.channels >= _LEAST_WINOGRAD_DEPTH:
+        elif plain and pays and read.channels >= _LEAST_WINOGRAD_DEPTH:
             self._emit_winograd(chain)
         else:
             self._emit_plain(chain)

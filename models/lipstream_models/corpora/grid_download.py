@@ -1,5 +1,8 @@
 """Fetch speakers of the GRID corpus from Zenodo: resumable, checked, ready for 'train prepare'.
 
+An archive is half a gigabyte and connections break: pooch, which checks sums too, begins a broken
+download anew, so the few lines that go on with one are our own.
+
 The record (3625687; Cooke, Barker, Cunningham, Shao, CC BY 4.0) holds ``s1.zip`` to ``s34.zip``
 (``s21`` has no film) with 1000 clips each, about half a gigabyte, and ``alignments.zip`` with the
 word times of all. Sizes and MD5 sums come from the record itself, the archive's REST API:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lipstream_models.networks.checkpoints import load_weights, read_state_dict
+from lipstream_models.networks.layers import convolve
 from lipstream_models.networks.wav2lip import ConvBlock, Pair
 
 FRAMES = 5
@@ -28,23 +29,16 @@ _GREY = (0.114, 0.587, 0.299)
 """Weights of blue, green and red (ITU-R BT.601)."""
 
 
-def _block(
-    inputs: int, outputs: int, stride: int | tuple[int, int] = 1, kernel: int = 3
-) -> nn.Module:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
 class SyncNetwork(nn.Module):
     """Lower halves of faces, and mel windows, to unit vectors of 128 dimensions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.see = nn.Sequential(
-            _block(4, 32, 2),  # 12 x 24
-            _block(32, 48),
-            _block(48, 96, 2),  # 6 x 12
-            _block(96, 96, 2),  # 3 x 6
+            convolve(4, 32, stride=2),  # 12 x 24
+            convolve(32, 48),
+            convolve(48, 96, stride=2),  # 6 x 12
+            convolve(96, 96, stride=2),  # 3 x 6
             nn.Flatten(),
             nn.Linear(96 * 18, 128),
         )
@@ -52,11 +46,11 @@ class SyncNetwork(nn.Module):
             nn.ReLU(), nn.Linear(128 * FRAMES, 256), nn.ReLU(inplace=True), nn.Linear(256, POINT)
         )
         self.hear = nn.Sequential(
-            _block(1, 24, (2, 1)),  # 40 x 16
-            _block(24, 40, (2, 1)),  # 20 x 16
-            _block(40, 64, 2),  # 10 x 8
-            _block(64, 96, 2),  # 5 x 4
-            _block(96, 96),
+            convolve(1, 24, stride=(2, 1)),  # 40 x 16
+            convolve(24, 40, stride=(2, 1)),  # 20 x 16
+            convolve(40, 64, stride=2),  # 10 x 8
+            convolve(64, 96, stride=2),  # 5 x 4
+            convolve(96, 96),
             nn.Flatten(),
             nn.Linear(96 * 20, 256),
             nn.ReLU(inplace=True),
