@@ -19,10 +19,11 @@ out   {"type": "state", "state": "idle" | "speaking"}
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 
 from lipstream.audio.resampler import check_rate
@@ -84,6 +85,35 @@ class Stats:
 
 
 Message = Speak | SpeakText | AskVoices | Interrupt
+_Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+_ExactInteger = Annotated[int, msgspec.Meta(gt=-(1 << 53), lt=1 << 53)]
+"""A whole number that JavaScript keeps as it is."""
+
+
+class _SpeakMessage(msgspec.Struct, tag_field="type", tag="speak", frozen=True):
+    text: str | msgspec.UnsetType = msgspec.UNSET
+    rate: int | None = None
+    voice: _Name | None = None
+    id: _Name | _ExactInteger | None = None
+
+
+class _VoicesMessage(msgspec.Struct, tag_field="type", tag="voices", frozen=True):
+    pass
+
+
+class _InterruptMessage(msgspec.Struct, tag_field="type", tag="interrupt", frozen=True):
+    pass
+
+
+_DECODER = msgspec.json.Decoder(_SpeakMessage | _VoicesMessage | _InterruptMessage)
+_RATE = "speak needs a text, or the sound's rate: a whole number of samples a second"
+_SENTENCES = {
+    "`$.text`": "speak needs its text as a string",
+    "`$.rate`": _RATE,
+    "`$.voice`": "speak takes a voice by its name: a string",
+    "`$.id`": "speak takes an id that is a short string or a whole number",
+}
+"""Where msgspec finds something wrong -> what the peer is told."""
 
 
 def parse_text(text: str) -> Message:
@@ -91,37 +121,22 @@ def parse_text(text: str) -> Message:
     if len(text) > LARGEST_TEXT:
         raise InputError(f"message of {len(text)} characters: send {LARGEST_TEXT} at most")
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
+        message = _DECODER.decode(text)
+    except msgspec.ValidationError as error:
+        where = str(error).rpartition(" - at ")[2]
+        otherwise = "message has no known type: send speak, voices or interrupt"
+        raise InputError(_SENTENCES.get(where, otherwise)) from None
+    except (ValueError, RecursionError):  # msgspec's other errors are ValueErrors
         raise InputError("message is not JSON: send an object with a type") from None
-    kind = message.get("type") if isinstance(message, dict) else None
-    if kind == "interrupt":
+    if isinstance(message, _InterruptMessage):
         return Interrupt()
-    if kind == "voices":
+    if isinstance(message, _VoicesMessage):
         return AskVoices()
-    if kind == "speak" and "text" in message:
-        return _speak_text(message)
-    if kind == "speak":
-        rate = message.get("rate")
-        if not isinstance(rate, int) or isinstance(rate, bool):
-            raise InputError(
-                "speak needs a text, or the sound's rate: a whole number of samples a second"
-            )
-        return Speak(check_rate(rate))
-    raise InputError("message has no known type: send speak, voices or interrupt")
-
-
-def _speak_text(message: Mapping[str, object]) -> SpeakText:
-    text, voice, name = (message.get(key) for key in ("text", "voice", "id"))
-    if not isinstance(text, str):
-        raise InputError("speak needs its text as a string")
-    if voice is not None and not (isinstance(voice, str) and len(voice) <= LONGEST_NAME):
-        raise InputError("speak takes a voice by its name: a string")
-    whole = isinstance(name, int) and not isinstance(name, bool) and abs(name) < 1 << 53
-    if not (name is None or whole or (isinstance(name, str) and len(name) <= LONGEST_NAME)):
-        raise InputError("speak takes an id that is a short string or a whole number")
-    assert name is None or isinstance(name, str | int)
-    return SpeakText(text, voice or None, name)
+    if isinstance(message.text, str):
+        return SpeakText(message.text, message.voice or None, message.id)
+    if message.rate is None:
+        raise InputError(_RATE)
+    return Speak(check_rate(message.rate))
 
 
 def parse_sound(sent: bytes) -> Pcm:

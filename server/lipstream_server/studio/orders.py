@@ -1,12 +1,18 @@
-"""An order as the page sends it, checked: every wrong value is named in one sentence."""
+"""An order as the page sends it, checked: every wrong value is named in one sentence.
 
-import json
-import math
+msgspec checks the form (types, bounds, unknown names), here it is checked whether the film can be
+made. Pydantic would do as well, at ten times the size; what both say of a wrong value is meant for
+programmers, so the sentences are ours.
+"""
+
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self, TypeGuard, get_args
+from typing import Annotated, Any, Literal, Self, get_args
+
+import msgspec
 
 from lipstream.errors import InputError
 from lipstream.face.tracker import MOST_FACES
@@ -18,16 +24,106 @@ from lipstream_server.config import StudioLimits
 from lipstream_server.studio.records import FilmOrder, Length, Media, Piece, display_name
 from lipstream_server.studio.tasks import is_whole_sound
 
+LARGEST_ORDER = 64 * 1024
+"""Bytes."""
+Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e6)]
+FaceNumber = Annotated[int, msgspec.Meta(ge=-999, le=999)]
+"""1 is the face on the left; whether there are so many is checked with the picture."""
 
-def is_number(written: object) -> TypeGuard[int | float]:
-    """Return whether a value of a JSON object is a finite number."""
-    if isinstance(written, bool) or not isinstance(written, int | float):
-        return False
-    return math.isfinite(written)
+
+class PointMessage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A point in the picture or film, in its pixels."""
+
+    x: float
+    y: float
+
+
+SpeakerMessage = Literal["largest"] | FaceNumber | PointMessage
+
+
+class FaceMessage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Who is seen: one of the two."""
+
+    media: str | None = None
+    """Id of a picture or film taken in."""
+    avatar: str | None = None
+    """Name of an embedded avatar."""
+
+
+class PieceMessage(
+    msgspec.Struct,
+    forbid_unknown_fields=True,
+    frozen=True,
+    rename={"start": "from", "stop": "to"},
+):
+    """A piece of speech; what its fields mean is told at ``Piece``."""
+
+    sound: str
+    at: Seconds = 0.0
+    until: Seconds | None = None
+    start: Seconds = 0.0
+    stop: Seconds | None = None
+    who: SpeakerMessage | None = None
+
+
+class OrderMessage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """An order; what its fields mean is told at ``FilmOrder``."""
+
+    face: FaceMessage
+    speech: list[PieceMessage]
+    title: str | None = None
+    who: SpeakerMessage = "largest"
+    follow: bool = False
+    length: Length = "film"
+    ends: Ends = "repeat"
+    quality: Quality = "medium"
+    still: bool = False
+
+
+class SpeechMessage(msgspec.Struct, frozen=True):
+    """A text to be spoken."""
+
+    text: str
+    voice: str | None = None
+    speed: Annotated[float, msgspec.Meta(ge=0.5, le=2)] = 1.0
+
+
+_WHO = "who is largest, a number (1 is the face on the left), or a point: an object with x and y"
+_SENTENCES = {
+    r"\$\.face\b.*|\$": "nobody is there to speak: add a picture or film, or choose an avatar",
+    r"\$\.speech": "nothing is said: type, record or add some speech first",
+    r"\$\.speech\[\d+\]": "each piece of speech is an object with its sound's id, and perhaps at,"
+    " until, from, to and who",
+    r"\$\.speech\[\d+\]\.sound": "each piece of speech names its sound by the sound's id",
+    r"\$\.speech\[\d+\]\.(at|until|from|to)": "its times must be seconds, 0 or more",
+    r"\$.*\.who": _WHO,
+    r"\$.*\.who\.(x|y)": "the point of who is in the picture: give x and y in its pixels",
+    r"\$\.(follow|still)": r"\1 is true or false",
+    r"\$\.title": "the title is text",
+    r"\$\.length": f"there is no such length: choose one of {', '.join(get_args(Length))}",
+    r"\$\.ends": f"there is no such ends: choose one of {', '.join(get_args(Ends))}",
+    r"\$\.quality": f"there is no such quality: choose one of {', '.join(get_args(Quality))}",
+    r"\$\.text": "there is no text: type what is to be said",
+    r"\$\.voice": "voice is the name of one of the voices",
+    r"\$\.speed": "speed is a number from 0.5 to 2",
+}
+"""Where in a message something is wrong (a pattern) -> what is told of it."""
+_WRONG = re.compile(r"(?P<what>.*?)(?: - at `(?P<where>\$.*)`)?", re.DOTALL)
+_PIECE = re.compile(r"\$\.speech\[(?P<index>\d{1,5})\](?P<field>.*)")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Speakers:
+class OrderChoices:
+    """What an order may name."""
+
+    media: Callable[[str], Media]
+    """Gives a file taken in; raises InputError."""
+    avatars: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerChoices:
     """Those among whom an order may choose."""
 
     face: Media | None
@@ -36,10 +132,8 @@ class Speakers:
     """Whether whoever is chosen is kept through the film."""
 
     @classmethod
-    def of(cls, face: Media | None, follow: object) -> Self:
+    def of(cls, face: Media | None, follow: bool) -> Self:
         """Check what an order says of following. Raises InputError."""
-        if not isinstance(follow, bool):
-            raise InputError("follow is true or false")
         if follow and face is None:
             raise InputError("an avatar is one person: leave out who and follow")
         if follow and face is not None and face.kind == "picture":
@@ -48,22 +142,17 @@ class Speakers:
             )
         return cls(face, follow)
 
-    def of_film(self, asked: object) -> FaceChoice:
+    def of_film(self, asked: SpeakerMessage) -> FaceChoice:
         """Return who speaks where a piece names nobody. Raises InputError."""
         if asked == "largest":
             return FaceChoice(follow=self.follow)
         if self.face is None:
             raise InputError("an avatar is one person: leave out who and follow")
-        if isinstance(asked, int) and not isinstance(asked, bool):
-            return self._nth(asked, self.face)
-        if isinstance(asked, dict) and set(asked) == {"x", "y"}:
-            return self._nearest(asked["x"], asked["y"], self.face)
-        raise InputError(
-            "who is largest, a number (1 is the face on the left), or a point: an object with x"
-            " and y"
-        )
+        if isinstance(asked, PointMessage):
+            return self._nearest(asked, self.face)
+        return self._nth(int(asked), self.face)
 
-    def of_piece(self, asked: object, name: str) -> FaceChoice | None:
+    def of_piece(self, asked: SpeakerMessage | None, name: str) -> FaceChoice | None:
         """Return who speaks the piece ``name``; None for whoever speaks in all the film.
 
         Raises InputError.
@@ -89,40 +178,20 @@ class Speakers:
             )
         return FaceChoice("nth", place=place, follow=self.follow)
 
-    def _nearest(self, x: object, y: object, face: Media) -> FaceChoice:
-        if not (is_number(x) and is_number(y) and 0 <= x <= face.width and 0 <= y <= face.height):
+    def _nearest(self, point: PointMessage, face: Media) -> FaceChoice:
+        if not (0 <= point.x <= face.width and 0 <= point.y <= face.height):
             raise InputError(
                 f"the point of who does not lie in {face.name}, which is"
                 f" {face.width}x{face.height}: give x and y in its pixels"
             )
-        return FaceChoice("nearest", x=float(x), y=float(y), follow=self.follow)
-
-
-LARGEST_ORDER = 64 * 1024
-"""Bytes."""
-_KEYS = {"title", "face", "who", "follow", "speech", "length", "ends", "quality", "still"}
-_PIECE_KEYS = {"sound", "at", "until", "from", "to", "who"}
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "length": get_args(Length),
-    "ends": get_args(Ends),
-    "quality": get_args(Quality),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class OrderChoices:
-    """What an order may name."""
-
-    media: Callable[[str], Media]
-    """Gives a file taken in; raises InputError."""
-    avatars: Collection[str]
+        return FaceChoice("nearest", x=point.x, y=point.y, follow=self.follow)
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
     """Read a JSON object. Raises InputError."""
     try:
-        written = json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+        written = msgspec.json.decode(body)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         raise InputError("what was sent is not JSON: send an object") from None
     if not isinstance(written, dict):
         raise InputError("what was sent is not a JSON object: send one")
@@ -133,80 +202,120 @@ def parse_order(
     written: Mapping[str, Any], choices: OrderChoices, limits: StudioLimits
 ) -> FilmOrder:
     """Read an order and check that its film can be made. Raises InputError."""
-    _check_keys(written, _KEYS, "the order")
-    face, avatar = _face(written.get("face"), choices)
-    speakers = Speakers.of(face, written.get("follow", False))
-    pieces = _pieces(written.get("speech"), speakers, choices, limits)
-    chosen = {key: _choice(written, key) for key in _CHOICES if key in written}
-    still = written.get("still", False)
-    if not isinstance(still, bool):
-        raise InputError("still is true or false")
+    try:
+        message = msgspec.convert(written, OrderMessage)
+    except msgspec.ValidationError as error:
+        raise InputError(_sentence(str(error), written, choices)) from None
+    face, avatar = _face(message.face, choices)
+    speakers = SpeakerChoices.of(face, message.follow)
+    pieces = _pieces(message.speech, speakers, choices, limits)
     name = avatar.capitalize() if avatar is not None else face.name if face else ""
-    given = written.get("title")
-    title = display_name(given if isinstance(given, str) else "", f"{name}: {pieces[0].sound.name}")
-    who = speakers.of_film(written.get("who", "largest"))
-    order = FilmOrder(title, face, avatar, pieces, still=still, who=who, **chosen)  # type: ignore[arg-type]
+    order = FilmOrder(
+        display_name(message.title or "", f"{name}: {pieces[0].sound.name}"),
+        face,
+        avatar,
+        pieces,
+        length=message.length,
+        ends=message.ends,
+        quality=message.quality,
+        still=message.still,
+        who=speakers.of_film(message.who),
+    )
     _check_times(order, limits)
     return order
 
 
-def _face(written: object, choices: OrderChoices) -> tuple[Media | None, str | None]:
-    if isinstance(written, dict) and set(written) == {"avatar"}:
-        if written["avatar"] not in choices.avatars:
+def parse_speech(written: Mapping[str, Any]) -> SpeechMessage:
+    """Read a text to be spoken. Raises InputError."""
+    try:
+        message = msgspec.convert(written, SpeechMessage)
+    except msgspec.ValidationError as error:
+        where = _where(str(error)) if "text" in written else "$.text"
+        raise InputError(_sentence_at(where)) from None
+    if not message.text.strip():
+        raise InputError(_sentence_at("$.text"))
+    return message
+
+
+def _sentence(message: str, written: Mapping[str, Any], choices: OrderChoices) -> str:
+    """Return what is told of the first thing that msgspec found wrong in an order."""
+    where = _where(message)
+    in_piece = _PIECE.match(where)
+    if (unknown := _UNKNOWN.match(message.partition(" - at ")[0])) and (
+        where == "$" or (in_piece and not in_piece["field"])
+    ):
+        fields = (PieceMessage if in_piece else OrderMessage).__struct_encode_fields__
+        what = "a piece of speech" if in_piece else "the order"
+        name = " ".join(unknown[1][:40].split())
+        return f"{what} has an unknown {name}: send {', '.join(sorted(fields))}"
+    if where == "$.face.avatar":
+        return f"there is no such avatar: choose one of {', '.join(choices.avatars)}"
+    if where == "$" and "face" in written:
+        where = "$.speech"
+    sentence = _sentence_at(where)
+    if in_piece and in_piece["field"] not in {"", ".sound"}:
+        return f"{_sound_name(written.get('speech'), int(in_piece['index']), choices)}: {sentence}"
+    return sentence
+
+
+def _sound_name(pieces: object, index: int, choices: OrderChoices) -> str:
+    piece = pieces[index] if isinstance(pieces, list) and index < len(pieces) else None
+    sound = piece.get("sound") if isinstance(piece, dict) else None
+    return choices.media(sound).name if isinstance(sound, str) else "a piece of speech"
+
+
+def _sentence_at(where: str) -> str:
+    for pattern, sentence in _SENTENCES.items():
+        if match := re.fullmatch(pattern, where):
+            return match.expand(sentence)
+    return f"something is wrong at {where[:80]}"
+
+
+def _where(message: str) -> str:
+    match = _WRONG.fullmatch(message)
+    return (match and match["where"]) or "$"
+
+
+def _face(written: FaceMessage, choices: OrderChoices) -> tuple[Media | None, str | None]:
+    if written.avatar is not None and written.media is None:
+        if written.avatar not in choices.avatars:
             raise InputError(f"there is no such avatar: choose one of {', '.join(choices.avatars)}")
-        return None, written["avatar"]
-    if isinstance(written, dict) and set(written) == {"media"}:
-        media = choices.media(str(written["media"]))
+        return None, written.avatar
+    if written.media is not None and written.avatar is None:
+        media = choices.media(written.media)
         if media.kind != "sound":
             return media, None
-    raise InputError("nobody is there to speak: add a picture or film, or choose an avatar")
+    raise InputError(_sentence_at("$.face"))
 
 
 def _pieces(
-    written: object, speakers: Speakers, choices: OrderChoices, limits: StudioLimits
+    messages: list[PieceMessage],
+    speakers: SpeakerChoices,
+    choices: OrderChoices,
+    limits: StudioLimits,
 ) -> tuple[Piece, ...]:
-    if not isinstance(written, list) or not written:
-        raise InputError("nothing is said: type, record or add some speech first")
-    if len(written) > limits.pieces:
-        raise InputError(f"{len(written)} pieces of speech: send {limits.pieces} at most")
-    return tuple(_piece(one, speakers, choices) for one in written)
+    if not messages:
+        raise InputError(_sentence_at("$.speech"))
+    if len(messages) > limits.pieces:
+        raise InputError(f"{len(messages)} pieces of speech: send {limits.pieces} at most")
+    return tuple(_piece(one, speakers, choices) for one in messages)
 
 
-def _piece(written: object, speakers: Speakers, choices: OrderChoices) -> Piece:
-    if not isinstance(written, dict):
-        raise InputError(
-            "each piece of speech is an object with sound, at, until, from, to and who"
-        )
-    _check_keys(written, _PIECE_KEYS, "a piece of speech")
-    sound = choices.media(str(written.get("sound")))
+def _piece(message: PieceMessage, speakers: SpeakerChoices, choices: OrderChoices) -> Piece:
+    sound = choices.media(message.sound)
     if sound.kind != "sound":
         raise InputError(f"{sound.name} was added as a face: add it as speech, too")
-    at, start = (_seconds(written.get(key, 0), sound.name) for key in ("at", "from"))
     until, stop = (
-        None if written.get(key) is None else _seconds(written[key], sound.name)
-        for key in ("until", "to")
+        None if seconds is None else _milliseconds(seconds)
+        for seconds in (message.until, message.stop)
     )
-    who = speakers.of_piece(written.get("who"), sound.name)
-    return Piece(sound, at, until, Cut(start, stop), who)
+    cut = Cut(_milliseconds(message.start), stop)
+    who = speakers.of_piece(message.who, sound.name)
+    return Piece(sound, _milliseconds(message.at), until, cut, who)
 
 
-def _seconds(written: object, name: str) -> Fraction:
-    if not is_number(written) or not 0 <= written < 1e6:
-        raise InputError(f"{name}: its times must be seconds, 0 or more")
-    return Fraction(round(written * 1000), 1000)
-
-
-def _choice(written: Mapping[str, Any], key: str) -> str:
-    if written[key] not in _CHOICES[key]:
-        raise InputError(f"there is no such {key}: choose one of {', '.join(_CHOICES[key])}")
-    return str(written[key])
-
-
-def _check_keys(written: Mapping[str, Any], known: set[str], what: str) -> None:
-    if unknown := sorted(set(written) - known):
-        raise InputError(
-            f"{what} has an unknown {unknown[0][:40]}: send {', '.join(sorted(known))}"
-        )
+def _milliseconds(seconds: float) -> Fraction:
+    return Fraction(round(seconds * 1000), 1000)
 
 
 def _check_times(order: FilmOrder, limits: StudioLimits) -> None:
@@ -243,7 +352,3 @@ def _spoken(piece: Piece) -> ClipPlacement:
     sound = piece.sound
     opened = SoundFile(Path(sound.name), sound.rate, sound.channels, sound.samples)
     return ClipPlacement(SoundClip.of(opened, piece.cut), piece.at, piece.until)
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(name)

@@ -27,7 +27,13 @@ from lipstream_server.studio.errors import (
     TooLarge,
     WrongState,
 )
-from lipstream_server.studio.orders import LARGEST_ORDER, OrderChoices, parse_json, parse_order
+from lipstream_server.studio.orders import (
+    LARGEST_ORDER,
+    OrderChoices,
+    parse_json,
+    parse_order,
+    parse_speech,
+)
 from lipstream_server.studio.records import Job, Media
 from lipstream_server.studio.runner import JobRunner
 from lipstream_server.studio.store import FILM, POSTER, Folder, Store
@@ -242,14 +248,7 @@ class StudioRoutes:
 
     async def _speech(self, request: Request) -> Response:
         written = parse_json(await read_body(request, _JSON, LARGEST_ORDER))
-        text, voice, speed = written.get("text"), written.get("voice"), written.get("speed", 1)
-        if not isinstance(text, str) or not text.strip():
-            raise InputError("there is no text: type what is to be said")
-        if voice is not None and not isinstance(voice, str):
-            raise InputError("voice is the name of one of the voices")
-        if not isinstance(speed, int | float) or isinstance(speed, bool):
-            raise InputError("speed is a number from 0.5 to 2")
-        media = await self._uploads.synthesize(text, voice, speed)
+        media = await self._uploads.synthesize(parse_speech(written))
         return JSONResponse(self._views.media(media), 201)
 
     async def _delete_media(self, request: Request) -> Response:

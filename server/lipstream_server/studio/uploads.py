@@ -10,6 +10,7 @@ from lipstream.errors import InputError
 from lipstream.storage.atomic_files import written_whole
 from lipstream_server.config import StudioConfig
 from lipstream_server.studio.errors import TooLarge, check_free_space
+from lipstream_server.studio.orders import SpeechMessage
 from lipstream_server.studio.records import Media, display_name, safe_suffix
 from lipstream_server.studio.store import NewFolder, Store, write_json
 from lipstream_server.studio.subprocess_client import SubprocessDied, run_in_subprocess
@@ -63,9 +64,9 @@ class Uploads:
             self._store.counts.received_bytes += size
             return media
 
-    async def synthesize(self, text: str, voice: str | None, speed: float) -> Media:
+    async def synthesize(self, message: SpeechMessage) -> Media:
         """Have a text spoken and take in the sound. Raises as ``receive``."""
-        limits = self._config.limits
+        limits, text = self._config.limits, message.text
         if len(text) > limits.text_characters:
             raise InputError(
                 f"the text has {len(text)} characters: give {limits.text_characters} at most"
@@ -73,7 +74,7 @@ class Uploads:
         self._store.folder.open()
         check_free_space(self._store.folder.path, 0, limits.reserve_bytes)
         with self._store.folder.new("media") as new:
-            settings = replace(self._config.speech, voice=voice, speed=speed)
+            settings = replace(self._config.speech, voice=message.voice, speed=message.speed)
             request = {
                 "task": "speak",
                 "text": text,

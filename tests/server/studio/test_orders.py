@@ -1,7 +1,9 @@
 """Orders as the page sends them: good ones, and each wrong value named."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -177,3 +179,65 @@ def test_a_film_may_be_as_long_as_its_speech():
 def test_what_is_no_json_object_is_refused(body):
     with pytest.raises(InputError, match="JSON"):
         parse_json(body)
+
+
+HUGE = int("9" * 400)
+TRICK = "a` - at `$.speech[9].at"
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    HUGE,
+    -HUGE,
+    1e308,
+    "",
+    TRICK,
+    "\n",
+    [],
+    {},
+    [[]],
+]
+ODD += [{"x": 1}, {"x": HUGE, "y": 0}, {"x": 0, "y": 0, "z": 0}, {"media": "f", "avatar": "ada"}]
+
+
+def changed(value, random):
+    """Return a JSON value with something in it replaced, left out or added."""
+    if isinstance(value, dict) and value and random.random() < 0.8:
+        key = random.choice([*value, "who", "from", TRICK, "x" * 99])
+        return {**value, key: changed(value.get(key), random)}
+    if isinstance(value, list) and value and random.random() < 0.8:
+        place = random.randrange(len(value))
+        return [*value[:place], changed(value[place], random), *value[place + 1 :]]
+    return random.choice(ODD)
+
+
+def test_ten_thousand_strange_orders_are_each_made_or_refused_in_one_sentence():
+    random = Random(14)
+    limits = StudioLimits(film_seconds=10, pieces=3)
+    good = [
+        {"face": ON_FILM, "speech": [{"sound": "s", "at": 0.5, "who": 1}], "follow": True},
+        {"face": ADA, "speech": [{"sound": "l", "from": 1, "to": 2}], "length": "speech"},
+        {"face": ON_PICTURE, "speech": [{"sound": "s"}], "who": {"x": 3, "y": 4}, "title": "a"},
+    ]
+    refused = []
+    for _ in range(10_000):
+        sent = changed(changed(random.choice(good), random), random)
+        try:
+            parse_order(parse_json(json.dumps(sent).encode()), OrderChoices(kept, ["ada"]), limits)
+        except InputError as error:
+            refused.append(str(error))
+    assert 2_000 < len(refused) < 10_000
+    assert not [sentence for sentence in refused if "\n" in sentence or len(sentence) > 400]
+
+
+@pytest.mark.parametrize("digits", [400, 5_000, 50_000])
+@pytest.mark.parametrize("key", ["at", "who", "sound"])
+def test_a_number_of_many_digits_is_refused(key, digits):
+    piece = b'{"sound": "s", "%s": %s}' % (key.encode(), b"9" * digits)
+    body = b'{"face": {"avatar": "ada"}, "speech": [%s]}' % piece
+    limits = StudioLimits(film_seconds=10, pieces=3)
+    with pytest.raises(InputError) as refused:
+        parse_order(parse_json(body), OrderChoices(kept, ["ada"]), limits)
+    assert len(str(refused.value)) < 200
