@@ -45,7 +45,7 @@ class Routes:
         self._sessions, self._rules, self._loopback = sessions, rules, loopback
         self._web = Path(str(files("lipstream_clients") / "web"))
         self._signer = UrlSigner(lambda: datetime.now(UTC).timestamp())
-        self._studio = StudioRoutes(studio or StudioConfig(), self._signer)
+        self._studio = StudioRoutes(studio or StudioConfig(), self._signer, sessions.metrics)
 
     def app(self) -> AccessControl:
         """Return the ASGI application."""
@@ -110,8 +110,9 @@ class Routes:
         return JSONResponse({"avatars": self._sessions.avatars.names})
 
     async def _metrics(self, _: Request) -> Response:
-        said = metrics.render(self._sessions, await self._studio.figures())
-        return Response(said, media_type=metrics.CONTENT_TYPE)
+        await self._studio.measure()
+        text = self._sessions.metrics.text()
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _offer(self, request: Request) -> Response:
         if request.method == "OPTIONS":

@@ -1,93 +1,93 @@
-"""What the server says of itself to a monitoring system: Prometheus text, format 0.0.4."""
+"""What the server tells a monitoring system: prometheus_client's counters, gauges, histograms."""
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
-from lipstream_server.stage.schedule import milliseconds
-from lipstream_server.webrtc.peers import PeerSessions
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened since the server started. The event loop's."""
-
-    finished: int = 0
-    """Films made."""
-    failed: int = 0
-    """Films that could not be made, each try counted."""
-    film_seconds: float = 0.0
-    """Length of the films made."""
-    received_bytes: int = 0
-    """Files that visitors sent and that could be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How a studio stands at one moment."""
-
-    waiting: int
-    """Films that wait."""
-    working: int
-    """Films being made: 0 or 1."""
-    counts: Counts
-    kept_bytes: int
-    """Room that all files take on the disk."""
-
-
-def bytes_in(folder: Path) -> int:
-    """Return the bytes of all files under a folder, those of several names once."""
-    sizes: dict[tuple[int, int], int] = {}
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                found = Path(place, name).lstat()
-            except FileNotFoundError:  # deleted meanwhile
-                continue
-            sizes[found.st_dev, found.st_ino] = found.st_size
-    return sum(sizes.values())
-
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_DELAYS = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0)
+_ANSWERS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SESSIONS = (1, 10, 60, 300, 900, 1800, 3600, 4 * 3600)
+_FILMS = (5, 15, 30, 60, 180, 600, 1800, 3600)
+"""Upper bounds of the histograms' buckets, seconds."""
 
 
-_Metric = tuple[str, str, str, float]
-"""Name, kind, what it says, value."""
+class Measured(Protocol):
+    """What has numbers of its own and is asked for them."""
+
+    def measurements(self) -> "Iterable[Measurement]":
+        """Return the numbers as they stand."""
 
 
-def render(sessions: PeerSessions, studio: Figures) -> str:
-    """Return all metrics as text."""
-    return "".join(
-        f"# HELP {name} {about}\n# TYPE {name} {kind}\n{name} {value:.15g}\n"
-        for name, kind, about, value in (*_of_sessions(sessions), *_of_studio(studio))
-    )
+class Measurement:
+    """A number that somebody else keeps."""
+
+    def __init__(self, kind: str, name: str, about: str, value: float) -> None:
+        """``kind`` is counter or gauge; a counter's ``name`` ends with ``_total``."""
+        family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+        self.metric: Metric = family(name, about, value=value)
 
 
-def _of_sessions(sessions: PeerSessions) -> Iterator[_Metric]:
-    totals = sessions.totals()
-    dropped_s = milliseconds(totals.dropped) / 1000
-    delay_s = max((session.live_avatar.delay_ms for session in sessions), default=0.0) / 1000
-    capacity = sessions.worker.capacity
-    yield "lipstream_sessions", "gauge", "PeerSessions open now.", len(sessions)
-    yield "lipstream_session_capacity", "gauge", "PeerSessions served at once.", capacity
-    yield "lipstream_sessions_opened_total", "counter", "PeerSessions opened.", sessions.opened
-    yield "lipstream_sessions_refused_total", "counter", "Offers refused: full.", sessions.refused
-    yield "lipstream_pictures_total", "counter", "Pictures sent, repeats included.", totals.pictures
-    yield "lipstream_pictures_repeated_total", "counter", "Pictures sent again.", totals.repeated
-    about = "Live sound lost because too much waited."
-    yield "lipstream_sound_dropped_seconds_total", "counter", about, dropped_s
-    yield "lipstream_delay_seconds", "gauge", "Longest delay of a session.", delay_s
+class ServerMetrics:
+    """The metrics of one server. Any thread's: prometheus_client locks."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # lines that nothing reads
+        self._registry = CollectorRegistry()
+        self.session_delay = self._histogram(
+            "session_delay_seconds", "Delay of each session, once a second.", _DELAYS
+        )
+        self.answer_time = self._histogram(
+            "offer_seconds", "From an offer to its answer.", _ANSWERS
+        )
+        self.session_length = self._histogram(
+            "session_seconds", "From an answer to the end of its session.", _SESSIONS
+        )
+        self.film_work = self._histogram(
+            "studio_film_work_seconds", "From the start of work on a film to its end.", _FILMS
+        )
+        self.films_waiting = self._gauge("studio_films_waiting", "Films that wait.")
+        self.films_working = self._gauge("studio_films_working", "Films in work.")
+        self.kept_bytes = self._gauge("studio_kept_bytes", "Room taken on the disk.")
+        self.films_finished = self._counter("studio_films_finished_total", "Films made.")
+        self.films_failed = self._counter("studio_films_failed_total", "Films that failed.")
+        self.film_seconds = self._counter("studio_film_seconds_total", "Length of films made.")
+        self.received_bytes = self._counter("studio_received_bytes_total", "Files taken in.")
+
+    def ask(self, measured: Measured) -> None:
+        """Ask for somebody's measurements whenever the metrics are read."""
+        self._registry.register(_MeasuredCollector(measured))
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format, 0.0.4."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, about: str) -> Counter:
+        return Counter(f"lipstream_{name}", about, registry=self._registry)
+
+    def _gauge(self, name: str, about: str) -> Gauge:
+        return Gauge(f"lipstream_{name}", about, registry=self._registry)
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"lipstream_{name}", about, buckets=buckets, registry=self._registry)
 
 
-def _of_studio(studio: Figures) -> Iterator[_Metric]:
-    counts = studio.counts
-    yield "lipstream_studio_films_waiting", "gauge", "Films that wait.", studio.waiting
-    yield "lipstream_studio_films_working", "gauge", "Films in work.", studio.working
-    yield "lipstream_studio_films_finished_total", "counter", "Films made.", counts.finished
-    yield "lipstream_studio_films_failed_total", "counter", "Films that failed.", counts.failed
-    about = "Length of films made."
-    yield "lipstream_studio_film_seconds_total", "counter", about, counts.film_seconds
-    about = "Files taken in."
-    yield "lipstream_studio_received_bytes_total", "counter", about, counts.received_bytes
-    yield "lipstream_studio_kept_bytes", "gauge", "Room taken on the disk.", studio.kept_bytes
+class _MeasuredCollector:
+    """Somebody's measurements, as a collector of prometheus_client."""
+
+    def __init__(self, measured: Measured) -> None:
+        self._measured = measured
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each."""
+        for measurement in self._measured.measurements():
+            yield measurement.metric

@@ -5,10 +5,10 @@ import json
 from dataclasses import replace
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from lipstream_server.avatars import Avatars
-from lipstream_server.metrics import Counts, Figures, render
-from lipstream_server.webrtc.peers import PeerSessions
+from lipstream_server.metrics import ServerMetrics
 from server.peers import SDP, peer, running
 
 
@@ -35,20 +35,42 @@ def test_health_says_what_runs(worker, toy_avatar):
 def test_metrics_are_prometheus_text(worker, toy_avatar):
     answer = ask(worker, toy_avatar, "GET", "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    lines = answer.body.splitlines()
-    assert "lipstream_session_capacity 2" in lines
-    names = {line.split()[0] for line in lines if not line.startswith("#")}
-    assert all(f"# TYPE {name} " in answer.body for name in names)
-    assert "lipstream_studio_films_waiting 0" in lines
+    told = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(answer.body)
+        for sample in family.samples
+    }
+    assert told["lipstream_session_capacity"] == 2
+    assert told["lipstream_sessions"] == told["lipstream_sessions_opened_total"] == 0
+    assert told["lipstream_studio_films_waiting"] == 0
+    assert told["lipstream_offer_seconds_count"] == 0
 
 
-def test_large_counts_are_told_to_the_last_digit(worker, toy_avatar):
-    counts = Counts(finished=1_234_567, film_seconds=8_640_000.25, received_bytes=123_456_789_012)
-    lines = render(PeerSessions(worker, toy_avatar), Figures(2, 1, counts, 5)).splitlines()
-    assert "lipstream_studio_films_finished_total 1234567" in lines
-    assert "lipstream_studio_film_seconds_total 8640000.25" in lines
-    assert "lipstream_studio_received_bytes_total 123456789012" in lines
-    assert {"lipstream_studio_films_waiting 2", "lipstream_studio_kept_bytes 5"} <= set(lines)
+def test_a_session_is_measured(worker, toy_avatar, monkeypatch):
+    monkeypatch.setattr("lipstream_server.webrtc.peer.REPORT_SECONDS", 0.02)
+
+    async def visit():
+        async with running(worker, toy_avatar) as server, peer() as client:
+            await client.join(server)
+            await client.event("stats")
+            await server.ask("DELETE", client.location)
+            return (await server.ask("GET", "/metrics")).body
+
+    told = asyncio.run(visit())
+    assert "lipstream_sessions_opened_total 1.0" in told
+    assert "lipstream_offer_seconds_count 1.0" in told
+    assert "lipstream_session_seconds_count 1.0" in told
+    assert "lipstream_session_delay_seconds_count 0.0" not in told
+
+
+def test_large_counts_are_told_to_the_last_digit():
+    metrics = ServerMetrics()
+    metrics.received_bytes.inc(123_456_789_012)
+    metrics.film_seconds.inc(8_640_000.25)
+    families = text_string_to_metric_families(metrics.text().decode())
+    told = {sample.name: sample.value for family in families for sample in family.samples}
+    assert told["lipstream_studio_received_bytes_total"] == 123_456_789_012
+    assert told["lipstream_studio_film_seconds_total"] == 8_640_000.25
 
 
 def test_the_avatars_are_listed_the_default_one_first(worker, toy_avatar):

@@ -17,7 +17,7 @@ from lipstream.avatar.pack import embedded_avatars
 from lipstream.errors import InputError, LipstreamError
 from lipstream_server.auth import UrlSigner
 from lipstream_server.config import StudioConfig, StudioLimits, default_folder
-from lipstream_server.metrics import Figures
+from lipstream_server.metrics import ServerMetrics
 from lipstream_server.request_body import check_kind, read_body
 from lipstream_server.studio.errors import (
     DiskFull,
@@ -154,11 +154,12 @@ class StudioRoutes:
         self,
         config: StudioConfig,
         signer: UrlSigner,
+        metrics: ServerMetrics,
         now: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
     ) -> None:
         """``signer`` signs the links to files, which open them for players and downloads."""
         self._config = config
-        self._store = Store(Folder(config.folder or default_folder()), config.limits, now)
+        self._store = Store(Folder(config.folder or default_folder()), config.limits, metrics, now)
         self._uploads = Uploads(self._store, config)
         self._runner = JobRunner(self._store, config)
         self._views = Views(self._store, self._runner, signer)
@@ -180,9 +181,9 @@ class StudioRoutes:
             await self._runner.close()
             self._store.close()
 
-    async def figures(self) -> Figures:
-        """Return how the studio stands, for a monitoring system."""
-        return await self._store.figures()
+    async def measure(self) -> None:
+        """Bring the gauges up to date."""
+        await self._store.measure()
 
     def routes(self) -> list[Route]:
         """Return the routes."""

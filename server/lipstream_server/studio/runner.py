@@ -156,7 +156,7 @@ class JobRunner:
             self._current = None
 
     async def _film(self, job: Job) -> None:
-        folder = self._store.folder_of(job)
+        folder, begun = self._store.folder_of(job), self._clock()
         try:
             check_free_space(folder, 0, self._config.limits.reserve_bytes)
             job = replace(job, state="working", starts=job.starts + 1)
@@ -181,15 +181,17 @@ class JobRunner:
         else:
             now = self._store.now()
             job = replace(job, state="done", ended=now, made=FinishedFilm(**made))
-            self._store.counts.finished += 1
-            self._store.counts.film_seconds += made["seconds"]
+            metrics = self._store.metrics
+            metrics.films_finished.inc()
+            metrics.film_seconds.inc(made["seconds"])
+            metrics.film_work.observe(self._clock() - begun)
             self._store.put(job)
 
     def _step(self, done: int, of: int) -> None:
         self._estimator.step(self._clock(), done, of)
 
     def _failed(self, job: Job, message: str) -> None:
-        self._store.counts.failed += 1
+        self._store.metrics.films_failed.inc()
         failed = replace(job, state="failed", ended=self._store.now(), message=message)
         try:
             self._store.put(failed)

@@ -22,7 +22,7 @@ from typing import Any
 
 from lipstream.storage.atomic_files import written_whole
 from lipstream_server.config import StudioLimits
-from lipstream_server.metrics import Counts, Figures, bytes_in
+from lipstream_server.metrics import ServerMetrics
 from lipstream_server.studio.errors import (
     NotFound,
     QueueFull,
@@ -148,6 +148,19 @@ def remove(folder: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
+def bytes_in(folder: Path) -> int:
+    """Return the bytes of all files under a folder, those of several names once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = Path(path, name).lstat()
+            except FileNotFoundError:  # deleted meanwhile
+                continue
+            sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Give a file a second name; where the file system cannot, copy it. Raises OSError."""
     try:
@@ -167,9 +180,15 @@ FILM, POSTER = "film.mp4", "poster.jpg"
 class Store:
     """What is kept. ``now`` gives seconds since 1970."""
 
-    def __init__(self, folder: Folder, limits: StudioLimits, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        limits: StudioLimits,
+        metrics: ServerMetrics,
+        now: Callable[[], float],
+    ) -> None:
         self.folder, self.now = folder, now
-        self.counts = Counts()
+        self.metrics = metrics
         self._limits = limits
         self._jobs: dict[str, Job] = {}
         self._media: dict[str, Media] = {}
@@ -192,11 +211,12 @@ class Store:
         """Leave the folder to others."""
         self.folder.close()
 
-    async def figures(self) -> Figures:
-        """Return how the studio stands; files are counted on a thread."""
+    async def measure(self) -> None:
+        """Bring the gauges up to date; files are counted on a thread."""
         states = [job.state for job in self._jobs.values()]
-        kept = await asyncio.to_thread(bytes_in, self.folder.path)
-        return Figures(states.count("waiting"), states.count("working"), self.counts, kept)
+        self.metrics.films_waiting.set(states.count("waiting"))
+        self.metrics.films_working.set(states.count("working"))
+        self.metrics.kept_bytes.set(await asyncio.to_thread(bytes_in, self.folder.path))
 
     def jobs(self) -> list[Job]:
         """Return all films, the newest order first."""

@@ -61,7 +61,7 @@ class Uploads:
             request = {"task": upload.use, "file": str(path), "longest_s": limits.film_seconds}
             size = path.stat().st_size
             media = await self._inspect(new, request, name)
-            self._store.counts.received_bytes += size
+            self._store.metrics.received_bytes.inc(size)
             return media
 
     async def synthesize(self, message: SpeechMessage) -> Media:

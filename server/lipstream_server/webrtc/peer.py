@@ -25,6 +25,7 @@ from lipstream_server.stage.messages import (
     Message,
     Speak,
     SpeakText,
+    Stats,
     error_event,
     parse_sound,
     parse_text,
@@ -69,6 +70,8 @@ class PeerSession:
         self.name = name
         """Its part of the URL: hard to guess."""
         self.live_avatar = live_avatar
+        self.on_stats: Callable[[Stats], None] = lambda _: None
+        """Called with the statistics of each second."""
         self._on_end = on_end
         self._audio, self._video = OutgoingAudioTrack(), OutgoingVideoTrack()
         self._clock: NtpClock | None = None
@@ -239,7 +242,9 @@ class PeerSession:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            self._send(stats_event(self.live_avatar.stats(self._video.lost)))
+            stats = self.live_avatar.stats(self._video.lost)
+            self.on_stats(stats)
+            self._send(stats_event(stats))
 
     async def _give_up_unless_connected(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,7 +11,10 @@ from lipstream import Avatar, Worker
 from lipstream.errors import AtCapacity
 from lipstream.speech import SpeechSettings
 from lipstream_server.avatars import Avatars
+from lipstream_server.metrics import Measurement, ServerMetrics
 from lipstream_server.stage.live_avatar import LiveAvatar
+from lipstream_server.stage.messages import Stats
+from lipstream_server.stage.schedule import milliseconds
 from lipstream_server.webrtc.offer import Offer
 from lipstream_server.webrtc.peer import PeerSession
 
@@ -33,17 +37,25 @@ class PeerSessions:
     """All peers of one worker. The event loop's."""
 
     def __init__(
-        self, worker: Worker, avatar: Avatar, speech: SpeechSettings | None = None
+        self,
+        worker: Worker,
+        avatar: Avatar,
+        speech: SpeechSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``avatar`` is shown unless a peer names another; ``speech`` says who speaks texts."""
         self.worker, self.avatars = worker, Avatars(avatar)
         self._speech = speech or SpeechSettings()
         self.opened = 0
-        """PeerSessions answered since the server started."""
+        """Sessions answered since the server started."""
         self.refused = 0
         """Offers for which there was no place."""
+        self.metrics = ServerMetrics()
+        self.metrics.ask(self)
         self._ended = Totals(0, 0, 0)
         self._by_name: dict[str, PeerSession] = {}
+        self._answered: dict[str, float] = {}
+        self._clock = clock
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -58,11 +70,13 @@ class PeerSessions:
         avatar that cannot be read, InputError when the offer cannot be answered or there is no such
         avatar.
         """
+        asked = self._clock()
         await self._ask(self.worker.check_place)  # before an avatar is opened for nobody
         shown = await self.avatars.open(avatar)
         live_avatar = await self._ask(lambda: LiveAvatar(self.worker, shown))
         name = secrets.token_urlsafe(16)
         session = PeerSession(name, live_avatar, self._forget, self._speech)
+        session.on_stats = self._observe
         self._by_name[session.name] = session
         try:
             answer = await session.answer(offer)
@@ -70,6 +84,8 @@ class PeerSessions:
             await session.end()
             raise
         self.opened += 1
+        self._answered[name] = self._clock()
+        self.metrics.answer_time.observe(self._answered[name] - asked)
         return session, answer
 
     async def close(self, name: str) -> bool:
@@ -98,6 +114,23 @@ class PeerSessions:
             total = _add(total, session.live_avatar)
         return total
 
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield what a monitoring system is told."""
+        totals = self.totals()
+        dropped_s = milliseconds(totals.dropped) / 1000
+        delay_s = max((session.live_avatar.delay_ms for session in self), default=0.0) / 1000
+        for kind, name, about, value in (
+            ("gauge", "sessions", "Sessions open now.", len(self)),
+            ("gauge", "session_capacity", "Sessions served at once.", self.worker.capacity),
+            ("counter", "sessions_opened_total", "Sessions opened.", self.opened),
+            ("counter", "sessions_refused_total", "Offers refused: full.", self.refused),
+            ("counter", "pictures_total", "Pictures sent, repeats included.", totals.pictures),
+            ("counter", "pictures_repeated_total", "Pictures sent again.", totals.repeated),
+            ("counter", "sound_dropped_seconds_total", "Live sound lost: too much.", dropped_s),
+            ("gauge", "delay_seconds", "Longest delay of a session.", delay_s),
+        ):
+            yield Measurement(kind, f"lipstream_{name}", about, value)
+
     async def _ask(self, question: Callable[[], _T]) -> _T:
         """Ask the engine for a place, in a thread, and count it when there is none."""
         try:
@@ -109,6 +142,11 @@ class PeerSessions:
     def _forget(self, session: PeerSession) -> None:
         if self._by_name.pop(session.name, None) is not None:
             self._ended = _add(self._ended, session.live_avatar)
+        if (answered := self._answered.pop(session.name, None)) is not None:
+            self.metrics.session_length.observe(self._clock() - answered)
+
+    def _observe(self, stats: Stats) -> None:
+        self.metrics.session_delay.observe(stats.delay_ms / 1000)
 
 
 def _add(total: Totals, live_avatar: LiveAvatar) -> Totals:

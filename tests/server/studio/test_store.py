@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from lipstream_server.config import StudioLimits
-from lipstream_server.metrics import bytes_in
+from lipstream_server.metrics import ServerMetrics
 from lipstream_server.studio.errors import DiskFull, NotFound, QueueFull, StudioBusy, WrongState
 from lipstream_server.studio.records import FilmOrder, Job, Media, Piece
-from lipstream_server.studio.store import MOST_STARTS, Folder, Store, write_json
+from lipstream_server.studio.store import MOST_STARTS, Folder, Store, bytes_in, write_json
 
 LIMITS = StudioLimits(waiting=2, keep_days=7, upload_hours=24)
 HOUR = 3600.0
@@ -24,7 +24,7 @@ def now():
 
 @pytest.fixture
 def store(tmp_path, now):
-    opened = Store(Folder(tmp_path / "studio"), LIMITS, lambda: now[0])
+    opened = Store(Folder(tmp_path / "studio"), LIMITS, ServerMetrics(), lambda: now[0])
     opened.open()
     yield opened
     opened.close()
@@ -49,7 +49,7 @@ def add_job(store):
 
 def reopened(store):
     store.close()
-    other = Store(Folder(store.folder.path), LIMITS, store.now)
+    other = Store(Folder(store.folder.path), LIMITS, store.metrics, store.now)
     other.open()
     return other
 
@@ -165,7 +165,7 @@ def test_every_cut_of_a_job_file_is_survived(store):
     store.close()
     for end in range(0, len(written), 37):
         (store.folder_of(job) / "job.json").write_text(written[:end])
-        other = Store(Folder(store.folder.path), LIMITS, store.now)
+        other = Store(Folder(store.folder.path), LIMITS, store.metrics, store.now)
         other.open()
         assert other.jobs() == []
         other.close()
