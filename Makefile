@@ -9,7 +9,7 @@ INSTALL = CC="$$($(ZIG) --version >/dev/null 2>&1 && echo '$(ZIG)' || echo "$$CC
 	$(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py $(wildcard engine/lipstream/inference/kernels/*.[ch])
 
-.PHONY: run test test-fast test-browser test-gpu measure lint docs format bench install install-dev clean
+.PHONY: run test test-fast test-browser test-gpu fuzz soak measure lint docs format bench install install-dev clean
 
 run: install                ## start the product: http://127.0.0.1:8080
 	$(BIN)/lipstream serve
@@ -22,6 +22,9 @@ test-fast: install-dev      ## everything but the browser and slow tests: under 
 test-browser: install-dev   ## real Chromium, real WebRTC, real PortAudio; and the slow tests
 	$(BIN)/python -m pytest -m browser
 	$(BIN)/python -m pytest -m "slow and not browser"   # apart: Playwright keeps an event loop running
+
+fuzz: install-dev           ## what strangers send, changed at random: FUZZ=10000 for longer, SEED=2 for others
+	LIPSTREAM_FUZZ=$(or $(FUZZ),1000) LIPSTREAM_FUZZ_SEED=$(or $(SEED),1) $(BIN)/python -m pytest -n auto -k fuzzed tests
 
 measure: install-dev        ## the promises about speed and step, in a real browser; on a quiet machine
 	LIPSTREAM_MEASURE=1 $(BIN)/python -m pytest -rA tests/browser/test_lips_in_step.py

@@ -16,7 +16,14 @@ from lipstream.errors import AvatarError, InputError
 from lipstream.face.crop import cut_crop
 from lipstream.inference.manifest import embedded_folder
 from lipstream.storage.atomic_files import written_whole
-from lipstream.storage.tensor_files import Pack, PackError, PackKind, read_pack, write_pack
+from lipstream.storage.tensor_files import (
+    MISSTATED,
+    Pack,
+    PackError,
+    PackKind,
+    read_pack,
+    write_pack,
+)
 from lipstream.types import Array, Float32, Image
 
 VERSION = 1
@@ -25,6 +32,8 @@ EMBEDDED = "ada"
 """Name of the avatar that is used when none is given."""
 _KIND = PackKind(b"LIPAVTR\0", VERSION, "an avatar pack")
 _JPEG_QUALITY = 95
+_FASTEST = 1000
+"""Frames a second beyond which an avatar is misstated."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -65,7 +74,7 @@ class Avatar:
     def open(cls, path: Path | None = None) -> Self:
         """Open a pack, or an embedded avatar by its name; by default EMBEDDED.
 
-        Raw frames stay in the file and are mapped; JPEG frames are decoded. Raises AvatarError when
+        Raw frames are read whole, JPEG frames decoded. Raises AvatarError when
         the file is missing, of another version or damaged, or no avatar has this name.
         """
         path = path or Path(EMBEDDED)
@@ -81,12 +90,15 @@ class Avatar:
             frames = _load_frames(header, pack)
             crops = pack.section(header, "crops")
             fps = Fraction(*header["fps"])
-            if frames.ndim != 4 or crops.shape != (len(frames), 2, 3) or fps <= 0:
+            fits = frames.ndim == 4 and frames.shape[3] == 3 and frames.dtype == np.uint8
+            if not fits or crops.shape != (len(frames), 2, 3) or crops.dtype != np.float32:
+                raise ValueError("its sections do not fit together")
+            if 0 in frames.shape or not 0 < fps <= _FASTEST:
                 raise ValueError("its sections do not fit together")
             if not np.isfinite(crops).all():
                 raise ValueError("a crop is not a number")
             return cls(str(header["name"]), str(header["licence"]), fps, frames, crops)
-        except (KeyError, TypeError, ValueError, ZeroDivisionError, cv2.error) as error:
+        except (*MISSTATED, cv2.error) as error:
             raise AvatarError(f"{path} is not a usable avatar: {error}; make it again") from error
 
     def save(self, path: Path, codec: Codec = "raw", quality: int = _JPEG_QUALITY) -> None:

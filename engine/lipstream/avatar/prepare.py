@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lipstream.audio.mel import BANDS, SILENCE
 from lipstream.inference.model import Features, MouthModel
 from lipstream.storage.atomic_files import unique_writer, user_cache, written_whole
-from lipstream.storage.tensor_files import PackError, PackKind, read_pack, write_pack
+from lipstream.storage.tensor_files import MISSTATED, PackError, PackKind, read_pack, write_pack
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _load(path: Path, key: str) -> PreparedFaces | None:
             raise PackError("is of another model or avatar")
         features = {name: pack.section(header, name) for name in header["features"]}
         kept = PreparedFaces(features, pack.section(header, "silent mouths"))
-    except (PackError, KeyError, TypeError, ValueError) as error:
+    except (PackError, *MISSTATED) as error:
         log.warning("%s %s: the faces are prepared again", path, error)
         return None
     with contextlib.suppress(OSError):  # a folder that cannot be written may still be read

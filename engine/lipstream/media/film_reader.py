@@ -15,7 +15,7 @@ from av.video.reformatter import Colorspace
 
 from lipstream.errors import MediaError
 from lipstream.media.codecs import LARGE_PIXELS, ONE_THREAD_PIXELS
-from lipstream.media.opening import open_media, reason
+from lipstream.media.opening import check_decodable, open_media, reason
 from lipstream.types import Image
 
 MOST_MEGAPIXELS = 36
@@ -172,6 +172,7 @@ class FilmReader:
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
             raise MediaError(f"{self.path.name} has no picture: give a picture or a film")
+        check_decodable(stream, self.path.name)
         if stream.codec_context.width <= 0:
             raise MediaError(
                 f"{self.path.name} cannot be read: it is damaged, or its pictures are larger than"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import av
+from av import AudioStream, VideoStream
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError, InvalidDataError
@@ -36,6 +37,12 @@ def check_readable(path: Path) -> None:
         raise MediaError(f"{path.name} cannot be read: {error.strerror}") from error
     if not first:
         raise MediaError(f"{path.name} is empty (0 bytes): make or copy it again")
+
+
+def check_decodable(stream: AudioStream | VideoStream, name: str) -> None:
+    """Raise MediaError for a stream that nothing here decodes, as the drawing of an SVG file."""
+    if stream.codec_context is None:
+        raise MediaError(f"{name} is of a kind that cannot be decoded here: convert it first")
 
 
 def reason(error: Exception) -> str:

@@ -8,7 +8,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from lipstream.errors import MediaError
-from lipstream.media.opening import open_media, reason
+from lipstream.media.opening import check_decodable, open_media, reason
 from lipstream.types import Image
 
 MOST_MEGAPIXELS = 64
@@ -35,6 +35,7 @@ def read_picture(path: Path) -> Image:
         stream = next(iter(container.streams.video), None)
         if stream is None or not _is_still(container, path):
             raise MediaError(f"{path.name} is not a picture: give a jpg, png or webp file")
+        check_decodable(stream, path.name)
         if stream.codec_context.width <= 0 or stream.codec_context.height <= 0:
             raise MediaError(
                 f"{path.name} cannot be read: it is damaged, or larger than {MOST_MEGAPIXELS}"

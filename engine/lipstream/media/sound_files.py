@@ -16,7 +16,7 @@ from av.error import FFmpegError, InvalidDataError
 from numpy.typing import NDArray
 
 from lipstream.errors import MediaError
-from lipstream.media.opening import open_media, reason
+from lipstream.media.opening import check_decodable, open_media, reason
 from lipstream.types import Pcm
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
@@ -123,6 +123,7 @@ def _checked_stream(container: InputContainer, name: str) -> av.AudioStream:
     stream = container.streams.best("audio")
     if not isinstance(stream, av.AudioStream):
         raise MediaError(f"{name} has no sound track: give a file with sound")
+    check_decodable(stream, name)
     if not LOWEST_RATE <= stream.rate <= HIGHEST_RATE:
         raise MediaError(
             f"{name} has sound at {stream.rate} Hz: convert it to a rate from {LOWEST_RATE}"

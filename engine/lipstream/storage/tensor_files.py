@@ -1,4 +1,4 @@
-"""Packs: named arrays and a header in one file, checked and memory-mapped.
+"""Packs: named arrays and a header in one file, checked and read whole.
 
 Layout, little-endian: 8 bytes magic, uint32 version, uint32 header length, 32 bytes SHA-256 of all
 that follows, the header (JSON, UTF-8), zero bytes up to a multiple of 64, then the sections that
@@ -7,7 +7,7 @@ the header names by offset from there. Nothing is executed on loading.
 
 import hashlib
 import json
-import mmap
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +20,13 @@ from lipstream.types import Array
 
 _PREFIX = struct.Struct("<8sII32s")
 _ALIGN = 64
+
+
+MISSTATED = (
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+    *(MemoryError, RecursionError),
+)
+"""What reading a header that a stranger wrote may raise."""
 
 
 class PackError(Exception):
@@ -46,40 +53,46 @@ class Pack:
     body: memoryview
 
     def section(self, header: Mapping[str, Any], name: str) -> Any:
-        """Return the array that the header, read from ``text``, names: a view of the file.
+        """Return the array that the header, read from ``text``, names: a view of what was read.
 
-        Raises KeyError, TypeError or ValueError when the header misstates it.
+        Raises one of MISSTATED when the header misstates it.
         """
         entry = header["sections"][name]
-        dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
-        if dtype.hasobject:
+        dtype, shape, offset = np.dtype(entry["dtype"]), tuple(entry["shape"]), entry["offset"]
+        if dtype.kind not in "biuf" or dtype.itemsize == 0:
             raise ValueError(f"section {name} has dtype {dtype}")
-        count = int(np.prod(shape))
-        return np.frombuffer(self.body, dtype, count, int(entry["offset"])).reshape(shape)
+        if any(type(number) is not int or number < 0 for number in (*shape, offset)):
+            raise ValueError(f"section {name} has no whole shape and offset")
+        count = math.prod(shape)
+        if offset + count * dtype.itemsize > len(self.body):
+            raise ValueError(f"section {name} ends after the file")
+        return np.frombuffer(self.body, dtype, count, offset).reshape(shape)
 
 
 def read_pack(path: Path, kind: PackKind, *, writable: bool = False) -> Pack:
-    """Map a pack and check it; raises PackError.
+    """Read a pack into memory and check it; raises PackError.
 
-    ``writable`` maps it so that its arrays may be written to, which changes neither the file nor
-    what others see of it; without it they are read-only.
+    It is not mapped: a file that its owner overwrites in place while it is mapped ends the whole
+    process by a signal (SIGBUS). The arrays are read-only, but for ``writable``.
     """
-    access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
     try:
-        with path.open("rb") as opened:
-            mapped = memoryview(mmap.mmap(opened.fileno(), 0, access=access))
-    except (OSError, ValueError) as error:
-        reason = "it is empty" if isinstance(error, ValueError) else error.strerror
-        raise PackError(f"cannot be read: {reason}") from error
-    if len(mapped) < _PREFIX.size or mapped[:8] != kind.magic:
+        held = np.fromfile(path, np.uint8).data
+    except OSError as error:
+        raise PackError(f"cannot be read: {error.strerror}") from error
+    except MemoryError as error:
+        raise PackError("cannot be read: there is not enough memory") from error
+    if not held:
+        raise PackError("cannot be read: it is empty")
+    if len(held) < _PREFIX.size or held[:8] != kind.magic:
         raise PackError(f"is not {kind.what}")
-    _, version, length, digest = _PREFIX.unpack(mapped[: _PREFIX.size])
+    _, version, length, digest = _PREFIX.unpack(held[: _PREFIX.size])
     if version != kind.version:
         raise PackError(f"is version {version}, this program reads {kind.version}")
-    if hashlib.sha256(mapped[_PREFIX.size :]).digest() != digest:
+    if hashlib.sha256(held[_PREFIX.size :]).digest() != digest:
         raise PackError("is damaged: its checksum differs")
-    text = bytes(mapped[_PREFIX.size : _PREFIX.size + length])
-    return Pack(text, mapped[_aligned(_PREFIX.size + length) :])
+    text = bytes(held[_PREFIX.size : _PREFIX.size + length])
+    body = held[_aligned(_PREFIX.size + length) :]
+    return Pack(text, body if writable else body.toreadonly())
 
 
 def write_pack(

@@ -10,7 +10,7 @@ from lipstream.avatar.pack import EMBEDDED, embedded_avatars, embedded_pack
 from lipstream.errors import AvatarError, InputError
 
 
-def test_raw_pack_gives_back_every_pixel_from_the_mapped_file(toy_avatar, toy_pack):
+def test_a_raw_pack_gives_back_every_pixel_without_a_copy(toy_avatar, toy_pack):
     opened = Avatar.open(toy_pack)
     np.testing.assert_array_equal(opened.frames, toy_avatar.frames)
     np.testing.assert_array_equal(opened.crops, toy_avatar.crops)

@@ -1,19 +1,15 @@
 """Offers changed at random: each is answered or refused, none fails the server."""
 
 import asyncio
-import os
 import time
 from collections import Counter
 
 import pytest
 
+from fuzzing import COUNT, SEED, mutated_text, seeds
 from lipstream.errors import InputError, ServerError
 from lipstream_server.webrtc.offer import Role, read_offer
-from server.fuzzing import mutated_text, seeds
 from server.peers import peer, running
-
-COUNT = int(os.environ.get("LIPSTREAM_FUZZ", "300"))
-SEED = int(os.environ.get("LIPSTREAM_FUZZ_SEED", "1"))
 
 
 async def offers() -> list[str]:

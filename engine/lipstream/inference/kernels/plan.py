@@ -16,7 +16,7 @@ import numpy as np
 
 from lipstream.errors import ModelError
 from lipstream.inference.kernels import KINDS
-from lipstream.storage.tensor_files import PackError, PackKind, read_pack, write_pack
+from lipstream.storage.tensor_files import MISSTATED, PackError, PackKind, read_pack, write_pack
 from lipstream.types import Array
 
 BEFORE, AFTER = 1, 2
@@ -132,7 +132,7 @@ def load_plan(path: Path) -> Plan:
         _need(kinds.index("paint") == len(kinds) - 1, "what comes after the picture is painted")
     except PackError as error:
         raise ModelError(f"{path.name} {error}: export the model again") from error
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except MISSTATED as error:
         raise ModelError(f"{path.name} misstates {error}: export the model again") from error
     return plan
 

@@ -1,8 +1,12 @@
 """Things changed at random, the same for the same seed."""
 
+import os
 import random
 from collections.abc import Iterator
 
+COUNT = int(os.environ.get("LIPSTREAM_FUZZ", "300"))
+"""Changed things of each kind: `make fuzz` sets more."""
+SEED = int(os.environ.get("LIPSTREAM_FUZZ_SEED", "1"))
 NUMBERS = ("0", "-1", "65536", "4294967296", "9" * 400, "1e999", "NaN", "é", "")
 
 
