@@ -24,11 +24,11 @@ _FILMS = (5, 15, 30, 60, 180, 600, 1800, 3600)
 class Measured(Protocol):
     """What has numbers of its own and is asked for them."""
 
-    def measurements(self) -> "Iterable[Measurement]":
+    def metric_values(self) -> "Iterable[MetricValue]":
         """Return the numbers as they stand."""
 
 
-class Measurement:
+class MetricValue:
     """A number that somebody else keeps."""
 
     def __init__(self, kind: str, name: str, about: str, value: float) -> None:
@@ -64,7 +64,7 @@ class ServerMetrics:
         self.received_bytes = self._counter("studio_received_bytes_total", "Files taken in.")
 
     def ask(self, measured: Measured) -> None:
-        """Ask for somebody's measurements whenever the metrics are read."""
+        """Ask for somebody's values whenever the metrics are read."""
         self._registry.register(_MeasuredCollector(measured))
 
     def text(self) -> bytes:
@@ -82,12 +82,12 @@ class ServerMetrics:
 
 
 class _MeasuredCollector:
-    """Somebody's measurements, as a collector of prometheus_client."""
+    """Somebody's values, as a collector of prometheus_client."""
 
     def __init__(self, measured: Measured) -> None:
         self._measured = measured
 
     def collect(self) -> Iterator[Metric]:
         """Yield each."""
-        for measurement in self._measured.measurements():
-            yield measurement.metric
+        for value in self._measured.metric_values():
+            yield value.metric

@@ -11,7 +11,7 @@ from lipstream import Avatar, Worker
 from lipstream.errors import AtCapacity
 from lipstream.speech import SpeechSettings
 from lipstream_server.avatars import Avatars
-from lipstream_server.metrics import Measurement, ServerMetrics
+from lipstream_server.metrics import MetricValue, ServerMetrics
 from lipstream_server.stage.live_avatar import LiveAvatar
 from lipstream_server.stage.messages import Stats
 from lipstream_server.stage.schedule import milliseconds
@@ -114,7 +114,7 @@ class PeerSessions:
             total = _add(total, session.live_avatar)
         return total
 
-    def measurements(self) -> Iterator[Measurement]:
+    def metric_values(self) -> Iterator[MetricValue]:
         """Yield what a monitoring system is told."""
         totals = self.totals()
         dropped_s = milliseconds(totals.dropped) / 1000
@@ -129,7 +129,7 @@ class PeerSessions:
             ("counter", "sound_dropped_seconds_total", "Live sound lost: too much.", dropped_s),
             ("gauge", "delay_seconds", "Longest delay of a session.", delay_s),
         ):
-            yield Measurement(kind, f"lipstream_{name}", about, value)
+            yield MetricValue(kind, f"lipstream_{name}", about, value)
 
     async def _ask(self, question: Callable[[], _T]) -> _T:
         """Ask the engine for a place, in a thread, and count it when there is none."""
