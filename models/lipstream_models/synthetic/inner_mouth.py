@@ -67,7 +67,8 @@ def paint_row(row: Row, seed: int) -> NDArray[np.uint8]:
     step = 1.0 / (PIXELS * _OVERSAMPLING)
     x = (np.arange(round(WIDTH / step)) + 0.5) * step - WIDTH / 2
     y = (np.arange(round(HEIGHT / step)) + 0.5) * step - row.edge_row
-    across, rise = np.meshgrid(x / _MM, (-y if row.upward else y) / _MM)
+    places = np.meshgrid(x / _MM, (-y if row.upward else y) / _MM)
+    across, rise = (np.asarray(one, np.float64) for one in places)
     colour, alpha = _gums(row, across, rise)
     for side in (-1.0, 1.0):
         at = 0.0

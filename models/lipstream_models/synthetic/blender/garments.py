@@ -195,7 +195,7 @@ def _skull(skin: Surface) -> Float:
     """Return the (4, 3) affine from places on the base head to this head."""
     head = skin.places[:, 1] > 6.2
     places = np.column_stack([skin.places[head], np.ones(int(head.sum()))])
-    return np.asarray(np.linalg.lstsq(places, skin.points[head], rcond=None)[0])
+    return np.asarray(np.linalg.lstsq(places, skin.points[head], rcond=None)[0], np.float64)
 
 
 def _back(points: Float, skull: Float) -> Float:
@@ -269,7 +269,7 @@ def _face_edge(around: Float) -> Float:
     smooth = np.interp(fine, at, angle)
     kernel = np.hanning(41)
     smooth = np.convolve(np.pad(smooth, 20, mode="reflect"), kernel / kernel.sum(), "valid")
-    return np.asarray(np.interp(turn, fine, smooth))
+    return np.asarray(np.interp(turn, fine, smooth), np.float64)
 
 
 def _hood_folds(phi: Float, t: Float, seed: int) -> Float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from lipstream_models.synthetic.body.appearance import Beard, Bob, BrowStyle, Crop, Tied
 from lipstream_models.synthetic.body.head_model import BaseMesh, Float, Index
@@ -113,7 +113,7 @@ def _grow(skin: Surface, roots: Roots, way: _Way, rng: np.random.Generator) -> F
     solid = (skin.places[:, 1] > way.floor) & ~(
         (np.abs(skin.places[:, 0]) > 0.76) & (skin.places[:, 1] > 6.75) & (skin.places[:, 1] < 7.45)
     )  # hair passes over the ears' place as if they were flat
-    tree = cKDTree(skin.points[solid])
+    tree = KDTree(skin.points[solid])
     points, normals = skin.points[solid], skin.normals[solid]
     near = ramp(0.0, 0.10, hairline(place))  # hairs at the edge lie flat
     heading = unit(normal * (0.25 + 0.75 * near)[:, None] + way.flow(x - shift, side, clump))

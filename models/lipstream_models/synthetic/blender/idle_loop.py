@@ -187,7 +187,7 @@ def move_picture(picture: Image, figure: BodyLayout, pose: Pose) -> Image:
     """Return the picture (S, S, 3), of any size, moved by a pose."""
     size = picture.shape[0]
     coarse = (np.arange(_FIELD) + 0.5) * (SIZE / _FIELD)
-    x, y = np.meshgrid(coarse, coarse)
+    x, y = (np.asarray(axis, np.float64) for axis in np.meshgrid(coarse, coarse))
     from_x, from_y = x, y
     for _ in range(3):  # the field says where a point goes; look back along it
         move_x, move_y = displacement(figure, pose, from_x, from_y)

@@ -127,7 +127,9 @@ class BlenderPerson:
         self._add_wear(skin, posed)
         for coat in [*_hair_coats(look), *self._coats]:
             stage.add_strands(coat.name, coat.grow(skin), hairs(coat.name, coat.tone))
-        stage.add_strands("lashes", self._lashes.strands(posed), plain("lash", (0.01,) * 3, 0.6))
+        stage.add_strands(
+            "lashes", self._lashes.strands(posed), plain("lash", (0.01, 0.01, 0.01), 0.6)
+        )
 
     def _add_wear(self, skin: Surface, posed: Float) -> None:
         look, stage = self._look, self._stage

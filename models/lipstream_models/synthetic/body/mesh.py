@@ -4,6 +4,7 @@ A matrix maps the (V, 3) base vertices to the refined part, so one product poses
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 
 from lipstream_models.synthetic.body.head_model import BaseMesh, Float, Index
 
+SparseMatrix = Any
+"""A ``scipy.sparse.csr_matrix``: scipy has no types."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A refined part of the mesh."""
 
-    matrix: sp.csr_matrix
+    matrix: SparseMatrix
     """(N, V): refined vertices from base vertices."""
     quads: Index
     """(F, 4) into the refined vertices."""
@@ -63,11 +67,11 @@ def divide(quads: Index, vertex_count: int) -> Division:
     return Division(edges, quad_edges, uses, np.stack(split, 1).reshape(-1, 4))
 
 
-def _incidence(rows: Index, columns: Index, shape: tuple[int, int]) -> sp.csr_matrix:
+def _incidence(rows: Index, columns: Index, shape: tuple[int, int]) -> SparseMatrix:
     return sp.csr_matrix((np.ones(rows.size), (rows.ravel(), columns.ravel())), shape)
 
 
-def smooth_step(quads: Index, count: int) -> tuple[sp.csr_matrix, Index]:
+def smooth_step(quads: Index, count: int) -> tuple[SparseMatrix, Index]:
     """Return the matrix and quads of one Catmull-Clark step with smooth borders.
 
     Catmull and Clark, "Recursively generated B-spline surfaces" (1978); borders follow the cubic
@@ -80,26 +84,26 @@ def smooth_step(quads: Index, count: int) -> tuple[sp.csr_matrix, Index]:
     middles = _incidence(np.repeat(np.arange(edges), 2), step.edges, (edges, count)) / 2
     edge_faces = _incidence(step.quad_edges, each_face, (edges, faces))
     border = (step.uses == 1).astype(float)
-    inner = sp.diags((1 - border) / 2) @ (
-        middles + sp.diags(1 / np.maximum(step.uses, 1)) @ edge_faces @ face_points
+    inner = _diagonal((1 - border) / 2) @ (
+        middles + _diagonal(1 / np.maximum(step.uses, 1)) @ edge_faces @ face_points
     )
-    edge_points = inner + sp.diags(border) @ middles
+    edge_points = inner + _diagonal(border) @ middles
 
     vertex_faces = _incidence(quads, each_face, (count, faces))
     vertex_edges = _incidence(step.edges, np.repeat(np.arange(edges), 2), (count, edges))
     valence = np.maximum(np.asarray(vertex_edges.sum(1)).ravel(), 1)
     face_count = np.maximum(np.asarray(vertex_faces.sum(1)).ravel(), 1)
     inner_points = (
-        sp.diags(1 / (valence * face_count)) @ vertex_faces @ face_points
-        + sp.diags(2 / valence**2) @ vertex_edges @ middles
-        + sp.diags((valence - 3) / valence)
+        _diagonal(1 / (valence * face_count)) @ vertex_faces @ face_points
+        + _diagonal(2 / valence**2) @ vertex_edges @ middles
+        + _diagonal((valence - 3) / valence)
     )
     on_border = np.zeros(count)
     on_border[step.edges[step.uses == 1]] = 1
-    border_edges = vertex_edges @ sp.diags(border)
+    border_edges = vertex_edges @ _diagonal(border)
     border_count = np.maximum(np.asarray(border_edges.sum(1)).ravel(), 1)
-    border_points = sp.diags(0.5 / border_count) @ border_edges @ middles + 0.5 * sp.eye(count)
-    points = sp.diags(1 - on_border) @ inner_points + sp.diags(on_border) @ border_points
+    border_points = _diagonal(0.5 / border_count) @ border_edges @ middles + 0.5 * sp.eye(count)
+    points = _diagonal(1 - on_border) @ inner_points + _diagonal(on_border) @ border_points
     return sp.vstack([points, edge_points, face_points]).tocsr(), step.quads
 
 
@@ -149,13 +153,13 @@ def unit(vectors: Float) -> Float:
     return np.asarray(vectors / np.maximum(length, 1e-12))
 
 
-def smoothing(quads: Index, count: int) -> sp.csr_matrix:
+def smoothing(quads: Index, count: int) -> SparseMatrix:
     """Return the (N, N) matrix that replaces each vertex by the mean of its neighbours."""
     a, b = quads.ravel(), np.roll(quads, -1, 1).ravel()
     links = _incidence(np.concatenate([a, b]), np.concatenate([b, a]), (count, count))
     links.data[:] = 1
     total = np.maximum(np.asarray(links.sum(1)).ravel(), 1)
-    return (sp.diags(1 / total) @ links).tocsr()
+    return (_diagonal(1 / total) @ links).tocsr()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +195,8 @@ def scatter(
     outside = uv.sum(1) > 1
     uv[outside] = 1 - uv[outside]
     return Roots(chosen, np.column_stack([1 - uv.sum(1), uv]))
+
+
+def _diagonal(values: Float) -> SparseMatrix:
+    """Return the matrix that scales row k by ``values[k]``."""
+    return sp.diags(values)

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from lipstream.types import Float32
 from lipstream_models.synthetic.body.head_model import UNITS, Float, HeadSource, Index
@@ -53,7 +53,7 @@ class Anatomy:
         self.skin = _skin(source)
         self.whole = refine(base, _visible_faces(source), 1)
         self.places = self.skin.place(base.vertices)
-        whole = cKDTree(self.whole.place(base.vertices))
+        whole = KDTree(self.whole.place(base.vertices))
         self.nearest: Index = np.asarray(whole.query(self.places)[1], np.int64)
         self.lips = read_mask(source.mask("lips"), self.skin.texture, 2.0)
         self.inside = read_mask(source.mask("inside-mouth"), self.skin.texture, 3.0)
