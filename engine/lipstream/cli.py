@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import NoReturn
 
 from lipstream.errors import LipstreamError
 
@@ -40,6 +41,14 @@ FAILED = 2
 """Exit code when the input was bad."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in a sentence, and how to see the usage, in place of all of it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with the exit code of bad input."""
+        self.exit(FAILED, f"{self.prog}: {message}: '{self.prog} --help' says what it takes\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``lipstream``; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -66,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, rest: list[str]) -> int:
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
-    parser = argparse.ArgumentParser(f"lipstream {name}", description=command.summary)
+    parser = _Parser(f"lipstream {name}", description=command.summary)
     parser.add_argument("-v", "--verbose", action="store_true", help="log what the engine does")
     module.add_arguments(parser)
     parsed = parser.parse_args(rest)
@@ -76,10 +85,10 @@ def _run(name: str, rest: list[str]) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {entry.summary}" for name, entry in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "lipstream",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Live sound in, a talking face out.",

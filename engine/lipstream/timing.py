@@ -8,12 +8,28 @@ window of 800 samples centred on it, and one sample more for pre-emphasis. Colum
 from dataclasses import dataclass
 from fractions import Fraction
 
+from lipstream.errors import InputError
+
 MODEL_RATE = 16_000
 """Samples a second of the sound that the mel is computed from."""
 HOP = 200
 """Samples from one mel column to the next."""
 WINDOW = 800
 """Samples under one column's window."""
+
+
+def exact_fps(fps: Fraction | float | str) -> Fraction:
+    """Return a frame rate as an exact fraction: 29.97002997 is 30000/1001, "25" is 25.
+
+    Raises InputError for what is no number above 0.
+    """
+    try:
+        exact = Fraction(fps)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        raise InputError(f"{fps!r} is no frame rate: give 25, 29.97 or 30000/1001") from None
+    if exact <= 0:
+        raise InputError(f"{fps} frames a second: give more than 0")
+    return exact.limit_denominator(1001) if isinstance(fps, float) else exact
 
 
 @dataclass(frozen=True, slots=True)

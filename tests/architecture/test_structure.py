@@ -22,7 +22,8 @@ MAY_IMPORT = {
     },
 }
 ENGINE_ROOMS = (
-    {"errors", "timing", "types", "machine"},
+    {"errors"},
+    {"timing", "types", "machine"},
     {"storage"},
     {"audio"},
     {"inference", "lips", "media"},

@@ -47,3 +47,23 @@ def test_the_module_runs_as_the_script_does():
     )
     assert done.returncode == 0
     assert done.stdout.startswith("lipstream ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["render"], "the following arguments are required: FACE, -o/--output"),
+        (["render", "a", "b", "-o", "c.mp4", "--ends", "now"], "invalid choice: 'now'"),
+        (["render", "a", "b", "-o", "c.mp4", "--fps", "fast"], "'fast' is no frame rate"),
+        (["avatar", "make", "a.png"], "the following arguments are required: -o/--output"),
+        (["sing"], "invalid choice: 'sing'"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence_and_how_to_see_the_usage(arguments, says, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert "--help' says what it takes" in said

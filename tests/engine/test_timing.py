@@ -2,7 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from lipstream.timing import Span, Timing
+from lipstream.errors import InputError
+from lipstream.timing import Span, Timing, exact_fps
 
 TRAINED = Timing(16_000, Fraction(25))
 
@@ -52,3 +53,24 @@ def test_frame_count_covers_the_last_sample_at_odd_rates():
     for samples in range(1, 9000, 7):
         count = timing.frame_count(samples)
         assert timing.frame_start(count) >= samples > timing.frame_start(count - 1)
+
+
+@pytest.mark.parametrize(
+    ("written", "exact"),
+    [
+        (25, Fraction(25)),
+        (30.0, Fraction(30)),
+        (29.97002997, Fraction(30_000, 1001)),
+        (29.97, Fraction(2997, 100)),
+        ("24000/1001", Fraction(24_000, 1001)),
+        (Fraction(48_000, 1001), Fraction(48_000, 1001)),
+    ],
+)
+def test_a_frame_rate_is_taken_as_it_is_written(written, exact):
+    assert exact_fps(written) == exact
+
+
+@pytest.mark.parametrize("written", ["fast", None, float("nan"), float("inf"), 0, -25.0, "1/0"])
+def test_what_is_no_frame_rate_is_refused(written):
+    with pytest.raises(InputError, match="give"):
+        exact_fps(written)

@@ -7,6 +7,7 @@ engine, so the rate is changed here: a windowed sinc, evaluated only where an ou
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lipstream.audio.ring import windows
 from lipstream.errors import InputError
@@ -17,6 +18,8 @@ LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
 """Sound rates taken, in Hz."""
 ZERO_CROSSINGS = 16
 """Half-length of the filter in zero crossings of its sinc: 1 ms at 16 kHz."""
+_LOUDEST = 2.0
+"""Largest float that is taken for sound that overshoots, and clipped; above, for another scale."""
 _ROLL_OFF = 0.94
 _KAISER_BETA = 8.0
 
@@ -31,13 +34,45 @@ def check_rate(rate: int) -> int:
     return rate
 
 
-def check_pcm(pcm: Array) -> Pcm:
-    """Return ``pcm`` if it is mono int16 sound, else raise InputError."""
-    if pcm.dtype != np.int16 or pcm.ndim != 1:
-        raise InputError(
-            f"sound must be int16 of shape (n,), one channel; got {pcm.dtype} of shape {pcm.shape}"
-        )
-    return pcm
+def to_pcm(sound: ArrayLike) -> Pcm:
+    """Return mono int16 of what people have; an int16 array of shape (n,) as it is.
+
+    Taken are int16 samples as an array, a list or bytes (little-endian), and floats from -1 to 1,
+    which are scaled by 32767; of shape (n,), (n, 1) or (1, n). Raises InputError for all else.
+    """
+    if isinstance(sound, np.ndarray) and sound.dtype == np.int16 and sound.ndim == 1:
+        return sound
+    if isinstance(sound, bytes | bytearray | memoryview):
+        if len(sound) % 2:
+            raise InputError(f"sound as bytes must be whole int16 samples; got {len(sound)} bytes")
+        return np.frombuffer(sound, "<i2").astype(np.int16)
+    try:
+        array = np.asarray(sound)
+    except ValueError as error:
+        raise _no_sound(f"a list that is no row of numbers ({error})") from error
+    if array.ndim == 2 and 1 in array.shape:
+        array = array.reshape(-1)
+    if array.ndim != 1:
+        raise _no_sound(f"{type(sound).__name__}, {array.dtype} of shape {array.shape}")
+    return _to_int16(array)
+
+
+def _to_int16(array: Array) -> Pcm:
+    if array.size == 0:
+        return np.zeros(0, np.int16)
+    most = float(np.abs(array.astype(np.float64)).max()) if array.dtype.kind in "fi" else math.nan
+    if array.dtype.kind == "f" and most <= _LOUDEST:
+        return np.clip(np.rint(array * 32767.0), -32768, 32767).astype(np.int16)
+    if array.dtype.kind == "i" and array.min() >= -32768 and array.max() <= 32767:
+        return array.astype(np.int16)
+    raise _no_sound(f"{array.dtype} with values up to {most:g}")
+
+
+def _no_sound(found: str) -> InputError:
+    return InputError(
+        "sound must be one channel of int16, or of floats from -1 to 1, in pieces of shape (n,);"
+        f" got {found}"
+    )
 
 
 class Resampler:

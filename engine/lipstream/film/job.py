@@ -13,6 +13,7 @@ from lipstream.errors import InputError
 from lipstream.film.provenance import Certificate
 from lipstream.media import DEFAULT_ENCODING, Encoding, is_picture
 from lipstream.speech import SpeechSettings
+from lipstream.timing import exact_fps
 from lipstream.types import Image
 
 _LEAST_SIDE, _MOST_SIDE = 16, 8192
@@ -146,9 +147,15 @@ class Segment:
     """What messages call it; None for the sound file's name."""
 
 
+_FILES = ("face", "sound", "output", "model", "s3fd", "restore", "sheet")
+
+
 @dataclass(frozen=True, slots=True)
 class RenderJob:
-    """What to render. A sound or a text for all of the film, or segments; the rest has defaults."""
+    """What to render. A sound or a text for all of the film, or segments; the rest has defaults.
+
+    Files may be given as text, and ``fps`` as 25, 29.97 or "30000/1001": they are converted.
+    """
 
     face: Path
     """Avatar pack, picture or film."""
@@ -197,6 +204,14 @@ class RenderJob:
     """Picture to write with frames before and after, side by side."""
     certificate: Certificate | None = None
     """What to sign the film with."""
+
+    def __post_init__(self) -> None:
+        for name in _FILES:
+            file = getattr(self, name)
+            if isinstance(file, str):
+                object.__setattr__(self, name, Path(file))
+        if self.fps is not None:
+            object.__setattr__(self, "fps", exact_fps(self.fps))
 
     @property
     def sources(self) -> tuple[Path, ...]:

@@ -1,20 +1,22 @@
 """The library in one class: feed sound, get frames."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+from numpy.typing import ArrayLike
 
 from lipstream.audio.resampler import check_rate
-from lipstream.avatar.pack import Avatar
+from lipstream.avatar.making import open_avatar
 from lipstream.errors import InputError
 from lipstream.inference.model import MouthModel
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import FrameSource, PreparedAvatar
 from lipstream.live.pipeline import Pipeline, drain, pieces
-from lipstream.timing import MODEL_RATE, Timing
-from lipstream.types import AvFrame, Pcm
+from lipstream.timing import MODEL_RATE, Timing, exact_fps
+from lipstream.types import AvFrame
 
 SLOWEST_FPS, FASTEST_FPS = 1, 120
 
@@ -23,14 +25,14 @@ SLOWEST_FPS, FASTEST_FPS = 1, 120
 class Options:
     """What to open."""
 
-    model: Path | None = None
-    """Model folder; None for the embedded one."""
-    avatar: Path | None = None
-    """Avatar pack; None for the embedded one."""
+    model: Path | str | None = None
+    """Model folder, or an embedded model's name; None for the embedded one."""
+    avatar: Path | str | None = None
+    """Avatar pack, picture or short film, or an embedded avatar's name; None for the embedded."""
     rate: int = MODEL_RATE
     """Samples a second of the sound that will be fed, 8000 to 192000."""
-    fps: Fraction | int = 25
-    """Frames a second to make, 1 to 120."""
+    fps: Fraction | float | str = 25
+    """Frames a second to make, 1 to 120: 25, 29.97 or "30000/1001"."""
     backend: str = "auto"
     """Name of the backend (``lipstream.inference.backends``)."""
     threads: int = 0
@@ -39,18 +41,19 @@ class Options:
     """fp32, fp16, bf16 or int8: a lower one is faster and changes the picture a little."""
 
 
-def make_timing(model: MouthModel, rate: int, fps: Fraction | int) -> Timing:
+def make_timing(model: MouthModel, rate: int, fps: Fraction | float | str) -> Timing:
     """Return the schedule of a session; raises InputError for a rate that cannot be used."""
-    if not SLOWEST_FPS <= fps <= FASTEST_FPS:
+    exact = exact_fps(fps)
+    if not SLOWEST_FPS <= exact <= FASTEST_FPS:
         raise InputError(f"{fps} frames a second: give {SLOWEST_FPS} to {FASTEST_FPS}")
     manifest = model.manifest
-    return Timing(check_rate(rate), Fraction(fps), manifest.mel_columns, manifest.window_start_ms)
+    return Timing(check_rate(rate), exact, manifest.mel_columns, manifest.window_start_ms)
 
 
 class LipSync:
-    """A model, an avatar and one session, on the caller's thread.
+    """A model, an avatar and one session, on the caller's thread: one thread at a time.
 
-    with LipSync.open() as lips:
+    with LipSync.open(avatar="me.jpg") as lips:
         for frame in lips.feed(pcm): ...
         for frame in lips.flush(): ...
     """
@@ -58,15 +61,19 @@ class LipSync:
     def __init__(self, model: MouthModel, source: FrameSource, timing: Timing) -> None:
         self._model = model
         self._pipeline = Pipeline(source, timing, make_compositor(model))
+        self._closed = False
 
     @classmethod
-    def open(cls, options: Options | None = None) -> Self:
-        """Open a model and an avatar, by default the embedded ones, and prepare the face."""
-        options = options or Options()
+    def open(cls, options: Options | None = None, **changes: Any) -> Self:
+        """Open a model and an avatar, by default the embedded ones, and prepare the face.
+
+        ``changes`` are fields of ``Options`` by name. Raises LipstreamError.
+        """
+        options = replace(options or Options(), **changes)
         check_rate(options.rate)
-        avatar = Avatar.open(options.avatar)
+        avatar = open_avatar(None if options.avatar is None else Path(options.avatar))
         model = MouthModel.open(
-            options.model,
+            None if options.model is None else Path(options.model),
             backend=options.backend,
             threads=options.threads,
             precision=options.precision,
@@ -83,28 +90,39 @@ class LipSync:
         """The session's schedule."""
         return self._pipeline.timing
 
-    def feed(self, pcm: Pcm) -> list[AvFrame]:
-        """Take (n,) int16 mono, any n, and return the frames that are complete now."""
+    def feed(self, pcm: ArrayLike) -> list[AvFrame]:
+        """Take mono sound of any length, and return the frames that are complete now.
+
+        int16 (n,) goes in as it is; bytes of it, lists, and floats from -1 to 1 are converted.
+        """
         return list(self.stream(pcm))
 
-    def stream(self, pcm: Pcm) -> Iterator[AvFrame]:
+    def stream(self, pcm: ArrayLike) -> Iterator[AvFrame]:
         """Like ``feed``, one frame at a time: for long sounds, whose frames would fill memory."""
+        self._check_open()
         for piece in pieces(pcm, self.timing.rate):
             self._pipeline.feed(piece)
             yield from drain(self._pipeline, self._model)
 
     def flush(self) -> list[AvFrame]:
         """End the sound and return the frames left; together they cover every sample fed."""
+        self._check_open()
         self._pipeline.flush()
         return list(drain(self._pipeline, self._model))
 
     def reset(self) -> None:
         """Begin anew at sample 0."""
+        self._check_open()
         self._pipeline.reset()
 
     def close(self) -> None:
-        """Free the model."""
+        """Free the model. Closing twice is fine."""
+        self._closed = True
         self._model.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this LipSync is closed: open another with LipSync.open()")
 
     def __enter__(self) -> Self:
         return self

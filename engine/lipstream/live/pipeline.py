@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lipstream.audio.mel import MelWindow
-from lipstream.audio.resampler import Resampler, check_pcm
+from lipstream.audio.resampler import Resampler, to_pcm
 from lipstream.audio.ring import RingBuffer
 from lipstream.audio.silence_gate import SilenceGate
 from lipstream.errors import InputError
@@ -150,10 +150,10 @@ class Pipeline:
         return self._model_sound.read(Span(start - _GATE_BEFORE, max(stop, start - _GATE_BEFORE)))
 
 
-def pieces(pcm: Pcm, rate: int) -> Iterator[Pcm]:
+def pieces(pcm: ArrayLike, rate: int) -> Iterator[Pcm]:
     """Cut sound into views short enough for ``Pipeline.feed``; raises InputError when unusable."""
     length = int(rate * LARGEST_PIECE_SECONDS)
-    checked = check_pcm(pcm)
+    checked = to_pcm(pcm)
     for at in range(0, len(checked), length):
         yield checked[at : at + length]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from lipstream.audio.resampler import check_pcm
+from lipstream.audio.resampler import to_pcm
 from lipstream.inference.model import MouthModel
 from lipstream.live.pipeline import LARGEST_PIECE_SECONDS, MouthRequest, Pipeline, paint, pieces
 from lipstream.types import AvFrame, Pcm
@@ -99,9 +99,9 @@ class SessionHandle:
         """Whether the session has ended, by ``close`` or by a failure that was logged."""
         return self._closed
 
-    def feed(self, pcm: Pcm) -> bool:
-        """Hand over (n,) int16 mono, which is copied. Returns False when it was refused."""
-        check_pcm(pcm)
+    def feed(self, sound: ArrayLike) -> bool:
+        """Hand over mono sound as ``to_pcm`` takes it; it is copied. False when it was refused."""
+        pcm = to_pcm(sound)
         copy = pcm.copy()
         with self._lock:
             if self._closed or self._waiting + len(pcm) > INBOX_SECONDS * self.rate:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipstream.audio.resampler import Resampler, check_pcm, check_rate
+from lipstream.audio.resampler import Resampler, check_rate, to_pcm
 from lipstream.errors import InputError
 
 RATES = [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000]
@@ -72,10 +72,10 @@ def test_a_rate_that_cannot_be_used_says_which_can(rate):
         check_rate(rate)
 
 
-@pytest.mark.parametrize("sound", [np.zeros((4, 2), np.int16), np.zeros(4, np.float32)])
+@pytest.mark.parametrize("sound", [np.zeros((4, 2), np.int16), np.zeros(4, np.uint8)])
 def test_sound_of_another_shape_or_type_is_refused(sound):
     with pytest.raises(InputError, match="int16"):
-        check_pcm(sound)
+        to_pcm(sound)
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
@@ -85,3 +85,55 @@ def test_what_an_output_needs_is_what_makes_it_appear(rate):
     for fed in range(1, 400):
         came += len(resampler.feed(np.ones(1, np.int16)))
         assert resampler.needed(came) <= fed < resampler.needed(came + 1)
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        np.array([0, 16_384, -32_768], np.int16).tobytes(),
+        bytearray(np.array([0, 16_384, -32_768], "<i2").tobytes()),
+        [0, 16_384, -32_768],
+        np.array([0, 16_384, -32_768], np.int64),
+        np.array([[0], [16_384], [-32_768]], np.int16),
+        np.array([[0, 16_384, -32_768]], np.int16),
+    ],
+    ids=["bytes", "bytearray", "list", "int64", "column", "row"],
+)
+def test_samples_in_another_container_are_the_same_sound(sound):
+    pcm = to_pcm(sound)
+    assert pcm.dtype == np.int16
+    assert pcm.tolist() == [0, 16_384, -32_768]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, list])
+def test_floats_from_minus_one_to_one_are_full_scale(kind):
+    values = [0.0, 0.5, -1.0, 1.0, 1.2]
+    sound = values if kind is list else np.array(values, kind)
+    assert to_pcm(sound).tolist() == [0, 16_384, -32_767, 32_767, 32_767]
+
+
+def test_int16_is_handed_on_as_it_is():
+    pcm = np.arange(5, dtype=np.int16)
+    assert to_pcm(pcm) is pcm
+    assert to_pcm(b"").tolist() == to_pcm([]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("sound", "got"),
+    [
+        (b"odd", "3 bytes"),
+        (np.zeros((10, 2), np.int16), "(10, 2)"),
+        (np.array([0.0, 30_000.0]), "up to 30000"),
+        (np.array([0, 40_000]), "up to 40000"),
+        (np.array([np.nan], np.float32), "nan"),
+        ([[1, 2], [3]], "no row of numbers"),
+        ((n for n in range(3)), "generator"),
+        (None, "NoneType"),
+        ("hello", "str"),
+        (np.zeros(4, np.uint8), "uint8"),
+    ],
+)
+def test_what_is_no_sound_is_told_in_one_sentence(sound, got):
+    with pytest.raises(InputError, match="int16") as refused:
+        to_pcm(sound)
+    assert got in str(refused.value)

@@ -8,6 +8,7 @@ import pytest
 
 from lipstream import LipSync, MouthModel, Options
 from lipstream.cli import main
+from lipstream.errors import InputError
 from lipstream.film.plan import open_face
 from lipstream.film.render import RenderJob, render, render_frames
 from media_files import film_contents, numbered, tone, write_film, write_picture, write_wav
@@ -189,3 +190,11 @@ def test_a_contact_sheet_never_overwrites_the_picture_either(job, tmp_path, caps
     assert main([*map(str, words), "--sheet", str(picture)]) == 2
     assert "also an input: choose another name with --sheet" in capsys.readouterr().err
     assert picture.read_bytes() == before
+
+
+def test_a_job_takes_files_as_text_and_any_number_of_frames(job):
+    asked = RenderJob(str(job.face), str(job.sound), str(job.output), str(job.model), fps=12.5)
+    assert asked == replace(job, fps=Fraction(25, 2))
+    assert render(asked).frames == 13
+    with pytest.raises(InputError, match="frame rate"):
+        RenderJob(job.face, job.sound, job.output, fps="fast")

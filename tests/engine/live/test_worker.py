@@ -125,7 +125,7 @@ def test_bad_sound_and_bad_rates_are_refused_at_the_door(worker, toy_avatar):
         worker.open_session(toy_avatar, rate=0, on_frame=lambda f: None)
     session = worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None)
     with pytest.raises(InputError, match="int16"):
-        session.feed(np.zeros(4, np.float32))
+        session.feed(np.zeros((4, 2), np.float32))
 
 
 def test_closing_twice_is_fine_and_a_closed_worker_says_so(toy_folder, toy_avatar):
