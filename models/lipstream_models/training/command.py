@@ -3,7 +3,12 @@
 import argparse
 
 from lipstream_models.synthetic.raster import command as heads_command
-from lipstream_models.training import corpus_command, mouth_command, sync_scorer_command
+from lipstream_models.training import (
+    corpus_command,
+    lip_command,
+    mouth_command,
+    sync_scorer_command,
+)
 
 _STEPS = {
     "download": (
@@ -20,6 +25,16 @@ _STEPS = {
         "make clips of synthetic people who speak",
         heads_command.add_arguments,
         heads_command.run,
+    ),
+    "label": (
+        "gather speech with the times of its phones",
+        lip_command.add_label_arguments,
+        lip_command.run_label,
+    ),
+    "lips": (
+        "train the lip network: sound to lip classes and measures",
+        lip_command.add_lips_arguments,
+        lip_command.run_lips,
     ),
     "sync-scorer": (
         "train the scorer of sound against lips",

@@ -3,19 +3,24 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lipstream_models.training.model_card import DataFolder
     from lipstream_models.training.trainer import Trainer, TrainOptions
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, save_every: int = 500) -> None:
-    """Declare what every run takes."""
-    parser.add_argument(
-        "--clips", type=Path, nargs="+", required=True, help="folders made by 'prepare' or 'heads'"
-    )
+_CLIPS = "folders made by 'prepare' or 'heads'"
+
+
+def add_run_arguments(
+    parser: argparse.ArgumentParser, save_every: int = 500, *, clips: str = _CLIPS
+) -> None:
+    """Declare what every run takes; ``clips`` says what its data are."""
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, help=clips)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -36,8 +41,15 @@ def options_of(arguments: argparse.Namespace, plain: "TrainOptions") -> "TrainOp
     return replace(plain, seed=arguments.seed, device=arguments.device, bf16=bf16)
 
 
-def carry_out(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
-    """Train to the end or go on where ``--out`` stops; leave a log, a plot and a card beside."""
+def carry_out(
+    trainer: "Trainer[Any]",
+    arguments: argparse.Namespace,
+    folders: "Sequence[DataFolder] | None" = None,
+) -> None:
+    """Train to the end or go on where ``--out`` stops; leave a log, a plot and a card beside.
+
+    ``folders`` says what was trained on, where ``--clips`` are no prepared folders.
+    """
     from lipstream_models.training.training_log import TrainingLog, plot  # noqa: PLC0415
 
     out, steps = arguments.out, trainer.options.steps
@@ -55,10 +67,14 @@ def carry_out(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
     trainer.save(out)
     if log_path.stat().st_size:
         plot(log_path, out.with_suffix(".png"))
-    _describe(trainer, arguments)
+    _describe(trainer, arguments, folders)
 
 
-def _describe(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
+def _describe(
+    trainer: "Trainer[Any]",
+    arguments: argparse.Namespace,
+    folders: "Sequence[DataFolder] | None",
+) -> None:
     """Write a card beside the checkpoint: what was trained, on what, by which command."""
     from lipstream_models.training.model_card import Recipe, current_commit, describe, write_card  # noqa: PLC0415
 
@@ -69,7 +85,7 @@ def _describe(trainer: "Trainer[Any]", arguments: argparse.Namespace) -> None:
         command=shlex.join(["lipstream", *sys.argv[1:]]),
         seed=arguments.seed,
         commit=current_commit(Path(__file__).parent),
-        clips=[describe(path) for path in arguments.clips],
+        clips=list(folders or map(describe, arguments.clips)),
         licence=trainer.about.get("licence", "as its data"),
         options=asdict(trainer.options),
     )
