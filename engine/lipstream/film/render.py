@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from lipstream.media import FilmReader, join_parts
 from lipstream.storage.atomic_files import written_whole
 from lipstream.types import Image
 
-__all__ = ["RenderJob", "RenderResult", "render", "render_frames"]
+__all__ = ["RenderJob", "RenderResult", "render", "render_film", "render_frames"]
 
 PAIRS = 8
 """Pairs of pictures on a sheet."""
@@ -63,6 +64,20 @@ def render(
         _finish(plan, checkpoint)
     seconds = timeline.samples / timeline.rate
     return RenderResult(timeline.frames, timeline.fps, seconds, renderer.faceless, resumed)
+
+
+def render_film(
+    face: Path | str,
+    sound: Path | str,
+    output: Path | str,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+    **options: Any,
+) -> RenderResult:
+    """Render a face and a sound to a film; ``options`` are further fields of ``RenderJob``.
+
+    ``on_progress`` and errors are those of ``render``.
+    """
+    return render(RenderJob(Path(face), Path(sound), Path(output), **options), on_progress)
 
 
 def render_frames(job: RenderJob, model: MouthModel, folder: Path) -> Iterator[Image]:

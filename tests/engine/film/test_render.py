@@ -10,7 +10,7 @@ from lipstream import LipSync, MouthModel, Options
 from lipstream.cli import main
 from lipstream.errors import InputError
 from lipstream.film.plan import open_face
-from lipstream.film.render import RenderJob, render, render_frames
+from lipstream.film.render import RenderJob, render, render_film, render_frames
 from media_files import film_contents, numbered, tone, write_film, write_picture, write_wav
 
 RATE = 16_000
@@ -198,3 +198,18 @@ def test_a_job_takes_files_as_text_and_any_number_of_frames(job):
     assert render(asked).frames == 13
     with pytest.raises(InputError, match="frame rate"):
         RenderJob(job.face, job.sound, job.output, fps="fast")
+
+
+def test_one_call_renders_a_film_and_tells_its_progress(job):
+    told = []
+    result = render_film(
+        str(job.face),
+        str(job.sound),
+        str(job.output),
+        lambda done, total: told.append((done, total)),
+        model=job.model,
+        fps=12.5,
+    )
+    assert result.frames == len(told) == 13
+    assert told[-1] == (13, 13)
+    assert job.output.is_file()
