@@ -239,7 +239,7 @@ class FilmRenderer:
         video, threads = film.video, model.frame_threads
         self.at_once = 1 if restorer else pictures_in_budget(video.width, video.height, threads)
         self.faceless = sum(
-            self._speaker(spoken_range).strength[video.at(frame, film.ends)] <= 0
+            float(self._speaker(spoken_range).strength[video.at(frame, film.ends)]) <= 0
             for spoken_range in timeline.spoken_ranges
             for frame in range(spoken_range.start, spoken_range.stop)
         )
