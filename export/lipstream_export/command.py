@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +14,7 @@ from lipstream.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from lipstream_export.parity import Parity
-    from lipstream_models.networks.loading import LoadedMouth
+    from lipstream_models.networks.loading import LoadedLipNetwork, LoadedMouth
 
 WORDS = ("name", "version", "licence", "source")
 
@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=(-40, 0),
         help="start of the mel window: -40 as Wav2Lip was trained, 0 as its scripts run it",
+    )
+    parser.add_argument(
+        "--setting",
+        choices=("quality", "low-delay"),
+        default="quality",
+        help="how far a lip network hears ahead (default quality)",
     )
     parser.add_argument(
         "--precision",
@@ -78,13 +84,27 @@ def _export_checkpoint(arguments: argparse.Namespace) -> int:
     from lipstream_models.networks import loading  # noqa: PLC0415
 
     loaded = loading.load_network(Path(arguments.checkpoint))
+    if isinstance(loaded, loading.LoadedLipNetwork):
+        return _export_lips(arguments, loaded)
     if isinstance(loaded, loading.LoadedMouth):
-        given = {word: getattr(arguments, word) for word in WORDS}
-        loaded = replace(loaded, **{word: text for word, text in given.items() if text is not None})
-        return _export_mouth(arguments, loaded)
+        return _export_mouth(arguments, replace(loaded, **_given_words(arguments)))
     model_folder.export_s3fd(loaded, arguments.output)
     _say(arguments.output)
     return report_parity(parity.compare_s3fd(loaded, arguments.output)) if arguments.verify else 0
+
+
+def _given_words(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {word: getattr(arguments, word) for word in WORDS}
+    return {word: text for word, text in given.items() if text is not None}
+
+
+def _export_lips(arguments: argparse.Namespace, loaded: "LoadedLipNetwork") -> int:
+    from lipstream_export.lip_folder import export_lips, with_plain_decoder  # noqa: PLC0415
+
+    lips = with_plain_decoder(replace(loaded, **_given_words(arguments)))
+    export_lips(lips, arguments.setting, arguments.output)
+    _say(arguments.output)
+    return 0
 
 
 def _export_mouth(arguments: argparse.Namespace, loaded: "LoadedMouth") -> int:

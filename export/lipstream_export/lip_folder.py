@@ -11,11 +11,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from lipstream.audio.mel import BANDS
-from lipstream.lips.decoder import DecoderSettings
+from lipstream.lips.decoder import DecoderSettings, Hysteresis
 from lipstream.storage.atomic_files import sha256_of
 from lipstream_export.folder import folder_written_whole
 from lipstream_export.onnx_graphs import Signature, save_graph
 from lipstream_models.networks.lip_network import COLUMNS, WINDOW_START_MS, LipNetwork, LipWindow
+from lipstream_models.networks.loading import LoadedLipNetwork
 
 LIPS, MANIFEST, FORMAT = "lips.onnx", "model.toml", 2
 _SMALLEST_HALVED = 1024
@@ -32,6 +33,24 @@ class LoadedLips:
     version: str
     licence: str
     source: str
+
+
+def with_plain_decoder(loaded: LoadedLipNetwork) -> LoadedLips:
+    """Return a trained network with the thresholds that suit speech kept out of its training."""
+    decoder = DecoderSettings(
+        closing=loaded.directions["closing"],
+        tuck=loaded.directions["tuck"],
+        rounding=loaded.directions["rounding"],
+        closed=Hysteresis(0.65, 0.4),
+        tucked=Hysteresis(0.5, 0.4),
+        soft=0.2,
+        pressed=0.15,
+        parted=0.45,
+        tuck_share=0.85,
+        rounding_gain=1.5,
+    )
+    words = (loaded.name, loaded.version, loaded.licence, loaded.source)
+    return LoadedLips(loaded.network, decoder, *words)
 
 
 def export_lips(loaded: LoadedLips, setting: str, target: Path) -> None:

@@ -5,6 +5,7 @@ import onnx
 import pytest
 import torch
 
+from lipstream.cli import main
 from lipstream.inference.backends import open_backend
 from lipstream.inference.manifest import read_toml
 from lipstream.lips.decoder import DecoderSettings, Hysteresis
@@ -96,3 +97,25 @@ def test_the_network_hears_nothing_of_the_future_beyond_its_delay(loaded):
         for before, after in zip(loaded.network(mel), loaded.network(changed), strict=True):
             assert torch.equal(before[..., :60], after[..., :60])
             assert not torch.allclose(before[..., 60:], after[..., 60:])
+
+
+def test_a_checkpoint_of_train_lips_is_exported_by_the_command(loaded, tmp_path, capsys):
+    path, out = tmp_path / "lips.pt", tmp_path / "low"
+    directions = {name: VECTOR.tolist() for name in ("closing", "tuck", "rounding")}
+    header = {"network": "lips", "width": 24, "decoder": directions, "licence": "CC0-1.0"}
+    torch.save(header | {"state_dict": loaded.network.state_dict()}, path)
+    words = ["export", str(path), "-o", str(out), "--setting", "low-delay", "--name", "mine"]
+    assert main(words) == 0
+    written = read_toml(out)
+    assert (written["name"], written["licence"]) == ("mine", "CC0-1.0")
+    assert written["window_start_ms"] == -590
+    assert DecoderSettings.parse(written["decoder"]).closing == pytest.approx(VECTOR, abs=1e-4)
+    assert "lips.onnx" in capsys.readouterr().out
+
+
+def test_a_lip_checkpoint_without_its_directions_says_what_it_lacks(loaded, tmp_path, capsys):
+    path = tmp_path / "lips.pt"
+    state = loaded.network.state_dict()
+    torch.save({"network": "lips", "width": 24, "state_dict": state}, path)
+    assert main(["export", str(path), "-o", str(tmp_path / "x")]) == 2
+    assert "decoder" in capsys.readouterr().err

@@ -36,7 +36,7 @@ TimedClass = tuple[int, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class LabelledUtterance:
     """One recording."""
 
     name: str
@@ -52,7 +52,7 @@ class Utterance:
 class LabelledSpeech:
     """All recordings of one file."""
 
-    utterances: tuple[Utterance, ...]
+    utterances: tuple[LabelledUtterance, ...]
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -78,7 +78,7 @@ class LabelledSpeech:
         )
 
 
-def _utterances(arrays: dict[str, NDArray[np.generic]]) -> Iterator[Utterance]:
+def _utterances(arrays: dict[str, NDArray[np.generic]]) -> Iterator[LabelledUtterance]:
     mel, classes = arrays["mel"], arrays["cls"]
     starts = [int(start) for start in np.asarray(arrays["starts"])]
     lips = iter(np.asarray(arrays["lips"], np.float32))
@@ -86,7 +86,7 @@ def _utterances(arrays: dict[str, NDArray[np.generic]]) -> Iterator[Utterance]:
     for name, filmed, start, stop in rows:
         part = np.asarray(mel[:, start:stop], np.float32)
         own = np.asarray(classes[start:stop], np.int64)
-        yield Utterance(str(name), part, own, next(lips) if filmed else None)
+        yield LabelledUtterance(str(name), part, own, next(lips) if filmed else None)
 
 
 def column_classes(phones: Sequence[TimedClass], columns: int) -> NDArray[np.int64]:
@@ -100,7 +100,7 @@ def column_classes(phones: Sequence[TimedClass], columns: int) -> NDArray[np.int
     return classes
 
 
-def recordings(folder: Path, rng: np.random.Generator) -> Iterator[Utterance]:
+def recordings(folder: Path, rng: np.random.Generator) -> Iterator[LabelledUtterance]:
     """Read the WAV files named in ``phones.json``: file -> [[class, start_s, end_s], ...]."""
     book = json.loads((folder / "phones.json").read_text("utf-8"))
     for name, phones in book.items():
@@ -113,12 +113,12 @@ def recordings(folder: Path, rng: np.random.Generator) -> Iterator[Utterance]:
         mel = mel_spectrogram((sound + noise).astype(np.float32))
         moved = [(k, a + pause / MODEL_RATE, b + pause / MODEL_RATE) for k, a, b in phones]
         classes = column_classes(moved, mel.shape[1])
-        yield Utterance(f"{folder.name}/{name}", mel, classes, None)
+        yield LabelledUtterance(f"{folder.name}/{name}", mel, classes, None)
 
 
 def filmed_clips(
     folder: PreparedFolder, phones: dict[str, list[TimedClass]]
-) -> Iterator[Utterance]:
+) -> Iterator[LabelledUtterance]:
     """Return the clips of a prepared folder; those without phones are UNKNOWN throughout."""
     for row in np.flatnonzero(folder.done == PREPARED):
         name = Path(folder.names[int(row)]).stem
@@ -126,7 +126,7 @@ def filmed_clips(
         classes = np.full(mel.shape[1], UNKNOWN, np.int64)
         if name in phones:
             classes = column_classes(phones[name], mel.shape[1])
-        yield Utterance(name, mel, classes, lips_from_rest(folder, int(row)))
+        yield LabelledUtterance(name, mel, classes, lips_from_rest(folder, int(row)))
 
 
 def lips_from_rest(folder: PreparedFolder, row: int) -> Float32:

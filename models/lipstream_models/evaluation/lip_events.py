@@ -22,7 +22,11 @@ from lipstream.lips.phones import CLASSES
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32
 from lipstream_models.corpora.grid_corpus import FPS
-from lipstream_models.corpora.labelled_speech import COLUMNS_A_SECOND, Utterance, frame_columns
+from lipstream_models.corpora.labelled_speech import (
+    COLUMNS_A_SECOND,
+    LabelledUtterance,
+    frame_columns,
+)
 
 _PRESSED, _TUCKED = CLASSES.index("MBP"), CLASSES.index("FV")
 _ROUNDED = (CLASSES.index("UW"), CLASSES.index("OW"))
@@ -126,7 +130,9 @@ class LipModel:
         self.close()
 
 
-def known_lips(utterance: Utterance, targets: Float32, settings: DecoderSettings) -> Float32:
+def known_lips(
+    utterance: LabelledUtterance, targets: Float32, settings: DecoderSettings
+) -> Float32:
     """Return the (frames, 17) lips of phones known beforehand, through the same decoder.
 
     ``targets`` are (columns, 17) measures that go with the phones. What no network can better.

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from lipstream.errors import ModelError
+from lipstream.types import Float32
 from lipstream_models.networks.checkpoints import load_weights, read_checkpoint, read_state_dict
+from lipstream_models.networks.lip_network import LipNetwork
 from lipstream_models.networks.mouth_flow import MouthFlow
 from lipstream_models.networks.s3fd import S3fd, is_s3fd
 from lipstream_models.networks.split import SplitNetwork
@@ -15,6 +18,7 @@ from lipstream_models.networks.wav2lip import PUBLISHED, Wav2Lip, read_layout
 
 OWN_NETWORKS: dict[str, type[SplitNetwork]] = {"mouth_flow": MouthFlow}
 """Networks of this project, by the name under ``network`` in their checkpoints."""
+_LIPS = "lips"
 _WAV2LIP_LICENCE = "research and personal use only, as the weights' authors say"
 _WAV2LIP_SOURCE = "Prajwal et al., A Lip Sync Expert Is All You Need, ACM Multimedia 2020"
 
@@ -30,7 +34,20 @@ class LoadedMouth:
     source: str
 
 
-def load_network(path: Path) -> LoadedMouth | S3fd:
+@dataclass(frozen=True, slots=True)
+class LoadedLipNetwork:
+    """A lip network with its weights, how events move its measures, and what model.toml says."""
+
+    network: LipNetwork
+    directions: dict[str, Float32]
+    """``closing``, ``tuck`` and ``rounding`` of ``lips.decoder.DecoderSettings``, each (17,)."""
+    name: str
+    version: str
+    licence: str
+    source: str
+
+
+def load_network(path: Path) -> LoadedMouth | LoadedLipNetwork | S3fd:
     """Load a checkpoint: this project's own, a Wav2Lip's, or the published S3FD's.
 
     Raises ModelError when the file is missing, damaged, unsafe or of another network.
@@ -42,6 +59,8 @@ def load_network(path: Path) -> LoadedMouth | S3fd:
         load_weights(detector, state, path)
         return detector.eval()
     header = checkpoint if isinstance(checkpoint, dict) else {}
+    if header.get("network") == _LIPS:
+        return _lip_network(header, state, path)
     kind = _own_kind(header, state, path)
     if kind is not None:
         return _own(header, kind, state, path)
@@ -58,7 +77,7 @@ def _own_kind(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> s
     kind = header.get("network")
     if isinstance(kind, str):
         if kind not in OWN_NETWORKS:
-            known = ", ".join(OWN_NETWORKS)
+            known = ", ".join((*OWN_NETWORKS, _LIPS))
             raise ModelError(f"checkpoint {path} is of the network {kind!r}; known here: {known}")
         return kind
     for name, network in OWN_NETWORKS.items():
@@ -67,9 +86,28 @@ def _own_kind(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> s
     return None
 
 
+def _lip_network(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> LoadedLipNetwork:
+    try:
+        network = LipNetwork(int(header["width"]))
+        directions = {
+            name: np.asarray(header["decoder"][name], np.float32)
+            for name in ("closing", "tuck", "rounding")
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"checkpoint {path} is of a lip network, but lacks or misstates {error}: train it again"
+        ) from error
+    load_weights(network, state, path)
+    words = _words(header, {"name": _LIPS, "version": "1"})
+    return LoadedLipNetwork(network.eval(), directions, **words)
+
+
+def _words(header: dict[str, Any], own: dict[str, str]) -> dict[str, str]:
+    words = own | {"licence": "unknown", "source": "lipstream train"}
+    return {key: str(header.get(key, default)) for key, default in words.items()}
+
+
 def _own(header: dict[str, Any], kind: str, state: dict[str, Tensor], path: Path) -> LoadedMouth:
     network = OWN_NETWORKS[kind]()
     load_weights(network, state, path)
-    words = {"name": kind, "version": "1", "licence": "unknown", "source": "lipstream train"}
-    said = {key: str(header.get(key, default)) for key, default in words.items()}
-    return LoadedMouth(network.eval(), **said)
+    return LoadedMouth(network.eval(), **_words(header, {"name": kind, "version": "1"}))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lipstream.lips.phones import CLASSES
 from lipstream.lips.shape import MEASURES
 from lipstream.types import Array, Float32
-from lipstream_models.corpora.labelled_speech import Utterance, frame_columns
+from lipstream_models.corpora.labelled_speech import LabelledUtterance, frame_columns
 
 _PRESSED, _TUCKED, _UW, _OW = (CLASSES.index(name) for name in ("MBP", "FV", "UW", "OW"))
 _LEAD_COLUMNS, _TRIM_COLUMNS = 1, 1
@@ -40,7 +40,7 @@ class EventDirections:
     """What u, w and o add to the mean of other sounds."""
 
 
-def smoothed_lips(utterance: Utterance) -> Float32:
+def smoothed_lips(utterance: LabelledUtterance) -> Float32:
     """Return a clip's (75, 17) measures without the mesh's jumps; a new array."""
     assert utterance.lips is not None, "only film has lips"
     inside = np.clip(utterance.lips, *_REACH)
@@ -50,7 +50,7 @@ def smoothed_lips(utterance: Utterance) -> Float32:
     )
 
 
-def find_directions(film: Sequence[Utterance]) -> EventDirections:
+def find_directions(film: Sequence[LabelledUtterance]) -> EventDirections:
     """Measure on film with phones how events move the lips."""
     lips = np.concatenate([smoothed_lips(one) for one in film])
     classes = np.concatenate([_frame_classes(one) for one in film])
@@ -66,17 +66,17 @@ def find_directions(film: Sequence[Utterance]) -> EventDirections:
     return EventDirections(*(v.astype(np.float32) for v in (closing, tuck, rounding)))
 
 
-def _frame_classes(clip: Utterance) -> NDArray[np.int64]:
+def _frame_classes(clip: LabelledUtterance) -> NDArray[np.int64]:
     columns = np.minimum(frame_columns(len(smoothed_lips(clip))), len(clip.classes) - 1)
     return np.asarray(clip.classes[columns], np.int64)
 
 
-def _near_closures(clip: Utterance) -> NDArray[np.bool_]:
+def _near_closures(clip: LabelledUtterance) -> NDArray[np.bool_]:
     closed = (_frame_classes(clip) == _PRESSED).astype(float)
     return np.convolve(closed, np.ones(_NEAR_CLOSURE_FRAMES), "same") > 0
 
 
-def film_targets(clip: Utterance, directions: EventDirections) -> Float32:
+def film_targets(clip: LabelledUtterance, directions: EventDirections) -> Float32:
     """Return a clip's (columns, 17) measures at 80 a second, closed where its phones say so."""
     lips, columns = smoothed_lips(clip), len(clip.classes)
     at = np.minimum(np.arange(columns) * 25 / 80, len(lips) - 1)
@@ -135,7 +135,7 @@ class PhoneTeacher:
     spread: Float32
     """(17,): film's standard deviation over the network's, whose means are timid; 1 to 1.6."""
 
-    def targets(self, utterance: Utterance) -> Float32:
+    def targets(self, utterance: LabelledUtterance) -> Float32:
         """Return (columns, 17) measures of an utterance by its phones."""
         with torch.no_grad():
             moved = self.network(_one_hot([utterance]))[0].numpy().T * self.spread
@@ -143,7 +143,7 @@ class PhoneTeacher:
 
 
 def train_teacher(
-    film: Sequence[Utterance], directions: EventDirections, steps: int = 1500, seed: int = 0
+    film: Sequence[LabelledUtterance], directions: EventDirections, steps: int = 1500, seed: int = 0
 ) -> PhoneTeacher:
     """Learn from clips of one length how phones move the lips of the filmed speaker."""
     torch.manual_seed(seed)
@@ -172,7 +172,7 @@ def _draws(rows: int, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
         yield rng.choice(rows, min(24, rows), replace=False)
 
 
-def _one_hot(utterances: Sequence[Utterance]) -> Tensor:
+def _one_hot(utterances: Sequence[LabelledUtterance]) -> Tensor:
     """Return (N, 14, columns) of utterances of one length; nothing where a class is UNKNOWN."""
     classes = torch.from_numpy(np.stack([one.classes for one in utterances]))
     shown = nn.functional.one_hot(classes.clamp(min=0), len(CLASSES)).float()

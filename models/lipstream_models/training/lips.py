@@ -14,7 +14,7 @@ from lipstream.audio.mel import BANDS, SILENCE
 from lipstream.lips.phones import CLASSES
 from lipstream.lips.shape import MEASURES
 from lipstream.types import Float32
-from lipstream_models.corpora.labelled_speech import UNKNOWN, Utterance
+from lipstream_models.corpora.labelled_speech import UNKNOWN, LabelledUtterance
 from lipstream_models.networks.checkpoints import save_checkpoint
 from lipstream_models.networks.lip_network import DELAYS, LipNetwork
 from lipstream_models.training.lip_augmentation import LipExamples, LipVariation
@@ -39,7 +39,7 @@ _REGRESSION, _SPREAD = 2.0, 0.3
 class Lesson:
     """An utterance and its lips."""
 
-    utterance: Utterance
+    utterance: LabelledUtterance
     lips: Float32
     """(columns, 17)."""
 

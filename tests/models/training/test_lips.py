@@ -13,7 +13,7 @@ from lipstream.lips.shape import MEASURES
 from lipstream_models.corpora.labelled_speech import (
     UNKNOWN,
     LabelledSpeech,
-    Utterance,
+    LabelledUtterance,
     column_classes,
     frame_columns,
 )
@@ -39,7 +39,7 @@ def utterance(seed, filmed=True):
         np.searchsorted([0, PRESSED, TUCKED, ROUND, OPEN], shown).clip(max=4)
     ]
     lips[shown == ROUND, 3] -= 2.0
-    return Utterance(
+    return LabelledUtterance(
         f"clip{seed}", mel.astype(np.float32), classes, lips.astype(np.float32) if filmed else None
     )
 
