@@ -2,9 +2,9 @@
 
 The graph is followed from convolution to convolution, each with what is added to it and its ReLU.
 Transposed convolutions become one step for each of the pixels that a source pixel spreads to; what
-a graph joins stands side by side in one picture. Weights are rounded to 8 bits, a scale for each
+a graph joins stands side by side in one tensor. Weights are rounded to 8 bits, a scale for each
 channel that comes out; of a Winograd convolution they are transformed first, a scale for each of
-the 16 points besides. Levels of pictures are sized by the largest numbers seen on real samples,
+the 16 points besides. Levels of tensors are sized by the largest numbers seen on real samples,
 with room for as much again; the 8-bit ones are sized while a picture is painted.
 """
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from lipstream.inference.kernels.plan import (
     LANES,
     POINTS,
-    Picture,
-    Plan,
-    PlanStep,
-    Target,
+    KernelPlan,
+    KernelStep,
+    OutputSlice,
+    PlanTensor,
     check_plan,
 )
 from lipstream.types import Array, Float32
@@ -36,8 +36,8 @@ _MIDDLE = 128
 """Level that stands for nothing where numbers may be negative."""
 
 
-def pack_gathered(weight: Float32, unit: float, zero: int) -> dict[str, Array]:
-    """Return the arrays of a gathered convolution from (taps, depth, channels) weights.
+def pack_igemm(weight: Float32, unit: float, zero: int) -> dict[str, Array]:
+    """Return the arrays of a convolution by indirect GEMM from (taps, depth, channels) weights.
 
     ``unit`` is what a level of the input is worth in levels of the output, ``zero`` the 8-bit level
     that stands for nothing.
@@ -96,7 +96,7 @@ _MEL_CHANNELS = 4
 _LEAST_WINOGRAD_DEPTH = 32
 """Channels read below which the transforms cost more than they save."""
 _GAIN = 0.7
-"""Winograd's products against those of the plain convolution, at most: small pictures do not fill
+"""Winograd's products against those of the plain convolution, at most: small tensors do not fill
 its tiles."""
 
 
@@ -104,11 +104,11 @@ its tiles."""
 class _Place:
     """Where a tensor lies."""
 
-    picture: int
+    tensor: int
     channel: int
 
 
-def make_plan(model: onnx.ModelProto, reaches: Mapping[str, Reach]) -> Plan:
+def make_plan(model: onnx.ModelProto, reaches: Mapping[str, Reach]) -> KernelPlan:
     """Return the plan of a mouth graph; raises NotPlannable for another kind of graph."""
     plan = _Planner(model, reaches).plan()
     try:
@@ -127,11 +127,11 @@ class _Planner:
         self._places: dict[str, _Place] = {}
         self._rounded: set[int] = set()
         self._signed: set[int] = set()
-        self._pictures: list[Picture] = []
-        self._steps: list[PlanStep] = []
+        self._tensors: list[PlanTensor] = []
+        self._steps: list[KernelStep] = []
         self._arrays: list[dict[str, Array]] = []
 
-    def plan(self) -> Plan:
+    def plan(self) -> KernelPlan:
         """Return the plan of the whole graph."""
         self._place_joined()
         for name in self._traced.inputs:
@@ -150,7 +150,7 @@ class _Planner:
             if self._traced.joins_other_than_channels(node):
                 raise NotPlannable("it joins something along another axis than channels")
             _, channels, height, width = self._traced.shape(node.output[0])
-            joined = self._add_picture(height, width, channels, list(node.input))
+            joined = self._add_tensor(height, width, channels, list(node.input))
             self._places[node.output[0]] = _Place(joined, 0)
             at = 0
             for name in node.input:
@@ -161,18 +161,18 @@ class _Planner:
 
     def _take_in(self, name: str) -> None:
         _, channels, height, width = self._traced.shape(name)
-        kind = "hear" if name == "mel" else "load"
-        if kind == "hear":
-            picture = Picture(height, width, _MEL_CHANNELS, _MEL_TOP / 127)
-            self._pictures.append(picture)
-            self._places[name] = _Place(len(self._pictures) - 1, 0)
+        kind = "quantize_f32" if name == "mel" else "convert"
+        if kind == "quantize_f32":
+            tensor = PlanTensor(height, width, _MEL_CHANNELS, _MEL_TOP / 127)
+            self._tensors.append(tensor)
+            self._places[name] = _Place(len(self._tensors) - 1, 0)
         elif channels % LANES:
             raise NotPlannable(f"its input {name} has {channels} channels")
         else:
             self._place(name)
         place = self._places[name]
-        target = Target(place.picture, place.channel)
-        self._emit(PlanStep(kind, target, height, width, channels, input=name))
+        target = OutputSlice(place.tensor, place.channel)
+        self._emit(KernelStep(kind, target, height, width, channels, input=name))
 
     def _convolve(self, chain: Chain) -> None:
         read, _ = self._source_of(chain)
@@ -191,9 +191,9 @@ class _Planner:
 
     def _emit_winograd(self, chain: Chain) -> None:
         read, place = self._source_of(chain)
-        written = self._pictures[self._place(chain.out).picture]
+        written = self._tensors[self._place(chain.out).tensor]
         top, left = chain.pads
-        step = self._step(chain, "winograd", ((-top, -left),), source=place.picture)
+        step = self._step(chain, "winograd", ((-top, -left),), source=place.tensor)
         packed = pack_winograd(chain.weight, read.unit / written.unit)
         self._emit(step, {**packed, "bias": _level(chain.bias, written)})
 
@@ -202,7 +202,7 @@ class _Planner:
         top, left = chain.pads
         taps = tuple((y - top, x - left) for y in range(rows) for x in range(columns))
         weight = chain.weight.transpose(2, 3, 1, 0).reshape(len(taps), *chain.weight.shape[1::-1])
-        self._emit_gathered(chain, (weight, chain.bias), taps, stride=chain.strides)
+        self._emit_igemm(chain, (weight, chain.bias), taps, stride=chain.strides)
 
     def _emit_transposed(self, chain: Chain) -> None:
         """Emit a step for each of the pixels that one spreads to: each has taps of its own."""
@@ -225,11 +225,11 @@ class _Planner:
                 )
                 weight = np.stack([chain.weight[:, :, y, x] for y, x in reached])
                 place = self._place(chain.out)
-                self._emit_gathered(
+                self._emit_igemm(
                     chain,
                     (weight, chain.bias),
                     taps,
-                    target=Target(place.picture, place.channel, row, column, down),
+                    target=OutputSlice(place.tensor, place.channel, row, column, down),
                     height=-(-(height - row) // down),
                     width=-(-(width - column) // down),
                 )
@@ -242,16 +242,16 @@ class _Planner:
         bias = chain.bias.reshape(channels, height, width)
         for row in range(height):
             for column in range(width):
-                self._emit_gathered(
+                self._emit_igemm(
                     chain,
                     (weight[:, row, column].T[None], bias[:, row, column]),
                     ((0, 0),),
-                    target=Target(place.picture, place.channel, row, column),
+                    target=OutputSlice(place.tensor, place.channel, row, column),
                     height=1,
                     width=1,
                 )
 
-    def _emit_gathered(
+    def _emit_igemm(
         self,
         chain: Chain,
         weights: tuple[Float32, Float32],
@@ -261,83 +261,87 @@ class _Planner:
         """Emit a step with (taps, depth, channels) weights and a bias."""
         read, place = self._source_of(chain)
         weight, bias = weights
-        if place.picture in self._signed:
+        if place.tensor in self._signed:
             raise NotPlannable("a convolution reads an input that can be negative")
-        written = self._pictures[self._place(chain.out).picture]
+        written = self._tensors[self._place(chain.out).tensor]
         heard = chain.source == "mel"
-        if not heard and place.picture not in self._rounded:
-            self._rounded.add(place.picture)
-            target = Target(place.picture)
-            self._emit(PlanStep("round", target, read.height, read.width, 1, source=place.picture))
+        if not heard and place.tensor not in self._rounded:
+            self._rounded.add(place.tensor)
+            target = OutputSlice(place.tensor)
+            self._emit(
+                KernelStep("quantize", target, read.height, read.width, 1, source=place.tensor)
+            )
         if heard:
             weight = np.pad(weight, ((0, 0), (0, _MEL_CHANNELS - weight.shape[1]), (0, 0)))
-        packed = pack_gathered(weight, read.unit / written.unit, zero=128 if heard else 0)
-        step = self._step(chain, "gather", taps, source=place.picture, **where)
+        packed = pack_igemm(weight, read.unit / written.unit, zero=128 if heard else 0)
+        step = self._step(chain, "igemm", taps, source=place.tensor, **where)
         self._emit(step, {**packed, "bias": _level(bias, written)})
 
     def _step(
         self, chain: Chain, kind: str, taps: tuple[tuple[int, int], ...], **where: Any
-    ) -> PlanStep:
+    ) -> KernelStep:
         _, channels, height, width = self._traced.shape(chain.out)
         place = self._place(chain.out)
         wanted: dict[str, Any] = {"height": height, "width": width, **where}
-        wanted.setdefault("target", Target(place.picture, place.channel))
+        wanted.setdefault("target", OutputSlice(place.tensor, place.channel))
         if chain.added is not None:
             added = self._places.get(chain.added)
             if added is None or added.channel:
                 raise NotPlannable(f"it adds {chain.added}, which lies nowhere by itself")
-            wanted |= {"add": added.picture, "add_row": chain.added_row}
-        depth = self._pictures[wanted["source"]].channels
-        return PlanStep(kind, channels=channels, depth=depth, taps=taps, **wanted)
+            wanted |= {"add": added.tensor, "add_row": chain.added_row}
+        depth = self._tensors[wanted["source"]].channels
+        return KernelStep(kind, channels=channels, depth=depth, taps=taps, **wanted)
 
-    def _finish(self, node: onnx.NodeProto) -> Plan:
+    def _finish(self, node: onnx.NodeProto) -> KernelPlan:
         place = self._places[node.input[0]]
-        read, weight = self._pictures[place.picture], self._traced.weight(node)
+        read, weight = self._tensors[place.tensor], self._traced.weight(node)
         output = (read.height, read.width, 3)
         sizes = tuple(self._traced.shape(self._traced.output)[1:])
         if weight.shape[2:] != (1, 1) or sizes != output or not self._traced.painted_from(node):
             raise NotPlannable("its last convolution does not give a sigmoid's picture")
-        step = PlanStep(
-            "paint", Target(-1), read.height, read.width, 3, read.channels, place.picture
+        step = KernelStep(
+            "sigmoid", OutputSlice(-1), read.height, read.width, 3, read.channels, place.tensor
         )
         bias = self._traced.bias(node, 3)
         scales = (weight.reshape(3, -1) * read.unit).astype(np.float32)
         self._emit(step, {"scales": scales, "bias": bias})
         inputs = {name: tuple(self._traced.shape(name)[1:]) for name in self._traced.inputs}
-        return Plan(inputs, output, tuple(self._pictures), tuple(self._steps), tuple(self._arrays))
+        return KernelPlan(
+            inputs, output, tuple(self._tensors), tuple(self._steps), tuple(self._arrays)
+        )
 
-    def _source_of(self, chain: Chain) -> tuple[Picture, _Place]:
+    def _source_of(self, chain: Chain) -> tuple[PlanTensor, _Place]:
         if chain.source not in self._places:
             raise NotPlannable(f"a convolution reads {chain.source}, which no convolution gives")
         place = self._places[chain.source]
-        read = self._pictures[place.picture]
+        read = self._tensors[place.tensor]
         if chain.source != "mel" and read.channels != self._traced.shape(chain.source)[1]:
             raise NotPlannable("a convolution reads one part of what was joined")
         return read, place
 
     def _place(self, name: str) -> _Place:
-        """Return where a tensor lies, in a picture of its own if it has no place yet."""
+        """Return where a tensor lies, in a tensor of its own if it has no place yet."""
         if name not in self._places:
             _, channels, height, width = self._traced.shape(name)
             if channels % LANES:
                 raise NotPlannable(f"a convolution gives {channels} channels")
-            self._places[name] = _Place(self._add_picture(height, width, channels, [name]), 0)
+            self._places[name] = _Place(self._add_tensor(height, width, channels, [name]), 0)
         return self._places[name]
 
-    def _add_picture(self, height: int, width: int, channels: int, names: list[str]) -> int:
+    def _add_tensor(self, height: int, width: int, channels: int, names: list[str]) -> int:
         unknown = [name for name in names if name not in self._reaches]
         if unknown:
             raise NotPlannable(f"{unknown[0]} is neither an input nor what a ReLU gives")
         peak = max(self._reaches[name].peak for name in names)
         if any(self._reaches[name].least < 0 for name in names):
-            self._signed.add(len(self._pictures))
-        self._pictures.append(Picture(height, width, channels, peak * _ROOM / _TOP))
-        return len(self._pictures) - 1
+            self._signed.add(len(self._tensors))
+        self._tensors.append(PlanTensor(height, width, channels, peak * _ROOM / _TOP))
+        return len(self._tensors) - 1
 
-    def _emit(self, step: PlanStep, arrays: dict[str, Array] | None = None) -> None:
+    def _emit(self, step: KernelStep, arrays: dict[str, Array] | None = None) -> None:
         self._steps.append(step)
         self._arrays.append(arrays or {})
 
 
-def _level(values: Float32, picture: Picture) -> Float32:
-    return np.asarray(values / picture.unit, np.float32)
+def _level(values: Float32, tensor: PlanTensor) -> Float32:
+    return np.asarray(values / tensor.unit, np.float32)

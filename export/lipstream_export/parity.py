@@ -52,7 +52,7 @@ class Parity:
     tolerance: float
     unit: str
     psnr_db: float | None = None
-    """Of pictures, against torch float32; None where numbers are compared."""
+    """Of tensors, against torch float32; None where numbers are compared."""
     least_db: float = 0.0
 
     @property
@@ -117,7 +117,7 @@ def shortfalls(folder: Path) -> list[str]:
     measured = [(one, files[f"mouth_{one}"]) for one in LOWERED if f"mouth_{one}" in files]
     return [
         f"{entry['path']} is {entry['psnr_db']:.1f} dB from torch float32 on"
-        f" {entry['measured_on']}, {LEAST_PSNR_DB[precision]:g} dB are wanted: look at its pictures"
+        f" {entry['measured_on']}, {LEAST_PSNR_DB[precision]:g} dB are wanted: look at its tensors"
         " before you use it, or give --calibrate more faces like yours"
         for precision, entry in measured
         if entry["psnr_db"] < LEAST_PSNR_DB[precision]

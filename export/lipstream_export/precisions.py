@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lipstream.errors import BackendUnavailable
 from lipstream.inference.backends import available_backends, open_backend
 from lipstream.inference.kernels import kernels_run_here
-from lipstream.inference.kernels.plan import Plan, save_plan
+from lipstream.inference.kernels.plan import KernelPlan, save_plan
 from lipstream.types import Array
 from lipstream_export.graph_tracing import find_reaches
 from lipstream_export.kernel_plans import make_plan
@@ -117,7 +117,7 @@ def lower(
 class Planned:
     """An int8 graph for our own kernels."""
 
-    plan: Plan
+    plan: KernelPlan
     psnr_db: float | None
     """On the samples held out; None where this processor cannot run it."""
 

@@ -66,7 +66,7 @@ REFUSED = [
         },
     ),
     (
-        "the kernels do not reach all of it: step 4 (gather): taps",
+        "the kernels do not reach all of it: step 4 (igemm): taps",
         lambda: {"inner": nn.Conv2d(16, 16, 5, padding=2)},
     ),
     (

@@ -1,9 +1,9 @@
-"""Weights in 8 bits, in the order of the kernels."""
+"""PackedWeights in 8 bits, in the order of the kernels."""
 
 import numpy as np
 import pytest
 
-from lipstream_export.kernel_plans import pack_gathered, pack_winograd
+from lipstream_export.kernel_plans import pack_igemm, pack_winograd
 
 BLOCK = 64
 
@@ -28,9 +28,9 @@ def noise(seed, *shape):
 
 @pytest.mark.parametrize("zero", [0, 128])
 @pytest.mark.parametrize(("taps", "depth", "channels"), [(9, 4, 32), (1, 16, 144), (4, 8, 64)])
-def test_gathered_weights_come_back_out_of_their_blocks(taps, depth, channels, zero):
+def test_igemm_weights_come_back_out_of_their_blocks(taps, depth, channels, zero):
     weight = noise(taps, taps, depth, channels)
-    packed = pack_gathered(weight, 0.25, zero)
+    packed = pack_igemm(weight, 0.25, zero)
     levels = unpacked(packed["weights"], taps, depth, channels)
     assert levels.dtype == np.int8
     scales = packed["scales"]
@@ -45,7 +45,7 @@ def test_sums_give_back_what_the_zero_in_the_middle_adds():
     """A picture of nothing but the zero must give nothing, also with all weights at an end."""
     weight = np.abs(noise(1, 9, 4, 16)) + 1
     weight[:] = weight.max()
-    packed = pack_gathered(weight, 1.0, 128)
+    packed = pack_igemm(weight, 1.0, 128)
     levels = unpacked(packed["weights"], 9, 4, 16)
     assert (levels == 127).all()
     np.testing.assert_array_equal(packed["sums"], np.full(16, -128 * 127 * 36))
@@ -80,7 +80,7 @@ def test_a_channel_of_zeros_or_of_extremes_gives_numbers(large):
     weight[6] *= large
     for packed, products in (
         (pack_winograd(weight, 1.0), 16),
-        (pack_gathered(weight.transpose(2, 3, 1, 0).reshape(9, 16, 16), 1.0, 128), 9),
+        (pack_igemm(weight.transpose(2, 3, 1, 0).reshape(9, 16, 16), 1.0, 128), 9),
     ):
         assert np.isfinite(packed["scales"]).all()
         levels = unpacked(packed["weights"], products, 16, 16)

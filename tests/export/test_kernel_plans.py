@@ -53,15 +53,15 @@ def test_its_steps_are_those_of_the_network(narrow):
     network, folder = narrow
     plan = load_plan(folder / PLAN)
     kinds = Counter(step.kind for step in plan.steps)
-    loads = {step.input for step in plan.steps if step.kind == "load"}
+    loads = {step.input for step in plan.steps if step.kind == "convert"}
     assert loads == set(network.feature_names)
     assert plan.inputs.keys() == {"mel", *network.feature_names}
-    assert (kinds["hear"], kinds["paint"], plan.steps[-1].kind) == (1, 1, "paint")
+    assert (kinds["quantize_f32"], kinds["sigmoid"], plan.steps[-1].kind) == (1, 1, "sigmoid")
     assert plan.output == (48, 96, 3)
-    # one pixel becomes nine in nine steps; five blocks double their pictures, in four steps each
-    alone = [s for s in plan.steps if s.kind == "gather" and (s.height, s.width) == (1, 1)]
+    # one pixel becomes nine in nine steps; five blocks double their tensors, in four steps each
+    alone = [s for s in plan.steps if s.kind == "igemm" and (s.height, s.width) == (1, 1)]
     assert len(alone) == 3 + 9
-    assert sum(step.target.spread == 2 for step in plan.steps) == 5 * 4
+    assert sum(step.target.stride == 2 for step in plan.steps) == 5 * 4
     # every 3 x 3 convolution of 32 channels and more on more than a few pixels
     winograd = [step for step in plan.steps if step.kind == "winograd"]
     assert len(winograd) == 9

@@ -9,7 +9,13 @@ from lipstream import MouthModel
 from lipstream.errors import BackendUnavailable, ModelError
 from lipstream.inference.backends import available_backends, open_backend
 from lipstream.inference.kernels import kernels_run_here, load_library
-from lipstream.inference.kernels.plan import Picture, Plan, PlanStep, Target, save_plan
+from lipstream.inference.kernels.plan import (
+    KernelPlan,
+    KernelStep,
+    OutputSlice,
+    PlanTensor,
+    save_plan,
+)
 from toys import SIZE, TOP
 
 
@@ -119,10 +125,10 @@ def planned(lowered):
     """The same with a plan, which paints all grey: who paints can be seen."""
     level = np.log(GREY / (255 - GREY))
     arrays = {"scales": np.zeros((3, 16), np.float32), "bias": np.full(3, level, np.float32)}
-    step = PlanStep("paint", Target(-1), SIZE - TOP, SIZE, 3, depth=16, source=0)
+    step = KernelStep("sigmoid", OutputSlice(-1), SIZE - TOP, SIZE, 3, depth=16, source=0)
     inputs = {"mel": (1, 80, 16), "lower": (SIZE - TOP, SIZE, 3)}
-    picture = Picture(SIZE - TOP, SIZE, 16, 1.0)
-    plan = Plan(inputs, (SIZE - TOP, SIZE, 3), (picture,), (step,), (arrays,))
+    picture = PlanTensor(SIZE - TOP, SIZE, 16, 1.0)
+    plan = KernelPlan(inputs, (SIZE - TOP, SIZE, 3), (picture,), (step,), (arrays,))
     save_plan(lowered / PLAN, plan)
     add_files(lowered, mouth_int8_plan=PLAN)
     return lowered

@@ -3,48 +3,74 @@
 Libraries multiply 8-bit numbers at nearly the rate of the processor, so what is left to gain is to
 multiply less: Winograd's convolution takes 16 products where they take 36. ``plan`` says what is
 computed, ``*.h`` and ``kernels.c`` compute it, ``frame`` lays the two together. The shared library
-is built when the package is installed (``hatch_build.py``).
+is built when the package is installed (``hatch_build.py``). Kinds of steps are named as XNNPACK
+names its kernels; they and the layout of a step stand in ``step.h`` alone, which is read here.
 """
 
 import ctypes
 import functools
 import platform
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from lipstream.errors import BackendUnavailable
 
-__all__ = ["KINDS", "Step", "kernels_run_here", "load_library"]
+__all__ = ["StepHeader", "kernels_run_here", "load_library", "step_header"]
 
-KINDS = ("load", "hear", "round", "gather", "winograd", "paint")
-"""Kinds of steps, in the order of ``enum kind`` in step.h."""
+HEADER = Path(__file__).with_name("step.h")
 LIBRARY = Path(__file__).with_name("kernels.so")
 _NEEDED = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni")
+_TYPES = {"float": ctypes.c_float, "int32_t": ctypes.c_int32}
+_REINSTALL = "install lipstream again with 'pip install --force-reinstall --no-deps'"
 
 
-class Step(ctypes.Structure):
-    """One step as the kernels read it; step.h says what the fields mean."""
+@dataclass(frozen=True, slots=True)
+class StepHeader:
+    """What ``step.h`` says."""
 
-    _fields_ = (
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("from_", "to", "add", "weights", "sums", "scales", "bias")
-        ),
-        *((name, ctypes.c_void_p) for name in ("peak_in", "peak_out", "taps")),
-        *((name, ctypes.c_float) for name in ("unit", "add_unit")),
-        *(
-            (name, ctypes.c_int32)
-            for name in ("kind", "tap_count", "depth", "channels", "height", "width")
-        ),
-        *((name, ctypes.c_int32) for name in ("from_stride", "from_pitch", "to_stride")),
-        *((name, ctypes.c_int32) for name in ("to_pitch", "add_stride", "add_pitch")),
-    )
+    abi: int
+    """Raised whenever the kernels and who calls them have to change together."""
+    kinds: tuple[str, ...]
+    """Kinds of steps, in the order of the enumeration."""
+    step: type[ctypes.Structure]
+    """One step as the kernels read it; ``from`` is called ``from_``."""
+
+
+@functools.cache
+def step_header() -> StepHeader:
+    """Read ``step.h``, which lies beside this file."""
+    return parse_header(HEADER.read_text("ascii"))
+
+
+def parse_header(text: str) -> StepHeader:
+    """Return the ABI number, the kinds and the struct of a step from the text of ``step.h``."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    abi = _only(re.findall(r"#define LIPSTREAM_ABI (\d+)", text))
+    kinds = _only(re.findall(r"#define STEP_KINDS\(KIND\)((?: *\\\n)?[^\n]*)", text))
+    body = _only(re.findall(r"typedef struct \{([^}]*)\} Step;", text))
+    fields: list[tuple[str, type]] = []
+    for declaration in filter(None, map(str.strip, body.split(";"))):
+        kind, _, names = declaration.removeprefix("const ").partition(" ")
+        for declared in names.split(","):
+            name = declared.strip(" *")
+            field_type = ctypes.c_void_p if "*" in declared else _TYPES[kind]
+            fields.append((f"{name}_" if name == "from" else name, field_type))
+    step = type("Step", (ctypes.Structure,), {"_fields_": fields})
+    return StepHeader(int(abi), tuple(re.findall(r"KIND\((\w+)\)", kinds)), step)
+
+
+def _only(found: list[str]) -> str:
+    (one,) = found
+    return one
 
 
 @functools.cache
 def load_library() -> ctypes.CDLL:
     """Return the shared library.
 
-    Raises BackendUnavailable where the processor lacks what it needs, or where it was not built.
+    Raises BackendUnavailable where the processor lacks what it needs, where it was not built, or
+    where it is of another version than this package.
     """
     flags = _processor_flags()
     lacking = [flag for flag in _NEEDED if flag not in flags]
@@ -57,9 +83,10 @@ def load_library() -> ctypes.CDLL:
         library = ctypes.CDLL(str(LIBRARY))
     except OSError as error:
         raise BackendUnavailable(
-            "backend 'native' was not built when lipstream was installed: install it again with"
-            f" 'pip install --force-reinstall --no-deps', and look for a warning ({error})"
+            f"backend 'native' was not built when lipstream was installed: {_REINSTALL}, and look"
+            f" for a warning ({error})"
         ) from error
+    check_abi(library)
     library.lipstream_open.restype = ctypes.c_void_p
     library.lipstream_open.argtypes = (
         *(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p),
@@ -67,8 +94,18 @@ def load_library() -> ctypes.CDLL:
     )
     library.lipstream_run.argtypes = library.lipstream_close.argtypes = (ctypes.c_void_p,)
     library.lipstream_run.restype = library.lipstream_close.restype = None
-    assert library.lipstream_step_size() == ctypes.sizeof(Step), "kernels.so is of another version"
     return library
+
+
+def check_abi(library: ctypes.CDLL) -> None:
+    """Raise BackendUnavailable for a library that was built from another ``step.h``."""
+    header = step_header()
+    found = [getattr(library, f"lipstream_{name}", lambda: 0)() for name in ("abi", "step_size")]
+    if found != [header.abi, ctypes.sizeof(header.step)]:
+        raise BackendUnavailable(
+            f"backend 'native': {LIBRARY.name} is of another build (ABI {found[0]}, {header.abi}"
+            f" expected): {_REINSTALL}"
+        )
 
 
 def kernels_run_here() -> bool:

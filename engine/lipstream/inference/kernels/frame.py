@@ -1,23 +1,23 @@
-"""A plan laid out in memory, and run: one picture of a mouth at a time."""
+"""A plan laid out in memory, and run: one frame of a mouth at a time."""
 
 from typing import Any
 
 import numpy as np
 
 from lipstream.errors import BackendUnavailable
-from lipstream.inference.kernels import KINDS, Step, load_library
-from lipstream.inference.kernels.plan import AFTER, BEFORE, Picture, Plan, PlanStep
+from lipstream.inference.kernels import load_library, step_header
+from lipstream.inference.kernels.plan import AFTER, BEFORE, KernelPlan, KernelStep, PlanTensor
 from lipstream.types import Array
 
 _ALIGN = 64
 _SILENT_LEVEL = 128
-"""What ``hear`` writes for nothing, and what lies around it."""
+"""What ``quantize_f32`` writes for nothing, and what lies around it."""
 
 
-class Weights:
+class PackedWeights:
     """The arrays of a plan in aligned memory of their own, shared by all frames; read-only."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: KernelPlan) -> None:
         arrays = [array for held in plan.arrays for array in held.values()]
         memory = _aligned(sum(_rounded(array.nbytes) for array in arrays))
         at = 0
@@ -32,21 +32,21 @@ class Weights:
         self._memory = memory
 
 
-class Frame:
+class PlanRunner:
     """What one runner of a plan writes, and its steps bound to it. Used by one thread at a time."""
 
-    def __init__(self, plan: Plan, weights: Weights, threads: int) -> None:
+    def __init__(self, plan: KernelPlan, weights: PackedWeights, threads: int) -> None:
         """Lay the plan out; ``threads`` share each frame. BackendUnavailable without kernels."""
         self._opened: int | None = None
         self._library = load_library()
         self._weights = weights  # its memory is what the steps point to
-        self._peaks = np.zeros(len(plan.pictures), np.float32)
-        self._pictures = [_Laid(one) for one in plan.pictures]
+        self._peaks = np.zeros(len(plan.tensors), np.uint32)
+        self._tensors = [_TensorMemory(one) for one in plan.tensors]
         self._taps: list[Array] = []
         self.output = np.zeros(plan.output, np.uint8)
         """(rows, columns, 3) uint8 BGR: what the last run painted."""
-        self._steps = (Step * len(plan.steps))()
-        self._fed: list[tuple[str, Step]] = []
+        self._steps = (step_header().step * len(plan.steps))()
+        self._fed: list[tuple[str, Any]] = []
         for k, step in enumerate(plan.steps):
             self._bind(self._steps[k], step, weights.of_step[k])
         depth = max((step.depth for step in plan.steps), default=0)
@@ -59,7 +59,8 @@ class Frame:
 
     def run(self, feeds: dict[str, Array]) -> None:
         """Compute ``output`` from contiguous float32 inputs, shaped as the plan says."""
-        assert self._opened is not None, "closed"
+        if self._opened is None:
+            raise BackendUnavailable("backend 'native' was closed: open it again")
         for name, step in self._fed:
             step.from_ = feeds[name].ctypes.data
         self._library.lipstream_run(self._opened)
@@ -73,26 +74,26 @@ class Frame:
     def __del__(self) -> None:
         self.close()
 
-    def _bind(self, bound: Step, step: PlanStep, arrays: dict[str, int]) -> None:
-        bound.kind = KINDS.index(step.kind)
+    def _bind(self, bound: Any, step: KernelStep, arrays: dict[str, int]) -> None:
+        bound.kind = step_header().kinds.index(step.kind)
         for name in ("depth", "channels", "height", "width"):
             setattr(bound, name, getattr(step, name))
         for name, address in arrays.items():
             setattr(bound, name, address)
-        if step.kind in ("load", "hear"):
+        if step.kind in ("convert", "quantize_f32"):
             self._fed.append((step.input, bound))
-        elif step.kind != "round":
+        elif step.kind != "quantize":
             self._bind_source(bound, step)
-        if step.kind == "paint":
+        if step.kind == "sigmoid":
             bound.to = self.output.ctypes.data
-        elif step.kind == "round":
+        elif step.kind == "quantize":
             self._bind_rounding(bound, step)
         else:
             self._bind_target(bound, step)
 
-    def _bind_source(self, bound: Step, step: PlanStep) -> None:
-        read = self._pictures[step.source]
-        levels = step.kind == "gather"
+    def _bind_source(self, bound: Any, step: KernelStep) -> None:
+        read = self._tensors[step.source]
+        levels = step.kind == "igemm"
         row, column = step.taps[0] if step.kind == "winograd" else (0, 0)
         bound.from_ = read.bytes_at(0, 0) if levels else read.at(row, column)
         bound.from_stride = step.stride[1] * read.channels
@@ -101,47 +102,47 @@ class Frame:
             taps = [y * read.pitch + x * read.channels for y, x in step.taps]
             self._taps.append(np.array(taps, np.int32))
             bound.taps, bound.tap_count = self._taps[-1].ctypes.data, len(taps)
-            bound.peak_in = 0 if read.heard else self._peak(step.source)
+            bound.peak_in = 0 if read.fixed_scale else self._peak(step.source)
 
-    def _bind_target(self, bound: Step, step: PlanStep) -> None:
-        target, written = step.target, self._pictures[step.target.picture]
-        bound.to_stride = target.spread * written.channels
-        bound.to_pitch = target.spread * written.pitch
+    def _bind_target(self, bound: Any, step: KernelStep) -> None:
+        target, written = step.target, self._tensors[step.target.tensor]
+        bound.to_stride = target.stride * written.channels
+        bound.to_pitch = target.stride * written.pitch
         bound.unit = 1 / written.unit
-        if step.kind == "hear":
-            written.heard = True
+        if step.kind == "quantize_f32":
+            written.fixed_scale = True
             written.levels[...] = _SILENT_LEVEL
             bound.to = written.bytes_at(target.row, target.column)
             return
         bound.to = written.at(target.row, target.column, target.channel)
-        bound.peak_out = self._peak(target.picture)
+        bound.peak_out = self._peak(target.tensor)
         if step.add >= 0:
-            added = self._pictures[step.add]
+            added = self._tensors[step.add]
             bound.add = added.at(target.row + step.add_row, target.column)
-            bound.add_stride = target.spread * added.channels
-            bound.add_pitch = target.spread * added.pitch
+            bound.add_stride = target.stride * added.channels
+            bound.add_pitch = target.stride * added.pitch
             bound.add_unit = added.unit / written.unit
 
-    def _bind_rounding(self, bound: Step, step: PlanStep) -> None:
-        rounded = self._pictures[step.source]
+    def _bind_rounding(self, bound: Any, step: KernelStep) -> None:
+        rounded = self._tensors[step.source]
         bound.from_, bound.to = rounded.begin, rounded.bytes_begin
         bound.height = rounded.size // _ALIGN
         bound.peak_in = self._peak(step.source)
 
-    def _peak(self, picture: int) -> int:
-        return self._peaks.ctypes.data + picture * self._peaks.itemsize
+    def _peak(self, tensor: int) -> int:
+        return self._peaks.ctypes.data + tensor * self._peaks.itemsize
 
 
-class _Laid:
-    """A picture in memory: its levels, and their 8-bit form."""
+class _TensorMemory:
+    """A tensor in memory: its levels, and their 8-bit form."""
 
-    def __init__(self, picture: Picture) -> None:
-        self.channels, self.unit = picture.channels, picture.unit
-        self.pitch: int = (picture.width + BEFORE + AFTER) * picture.channels
+    def __init__(self, tensor: PlanTensor) -> None:
+        self.channels, self.unit = tensor.channels, tensor.unit
+        self.pitch: int = (tensor.width + BEFORE + AFTER) * tensor.channels
         """Numbers from one row to the next."""
-        self.size = _rounded((picture.height + BEFORE + AFTER) * self.pitch)
+        self.size = _rounded((tensor.height + BEFORE + AFTER) * self.pitch)
         """Numbers in all, the border included, up to a whole register."""
-        self.heard = False
+        self.fixed_scale = False
         """Whether its 8-bit form comes from sound: then a level has a size of its own."""
         self._memory = _aligned(self.size * 3)
         self.levels = self._memory[self.size * 2 :]

@@ -4,13 +4,15 @@
 
 #include "dot.h"
 
-/* round(level * factor / 32768) is 255 for the largest; small pictures keep their own levels. */
-static inline int rounding_factor(const float *peak) {
-    return (int)(255.0f * 32768.0f / (*peak > 256.0f ? *peak : 256.0f));
+/* round(level * factor / 32768) is 255 for the largest; small tensors keep their own levels. */
+static inline int rounding_factor(const uint32_t *peak) {
+    float largest;
+    __builtin_memcpy(&largest, peak, sizeof largest);
+    return (int)(255.0f * 32768.0f / (largest > 256.0f ? largest : 256.0f));
 }
 
-/* int16 levels, all that lie between two pixels of a picture, to 8 bits. */
-static void round_levels(const Step *step, Span span) {
+/* int16 levels, all that lie between two pixels of a tensor, to 8 bits. */
+static void quantize(const Step *step, Span span) {
     const __m512i by = _mm512_set1_epi16((short)rounding_factor(step->peak_in));
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     const int16_t *from = step->from;
@@ -33,14 +35,14 @@ static __m512 write_pixels(const Step *step, const int32_t *sums, int wide, Span
     for (int i = 0; i < pixels.end - pixels.begin; i++) {
         const __m512 sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums + i * wide));
         const __m512 value = _mm512_fmadd_ps(sum, scale, bias);
-        largest = _mm512_max_ps(largest, put(step, value, y, x, channel));
+        largest = _mm512_max_ps(largest, store(step, value, y, x, channel));
         if (++x == step->width) x = 0, y++;
     }
     return largest;
 }
 
 /* A convolution of any kernel: some pixels, at most MOST, and some blocks of channels. */
-static void gather(const Step *step, const Room *room, Span pixels, Span blocks) {
+static void igemm(const Step *step, const Scratch *scratch, Span pixels, Span blocks) {
     const int count = pixels.end - pixels.begin;
     const float size = step->peak_in ? 32768.0f / (float)rounding_factor(step->peak_in) : 1.0f;
     const uint8_t *rows[MOST];
@@ -55,11 +57,11 @@ static void gather(const Step *step, const Room *room, Span pixels, Span blocks)
         for (int i = 0; i < count; i += ROWS) {
             const Inputs in = {
                 rows + i, step->taps, at_most(ROWS, count - i), step->tap_count, step->depth};
-            dot(&in, wide / LANES, weights, step->sums + first, room->sums + i * wide);
+            dot(&in, wide / LANES, weights, step->sums + first, scratch->sums + i * wide);
         }
         for (int c = 0; c < wide; c += LANES)
             largest = _mm512_max_ps(
-                largest, write_pixels(step, room->sums + c, wide, pixels, first + c, size));
+                largest, write_pixels(step, scratch->sums + c, wide, pixels, first + c, size));
     }
     raise_peak(step->peak_out, largest);
 }
@@ -94,7 +96,7 @@ static inline __attribute__((always_inline)) void transpose(__m512 v[LANES]) {
 }
 
 /* What an avatar's face gives, float32 channels x height x width: some of its rows. */
-static void load(const Step *step, Span rows) {
+static void convert(const Step *step, Span rows) {
     const size_t plane = (size_t)step->height * step->width;
     __m512 largest = _mm512_setzero_ps();
     for (int y = rows.begin; y < rows.end; y++)
@@ -122,7 +124,7 @@ static void load(const Step *step, Span rows) {
 }
 
 /* The mel window, float32 bands x columns, to unsigned levels, 128 for nothing. */
-static void hear(const Step *step) {
+static void quantize_f32(const Step *step) {
     for (int y = 0; y < step->height; y++)
         for (int x = 0; x < step->width; x++) {
             const float level = ((const float *)step->from)[y * step->width + x] * step->unit;
@@ -157,7 +159,7 @@ static inline void mix(const Step *step, const int16_t *from, float *to) {
 }
 
 /* The last 1 x 1 convolution, its sigmoid, and the picture's levels: some rows of it. */
-static void paint(const Step *step, Span rows) {
+static void sigmoid(const Step *step, Span rows) {
     for (int y = rows.begin; y < rows.end; y++)
         for (int x = 0; x < step->width; x += LANES) {
             const int count = at_most(LANES, step->width - x);
@@ -168,10 +170,10 @@ static void paint(const Step *step, Span rows) {
             uint8_t *to = (uint8_t *)step->to + ((size_t)y * step->width + x) * 3;
             for (int o = 0; o < 3; o++) {
                 const __m512 power = exponential(_mm512_loadu_ps(sums[o]));
-                const __m512 shown = _mm512_div_ps(
+                const __m512 image = _mm512_div_ps(
                     _mm512_set1_ps(255.0f), _mm512_add_ps(power, _mm512_set1_ps(1.0f)));
                 int32_t levels[LANES];
-                _mm512_storeu_si512(levels, _mm512_cvtps_epi32(shown));
+                _mm512_storeu_si512(levels, _mm512_cvtps_epi32(image));
                 for (int i = 0; i < count; i++) to[i * 3 + o] = (uint8_t)levels[i];
             }
         }

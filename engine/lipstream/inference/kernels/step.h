@@ -1,7 +1,9 @@
 /* What the kernels are told, one struct for each step of a frame, and what they work in.
  *
- * Pictures are height x width x channels, int16 levels of a fixed size, negative only where an
- * input that is loaded is; what is multiplied is rounded to 8 bits first. Every picture has a
+ * __init__.py reads this file: the kinds, the fields of Step and the ABI number stand here alone.
+ *
+ * Tensors are height x width x channels, int16 levels of a fixed size, negative only where an
+ * input that is loaded is; what is multiplied is rounded to 8 bits first. Every tensor has a
  * border of zeros, so no kernel asks where the edge is. Strides and pitches are in elements: from
  * one pixel to the next, from one row to the next.
  */
@@ -20,9 +22,20 @@ enum {
     POINTS = 16, /* products of a 2 x 2 tile */
 };
 
-enum kind { LOAD, HEAR, ROUND, GATHER, WINOGRAD, PAINT };
+#define LIPSTREAM_ABI 2 /* raised whenever what follows, or what a kernel expects, changes */
 
-/* The fields, in this order, are those of ``Step`` in __init__.py. */
+/* convert: float32 channels x height x width to int16 levels, channels last
+ * quantize_f32: a mel window to unsigned 8-bit levels of a fixed size
+ * quantize: int16 levels to unsigned 8-bit levels, by the largest of the tensor
+ * igemm: a convolution by indirect GEMM, of any kernel, stride and spread
+ * winograd: a 3 x 3 convolution
+ * sigmoid: a 1 x 1 convolution to three channels, its sigmoid, and an 8-bit image */
+#define STEP_KINDS(KIND) \
+    KIND(convert) KIND(quantize_f32) KIND(quantize) KIND(igemm) KIND(winograd) KIND(sigmoid)
+
+#define KIND_NAME(name) KIND_##name,
+enum kind { STEP_KINDS(KIND_NAME) };
+
 typedef struct {
     const void *from;      /* first pixel that is read */
     void *to;              /* first pixel that is written */
@@ -31,8 +44,8 @@ typedef struct {
     const int32_t *sums;   /* of the weights, times the zero of the input, negative */
     const float *scales;   /* levels that come out for one product, a channel (and point) each */
     const float *bias;     /* levels */
-    const float *peak_in;  /* largest level of the input; NULL where its size is fixed */
-    float *peak_out;       /* raised to the largest level written */
+    const uint32_t *peak_in; /* bits of the largest level read, a float; NULL: size is fixed */
+    uint32_t *peak_out;    /* raised to the bits of the largest level written */
     const int32_t *taps;   /* offsets from a pixel, elements */
     float unit;            /* levels for one of what is loaded */
     float add_unit;        /* levels for one of ``add`` */
@@ -46,7 +59,7 @@ typedef struct {
     float *steps;    /* (MOST, POINTS): size of a level */
     int16_t *tile;   /* (POINTS, depth) */
     int32_t *sums;   /* (POINTS, MOST, wide) */
-} Room;
+} Scratch;
 
 /* Numbers from one point to the next, off the multiples of a page: at those, points would drive each
  * other out of the first-level cache. */
@@ -72,18 +85,19 @@ static inline int batch_of(int count) {
     return ceil_div(ceil_div(count, ceil_div(count, MOST)), ROWS) * ROWS;
 }
 
-static inline void raise_peak(float *peak, __m512 found) {
+/* Peaks are kept as bits, for threads raise them together: floats above zero order as their bits do. */
+static inline void raise_peak(uint32_t *peak, __m512 found) {
     if (!peak) return;
     const float largest = _mm512_reduce_max_ps(found);
-    uint32_t bits, seen = __atomic_load_n((uint32_t *)peak, __ATOMIC_RELAXED);
-    __builtin_memcpy(&bits, &largest, sizeof bits); /* floats above zero order as their bits do */
-    while (bits > seen && !__atomic_compare_exchange_n((uint32_t *)peak, &seen, bits, 1,
-                                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+    uint32_t bits, seen = __atomic_load_n(peak, __ATOMIC_RELAXED);
+    __builtin_memcpy(&bits, &largest, sizeof bits);
+    while (bits > seen && !__atomic_compare_exchange_n(peak, &seen, bits, 1, __ATOMIC_RELAXED,
+                                                       __ATOMIC_RELAXED)) {}
 }
 
 /* Add what is to be added, apply the ReLU and write 16 channels of one pixel. */
-static inline __attribute__((always_inline)) __m512 put(const Step *step, __m512 value, int y,
-                                                        int x, int channel) {
+static inline __attribute__((always_inline)) __m512 store(const Step *step, __m512 value,
+                                                          int y, int x, int channel) {
     if (step->add) {
         const int16_t *add = step->add + y * step->add_pitch + x * step->add_stride + channel;
         const __m512i levels = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)add));

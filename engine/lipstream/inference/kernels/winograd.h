@@ -127,32 +127,32 @@ static inline __attribute__((always_inline)) __m512 write_tile(const Step *step,
         const __m512 *r = rows[j], bias = channels->bias;
         const __m512 left = _mm512_add_ps(_mm512_add_ps(r[0], r[1]), _mm512_add_ps(r[2], bias));
         const __m512 right = _mm512_sub_ps(_mm512_sub_ps(r[1], r[2]), _mm512_sub_ps(r[3], bias));
-        largest = _mm512_max_ps(largest, put(step, left, y + j, x, channels->first));
+        largest = _mm512_max_ps(largest, store(step, left, y + j, x, channels->first));
         if (x + 1 < step->width)
-            largest = _mm512_max_ps(largest, put(step, right, y + j, x + 1, channels->first));
+            largest = _mm512_max_ps(largest, store(step, right, y + j, x + 1, channels->first));
     }
     return largest;
 }
 
 /* The products of a block of ``wide`` channels, point by point. */
-static void multiply_tiles(const Step *step, const Room *room, int count, int first, int wide) {
+static void multiply_tiles(const Step *step, const Scratch *scratch, int count, int first, int wide) {
     static const int32_t here = 0;
     const int depth = step->depth;
     for (int p = 0; p < POINTS; p++) {
         const int8_t *weights = step->weights + (size_t)(first * POINTS + p * wide) * depth;
-        const uint8_t *levels = room->levels + p * LEVEL_POINTS(depth);
+        const uint8_t *levels = scratch->levels + p * LEVEL_POINTS(depth);
         for (int t = 0; t < count; t += ROWS) {
             const uint8_t *rows[ROWS];
             const Inputs in = {rows, &here, at_most(ROWS, count - t), 1, depth};
             for (int r = 0; r < in.row_count; r++) rows[r] = levels + (size_t)(t + r) * depth;
             dot(&in, wide / LANES, weights, step->sums + p * step->channels + first,
-                room->sums + p * SUM_POINTS(wide) + t * wide);
+                scratch->sums + p * SUM_POINTS(wide) + t * wide);
         }
     }
 }
 
 /* From products to pixels: 16 channels of some tiles; returns the largest. */
-static __m512 write_tiles(const Step *step, const Room *room, Span tiles, int first, int c) {
+static __m512 write_tiles(const Step *step, const Scratch *scratch, Span tiles, int first, int c) {
     const int across = ceil_div(step->width, 2);
     const int wide = at_most(BLOCK, step->channels - first), sum_points = SUM_POINTS(wide);
     Channels channels = {.first = first + c, .bias = _mm512_loadu_ps(step->bias + first + c)};
@@ -161,8 +161,8 @@ static __m512 write_tiles(const Step *step, const Room *room, Span tiles, int fi
     __m512 largest = _mm512_setzero_ps();
     int y = tiles.begin / across * 2, x = tiles.begin % across * 2;
     for (int t = 0; t < tiles.end - tiles.begin; t++) {
-        const __m512 found = write_tile(step, &channels, room->sums + t * wide + c, sum_points,
-                                        room->steps + t * POINTS, y, x);
+        const __m512 found = write_tile(step, &channels, scratch->sums + t * wide + c, sum_points,
+                                        scratch->steps + t * POINTS, y, x);
         largest = _mm512_max_ps(largest, found);
         if ((x += 2) >= step->width) x = 0, y += 2;
     }
@@ -170,21 +170,21 @@ static __m512 write_tiles(const Step *step, const Room *room, Span tiles, int fi
 }
 
 /* Some tiles, at most MOST, and some blocks of channels of one convolution. */
-static void winograd(const Step *step, const Room *room, Span tiles, Span blocks) {
+static void winograd(const Step *step, const Scratch *scratch, Span tiles, Span blocks) {
     const int across = ceil_div(step->width, 2), count = tiles.end - tiles.begin;
     int y = tiles.begin / across * 2, x = tiles.begin % across * 2;
     for (int t = 0; t < count; t++) {
         const int16_t *from = step->from;
-        read_tile(step, from + y * step->from_pitch + x * step->from_stride, room->tile,
-                  room->steps + t * POINTS, room->levels + (size_t)t * step->depth);
+        read_tile(step, from + y * step->from_pitch + x * step->from_stride, scratch->tile,
+                  scratch->steps + t * POINTS, scratch->levels + (size_t)t * step->depth);
         if ((x += 2) >= step->width) x = 0, y += 2;
     }
     __m512 largest = _mm512_setzero_ps();
     for (int b = blocks.begin; b < blocks.end; b++) {
         const int first = b * BLOCK, wide = at_most(BLOCK, step->channels - first);
-        multiply_tiles(step, room, count, first, wide);
+        multiply_tiles(step, scratch, count, first, wide);
         for (int c = 0; c < wide; c += LANES)
-            largest = _mm512_max_ps(largest, write_tiles(step, room, tiles, first, c));
+            largest = _mm512_max_ps(largest, write_tiles(step, scratch, tiles, first, c));
     }
     raise_peak(step->peak_out, largest);
 }

@@ -8,7 +8,7 @@ import pytest
 
 from engine.inference.kernels.toy_plans import TOP, needs_kernels, small_feeds, small_mouth
 from lipstream.inference.backends.native import NativeBackend
-from lipstream.inference.kernels.frame import Weights
+from lipstream.inference.kernels.frame import PackedWeights
 
 pytestmark = needs_kernels
 
@@ -19,7 +19,7 @@ def plan():
 
 
 def opened(plan, threads=1):
-    return NativeBackend(plan, Weights(plan), threads, 1)
+    return NativeBackend(plan, PackedWeights(plan), threads, 1)
 
 
 def painted(plan, feeds, threads=1):
@@ -95,7 +95,7 @@ def test_one_beside_paints_on_when_the_first_is_closed_and_gone(plan):
 def test_inputs_beyond_their_reach_are_clipped_and_never_wrap(plan, name, factor):
     feeds = small_feeds(2)
     step = next(one for one in plan.steps if one.input == name)
-    unit = plan.pictures[step.target.picture].unit
+    unit = plan.tensors[step.target.tensor].unit
     top = (127 if name == "mel" else TOP) * unit
     far = np.sign(feeds[name]) * factor * np.abs(feeds[name]).max()
     clipped = painted(plan, feeds | {name: np.clip(far, -top, top).astype(np.float32)})

@@ -1,6 +1,8 @@
 """The backend of our own kernels: where it runs, and what it says where it does not."""
 
+import ctypes
 import platform
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,13 @@ import lipstream.inference.kernels
 from engine.inference.kernels.toy_plans import needs_kernels, small_feeds, small_mouth
 from lipstream.errors import BackendUnavailable
 from lipstream.inference.backends import TensorInfo, open_backend
-from lipstream.inference.kernels import LIBRARY, kernels_run_here, load_library
+from lipstream.inference.kernels import (
+    LIBRARY,
+    check_abi,
+    kernels_run_here,
+    load_library,
+    step_header,
+)
 from lipstream.inference.kernels.plan import save_plan
 
 
@@ -69,7 +77,7 @@ def test_it_says_what_it_takes_and_gives(path):
 
 
 @needs_kernels
-def test_lanes_are_runners_of_one_thread_that_paint_the_same(path):
+def test_frame_threads_are_runners_of_one_thread_that_paint_the_same(path):
     feeds = small_feeds(2)
     alone = open_backend(path, "native", 1, "int8")
     several = open_backend(path, "native", 4, "int8", frame_threads=2)
@@ -88,3 +96,26 @@ def test_threads_are_the_runtimes_own_choice_when_none_are_named(path):
     wanted = open_backend(path, "native", 1, "int8").run(small_feeds(1))["mouth"]
     np.testing.assert_array_equal(backend.run(small_feeds(1))["mouth"], wanted)
     backend.close()
+
+
+def test_kinds_fields_and_number_of_the_abi_are_read_from_the_header():
+    header = step_header()
+    kinds = ("convert", "quantize_f32", "quantize", "igemm", "winograd", "sigmoid")
+    assert header.kinds == kinds
+    names = [name for name, _ in header.step._fields_]
+    assert (names[0], names[-1], len(names)) == ("from_", "add_pitch", 24)
+    assert ctypes.sizeof(header.step) == 10 * 8 + 2 * 4 + 12 * 4
+
+
+def test_the_library_installed_is_of_this_header():
+    if not LIBRARY.is_file():
+        pytest.skip("the kernels were not built here")
+    check_abi(ctypes.CDLL(str(LIBRARY)))
+
+
+def test_a_library_of_another_build_is_refused_with_what_to_do():
+    older = SimpleNamespace(lipstream_step_size=lambda: 136)
+    newer = SimpleNamespace(lipstream_abi=lambda: 99, lipstream_step_size=lambda: 136)
+    for library, abi in ((older, 0), (newer, 99)):
+        with pytest.raises(BackendUnavailable, match=rf"ABI {abi}, .*pip install --force-rein"):
+            check_abi(library)

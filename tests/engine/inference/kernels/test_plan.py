@@ -1,4 +1,4 @@
-"""Plans that would leave their pictures, or say what cannot be: each is refused."""
+"""Plans that would leave their tensors, or say what cannot be: each is refused."""
 
 import hashlib
 import json
@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.inference.kernels.toy_plans import Making, needs_kernels
-from engine.inference.kernels.wrong_plans import KIND, held, pictured, refusal, rewritten, says
+from engine.inference.kernels.toy_plans import PlanBuilder, needs_kernels
+from engine.inference.kernels.wrong_plans import KIND, held, refusal, rewritten, says, tensor_says
 from lipstream.errors import ModelError
 from lipstream.inference.backends.native import NativeBackend
-from lipstream.inference.kernels.plan import Target, load_plan, save_plan
+from lipstream.inference.kernels.plan import OutputSlice, load_plan, save_plan
 from lipstream.storage.tensor_files import read_pack
 
 
@@ -25,15 +25,15 @@ def test_a_plan_written_again_unchanged_is_still_good(plan, path):
 @pytest.mark.parametrize(
     "change",
     [
-        says("gather", taps=[[-2, 0]] * 9),
-        says("gather", taps=[[0, 3]] * 9),
-        says("gather", taps=[[0, 0]] * 8),
-        says("gather", taps=[]),
-        says("gather", taps=[[0]] * 9),
-        says("gather", taps=3),
-        says("gather", 1, taps=[[-2, 0], [0, 0]]),
-        says("gather", 1, taps=[[0, 0], [3, 0]]),
-        says("gather", 1, taps=[[0, 0], [0, 2**70]]),
+        says("igemm", taps=[[-2, 0]] * 9),
+        says("igemm", taps=[[0, 3]] * 9),
+        says("igemm", taps=[[0, 0]] * 8),
+        says("igemm", taps=[]),
+        says("igemm", taps=[[0]] * 9),
+        says("igemm", taps=3),
+        says("igemm", 1, taps=[[-2, 0], [0, 0]]),
+        says("igemm", 1, taps=[[0, 0], [3, 0]]),
+        says("igemm", 1, taps=[[0, 0], [0, 2**70]]),
         says("winograd", taps=[[-2, -1]]),
         says("winograd", taps=[[-1, 0]]),
         says("winograd", taps=[[-1, -1]] * 2),
@@ -55,20 +55,20 @@ def test_a_step_that_reads_beyond_the_border_is_refused(path, change):
         says("winograd", at_row=-1),
         says("winograd", at_channel=-16),
         says("winograd", at_channel=16),
-        says("gather", at_channel=144),
-        says("gather", 4, at_row=2),
-        says("gather", 4, at_spread=3),
-        says("gather", at_spread=0),
-        says("gather", at_spread=-1),
-        says("load", at_channel=64),
-        says("load", at_row=1),
-        says("hear", at_column=1),
-        says("winograd", at_picture=-1),
-        says("winograd", at_picture=99),
-        says("winograd", at_picture=0),
-        says("round", at_picture=0),
-        says("paint", height=14),
-        says("paint", width=21),
+        says("igemm", at_channel=144),
+        says("igemm", 4, at_row=2),
+        says("igemm", 4, at_spread=3),
+        says("igemm", at_spread=0),
+        says("igemm", at_spread=-1),
+        says("convert", at_channel=64),
+        says("convert", at_row=1),
+        says("quantize_f32", at_column=1),
+        says("winograd", at_tensor=-1),
+        says("winograd", at_tensor=99),
+        says("winograd", at_tensor=0),
+        says("quantize", at_tensor=0),
+        says("sigmoid", height=14),
+        says("sigmoid", width=21),
     ],
 )
 def test_a_step_that_writes_beyond_its_picture_is_refused(path, change):
@@ -79,10 +79,10 @@ def test_a_step_that_writes_beyond_its_picture_is_refused(path, change):
 @pytest.mark.parametrize(
     "change",
     [
-        says("gather", 1, add=99),
-        says("gather", 4, add_row=1),
-        says("gather", 1, add_row=-1),
-        says("gather", 1, add=1),
+        says("igemm", 1, add=99),
+        says("igemm", 4, add_row=1),
+        says("igemm", 1, add_row=-1),
+        says("igemm", 1, add=1),
         says("winograd", 1, add_row=2),
         says("winograd", 1, add_row=2**40),
         says("winograd", add=3),
@@ -96,58 +96,58 @@ def test_a_step_that_adds_what_is_not_there_is_refused(path, change):
 @pytest.mark.parametrize("place", [{"row": 1}, {"column": 1}])
 def test_what_is_added_must_reach_to_where_it_is_written(place):
     """As a share that is unfolded does: pixel by pixel, each added where it is written."""
-    made = Making()
-    read, share = made.load("x", (16, 1, 1)), made.load("share", (16, 1, 1))
-    written = made.picture(2, 2, 16)
+    made = PlanBuilder()
+    read, share = made.convert("x", (16, 1, 1)), made.convert("share", (16, 1, 1))
+    written = made.tensor(2, 2, 16)
     weight, bias = np.ones((1, 16, 16)), np.ones(16)
-    target = Target(written, **place)
-    made.gather(read, target, weight, bias, ((0, 0),), size=(1, 1), add=share)
-    with pytest.raises(ValueError, match=r"step 2 \(gather\): add"):
+    target = OutputSlice(written, **place)
+    made.igemm(read, target, weight, bias, ((0, 0),), size=(1, 1), add=share)
+    with pytest.raises(ValueError, match=r"step 2 \(igemm\): add"):
         made.plan()
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        says("gather", source=99),
-        says("gather", source=-1),
+        says("igemm", source=99),
+        says("igemm", source=-1),
         says("winograd", source=-2),
-        says("paint", source=-1),
-        says("round", source=3),
+        says("sigmoid", source=-1),
+        says("quantize", source=3),
         says("winograd", depth=40),
         says("winograd", depth=192),
         says("winograd", depth=0),
-        says("gather", depth=6),
-        says("gather", depth=-4),
-        says("paint", depth=48),
-        says("load", depth=89_478_486),  # times 48 it is 32, in 32 bits
-        says("hear", depth=16),
+        says("igemm", depth=6),
+        says("igemm", depth=-4),
+        says("sigmoid", depth=48),
+        says("convert", depth=89_478_486),  # times 48 it is 32, in 32 bits
+        says("quantize_f32", depth=16),
         says("winograd", channels=24),
-        says("gather", channels=8),
-        says("load", channels=127),
-        says("load", height=6),
-        says("load", width=12),
-        says("load", input="mel"),
-        says("load", input="nobody"),
-        says("hear", input="f"),
-        says("hear", height=20),
-        says("gather", stride=[0, 1]),
-        says("gather", stride=[3, -1]),
-        says("gather", stride=[3]),
-        says("gather", stride=[4, 1]),
-        says("gather", stride=[float("inf"), 1]),
-        says("gather", kind="blur"),
-        says("gather", kind=3),
+        says("igemm", channels=8),
+        says("convert", channels=127),
+        says("convert", height=6),
+        says("convert", width=12),
+        says("convert", input="mel"),
+        says("convert", input="nobody"),
+        says("quantize_f32", input="f"),
+        says("quantize_f32", height=20),
+        says("igemm", stride=[0, 1]),
+        says("igemm", stride=[3, -1]),
+        says("igemm", stride=[3]),
+        says("igemm", stride=[4, 1]),
+        says("igemm", stride=[float("inf"), 1]),
+        says("igemm", kind="blur"),
+        says("igemm", kind=3),
         says("winograd", height=0),
-        says("gather", width=-1),
+        says("igemm", width=-1),
         says("winograd", height=7.0),
         says("winograd", depth=True),
-        says("gather", source=0.0),
-        says("gather", at_row=0.5),
-        says("gather", add=1.5),
-        says("load", width="11"),
-        says("gather", something="else"),
-        says("gather", target=None),
+        says("igemm", source=0.0),
+        says("igemm", at_row=0.5),
+        says("igemm", add=1.5),
+        says("convert", width="11"),
+        says("igemm", something="else"),
+        says("igemm", target=None),
     ],
 )
 def test_a_step_that_says_what_cannot_be_is_refused(path, change):
@@ -156,25 +156,25 @@ def test_a_step_that_says_what_cannot_be_is_refused(path, change):
 
 
 def winograd_of(depth):
-    made = Making()
-    read, written = made.load("x", (32, 5, 5)), made.picture(5, 5, 16)
-    made.winograd(read, Target(written), np.ones((16, depth, 3, 3)), np.ones(16), size=(5, 5))
+    made = PlanBuilder()
+    read, written = made.convert("x", (32, 5, 5)), made.tensor(5, 5, 16)
+    made.winograd(read, OutputSlice(written), np.ones((16, depth, 3, 3)), np.ones(16), size=(5, 5))
     return made
 
 
-def gather_of(depth, taps):
-    made = Making()
-    read, written = made.load("x", (32, 5, 5)), made.picture(5, 5, 16)
+def igemm_of(depth, taps):
+    made = PlanBuilder()
+    read, written = made.convert("x", (32, 5, 5)), made.tensor(5, 5, 16)
     weight = np.ones((1, 32, 16))
-    made.gather(read, Target(written), weight, np.ones(16), ((0, 0),), size=(5, 5))
+    made.igemm(read, OutputSlice(written), weight, np.ones(16), ((0, 0),), size=(5, 5))
     made.steps[-1] = replace(made.steps[-1], depth=depth, taps=taps)
     made.arrays[-1] |= {"weights": np.ones(len(taps) * depth * 16, np.int8)}
     return made
 
 
-def paint_of(depth):
-    made = Making()
-    made.paint(made.load("x", (32, 5, 5)), np.ones((3, depth)), np.ones(3))
+def sigmoid_of(depth):
+    made = PlanBuilder()
+    made.sigmoid(made.convert("x", (32, 5, 5)), np.ones((3, depth)), np.ones(3))
     return made
 
 
@@ -183,11 +183,11 @@ def paint_of(depth):
     [
         (winograd_of, 48, 32, "depth"),
         (winograd_of, 24, 16, "depth"),
-        (paint_of, 48, 32, "depth"),
-        (paint_of, 24, 16, "depth"),
-        (lambda depth: gather_of(depth, ((0, 0),)), 36, 32, "depth"),
-        (lambda depth: gather_of(depth, ((0, 0),)), 6, 4, "depth"),
-        (lambda taps: gather_of(32, taps), (), ((0, 0), (1, 1)), "taps"),
+        (sigmoid_of, 48, 32, "depth"),
+        (sigmoid_of, 24, 16, "depth"),
+        (lambda depth: igemm_of(depth, ((0, 0),)), 36, 32, "depth"),
+        (lambda depth: igemm_of(depth, ((0, 0),)), 6, 4, "depth"),
+        (lambda taps: igemm_of(32, taps), (), ((0, 0), (1, 1)), "taps"),
     ],
 )
 def test_arrays_that_fit_do_not_excuse_a_step_that_does_not(made, wrong, right, said):
@@ -199,17 +199,17 @@ def test_arrays_that_fit_do_not_excuse_a_step_that_does_not(made, wrong, right, 
 @pytest.mark.parametrize(
     "change",
     [
-        pictured(channels=178),
-        pictured(channels=0),
-        pictured(height=-7),
-        pictured(height=7.5),
-        pictured(width=2**40),
-        pictured(height=40_000, width=40_000),
-        pictured(unit=0.0),
-        pictured(unit=-1.0),
-        pictured(unit=float("nan")),
-        pictured(unit="1"),
-        pictured(depth=3),
+        tensor_says(channels=178),
+        tensor_says(channels=0),
+        tensor_says(height=-7),
+        tensor_says(height=7.5),
+        tensor_says(width=2**40),
+        tensor_says(height=40_000, width=40_000),
+        tensor_says(unit=0.0),
+        tensor_says(unit=-1.0),
+        tensor_says(unit=float("nan")),
+        tensor_says(unit="1"),
+        tensor_says(depth=3),
     ],
 )
 def test_a_picture_that_cannot_be_is_refused(path, change):
@@ -224,11 +224,11 @@ def test_a_picture_that_cannot_be_is_refused(path, change):
         held("winograd", "weights", lambda array: array.view(np.uint8)),
         held("winograd", "sums", lambda array: array.astype(np.int64)),
         held("winograd", "scales", lambda array: array[:1]),
-        held("gather", "bias", lambda array: array.astype(np.float64)),
-        held("gather", "scales", lambda array: array.astype(">f4")),
-        held("gather", "weights", lambda array: np.append(array, array)),
-        held("paint", "scales", lambda array: array[:2]),
-        held("paint", "bias", lambda array: array[:1]),
+        held("igemm", "bias", lambda array: array.astype(np.float64)),
+        held("igemm", "scales", lambda array: array.astype(">f4")),
+        held("igemm", "weights", lambda array: np.append(array, array)),
+        held("sigmoid", "scales", lambda array: array[:2]),
+        held("sigmoid", "bias", lambda array: array[:1]),
     ],
 )
 def test_an_array_of_another_size_or_type_is_refused(path, change):
@@ -246,7 +246,7 @@ def without(name):
         without("steps"),
         without("inputs"),
         without("output"),
-        without("pictures"),
+        without("tensors"),
         lambda header, _: {**header, "steps": 3},
         lambda header, _: {**header, "inputs": []},
         lambda header, _: {**header, "inputs": {"f": 3}},
@@ -254,7 +254,7 @@ def without(name):
         lambda header, _: {**header, "output": [13, 23, 3]},
         lambda header, _: {**header, "output": [13, 22]},
         lambda header, _: {**header, "output": [float("inf"), 22, 3]},
-        lambda header, _: {**header, "pictures": header["pictures"][:2]},
+        lambda header, _: {**header, "tensors": header["tensors"][:2]},
         lambda _, sections: sections.clear(),
         lambda _, sections: sections.popitem() and None,
     ],
@@ -285,7 +285,7 @@ def test_a_section_that_is_not_in_the_file_is_refused(path, field, wrong):
     text = json.dumps(header).encode()
     rest = text + bytes(-(48 + len(text)) % 64) + pack.body
     digest = hashlib.sha256(rest).digest()
-    path.write_bytes(struct.pack("<8sII32s", KIND.magic, 1, len(text), digest) + rest)
+    path.write_bytes(struct.pack("<8sII32s", KIND.magic, 2, len(text), digest) + rest)
     assert "misstates" in refusal(path)
 
 

@@ -1,4 +1,4 @@
-"""Plan files: what is written is read, and what is damaged is named."""
+"""KernelPlan files: what is written is read, and what is damaged is named."""
 
 import json
 
@@ -12,7 +12,7 @@ from lipstream.storage.tensor_files import PackKind, read_pack, write_pack
 
 def test_what_is_saved_is_loaded(plan, path):
     loaded = load_plan(path)
-    for part in ("inputs", "output", "pictures", "steps"):
+    for part in ("inputs", "output", "tensors", "steps"):
         assert getattr(loaded, part) == getattr(plan, part)
     for found, wanted in zip(loaded.arrays, plan.arrays, strict=True):
         assert found.keys() == wanted.keys()
@@ -48,7 +48,7 @@ def test_another_version_says_which(path):
     pack = read_pack(path, KIND)
     header = json.loads(pack.text)
     write_pack(path, PackKind(KIND.magic, 7, KIND.what), header, {})
-    assert "is version 7, this program reads 1" in refusal(path)
+    assert "is version 7, this program reads 2" in refusal(path)
 
 
 def test_a_pack_of_another_sort_is_no_plan(path):

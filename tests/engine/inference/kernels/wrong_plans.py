@@ -8,7 +8,7 @@ from lipstream.errors import ModelError
 from lipstream.inference.kernels.plan import load_plan
 from lipstream.storage.tensor_files import PackKind, read_pack, write_pack
 
-KIND = PackKind(b"LIPPLAN\0", 1, "a plan of lipstream's kernels")
+KIND = PackKind(b"LIPPLAN\0", 2, "a plan of lipstream's kernels")
 
 
 def refusal(path):
@@ -46,8 +46,8 @@ def says(kind, number=0, /, **fields):
     return change
 
 
-def pictured(**fields):
-    return lambda header, _: header["pictures"][1].update(fields)
+def tensor_says(**fields):
+    return lambda header, _: header["tensors"][1].update(fields)
 
 
 def held(kind, name, becomes):
