@@ -1,5 +1,6 @@
 """Rendering films: several faces and none, parts of films, segments."""
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 
@@ -50,6 +51,14 @@ def test_a_film_of_all_kinds_is_rendered_frame_by_frame(job, toy_model, face):
     spoken = [changed(frame, original) for frame, original in zip(frames, film, strict=True)]
     assert max(spoken[:12]) > 20
     assert max(spoken[18:30]) > 20
+
+
+def test_a_result_can_be_written_as_json(job, face):
+    write_film(job.face, [face] * 15 + [np.full_like(face, 90)] * 15)
+    result = render(replace(job, ends="cut"))
+    counts = [result.frames, result.faceless, result.resumed]
+    assert counts == [30, 15, 0]
+    assert json.loads(json.dumps(counts)) == counts
 
 
 @pytest.mark.parametrize(
