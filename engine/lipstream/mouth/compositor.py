@@ -137,7 +137,7 @@ class ShapeCompositor:
         width = float(np.linalg.norm(mesh[263] - mesh[33]))
         rig = build_rig(mesh, curves, self._motions * np.float32(width))
         light = measure_light(image, frame, mesh, curves)
-        layers = self._inner_mouth.layers(frame.eye_px, light)
+        layers = self._inner_mouth.layers(frame.eye_px, light.blur_px)
         start, full = _FADE_TURN
         turned = smooth_step(np.asarray((abs(rig.nose_shift) - start) / (full - start)))
         lips = np.zeros(MEASURED, np.float32) if own is None else own.astype(np.float32)

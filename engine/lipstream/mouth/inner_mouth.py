@@ -10,6 +10,7 @@ a wide mouth what lies below its middle as part of the jaw. Towards the lip each
 last row, so that it reaches under lips that draw back.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,10 @@ _TIPS = {"upper": 0.20, "lower": 0.10, "tongue": 0.10}
 """Where the biting edge or the tip lies in each picture, head units from its top."""
 _ENAMEL = np.array([212.0, 226.0, 234.0], np.float32)
 """BGR of lit enamel in the pictures."""
+_SIZES, _BLURS, _MOST_KEPT = 24, 4, 64
+"""Steps of size a factor of e and of blur a pixel that layers are made for, and how many stay."""
+_LOWER_LIGHT = 0.80
+"""Light on the lower teeth against that on the upper ones."""
 _LEAST_BLUR = 0.25
 """Blur too small to be seen, pixels."""
 _SHADE_CELLS = 40
@@ -169,6 +174,7 @@ class InnerMouth:
     def __init__(self, pictures: dict[str, NDArray[np.uint8]]) -> None:
         """Take (h, w, 4) uint8 BGRA pictures, straight alpha, by the names in PICTURES."""
         self._pictures = pictures
+        self._layers: dict[tuple[int, int], dict[str, Layer]] = {}  # any thread may add the same
 
     @classmethod
     def open(cls, paths: Mapping[str, Path]) -> Self:
@@ -181,23 +187,33 @@ class InnerMouth:
             pictures[name] = np.asarray(read, np.uint8)
         return cls(pictures)
 
-    def layers(self, eye_px: float, light: MouthLight) -> dict[str, Layer]:
-        """Return the pictures for a face ``eye_px`` wide between the eyes, lit and blurred."""
-        layers = {}
-        for name, picture in self._pictures.items():
-            scale = min(1.0, eye_px * 1.15 / _PIXELS)
-            layer = picture.astype(np.float32)
-            layer[..., :3] *= layer[..., 3:] / 255
-            layer[..., 3] /= 255
-            size = [max(8, round(side * scale)) for side in picture.shape[1::-1]]
-            layer = np.asarray(cv2.resize(layer, size, interpolation=cv2.INTER_AREA), np.float32)
-            pixels = _PIXELS * size[0] / picture.shape[1]
-            blur = light.blur_px * pixels / eye_px
-            if blur > _LEAST_BLUR:
-                layer = np.asarray(cv2.GaussianBlur(layer, (0, 0), blur), np.float32)
-            layer[..., :3] *= light.flesh / 255 if name == "tongue" else light.tooth / _ENAMEL
-            layers[name] = Layer(layer, pixels, _TIPS[name])
+    def layers(self, eye_px: float, blur_px: float) -> dict[str, Layer]:
+        """Return the pictures for a face ``eye_px`` wide between the eyes, blurred; not yet lit.
+
+        Faces of nearly one size and blur share them.
+        """
+        key = (round(math.log(eye_px) * _SIZES), round(blur_px * _BLURS))
+        layers = self._layers.get(key)
+        if layers is None:
+            size, blur = math.exp(key[0] / _SIZES), key[1] / _BLURS
+            layers = {name: self._layer(name, size, blur) for name in PICTURES}
+            if len(self._layers) < _MOST_KEPT:
+                self._layers[key] = layers
         return layers
+
+    def _layer(self, name: str, eye_px: float, blur_px: float) -> Layer:
+        picture = self._pictures[name]
+        scale = min(1.0, eye_px * 1.15 / _PIXELS)
+        layer = picture.astype(np.float32)
+        layer[..., :3] *= layer[..., 3:] / 255
+        layer[..., 3] /= 255
+        size = [max(8, round(side * scale)) for side in picture.shape[1::-1]]
+        layer = np.asarray(cv2.resize(layer, size, interpolation=cv2.INTER_AREA), np.float32)
+        pixels = _PIXELS * size[0] / picture.shape[1]
+        blur = blur_px * pixels / eye_px
+        if blur > _LEAST_BLUR:
+            layer = np.asarray(cv2.GaussianBlur(layer, (0, 0), blur), np.float32)
+        return Layer(layer, pixels, _TIPS[name])
 
 
 def paint_opening(look: MouthLook, frame: HeadFrame, opening: Opening, box: PixelBox) -> Float32:
@@ -206,12 +222,13 @@ def paint_opening(look: MouthLook, frame: HeadFrame, opening: Opening, box: Pixe
     middle, aside = opening.middle_x, opening.middle_x + opening.jaw_x
     painted = np.empty((box.height, box.width, 3), np.float32)
     painted[:] = light.cavity
-    tongue = place(layers["tongue"], frame, (aside, opening.tongue), box)
-    tongue[..., :3] *= np.float32(opening.tongue_light)
-    _lay(painted, tongue)
-    _lay(painted, place(layers["lower"], frame, (aside, opening.lower_edge), box), 0.80)
+    flesh = np.asarray(light.flesh / 255 * opening.tongue_light, np.float32)
+    enamel = np.asarray(light.tooth / _ENAMEL, np.float32)
+    _lay(painted, place(layers["tongue"], frame, (aside, opening.tongue), box), flesh)
+    lower = place(layers["lower"], frame, (aside, opening.lower_edge), box)
+    _lay(painted, lower, np.asarray(enamel * _LOWER_LIGHT, np.float32))
     if own is None:
-        _lay(painted, place(layers["upper"], frame, (middle, opening.upper_edge), box))
+        _lay(painted, place(layers["upper"], frame, (middle, opening.upper_edge), box), enamel)
     shade = _shade(light, frame, opening, box)[..., None]
     painted *= shade
     if own is not None:
@@ -223,10 +240,10 @@ def paint_opening(look: MouthLook, frame: HeadFrame, opening: Opening, box: Pixe
     return painted
 
 
-def _lay(under: Float32, layer: Float32, light: float = 1.0) -> None:
-    """Lay a premultiplied layer over what is there, in place."""
+def _lay(under: Float32, layer: Float32, light: Float32 | None = None) -> None:
+    """Lay a premultiplied layer over what is there, in place; ``light`` is a factor a channel."""
     under *= 1 - layer[..., 3:]
-    under += layer[..., :3] * np.float32(light)
+    under += layer[..., :3] if light is None else layer[..., :3] * light
 
 
 def _coarse(frame: HeadFrame, opening: Opening, box: PixelBox) -> tuple[Float64, Float64, Float64]:

@@ -204,20 +204,24 @@ def _best_pair(evidence: Float64, guess: float) -> tuple[NDArray[np.intp], NDArr
     first, last = np.meshgrid(np.arange(count), np.arange(count), indexing="ij")
     off = ((first + last) / 2 - guess) * STEP / _STRAY
     allowed = np.where(last >= first, -2.5 * off**2, -np.inf)
-    steps = [(a, b) for a in (0, -1, 1) for b in (0, -1, 1)]
     best = _gain(sums, 0) + allowed
-    choice = np.zeros((columns, count, count), np.int8)
+    choices = np.zeros((columns, 2, count, count), np.int8)
     for column in range(1, columns):
-        padded = np.pad(best, 1, constant_values=-np.inf)
-        top = np.full((count, count), -np.inf)
-        for index, (a, b) in enumerate(steps):
-            before = padded[1 + a : 1 + a + count, 1 + b : 1 + b + count]
-            before = before - _BEND * (abs(a) + abs(b))
-            better = before > top
-            top = np.where(better, before, top)
-            choice[column][better] = index
-        best = top + _gain(sums, column) + allowed
-    return _walk_back(best, choice, steps)
+        best = _best_step(best, choices[column, 0])
+        best = _best_step(best.T, choices[column, 1].T).T
+        best = best + _gain(sums, column) + allowed
+    return _walk_back(best, choices)
+
+
+def _best_step(best: Float64, choice: NDArray[np.int8]) -> Float64:
+    """Return the best of each row and its two neighbours, and write which it was: -1, 0 or 1."""
+    top = best.copy()
+    for step, here, there in ((-1, slice(1, None), slice(-1)), (1, slice(-1), slice(1, None))):
+        before = best[there] - _BEND
+        better = before > top[here]
+        np.copyto(top[here], before, where=better)
+        choice[here][better] = step
+    return top
 
 
 def _gain(sums: Float64, column: int) -> Float64:
@@ -225,15 +229,15 @@ def _gain(sums: Float64, column: int) -> Float64:
 
 
 def _walk_back(
-    best: Float64, choice: NDArray[np.int8], steps: list[tuple[int, int]]
+    best: Float64, choices: NDArray[np.int8]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    columns, count = len(choice), len(best)
+    columns, count = len(choices), len(best)
     at, to = np.unravel_index(int(np.argmax(best)), best.shape)
     first, last = np.zeros(columns, np.intp), np.zeros(columns, np.intp)
     for column in range(columns - 1, -1, -1):
         first[column], last[column] = at, to
-        a, b = steps[choice[column, at, to]]
-        at, to = at + a, to + b
+        to = to + choices[column, 1, at, to]
+        at = at + choices[column, 0, at, to]
     return np.minimum(first, count - 2), np.minimum(last, count - 2)
 
 
@@ -437,10 +441,14 @@ def _cheapest_way(cost: Float64) -> NDArray[np.intp]:
     rows, columns = cost.shape
     total, step = cost.copy(), np.zeros(cost.shape, int)
     for column in range(1, columns):
-        padded = np.pad(total[:, column - 1], 1, constant_values=np.inf)
-        before = np.stack([padded[:-2] + 0.4, padded[1:-1], padded[2:] + 0.4])
-        step[:, column] = before.argmin(0) - 1
-        total[:, column] += before.min(0)
+        before = total[:, column - 1]
+        best = before.copy()
+        for turn, here, there in ((-1, slice(1, None), slice(-1)), (1, slice(-1), slice(1, None))):
+            other = before[there] + 0.4
+            better = other < best[here]
+            best[here][better] = other[better]
+            step[here, column][better] = turn
+        total[:, column] += best
     way = np.zeros(columns, np.intp)
     way[-1] = total[:, -1].argmin()
     for column in range(columns - 1, 0, -1):
