@@ -10,7 +10,6 @@ import numpy as np
 from lipstream.avatar.pack import Avatar
 from lipstream.face.crop import fit_crop
 from lipstream.face.tracker import FaceTracker
-from lipstream.inference.manifest import embedded_models
 from lipstream.lips.shape import MEASURES, NAMES, LipFrame
 from lipstream.mouth.compositor import ShapeCompositor, ShapeTarget
 from lipstream.types import Float32, Image
@@ -51,9 +50,7 @@ def resized(face: Face, factor: float) -> Face:
 
 @cache
 def compositor() -> ShapeCompositor:
-    folder = embedded_models()["quality"]
-    parts = {name: folder / f"{name}.png" for name in ("upper", "lower", "tongue")}
-    return ShapeCompositor.open({**parts, "motion": folder / "motion.npy"})
+    return ShapeCompositor.open()
 
 
 @cache

@@ -12,6 +12,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lipstream import Avatar
+from lipstream.lips.shape import MEASURES, NAMES
+from lipstream.storage.atomic_files import sha256_of
 
 SIZE, TOP = 96, 48
 WINDOW_START_MS = -40
@@ -48,6 +50,52 @@ sha256 = "{digests["mouth"]}"
 """
     )
     return folder
+
+
+def make_toy_shape_model(folder: Path) -> Path:
+    """Write a model of shapes whose lips open with the loudness of the frame's own columns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(_lips_graph(), folder / "lips.onnx")
+    path = folder / "lips.onnx"
+    (folder / "model.toml").write_text(
+        f"""format = 2
+paints = "shape"
+name = "toy shapes"
+version = "1"
+licence = "CC0-1.0"
+source = "tests/toys.py"
+mel_columns = 16
+window_start_ms = {WINDOW_START_MS}
+
+[files.lips]
+path = "{path.name}"
+sha256 = "{sha256_of(path)}"
+"""
+    )
+    return folder
+
+
+def _lips_graph() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Slice", ["mel", "first", "last", "axis"], ["near"]),
+        helper.make_node("ReduceMean", ["near"], ["loud"], axes=[2, 3], keepdims=0),
+        helper.make_node("Add", ["loud", "four"], ["above"]),
+        helper.make_node("Mul", ["above", "opened"], ["measures"]),
+    ]
+    opened = np.zeros((1, MEASURES), np.float32)
+    opened[0, [NAMES.index(one) for one in ("gap", "gap_middle", "gap_sides", "lower_lip")]] = 1.5
+    constants = [
+        numpy_helper.from_array(np.array(v, np.int64), k)
+        for k, v in {"first": [2], "last": [6], "axis": [3]}.items()
+    ]
+    constants.append(numpy_helper.from_array(np.float32(4.0), "four"))
+    constants.append(numpy_helper.from_array(opened, "opened"))
+    return _model(
+        nodes,
+        [helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["N", 1, 80, 16])],
+        [helper.make_tensor_value_info("measures", TensorProto.FLOAT, ["N", MEASURES])],
+        constants,
+    )
 
 
 def make_toy_avatar(frames: int = 5, size: int = 128) -> Avatar:

@@ -26,11 +26,14 @@ from lipstream.film.timeline import EditTimeline, SpokenRange
 from lipstream.film.video_source import EndlessVideo, LoopedSource, VideoSource
 from lipstream.inference.manifest import ModelManifest
 from lipstream.inference.model import MouthModel
-from lipstream.live.compositor import Compositor, MouthArea, Target, make_compositor
+from lipstream.lips.shape import LipFrame
+from lipstream.live.compositor import Compositor, MouthArea, Target, make_compositor, open_shapes
 from lipstream.live.frame_source import SourceFrame
 from lipstream.live.lipsync import make_timing
 from lipstream.live.pipeline import MouthRequest, Pipeline, paint, pieces
 from lipstream.media import SoundReader
+from lipstream.mouth.compositor import ShapeTarget
+from lipstream.mouth.prepare import LipFinder
 from lipstream.types import AvFrame, Float32, Image
 
 _RADIUS = 1.0
@@ -204,7 +207,7 @@ class AvatarRenderer:
         frame = pipeline.complete(request, paint(self._model, request))
         return partial(self._restore, frame, request.picture.target)
 
-    def _restore(self, frame: AvFrame, target: Target | None) -> Image:
+    def _restore(self, frame: AvFrame, target: Target | ShapeTarget | None) -> Image:
         if self._restorer is None or target is None or frame.openness <= 0:
             return frame.image
         return self._restorer.restore(frame.image, target, frame.openness)
@@ -235,6 +238,7 @@ class FilmRenderer:
         self._film, self._model, self._timeline = film, model, timeline
         self._video = EndlessVideo(film.video, film.ends)
         self._paste = MouthPaster(model.manifest)
+        self._mover = LipMover() if model.manifest.paints == "shape" else None
         self._restorer = restorer
         video, threads = film.video, model.frame_threads
         self.at_once = 1 if restorer else pictures_in_budget(video.width, video.height, threads)
@@ -257,6 +261,8 @@ class FilmRenderer:
         if self._strength(frame, spoken_range) <= 0.0:
             return SourceFrame(image, None, None)
         crop = self._speaker(spoken_range).crops[self._film.video.at(frame, self._film.ends)]
+        if self._mover is not None:
+            return SourceFrame(image, self._mover.target(image, crop), {})
         face = cut_crop(image, crop, self._model.manifest.face_size)
         features = self._model.face_features(face[None])
         return SourceFrame(image, self._paste.target(image, crop, face), features)
@@ -266,8 +272,21 @@ class FilmRenderer:
     ) -> FrameTask:
         """Paste the mouth as far as it may be seen."""
         strength = self._strength(spoken_range.start + request.index, spoken_range)
+        lips = None
+        if self._mover is not None:  # in order: whether lips close depends on the frame before
+            lips = pipeline.lips(paint(self._model, request))
         pipeline.skip(request)
+        if lips is not None:
+            return partial(self._move, request.picture, lips, strength)
         return partial(self._paint_on_free_model, request, strength)
+
+    def _move(self, picture: SourceFrame, lips: LipFrame, strength: float) -> Image:
+        if self._mover is None or not isinstance(picture.target, ShapeTarget):
+            return picture.image
+        image = self._mover.move(picture.target, lips, strength)
+        if self._restorer is None:
+            return image
+        return self._restorer.restore(image, picture.target, strength)
 
     def _paint_on_free_model(self, request: MouthRequest, strength: float) -> Image:
         worker = self._idle.get()
@@ -279,7 +298,7 @@ class FilmRenderer:
     def _paint(self, worker: MouthModel, request: MouthRequest, strength: float) -> Image:
         picture = request.picture
         mouth: NDArray[np.uint8] | None = paint(worker, request)
-        if picture.target is None or mouth is None:
+        if not isinstance(picture.target, Target) or mouth is None:
             return picture.image
         image = self._paste.paste(picture.target, mouth, strength)
         if self._restorer is None:
@@ -299,6 +318,21 @@ class FilmRenderer:
         if spoken_range.stop < self._timeline.frames:
             inside.append((spoken_range.stop - frame) / _EDGE_FRAMES)
         return min(inside)
+
+
+class LipMover:
+    """Moves the lips of the pictures of films: from where they stand to where they should."""
+
+    def __init__(self) -> None:
+        self._shapes, self._finder = open_shapes(), LipFinder()
+
+    def target(self, image: Image, crop: Float32) -> ShapeTarget:
+        """Prepare a picture and its (2, 3) unit crop. One thread."""
+        return self._shapes.target(image, crop, self._finder.points(image, crop))
+
+    def move(self, target: ShapeTarget, lips: LipFrame, strength: float) -> Image:
+        """Return a picture with its lips moved, as far as ``strength`` says. Any thread."""
+        return self._shapes.patch(target, lips, strength).image()
 
 
 class MouthPaster:

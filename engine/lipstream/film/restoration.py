@@ -16,6 +16,7 @@ from lipstream.face.crop import CROP_HEIGHT, CROP_LEFT, CROP_TOP, CROP_WIDTH, sm
 from lipstream.inference.backends import Backend, open_backend
 from lipstream.inference.manifest import ModelManifest
 from lipstream.live.compositor import Target
+from lipstream.mouth.compositor import ShapeTarget
 from lipstream.types import Float32, Image
 
 _SIDE = 512
@@ -62,7 +63,7 @@ class Restorer:
                 )
         return cls(network, manifest)
 
-    def restore(self, image: Image, target: Target, strength: float) -> Image:
+    def restore(self, image: Image, target: Target | ShapeTarget, strength: float) -> Image:
         """Return a new picture with a finer mouth where ``target``'s mouth was pasted."""
         affine = self._aligned(target)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -89,9 +90,12 @@ class Restorer:
         painted = outputs[self._output][0].transpose(1, 2, 0)[..., ::-1]
         return np.asarray((np.clip(painted, -1.0, 1.0) + 1.0) * 127.5, np.float32)
 
-    def _aligned(self, target: Target) -> Float32:
+    def _aligned(self, target: Target | ShapeTarget) -> Float32:
         """Return the (2, 3) affine from pixels of the aligned face to pixels of the picture."""
         unit = _CENTRES / _EYE_DISTANCE  # outer-eye distances a pixel
+        if isinstance(target, ShapeTarget):
+            into = np.array([[unit, 0, -_EYES[0] * unit], [0, unit, -_EYES[1] * unit], [0, 0, 1]])
+            return np.asarray(target.frame.to_pixels @ into, np.float32)
         size = self._manifest.face_size
         across, down = size * unit / CROP_WIDTH, size * unit / CROP_HEIGHT
         left = size * (-_EYES[0] * unit - CROP_LEFT) / CROP_WIDTH

@@ -1,6 +1,7 @@
 """Model folders: where they are, what ``model.toml`` says, and whether its files are those."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 from lipstream.errors import ModelError
 from lipstream.storage.atomic_files import sha256_of
 
-FORMAT = 1
+FORMATS = {1: "pixels", 2: "shape"}
+"""Number of each format of ``model.toml`` -> what its models paint: rows of a face, or the shape of
+the lips, which move the picture's own pixels."""
 EMBEDDED = "quality"
 """Name of the model that is used when none is given."""
 LIVE = "low-delay"
@@ -24,8 +27,10 @@ class ModelManifest:
     version: str
     licence: str
     source: str
+    paints: str
+    """"pixels" or "shape"."""
     face_size: int
-    """Side of the square crop, pixels."""
+    """Side of the square crop, pixels; for shapes this and the rows are 0, and no features."""
     mel_columns: int
     """Mel columns one frame needs."""
     window_start_ms: int
@@ -36,6 +41,8 @@ class ModelManifest:
     """One past the last crop row the network paints."""
     features: tuple[str, ...]
     """Names of the arrays that go from ``face`` to ``mouth``."""
+    decoder: Mapping[str, Any] | None = None
+    """For shapes: the table that the decoder of lips reads; None where measures are the lips."""
 
 
 def embedded_folder() -> Path:
@@ -81,24 +88,28 @@ def read_toml(folder: Path) -> dict[str, Any]:
 
 def parse_manifest(written: dict[str, Any], folder: Path) -> ModelManifest:
     """Return what ``read_toml`` read; raises ModelError when something lacks or is wrong."""
-    if written.get("format") != FORMAT:
-        found = written.get("format")
+    paints = FORMATS.get(written.get("format", 0))
+    if paints is None or written.get("paints", paints) != paints:
         raise ModelError(
-            f"{folder / 'model.toml'} has format {found}, this version reads {FORMAT}: export again"
+            f"{folder / 'model.toml'} has format {written.get('format')}, this version reads"
+            f" {' and '.join(map(str, FORMATS))}: export again"
         )
+    shape = paints == "shape"
     try:
-        top, bottom = (int(row) for row in written["mouth_rows"])
+        top, bottom = (0, 0) if shape else (int(row) for row in written["mouth_rows"])
         return ModelManifest(
             name=str(written["name"]),
             version=str(written["version"]),
             licence=str(written["licence"]),
             source=str(written["source"]),
-            face_size=int(written["face_size"]),
+            paints=paints,
+            face_size=0 if shape else int(written["face_size"]),
             mel_columns=int(written["mel_columns"]),
             window_start_ms=int(written["window_start_ms"]),
             mouth_top=top,
             mouth_bottom=bottom,
-            features=tuple(str(name) for name in written["features"]),
+            features=() if shape else tuple(str(name) for name in written["features"]),
+            decoder=dict(written["decoder"]) if shape and "decoder" in written else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(

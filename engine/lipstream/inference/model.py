@@ -1,15 +1,16 @@
-"""A mouth model: two graphs and their manifest, opened and checked.
+"""A mouth model: its graphs and their manifest, opened and checked.
 
-``face`` runs once for each avatar frame when the avatar is prepared; ``mouth`` runs for each frame
-shown. A model folder holds ``model.toml`` and the ONNX files it names: ``face`` and ``mouth`` in
-fp32, and it may hold ``mouth_fp16`` and ``mouth_int8`` besides, and ``mouth_int8_plan``: int8 for
-our own kernels.
+A model of *shapes* has one graph, ``lips``: sound to how the lips stand, a handful of floats a
+frame, the same for every face. A model of *pixels* has two: ``face`` runs once
+for each avatar frame when the avatar is prepared; ``mouth`` runs for each frame shown. A model
+folder holds ``model.toml`` and the files it names: in fp32, and for pixels it may hold
+``mouth_fp16`` and ``mouth_int8`` besides, and ``mouth_int8_plan``: int8 for our own kernels.
 """
 
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,12 +39,14 @@ log = logging.getLogger(__name__)
 
 _OWN_GRAPHS = ("fp16", "int8")
 """Precisions that are written into the graphs; the others are ways to compute the fp32 ones."""
+_MEASURES = 17
+"""Lip measures (``lips.shape``)."""
 Features = dict[str, Array]
 """Feature name -> array whose first axis counts faces."""
 
 
 class MouthModel:
-    """The two graphs of a mouth model in one backend. Used by one thread."""
+    """The graphs of a mouth model in one backend. Used by one thread."""
 
     def __init__(
         self,
@@ -81,6 +84,9 @@ class MouthModel:
         folder = model_folder(folder)
         written = read_toml(folder)
         manifest = parse_manifest(written, folder)
+        if manifest.paints == "shape":
+            how = _How(backend, threads, precision, frame_threads)
+            return cls._open_shape(folder, written, how)
         _check_precision(manifest, written, precision)
         face_path = checked_file(folder, written, "face")
         with contextlib.ExitStack() as opened:
@@ -105,6 +111,25 @@ class MouthModel:
         computed = f"{precision}, {threads} threads, {at_once}"
         return cls(manifest, open_face, mouth, (*digests, mouth.name, mouth.library, computed))
 
+    @classmethod
+    def _open_shape(cls, folder: Path, written: dict[str, Any], how: "_How") -> Self:
+        """Open a model of shapes; its one graph is computed as it is where it has no other."""
+        manifest = parse_manifest(written, folder)
+        if how.precision in _OWN_GRAPHS or how.backend == "native":  # too small to gain anything
+            how = replace(how, precision="fp32", backend="auto")
+        with contextlib.ExitStack() as opened:
+            lips = how.open(checked_file(folder, written, "lips"), how.backend)
+            opened.callback(lips.close)
+            _check_lips(manifest, lips)
+            opened.pop_all()
+        digest = str(written["files"]["lips"]["sha256"])
+
+        def open_face() -> Backend:
+            raise ModelError(f"model '{manifest.name}' paints no face: it has no face graph")
+
+        computed = f"{how.precision}, {how.threads} threads"
+        return cls(manifest, open_face, lips, (digest, lips.name, lips.library, computed))
+
     def face_features(self, crops: NDArray[np.uint8]) -> Features:
         """Compute what ``mouth`` needs to know of (N, S, S, 3) uint8 BGR crops; new arrays.
 
@@ -115,13 +140,20 @@ class MouthModel:
         features = self._face.run({"face": np.ascontiguousarray(crops)})
         return {name: features[name].copy() for name in self.manifest.features}
 
-    def mouth(self, mel: Float32, features: Features) -> NDArray[np.uint8]:
+    def mouth(self, mel: Float32, features: Features) -> Array:
         """Paint the mouths of N frames.
 
         ``mel`` is (N, 1, 80, columns) float32. Returns (N, rows, S, 3) uint8 BGR: the crop's rows
-        ``mouth_top`` to ``mouth_bottom``. The array is reused by the next call.
+        ``mouth_top`` to ``mouth_bottom``; of a model of shapes (N, n) float32: the measures of the
+        lips, then the classes column by column. The array is reused by the next call.
         """
-        return self._mouth.run({"mel": mel, **features})["mouth"]
+        outputs = self._mouth.run({"mel": mel, **features})
+        if self.manifest.paints == "pixels":
+            return outputs["mouth"]
+        if "classes" not in outputs:
+            return outputs["measures"]
+        classes = outputs["classes"].reshape(len(mel), -1)
+        return np.concatenate([outputs["measures"], classes], 1)
 
     @property
     def backend(self) -> str:
@@ -209,6 +241,17 @@ def _check_mouth(manifest: ModelManifest, mouth: Backend) -> None:
     mel = (1, BANDS, manifest.mel_columns)
     _check_tensor("mouth graph, input mel", mouth.inputs.get("mel"), mel)
     _check_features(manifest, set(mouth.inputs) == {*manifest.features, "mel"})
+
+
+def _check_lips(manifest: ModelManifest, lips: Backend) -> None:
+    mel = (1, BANDS, manifest.mel_columns)
+    _check_tensor("lips graph, input mel", lips.inputs.get("mel"), mel)
+    _check_tensor("lips graph, output measures", lips.outputs.get("measures"), (_MEASURES,))
+    if ("classes" in lips.outputs) != (manifest.decoder is not None):
+        raise ModelError(
+            f"model '{manifest.name}': a graph that tells classes of sounds needs the table"
+            " [decoder] in model.toml, and the table such a graph: export the model again"
+        )
 
 
 def _check_face(manifest: ModelManifest, face: Backend) -> None:

@@ -10,6 +10,8 @@ out, or its closed lips would show through the open ones.
 
 import math
 from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -17,6 +19,10 @@ from numpy.typing import NDArray
 
 from lipstream.face.crop import cut_crop, pixel_affine, smooth_step
 from lipstream.inference.model import MouthModel
+from lipstream.lips.decoder import DecoderSettings, LipDecoder
+from lipstream.lips.phones import CLASSES
+from lipstream.lips.shape import MEASURES, LipFrame
+from lipstream.mouth.compositor import ShapeCompositor, ShapeTarget
 from lipstream.types import NOWHERE, Array, AvFrame, Box, Float32, Image, Patch, Planes, Still
 
 _FEATHER_TOP, _FEATHER_SIDE, _FEATHER_BOTTOM = 0.06, 0.10, 0.05
@@ -70,6 +76,12 @@ class Target:
         return self.still.image
 
 
+@cache
+def open_shapes() -> ShapeCompositor:
+    """Return what moves lips, one for all models and sessions."""
+    return ShapeCompositor.open()
+
+
 class Compositor:
     """Paste mouths of one area into pictures. Holds no picture; any thread, several at once."""
 
@@ -80,6 +92,9 @@ class Compositor:
         edge = self._feather < 0.5
         edge[len(edge) // 2 :] = False
         self._edge = edge.astype(np.uint8)
+
+    def reset(self) -> None:
+        """Do nothing: no frame depends on another."""
 
     def target(
         self, image: Image, crop: Float32, silent_mouth: NDArray[np.uint8] | None = None
@@ -164,8 +179,55 @@ class Compositor:
         return np.asarray(cv2.multiply(layers, self._feathers, layers, openness), np.float32)
 
 
-def make_compositor(model: MouthModel) -> Compositor:
-    """Return a compositor for the rows that ``model`` paints."""
+class MouthCompositor(Protocol):
+    """Puts what a model says of a frame into its picture. One session's, unless it says other."""
+
+    def patch(self, target: Any, mouth: Array, openness: float) -> Patch:
+        """Return the picture with the mouth in it; ``openness`` 0 shows the picture's own."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the frames before: the next one is the first."""
+        ...
+
+
+class LipCompositor:
+    """Move the lips of pictures by what a network hears. One session's: events have a memory."""
+
+    def __init__(self, shapes: ShapeCompositor, decoder: LipDecoder | None) -> None:
+        """Without a decoder what the network says are the measures themselves."""
+        self.shapes, self._decoder = shapes, decoder
+
+    def patch(self, target: ShapeTarget, mouth: Array, openness: float) -> Patch:
+        """Return the picture with its lips as (n,) float32, what the model says, has them."""
+        return self.shapes.patch(target, self.lips(mouth), openness)
+
+    def lips(self, heard: Array) -> LipFrame:
+        """Return the lips of the next frame of (n,) float32: measures, then classes."""
+        measures = np.asarray(heard[:MEASURES], np.float32)
+        if self._decoder is None:
+            return LipFrame(measures.copy())
+        classes = np.asarray(heard[MEASURES:], np.float32).reshape(-1, len(CLASSES))
+        return self._decoder.step(classes, measures)
+
+    def reset(self) -> None:
+        """Forget the events that were on."""
+        if self._decoder is not None:
+            self._decoder.reset()
+
+
+def make_compositor(model: MouthModel) -> Compositor | LipCompositor:
+    """Return what puts into pictures what ``model`` says of a frame; for one session."""
+    manifest = model.manifest
+    if manifest.paints == "shape":
+        table = manifest.decoder
+        decoder = None if table is None else LipDecoder(DecoderSettings.parse(table))
+        return LipCompositor(open_shapes(), decoder)
+    return pixel_compositor(model)
+
+
+def pixel_compositor(model: MouthModel) -> Compositor:
+    """Return a compositor for the rows that a model of pixels paints."""
     manifest = model.manifest
     return Compositor(MouthArea(manifest.face_size, manifest.mouth_top, manifest.mouth_bottom))
 

@@ -15,8 +15,10 @@ from lipstream.avatar.idle_motion import IdleMotion
 from lipstream.avatar.pack import Avatar
 from lipstream.avatar.prepare import prepare_faces
 from lipstream.inference.model import Features, MouthModel
-from lipstream.live.compositor import Compositor, Target, make_compositor
-from lipstream.types import Image
+from lipstream.live.compositor import Target, open_shapes, pixel_compositor
+from lipstream.mouth.compositor import ShapeTarget
+from lipstream.mouth.prepare import shape_targets
+from lipstream.types import Float32, Image
 
 MOST_UNUSED = 2
 """Avatars kept though nobody shows them: those of the package beside the usual one. One of 115
@@ -29,7 +31,7 @@ class SourceFrame:
 
     image: Image
     """(H, W, 3) uint8 BGR, never written to."""
-    target: Target | None
+    target: Target | ShapeTarget | None
     """Where the mouth goes; None where there is no face: the image passes through untouched."""
     features: Features | None
     """Features of the face, first axis 1; None where there is no face."""
@@ -53,17 +55,24 @@ class PreparedAvatar:
     """An avatar and the features a model found in its frames; shared by sessions, never written."""
 
     avatar: Avatar
-    targets: tuple[Target, ...]
+    targets: tuple[Target | ShapeTarget, ...]
     features: Features
     """Name -> (F, ...) array."""
     rests: bool = True
 
     @classmethod
     def prepare(cls, avatar: Avatar, model: MouthModel) -> "PreparedAvatar":
+        """Find out what a model needs to know of every frame, or read what was kept of it."""
+        if model.manifest.paints == "shape":
+            return cls(avatar, shape_targets(avatar.frames, avatar.crops, open_shapes()), {})
+        return cls._of_pixels(avatar, model)
+
+    @classmethod
+    def _of_pixels(cls, avatar: Avatar, model: MouthModel) -> "PreparedAvatar":
         """Run the face graph over every frame, and the mouth graph for silence, or read both."""
         faces = avatar.cut_crops(model.manifest.face_size)
         found = prepare_faces(model, faces)
-        compositor = make_compositor(model)
+        compositor = pixel_compositor(model)
         places = zip(avatar.frames, avatar.crops, faces, found.silent, strict=True)
         targets = tuple(compositor.target_of_face(*place) for place in places)
         return cls(avatar, targets, found.features)
@@ -80,23 +89,28 @@ class AnimatedPicture:
 
     rests = True
 
-    def __init__(self, life: IdleMotion, still: PreparedAvatar, compositor: Compositor) -> None:
-        """Take the features of the picture at rest: the crop shows the same as the head moves."""
-        self._life, self._compositor = life, compositor
-        self._features, self._silent = still.features, still.targets[0].rest
+    def __init__(self, life: IdleMotion, still: PreparedAvatar, model: MouthModel) -> None:
+        """Take what is known of the picture at rest: the crop shows the same as the head moves."""
+        self._life, self._features, self._rest = life, still.features, still.targets[0]
+        self._compositor = pixel_compositor(model) if isinstance(self._rest, Target) else None
 
     @classmethod
     def of(cls, still: PreparedAvatar, model: MouthModel) -> Self:
         """Let the first frame of a prepared avatar live."""
         life = IdleMotion(np.array(still.avatar.frames[0]), np.array(still.avatar.crops[0]))
-        return cls(life, still, make_compositor(model))
+        return cls(life, still, model)
 
     def picture(self, index: int, fps: Fraction) -> SourceFrame:
         """Return the picture under output frame ``index``, new."""
         phase = float(index / fps / Fraction(self._life.period_s)) % 1.0
         image = self._life.image_at(phase)
-        target = self._compositor.target(image, self._life.crop_at(phase), self._silent)
-        return SourceFrame(image, target, self._features)
+        return SourceFrame(image, self._target(image, self._life.crop_at(phase)), self._features)
+
+    def _target(self, image: Image, crop: Float32) -> Target | ShapeTarget:
+        if isinstance(self._rest, ShapeTarget):
+            return self._rest.carried(image, crop)
+        assert self._compositor is not None, "targets of pixels have a compositor of pixels"
+        return self._compositor.target(image, crop, self._rest.rest)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lipstream.audio.mel import MelWindow
 from lipstream.audio.resampler import Resampler, to_pcm
@@ -21,10 +21,11 @@ from lipstream.audio.ring import RingBuffer
 from lipstream.audio.silence_gate import SilenceGate
 from lipstream.errors import InputError
 from lipstream.inference.model import MouthModel
-from lipstream.live.compositor import Compositor
+from lipstream.lips.shape import LipFrame
+from lipstream.live.compositor import LipCompositor, MouthCompositor
 from lipstream.live.frame_source import FrameSource, SourceFrame
 from lipstream.timing import MODEL_RATE, Span, Timing
-from lipstream.types import AvFrame, Float32, Image, Patch, Pcm
+from lipstream.types import Array, AvFrame, Float32, Image, Patch, Pcm
 
 _RING_SECONDS = 2
 LARGEST_PIECE_SECONDS = 0.25
@@ -48,7 +49,7 @@ class MouthRequest:
 class Pipeline:
     """The state of one session."""
 
-    def __init__(self, source: FrameSource, timing: Timing, compositor: Compositor) -> None:
+    def __init__(self, source: FrameSource, timing: Timing, compositor: MouthCompositor) -> None:
         self.timing = timing
         self._source = source
         self._compositor = compositor
@@ -66,6 +67,7 @@ class Pipeline:
         self._model_sound.clear()
         self._mel.reset()
         self._gate.reset()
+        self._compositor.reset()
         self._next = 0
         self._frames: int | None = None
 
@@ -110,8 +112,8 @@ class Pipeline:
         mel = self._mel.read(self.timing.first_column(self._next), self._model_sound)[None, None]
         return MouthRequest(self._next, mel, self._source.picture(self._next, self.timing.fps))
 
-    def complete(self, request: MouthRequest, mouth: NDArray[np.uint8] | None) -> AvFrame:
-        """Turn the (rows, S, 3) mouth painted for ``request`` into the next frame.
+    def complete(self, request: MouthRequest, mouth: Array | None) -> AvFrame:
+        """Turn what the model says of ``request`` (``MouthModel.mouth``) into the next frame.
 
         ``mouth`` is None where the request's picture has no face.
         """
@@ -130,13 +132,17 @@ class Pipeline:
             openness,
         )
 
-    def _shown(
-        self, picture: SourceFrame, mouth: NDArray[np.uint8] | None, openness: float
-    ) -> Image | Patch:
+    def _shown(self, picture: SourceFrame, mouth: Array | None, openness: float) -> Image | Patch:
         target = picture.target
         if target is None or mouth is None:
             return (picture.image if target is None else target.image).copy()
         return self._compositor.patch(target, mouth, openness)
+
+    def lips(self, mouth: Array | None) -> LipFrame | None:
+        """Return the lips that a model of shapes says, for frames that are composed elsewhere."""
+        if mouth is None or not isinstance(self._compositor, LipCompositor):
+            return None
+        return self._compositor.lips(mouth)
 
     def skip(self, request: MouthRequest) -> None:
         """Go past the next frame without making it."""
@@ -158,15 +164,13 @@ def pieces(pcm: ArrayLike, rate: int) -> Iterator[Pcm]:
         yield checked[at : at + length]
 
 
-def paint(model: MouthModel, request: MouthRequest) -> NDArray[np.uint8] | None:
-    """Run the mouth model for one request: (rows, S, 3), reused by the next call."""
+def paint(model: MouthModel, request: MouthRequest) -> Array | None:
+    """Run the mouth model for one request: a row of ``mouth``, reused by the next call."""
     features = request.picture.features
     return None if features is None else model.mouth(request.mel, features)[0]
 
 
-def paint_together(
-    model: MouthModel, requests: Sequence[MouthRequest]
-) -> list[NDArray[np.uint8] | None]:
+def paint_together(model: MouthModel, requests: Sequence[MouthRequest]) -> list[Array | None]:
     """Run the mouth model once for requests of several sessions: one mouth each, as ``paint``."""
     faced = [request for request in requests if request.picture.features is not None]
     if not faced:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lipstream.audio.resampler import to_pcm
 from lipstream.inference.model import MouthModel
 from lipstream.live.pipeline import LARGEST_PIECE_SECONDS, MouthRequest, Pipeline, paint, pieces
-from lipstream.types import AvFrame, Pcm
+from lipstream.types import Array, AvFrame, Pcm
 
 INBOX_SECONDS = 4.0
 """Sound a session may have waiting; beyond it ``feed`` refuses the block and counts it."""
@@ -232,7 +232,7 @@ class SessionHandle:
         begun = self._worker.clock()
         self.finish_frame(paint(model, self.request), begun)
 
-    def finish_frame(self, mouth: NDArray[np.uint8] | None, begun: float) -> None:
+    def finish_frame(self, mouth: Array | None, begun: float) -> None:
         """Put the mouth painted for ``request`` into its picture and hand it over.
 
         ``begun`` is the worker's clock when painting began. The thread that serves.

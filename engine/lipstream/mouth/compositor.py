@@ -6,7 +6,6 @@ stands the inner mouth. Where nothing moves the picture stays as it was, to the 
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from lipstream.errors import ModelError
 from lipstream.face.crop import smooth_step
 from lipstream.face.landmarks import POINTS
+from lipstream.inference.manifest import embedded_folder
 from lipstream.lips.shape import LipFrame
 from lipstream.types import NOWHERE, Float32, Image, Patch, Still
 
@@ -89,6 +89,10 @@ class ShapeTarget:
     strength: float
     """1, and less for a head that is turned further than the mesh bears."""
 
+    def carried(self, image: Image, crop: Float32) -> "ShapeTarget":
+        """Return the target of another picture in which the same face moves as a whole."""
+        return replace(self, still=Still(image), frame=HeadFrame.of_crop(crop))
+
     @property
     def image(self) -> Image:
         """The picture itself: (H, W, 3) uint8 BGR, never written to."""
@@ -103,19 +107,20 @@ class ShapeCompositor:
         self._motions, self._inner_mouth = motions, inner_mouth
 
     @classmethod
-    def open(cls, parts: Mapping[str, Path]) -> Self:
-        """Read the table ``motion`` and the pictures of PICTURES; raises ModelError."""
+    def open(cls, folder: Path | None = None) -> Self:
+        """Read ``motion.npy`` and the pictures of PICTURES, by default the embedded ones.
+
+        Raises ModelError.
+        """
+        folder = folder or embedded_folder() / "inner_mouth"
+        table = folder / "motion.npy"
         try:
-            motions = np.load(parts["motion"], allow_pickle=False).astype(np.float32)
+            motions = np.load(table, allow_pickle=False).astype(np.float32)
         except (OSError, ValueError, EOFError) as error:
-            raise ModelError(
-                f"{parts['motion']} cannot be read: {error}; export the model again"
-            ) from error
+            raise ModelError(f"{table} cannot be read: {error}; install lipstream again") from error
         if motions.shape != (MEASURED, POINTS, 2) or not np.isfinite(motions).all():
-            raise ModelError(
-                f"{parts['motion']}: shape {(MEASURED, POINTS, 2)} expected, found {motions.shape}"
-            )
-        return cls(motions, InnerMouth.open(parts))
+            raise ModelError(f"{table}: {(MEASURED, POINTS, 2)} expected, found {motions.shape}")
+        return cls(motions, InnerMouth.open(folder))
 
     def target(
         self,

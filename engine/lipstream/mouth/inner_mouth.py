@@ -11,7 +11,6 @@ last row, so that it reaches under lips that draw back.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -177,13 +176,14 @@ class InnerMouth:
         self._layers: dict[tuple[int, int], dict[str, Layer]] = {}  # any thread may add the same
 
     @classmethod
-    def open(cls, paths: Mapping[str, Path]) -> Self:
+    def open(cls, folder: Path) -> Self:
         """Read the pictures; raises ModelError when one cannot be read."""
         pictures = {}
         for name in PICTURES:
-            read = cv2.imread(str(paths[name]), cv2.IMREAD_UNCHANGED)
+            path = folder / f"{name}.png"
+            read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
             if read is None or read.ndim != 3 or read.shape[2] != 4:
-                raise ModelError(f"{paths[name]} is no picture with alpha: export the model again")
+                raise ModelError(f"{path} is no picture with alpha: install lipstream again")
             pictures[name] = np.asarray(read, np.uint8)
         return cls(pictures)
 
