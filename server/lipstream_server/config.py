@@ -35,6 +35,8 @@ class StudioLimits:
     """Files that no film was made of are deleted after this long."""
     reserve_mb: int = 1_000
     """Room that stays free on the disk, megabytes."""
+    total_mb: int = 20_000
+    """Room that all films and files take at most, megabytes."""
 
     @property
     def upload_bytes(self) -> int:
@@ -45,6 +47,11 @@ class StudioLimits:
     def reserve_bytes(self) -> int:
         """Room that stays free on the disk, bytes."""
         return self.reserve_mb * _MEGABYTE
+
+    @property
+    def total_bytes(self) -> int:
+        """Room that all films and files take at most, bytes."""
+        return self.total_mb * _MEGABYTE
 
     def check(self) -> None:
         """Raise InputError when a limit lets nothing through."""

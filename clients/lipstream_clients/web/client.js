@@ -1,6 +1,6 @@
 // The page's behaviour: keep a connection, put a source of sound on it, say how it goes.
 
-import { Connection, Refusal, avatars } from "./connection.js";
+import { Connection, RequestError, avatars } from "./connection.js";
 import { Meter } from "./meter.js";
 import { Numbers } from "./numbers.js";
 import { Microphone, SoundFile, explain, microphones } from "./sound.js";
@@ -13,7 +13,7 @@ const FILE_TAIL_MS = 400; // a file's last sound is still on its way when the fi
 
 const meter = new Meter(view.showLevel);
 let token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
-let avatar = new URLSearchParams(location.search).get("avatar"); // null: the server's usual one
+let avatar = new URLSearchParams(location.search).get("avatar"); // null: the server's default
 let connection = null;
 let failures = 0;
 let retryTimer = 0;
@@ -21,7 +21,7 @@ let source = null; // {kind: "microphone" | "file", stream, track, close()}
 let mutedByUser = null; // null: not chosen yet, so speaking turns the sound on
 let serverDelayMs = 0;
 let bufferMs = 0;
-const texts = new Texts({ onSend: () => hearTexts(), delayMs: () => bufferMs });
+const texts = new Texts({ onSend: () => unmuteForText(), delayMs: () => bufferMs });
 
 // ---------------------------------------------------------------- connection
 
@@ -100,13 +100,13 @@ function lost(mine) {
 function refused(error) {
   connection?.close();
   connection = null;
-  if (error instanceof Refusal && error.status === 401) {
+  if (error instanceof RequestError && error.status === 401) {
     view.showConnection("lost");
     view.showMessage(token ? "The token was not accepted." : null);
     view.askToken(true);
-  } else if (error instanceof Refusal && error.status === 503) {
+  } else if (error instanceof RequestError && error.status === 503) {
     retryIn(error.retryAfter, "waiting", "The server is full: every place is taken.");
-  } else if (error instanceof Refusal) {
+  } else if (error instanceof RequestError) {
     view.showConnection("lost");
     view.showMessage(error.message, { retry: true });
   } else {
@@ -169,7 +169,7 @@ async function speakFile(file) {
   source?.opened.play?.();
 }
 
-async function hearTexts() {
+async function unmuteForText() {
   if (source?.kind === "file") await hush();
   if (mutedByUser === null) setMuted(false);
 }

@@ -3,7 +3,7 @@
 // The connection is made without any sound: a place for it is offered, and a track is put there
 // (`send`) when the user speaks. Nothing is renegotiated, so talking starts at once.
 
-export class Refusal extends Error {
+export class RequestError extends Error {
   constructor(status, message, retryAfter) {
     super(message);
     this.status = status;
@@ -21,14 +21,14 @@ export class Connection extends EventTarget {
   #avatar;
   #closed = false;
 
-  /** `avatar` is a name, or null for the server's usual one. */
+  /** `avatar` is a name, or null for the server's default. */
   constructor(token, avatar) {
     super();
     this.#token = token;
     this.#avatar = avatar;
     this.stream = new MediaStream([this.#picture.receiver.track, this.#sound.receiver.track]);
     this.#peer.addEventListener("connectionstatechange", () => this.#stateChanged());
-    this.#channel.addEventListener("message", ({ data }) => this.#heard(data));
+    this.#channel.addEventListener("message", ({ data }) => this.#receive(data));
     this.#channel.addEventListener("open", () => this.#emit("ready"));
     this.#channel.addEventListener("close", () => this.#closed || this.#emit("lost")); // a server that stops says so
   }
@@ -41,7 +41,7 @@ export class Connection extends EventTarget {
       headers: { "Content-Type": "application/sdp", ...this.#authorization() },
       body: this.#peer.localDescription.sdp,
     });
-    if (answer.status !== 201) throw await refusal(answer);
+    if (answer.status !== 201) throw await requestError(answer);
     this.#location = answer.headers.get("Location");
     const sdp = await answer.text();
     if (this.#closed) return this.#goodbye();
@@ -92,7 +92,7 @@ export class Connection extends EventTarget {
     if (state === "failed" || state === "closed") this.#emit("lost");
   }
 
-  #heard(text) {
+  #receive(text) {
     const { type, ...detail } = JSON.parse(text);
     this.#emit(type, detail);
   }
@@ -102,17 +102,17 @@ export class Connection extends EventTarget {
   }
 }
 
-/** Names of the avatars there are, the usual one's first. */
+/** Names of the avatars there are, the default one's first. */
 export async function avatars(token) {
   const answer = await fetch("/avatars", { headers: authorization(token) });
-  if (!answer.ok) throw await refusal(answer);
+  if (!answer.ok) throw await requestError(answer);
   return (await answer.json()).avatars;
 }
 
 const authorization = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
 
-async function refusal(answer) {
+async function requestError(answer) {
   const body = await answer.json().catch(() => ({}));
   const message = body.error ?? `The server answered ${answer.status}.`;
-  return new Refusal(answer.status, message, Number(answer.headers.get("Retry-After")) || 5);
+  return new RequestError(answer.status, message, Number(answer.headers.get("Retry-After")) || 5);
 }

@@ -48,7 +48,7 @@ export class Numbers {
 /** Sound ahead of picture, in ms: what is heard now against what is seen now, by the sender's clock. */
 function offset(audio, video) {
   if (!audio?.estimatedPlayoutTimestamp || !video?.estimatedPlayoutTimestamp) return null;
-  const heard = audio.estimatedPlayoutTimestamp - audio.timestamp;
-  const seen = video.estimatedPlayoutTimestamp - video.timestamp;
-  return heard - seen;
+  const audible = audio.estimatedPlayoutTimestamp - audio.timestamp;
+  const visible = video.estimatedPlayoutTimestamp - video.timestamp;
+  return audible - visible;
 }

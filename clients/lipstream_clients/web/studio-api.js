@@ -1,8 +1,8 @@
-// The studio's doors on the server. Every refusal is a sentence fit to show.
+// The studio's routes on the server. Every error is a sentence fit to show.
 
 import { sentence } from "./studio-words.js";
 
-export class Refusal extends Error {
+export class RequestError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
@@ -40,9 +40,9 @@ async function ask(method, path, content) {
   try {
     answer = await fetch(`/studio/${path}`, { method, headers, body: content && JSON.stringify(content) });
   } catch {
-    throw new Refusal(0, LOST);
+    throw new RequestError(0, LOST);
   }
-  if (!answer.ok) throw new Refusal(answer.status, said(answer.status, await answer.text()));
+  if (!answer.ok) throw new RequestError(answer.status, errorText(answer.status, await answer.text()));
   return answer.status === 204 ? null : answer.json();
 }
 
@@ -54,10 +54,10 @@ export function send(use, file, name, onPart) {
     request.setRequestHeader("Content-Type", "application/octet-stream");
     for (const [header, value] of Object.entries(authorization())) request.setRequestHeader(header, value);
     request.upload.addEventListener("progress", ({ loaded, total }) => onPart(total ? loaded / total : 0));
-    request.addEventListener("error", () => reject(new Refusal(0, `${name} could not be sent: the connection was lost.`)));
+    request.addEventListener("error", () => reject(new RequestError(0, `${name} could not be sent: the connection was lost.`)));
     request.addEventListener("load", () => {
       if (request.status === 201) resolve(JSON.parse(request.responseText));
-      else reject(new Refusal(request.status, said(request.status, request.responseText)));
+      else reject(new RequestError(request.status, errorText(request.status, request.responseText)));
     });
     request.send(file);
   });
@@ -65,7 +65,7 @@ export function send(use, file, name, onPart) {
 
 const authorization = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
-function said(status, text) {
+function errorText(status, text) {
   try {
     return sentence(JSON.parse(text).error);
   } catch {

@@ -44,8 +44,8 @@ function announce(text) {
 }
 
 function failed(place, error) {
-  if (error instanceof api.Refusal && error.status === 401) return askToken();
-  if (!(error instanceof api.Refusal)) console.error(error);
+  if (error instanceof api.RequestError && error.status === 401) return askToken();
+  if (!(error instanceof api.RequestError)) console.error(error);
   trouble(place, error.message);
 }
 

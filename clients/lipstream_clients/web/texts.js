@@ -11,7 +11,7 @@ const { parts } = view;
 export class Texts {
   #connection = null;
   #number = 0;
-  #unheard = new Set(); // ids of texts that are not heard to their end
+  #unfinished = new Set(); // ids of texts that are not heard to their end
   #sentence = null; // {start, letters}: the one that is being heard
   #fading = 0;
   #onSend;
@@ -41,8 +41,8 @@ export class Texts {
       });
     on("ready", () => connection.tell({ type: "voices" }));
     on("voices", (detail) => this.#voices(detail));
-    on("sentence", (detail) => this.#later(() => this.#heard(detail, null)));
-    on("word", (detail) => this.#later(() => this.#heard(null, detail)));
+    on("sentence", (detail) => this.#later(() => this.#showSpoken(detail, null)));
+    on("word", (detail) => this.#later(() => this.#showSpoken(null, detail)));
     on("text", ({ id, state }) => {
       if (state === "ended") this.#later(() => this.#over(id, state));
       if (state === "interrupted") this.#over(id, state);
@@ -52,7 +52,7 @@ export class Texts {
 
   /** Interrupt what is being said. */
   stop() {
-    if (this.#unheard.size) this.#connection?.tell({ type: "interrupt" });
+    if (this.#unfinished.size) this.#connection?.tell({ type: "interrupt" });
   }
 
   #pressed(event) {
@@ -69,15 +69,15 @@ export class Texts {
     await this.#onSend();
     const id = ++this.#number;
     if (!this.#connection?.tell({ type: "speak", text, voice: parts.voice.value, id })) return;
-    this.#unheard.add(id);
+    this.#unfinished.add(id);
     parts.text.value = "";
     this.#show();
   }
 
   #over(id, state) {
-    this.#unheard.delete(id);
+    this.#unfinished.delete(id);
     this.#show();
-    if (this.#unheard.size) return;
+    if (this.#unfinished.size) return;
     clearTimeout(this.#fading);
     this.#fading = setTimeout(() => this.#caption(null), state === "ended" ? CAPTION_STAYS_MS : 0);
   }
@@ -87,8 +87,8 @@ export class Texts {
     if (id !== undefined) this.#over(id, "refused");
   }
 
-  #heard(begun, word) {
-    if (!this.#unheard.size) return;
+  #showSpoken(begun, word) {
+    if (!this.#unfinished.size) return;
     clearTimeout(this.#fading);
     if (begun) this.#sentence = { start: begun.start, letters: Array.from(begun.text) };
     if (this.#sentence) this.#caption(this.#sentence, word);
@@ -104,12 +104,12 @@ export class Texts {
   }
 
   #voices({ voices, voice, error }) {
-    const usual = voice ?? "en-us";
+    const byDefault = voice ?? "en-us";
     const remembered = recall();
     const known = voices.some(({ name }) => name === remembered);
-    const listed = voices.some(({ name }) => name === usual) ? voices : [{ name: usual, title: usual }, ...voices];
+    const listed = voices.some(({ name }) => name === byDefault) ? voices : [{ name: byDefault, title: byDefault }, ...voices];
     if (error) view.showVoices([], null, sentence(error));
-    else view.showVoices(listed, known ? remembered : usual);
+    else view.showVoices(listed, known ? remembered : byDefault);
     this.#show();
   }
 
@@ -120,13 +120,13 @@ export class Texts {
 
   #forget() {
     clearTimeout(this.#fading);
-    this.#unheard.clear();
+    this.#unfinished.clear();
     this.#caption(null);
     this.#show();
   }
 
   #show() {
-    view.showText({ typed: parts.text.value.trim() !== "", spoken: this.#unheard.size > 0 });
+    view.showText({ typed: parts.text.value.trim() !== "", spoken: this.#unfinished.size > 0 });
   }
 }
 

@@ -92,7 +92,7 @@ export function showMicrophones(devices, chosen) {
   if (chosen) parts.microphone.value = chosen;
 }
 
-/** The first is the usual one. One alone is no choice. */
+/** The first is the default. One alone is no choice. */
 export function showAvatars(names, chosen) {
   const title = (name) => name[0].toUpperCase() + name.slice(1);
   parts.avatarName.replaceChildren(...names.map((name) => new Option(title(name), name)));

@@ -159,8 +159,8 @@ def stats_event(stats: Stats) -> str:
 
 def error_event(error: Exception, name: str | int | None = None) -> str:
     """Return the text that says what was wrong, and with which text."""
-    said = {} if name is None else {"id": name}
-    return json.dumps({"type": "error", "message": str(error), **said})
+    text = {} if name is None else {"id": name}
+    return json.dumps({"type": "error", "message": str(error), **text})
 
 
 def text_event(order: SpeakText, state: Literal["begun", "ended", "interrupted"]) -> str:
@@ -179,6 +179,6 @@ def voices_event(
 ) -> str:
     """Return the text that lists voices, or says why there are none."""
     listed = [asdict(voice) for voice in voices]
-    said = {"provider": settings.provider, "voice": settings.voice, "voices": listed}
+    fields = {"provider": settings.provider, "voice": settings.voice, "voices": listed}
     why = {} if error is None else {"error": error}
-    return json.dumps({"type": "voices", **said, **why})
+    return json.dumps({"type": "voices", **fields, **why})

@@ -1,8 +1,6 @@
 """What the studio refuses, besides input that is wrong (InputError)."""
 
 import errno
-import shutil
-from pathlib import Path
 
 from lipstream.errors import InputError, LipstreamError
 
@@ -31,16 +29,6 @@ class DiskFull(LipstreamError):
 
 class StudioBusy(LipstreamError):
     """The folder belongs to another server that runs."""
-
-
-def check_free_space(folder: Path, wanted: int, reserve: int) -> None:
-    """Raise DiskFull unless ``wanted`` bytes fit and ``reserve`` bytes stay free."""
-    free = shutil.disk_usage(folder).free
-    if free - wanted < reserve:
-        raise DiskFull(
-            f"the server's disk is nearly full ({free // 1_000_000} MB free, of which"
-            f" {reserve // 1_000_000} stay free): delete films that are no longer needed"
-        )
 
 
 def is_disk_full(error: BaseException | None) -> bool:

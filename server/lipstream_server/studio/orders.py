@@ -170,10 +170,10 @@ class SpeakerChoices:
             raise InputError(f"{name}: {error}") from None
 
     def _nth(self, place: int, face: Media) -> FaceChoice:
-        found = len(face.faces) if face.kind == "picture" else MOST_FACES
-        if not 1 <= place <= found:
+        count = len(face.faces) if face.kind == "picture" else MOST_FACES
+        if not 1 <= place <= count:
             raise InputError(
-                f"who asks for face {place}, and {face.name} may have 1 to {found}: the first is"
+                f"who asks for face {place}, and {face.name} may have 1 to {count}: the first is"
                 " the one on the left"
             )
         return FaceChoice("nth", place=place, follow=self.follow)
@@ -328,10 +328,10 @@ def _check_times(order: FilmOrder, limits: StudioLimits) -> None:
         )
     fps = film.fps if film is not None else Fraction(25)
     placed = film is not None and order.length == "film"
-    heard = film if placed and film is not None and film.rate else order.pieces[0].sound
+    own_sound = film if placed and film is not None and film.rate else order.pieces[0].sound
     passages = place_clips(
         [_spoken(piece) for piece in order.pieces],
-        Timing(playable_rate(heard.rate), fps),
+        Timing(playable_rate(own_sound.rate), fps),
         film.frames if placed and film is not None else None,
     )
     end = passages[-1].stop

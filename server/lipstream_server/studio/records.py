@@ -22,8 +22,8 @@ _UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 def display_name(given: str, otherwise: str) -> str:
     """Return a name fit to show: one short line without folders and invisible letters."""
     last = given.replace("\\", "/").rpartition("/")[2]
-    kept = (c if unicodedata.category(c) not in _UNSHOWN else " " for c in last)
-    name = " ".join("".join(kept).split())
+    letters = (c if unicodedata.category(c) not in _UNSHOWN else " " for c in last)
+    name = " ".join("".join(letters).split())
     if len(name) > LONGEST:
         name = name[: LONGEST - 1].rstrip() + "…"
     return name or otherwise

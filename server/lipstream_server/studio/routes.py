@@ -1,4 +1,4 @@
-"""The studio's routes. All but the page ask for the token, or for a ticket that was made of it."""
+"""The studio's routes, and what the page is told of films and files, as JSON."""
 
 import contextlib
 import mimetypes
@@ -101,7 +101,7 @@ class Views:
 
     def about(self, limits: StudioLimits, avatars: list[str]) -> dict[str, Any]:
         """Describe the studio: its limits, and who is there."""
-        names = [name for name in limits.__slots__ if name != "reserve_mb"]
+        names = [name for name in limits.__slots__ if name not in {"reserve_mb", "total_mb"}]
         faces = [{"name": name, "poster": self._avatar(name)} for name in avatars]
         return {"limits": {name: getattr(limits, name) for name in names}, "avatars": faces}
 

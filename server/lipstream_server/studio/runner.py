@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from lipstream.errors import LipstreamError
 from lipstream_server.config import StudioConfig
-from lipstream_server.studio.errors import WrongState, check_free_space
+from lipstream_server.studio.errors import WrongState
 from lipstream_server.studio.records import FinishedFilm, Job
 from lipstream_server.studio.store import FILM, Store, remove
 from lipstream_server.studio.subprocess_client import SubprocessDied, run_in_subprocess
@@ -158,7 +158,8 @@ class JobRunner:
     async def _film(self, job: Job) -> None:
         folder, begun = self._store.folder_of(job), self._clock()
         try:
-            check_free_space(folder, 0, self._config.limits.reserve_bytes)
+            file_bytes = await self._store.space.left()
+            self._store.space.check()
             job = replace(job, state="working", starts=job.starts + 1)
             self._store.put(job)
             engine = self._config
@@ -168,6 +169,7 @@ class JobRunner:
                 "model": None if engine.model is None else str(engine.model),
                 "backend": engine.backend,
                 "precision": engine.precision,
+                "file_bytes": file_bytes,
             }
             made = await run_in_subprocess(request, on_progress=self._step, log_file=folder / _LOG)
         except SubprocessDied as error:  # what is done is kept, for another try

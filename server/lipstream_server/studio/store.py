@@ -32,10 +32,13 @@ from lipstream_server.studio.errors import (
     is_disk_full,
 )
 from lipstream_server.studio.records import FilmOrder, Job, Media
+from lipstream_server.studio.space import DiskSpace, bytes_in
 
 log = logging.getLogger(__name__)
 
 _UNFINISHED = ".unfinished-"
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
+"""Modes of folders and files: they are their owner's alone."""
 
 
 class Folder:
@@ -58,7 +61,8 @@ class Folder:
             return
         try:
             for name in ("media", "jobs", "avatars"):
-                (self.path / name).mkdir(parents=True, exist_ok=True)
+                (self.path / name).mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+            self.path.chmod(PRIVATE_FOLDER)  # an older version made it for all to read
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             if is_disk_full(error):
@@ -104,7 +108,7 @@ class Folder:
         name = secrets.token_hex(16)
         path = self.path / kind / (_UNFINISHED + name)
         try:
-            path.mkdir()
+            path.mkdir(PRIVATE_FOLDER)
             yield NewFolder(name, path, self.path / kind / name)
         except OSError as error:
             if is_disk_full(error):
@@ -131,6 +135,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, ensure_ascii=False, indent=1)
     try:
         with written_whole(path) as unfinished:
+            unfinished.touch(PRIVATE_FILE)
             unfinished.write_text(text, "utf-8")
     except OSError as error:
         if is_disk_full(error):
@@ -146,19 +151,6 @@ def remove(folder: Path) -> None:
     except FileNotFoundError:
         return
     shutil.rmtree(hidden, ignore_errors=True)
-
-
-def bytes_in(folder: Path) -> int:
-    """Return the bytes of all files under a folder, those of several names once."""
-    sizes: dict[tuple[int, int], int] = {}
-    for path, _, names in os.walk(folder):
-        for name in names:
-            try:
-                status = Path(path, name).lstat()
-            except FileNotFoundError:  # deleted meanwhile
-                continue
-            sizes[status.st_dev, status.st_ino] = status.st_size
-    return sum(sizes.values())
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -189,6 +181,7 @@ class Store:
     ) -> None:
         self.folder, self.now = folder, now
         self.metrics = metrics
+        self.space = DiskSpace(folder.path, limits)
         self._limits = limits
         self._jobs: dict[str, Job] = {}
         self._media: dict[str, Media] = {}
@@ -259,6 +252,8 @@ class Store:
     async def add_job(self, order: FilmOrder) -> Job:
         """Keep an order with files of its own. Raises QueueFull, NotFound and DiskFull."""
         self.check_queue()
+        await self.space.measure()
+        self.space.check()
         try:
             job = await asyncio.to_thread(self._create_job, order)
         except FileNotFoundError as error:  # deleted this very moment

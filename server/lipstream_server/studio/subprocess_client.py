@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import os
+import re
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Mapping
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lipstream.errors import InputError, LipstreamError
+from lipstream.speech.openai_speech import KEY_NAME
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +21,26 @@ _LINE_BYTES = 1_000_000
 _LOG_TAIL = 4_000
 
 
+_PASSED_ON = re.compile(
+    r"PATH|HOME|USER|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|XDG_\w+|PYTHON\w*|VIRTUAL_ENV|LD_LIBRARY_PATH"
+    r"|(OMP|MKL|OPENBLAS|CUDA|NVIDIA|TENSORRT|ORT|OPENVINO|ESPEAK|PIPER)_?\w*|SSL_CERT_\w+|\w+_proxy",
+    re.IGNORECASE,
+)
+"""Variables that a subprocess needs; the server's token and what else an operator may have set
+are none of its business."""
+_SPEECH_TASKS = {"speak", "voices"}
+
+
 class SubprocessDied(LipstreamError):
     """A subprocess ended without an answer: killed, or by a fault of the program."""
+
+
+def environment_for(task: str) -> dict[str, str]:
+    """Return the environment for a task; the key of the speech provider is for speech alone."""
+    passed_on = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
+    if task in _SPEECH_TASKS and KEY_NAME in os.environ:
+        passed_on[KEY_NAME] = os.environ[KEY_NAME]
+    return passed_on
 
 
 async def run_in_subprocess(
@@ -42,6 +63,7 @@ async def run_in_subprocess(
             stdout=PIPE,
             stderr=errors or DEVNULL,
             limit=_LINE_BYTES,
+            env=environment_for(str(request["task"])),
             process_group=0,  # Ctrl-C is for the server; a new session would void the low priority
         )
     finally:

@@ -218,12 +218,12 @@ def _shown_first(film: FilmReader) -> tuple[Image, list[dict[str, int]]]:
 
 def _faces(picture: Image, tracker: CropTracker) -> list[dict[str, int]]:
     """Return the middles and heights of the faces in a picture, from left to right."""
-    found = []
+    faces = []
     tracker.reset()
     for seen in tracker.step(picture):
         x, y = seen.crop @ np.array([0.5, 0.5, 1.0], np.float32)
-        found.append({"x": round(float(x)), "y": round(float(y)), "size": round(seen.size)})
-    return sorted(found, key=lambda face: face["x"])
+        faces.append({"x": round(float(x)), "y": round(float(y)), "size": round(seen.size)})
+    return sorted(faces, key=lambda face: face["x"])
 
 
 def _clock(seconds: float) -> str:

@@ -9,10 +9,11 @@ from typing import Any, BinaryIO, Literal
 from lipstream.errors import InputError
 from lipstream.storage.atomic_files import written_whole
 from lipstream_server.config import StudioConfig
-from lipstream_server.studio.errors import TooLarge, check_free_space
+from lipstream_server.studio.errors import TooLarge
 from lipstream_server.studio.orders import SpeechMessage
 from lipstream_server.studio.records import Media, display_name, safe_suffix
-from lipstream_server.studio.store import NewFolder, Store, write_json
+from lipstream_server.studio.space import Claim
+from lipstream_server.studio.store import PRIVATE_FILE, NewFolder, Store, write_json
 from lipstream_server.studio.subprocess_client import SubprocessDied, run_in_subprocess
 
 Use = Literal["face", "sound"]
@@ -53,10 +54,11 @@ class Uploads:
         limits = self._config.limits
         self._check_size(upload.length or 0)
         self._store.folder.open()
-        check_free_space(self._store.folder.path, upload.length or 0, limits.reserve_bytes)
+        space = self._store.space
         with self._store.folder.new("media") as new:
             path = new.path / f"media{safe_suffix(upload.name)}"
-            await self._write(upload.content, path)
+            async with space.claim(upload.length or 0) as claim:
+                await self._write(upload.content, path, claim)
             name = display_name(upload.name, "file")
             request = {"task": upload.use, "file": str(path), "longest_s": limits.film_seconds}
             size = path.stat().st_size
@@ -72,7 +74,8 @@ class Uploads:
                 f"the text has {len(text)} characters: give {limits.text_characters} at most"
             )
         self._store.folder.open()
-        check_free_space(self._store.folder.path, 0, limits.reserve_bytes)
+        await self._store.space.measure()
+        self._store.space.check()
         with self._store.folder.new("media") as new:
             settings = replace(self._config.speech, voice=message.voice, speed=message.speed)
             request = {
@@ -123,9 +126,10 @@ class Uploads:
         self._store.add_media(media)
         return media
 
-    async def _write(self, content: AsyncIterator[bytes], path: Path) -> None:
+    async def _write(self, content: AsyncIterator[bytes], path: Path, claim: Claim) -> None:
         """Write what comes, on a thread, since a disk may take its time."""
         held, size = bytearray(), 0
+        path.touch(PRIVATE_FILE)
         with path.open("wb") as opened:
             async for piece in content:
                 size += len(piece)
@@ -133,8 +137,10 @@ class Uploads:
                 held += piece
                 if len(held) >= _WRITE_BYTES:
                     await asyncio.to_thread(_write_all, opened, bytes(held))
+                    claim.wrote(len(held))
                     held.clear()
             await asyncio.to_thread(_write_all, opened, bytes(held))
+            claim.wrote(len(held))
 
     def _check_size(self, size: int) -> None:
         limits = self._config.limits

@@ -70,10 +70,10 @@ class PeerSessions:
         avatar that cannot be read, InputError when the offer cannot be answered or there is no such
         avatar.
         """
-        asked = self._clock()
+        begun = self._clock()
         await self._ask(self.worker.check_place)  # before an avatar is opened for nobody
-        shown = await self.avatars.open(avatar)
-        live_avatar = await self._ask(lambda: LiveAvatar(self.worker, shown))
+        pack = await self.avatars.open(avatar)
+        live_avatar = await self._ask(lambda: LiveAvatar(self.worker, pack))
         name = secrets.token_urlsafe(16)
         session = PeerSession(name, live_avatar, self._forget, self._speech)
         session.on_stats = self._observe
@@ -85,7 +85,7 @@ class PeerSessions:
             raise
         self.opened += 1
         self._answered[name] = self._clock()
-        self.metrics.answer_time.observe(self._answered[name] - asked)
+        self.metrics.answer_time.observe(self._answered[name] - begun)
         return session, answer
 
     async def close(self, name: str) -> bool:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import resource
+import shutil
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -11,7 +13,8 @@ from lipstream_server.config import StudioLimits
 from lipstream_server.metrics import ServerMetrics
 from lipstream_server.studio.errors import DiskFull, NotFound, QueueFull, StudioBusy, WrongState
 from lipstream_server.studio.records import FilmOrder, Job, Media, Piece
-from lipstream_server.studio.store import MOST_STARTS, Folder, Store, bytes_in, write_json
+from lipstream_server.studio.space import DiskSpace, bytes_in
+from lipstream_server.studio.store import MOST_STARTS, Folder, Store, write_json
 
 LIMITS = StudioLimits(waiting=2, keep_days=7, upload_hours=24)
 HOUR = 3600.0
@@ -211,3 +214,65 @@ def test_a_file_of_two_names_takes_its_room_once(tmp_path):
     (tmp_path / "two").hardlink_to(tmp_path / "a" / "one")
     (tmp_path / "three").write_bytes(b"123")
     assert bytes_in(tmp_path) == 8
+
+
+def modes(folder):
+    """Return the modes of a folder and all in it: of folders, of files."""
+    inside = [folder, *folder.rglob("*")]
+    folders = {path.stat().st_mode & 0o777 for path in inside if path.is_dir()}
+    return folders, {path.stat().st_mode & 0o777 for path in inside if path.is_file()}
+
+
+def test_what_is_kept_is_for_its_owner_alone(store):
+    store.folder.path.mkdir(0o755)
+    add_job(store)
+    for path in store.folder.path.rglob("*.wav"):
+        path.chmod(0o600)  # the test wrote it by itself
+    assert modes(store.folder.path) == ({0o700}, {0o600})
+
+
+def claim(space, *lengths):
+    async def claim_all():
+        async with AsyncExitStack() as stack:
+            return [await stack.enter_async_context(space.claim(length)) for length in lengths]
+
+    return asyncio.run(claim_all())
+
+
+def test_uploads_share_the_room_that_all_may_take(tmp_path):
+    (tmp_path / "old").write_bytes(b"0" * 400_000)
+    space = DiskSpace(tmp_path, StudioLimits(reserve_mb=0, total_mb=1))
+    claim(space, 500_000)
+    claim(space, 500_000)  # the one before is over
+    with pytest.raises(DiskFull, match="the studio keeps 0 MB, and at most 1 MB"):
+        claim(space, 500_000, 200_000)
+    assert asyncio.run(space.left()) == 600_000
+
+
+def test_a_file_that_does_not_say_its_length_is_stopped_while_it_is_written(tmp_path):
+    space = DiskSpace(tmp_path, StudioLimits(reserve_mb=0, total_mb=1))
+
+    async def write():
+        async with space.claim(0) as room:
+            for _ in range(10):
+                room.wrote(100_000)
+            with pytest.raises(DiskFull, match="at most 1 MB"):
+                room.wrote(100_000)
+
+    asyncio.run(write())
+
+
+def test_the_reserve_is_looked_at_while_a_file_is_written(tmp_path):
+    free_mb = shutil.disk_usage(tmp_path).free // 1_000_000
+    roomy = StudioLimits(reserve_mb=0, total_mb=free_mb * 2)
+    full = StudioLimits(reserve_mb=free_mb * 2, total_mb=free_mb * 2)
+
+    async def write():
+        space = DiskSpace(tmp_path, roomy)
+        async with space.claim(1000) as room:
+            room.wrote(500)
+            space._limits = full  # as if something else had filled the disk
+            with pytest.raises(DiskFull, match="nearly full"):
+                room.wrote(500)
+
+    asyncio.run(write())
