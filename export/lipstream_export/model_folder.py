@@ -14,7 +14,7 @@ import torch
 from lipstream.audio.mel import BANDS
 from lipstream.errors import InputError
 from lipstream.inference.kernels.plan import save_plan
-from lipstream.inference.manifest import FORMAT
+from lipstream.inference.manifest import FORMATS
 from lipstream.storage.atomic_files import sha256_of
 from lipstream_export.folder import folder_written_whole
 from lipstream_export.onnx_graphs import Signature, save_graph
@@ -33,6 +33,7 @@ PLAN = "mouth_int8.plan"
 LOWERED = ("fp16", "int8")
 """Precisions that have a graph of their own."""
 _WINDOW_STARTS_MS = (-40, 0)
+_FORMAT = next(number for number, paints in FORMATS.items() if paints == "pixels")
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ def _manifest(
 ) -> str:
     network = loaded.network
     entries: dict[str, object] = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "name": loaded.name,
         "version": loaded.version,
         "licence": loaded.licence,

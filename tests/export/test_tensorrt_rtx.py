@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from lipstream.errors import ModelError
 from lipstream.inference.backends.cuda import Gpu
-from lipstream.inference.backends.tensorrt_engines import BatchRange, Plan, build_engine
+from lipstream.inference.backends.tensorrt_engines import BatchRange, EngineSpec, build_engine
 from lipstream.inference.manifest import embedded_folder
 from lipstream_export.model_folder import S3FD, ExportOptions, export_mouth, export_s3fd
 from lipstream_export.quantization import find_ranges, quantise, to_half
@@ -22,7 +22,7 @@ ADA = Gpu("any", "8.9", 13000)
 
 
 def build(path, batch=BatchRange(1, 4, 8)):  # noqa: B008
-    return build_engine(rtx, Plan(path, batch, ADA))
+    return build_engine(rtx, EngineSpec(path, batch, ADA))
 
 
 @pytest.fixture(scope="module")

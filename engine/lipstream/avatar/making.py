@@ -139,7 +139,7 @@ def _living(picture: Avatar, settings: AvatarSettings) -> Avatar:
 
 
 def open_avatar(face: Path | None) -> Avatar:
-    """Open an avatar by its file or name, or make one of a picture or film; None for the usual."""
+    """Open an avatar by file or name, or make one of a picture or film; None for the default."""
     if face is None or is_avatar(face):
         return Avatar.open(face)
     return make_avatar(face, AvatarSettings(face.stem))

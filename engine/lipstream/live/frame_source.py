@@ -21,7 +21,7 @@ from lipstream.mouth.prepare import shape_targets
 from lipstream.types import Float32, Image
 
 MOST_UNUSED = 2
-"""Avatars kept though nobody shows them: those of the package beside the usual one. One of 115
+"""Avatars kept though nobody shows them: those of the package beside the default. One of 115
 pictures, 512 x 512, takes 140 MB; preparing it anew takes 0.15 s where its faces were kept."""
 
 

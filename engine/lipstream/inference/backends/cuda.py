@@ -81,7 +81,7 @@ class Stream:
         """Wait until all that was queued is done."""
         call(self._cudart.cudaStreamSynchronize, self.handle)
 
-    def capture(self, work: Callable[[], None]) -> "Graph":
+    def capture(self, work: Callable[[], None]) -> "CudaGraph":
         """Record what ``work`` queues instead of running it."""
         cudart = self._cudart
         mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
@@ -90,7 +90,7 @@ class Stream:
             work()
         finally:  # also after a failure, or the stream stays unusable
             recorded = call(cudart.cudaStreamEndCapture, self.handle)
-        return Graph(recorded)
+        return CudaGraph(recorded)
 
     def close(self) -> None:
         """Destroy the stream."""
@@ -99,7 +99,7 @@ class Stream:
             self.handle = None
 
 
-class Graph:
+class CudaGraph:
     """Recorded work, started with one call."""
 
     def __init__(self, recorded: Any) -> None:

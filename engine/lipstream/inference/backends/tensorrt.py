@@ -14,11 +14,11 @@ import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.inference.backends import Device, GraphForm, TensorInfo
-from lipstream.inference.backends.cuda import Gpu, Graph, MirroredBuffer, Stream, find_gpu
+from lipstream.inference.backends.cuda import CudaGraph, Gpu, MirroredBuffer, Stream, find_gpu
 from lipstream.inference.backends.tensorrt_engines import (
     BatchRange,
     EngineKey,
-    Plan,
+    EngineSpec,
     build_engine,
     cache_folder,
     library_of,
@@ -57,7 +57,7 @@ class TensorRtBackend:
         self.inputs: dict[str, TensorInfo] = {}
         self.outputs: dict[str, TensorInfo] = {}
         self._buffers: dict[str, MirroredBuffer] = {}
-        self._graphs: dict[int, Graph] = {}
+        self._graphs: dict[int, CudaGraph] = {}
         self._most = BatchRange().most
         for number in range(engine.num_io_tensors):
             self._reserve(engine.get_tensor_name(number))
@@ -138,7 +138,7 @@ class TensorRtBackend:
         self._buffers[name] = buffer
         self._context.set_tensor_address(name, buffer.device)
 
-    def _record(self, rows: int) -> Graph:
+    def _record(self, rows: int) -> CudaGraph:
         """Record one run for a batch of ``rows``, after one plain run: it loads what is lazy."""
         assert self._stream is not None
         self._shape(rows)
@@ -186,7 +186,7 @@ def _engine_of(api: Any, runtime: Any, gpu: Gpu, source: tuple[Path, str]) -> An
     if kept is not None:
         log.warning("the engine kept for %s does not load here: building it again", onnx.name)
     timings = cache_folder() / f"{key.library} {gpu.compute_capability}.timings".replace(" ", "-")
-    built = build_engine(api, Plan(onnx, key.batch, None, timings))
+    built = build_engine(api, EngineSpec(onnx, key.batch, None, timings))
     engine = runtime.deserialize_cuda_engine(built)
     if engine is None:
         raise BackendUnavailable(f"{key.library} cannot load the engine it has just built")

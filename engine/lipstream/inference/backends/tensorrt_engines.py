@@ -27,7 +27,7 @@ class BatchRange:
     """Sizes of axis 0 an engine is built for."""
 
     least: int = 1
-    usual: int = 8
+    optimal: int = 8
     """The size that is made fastest."""
     most: int = 32
 
@@ -81,7 +81,7 @@ def save_blob(path: Path, body: bytes) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EngineSpec:
     """What to build, and for what."""
 
     onnx: Path
@@ -92,27 +92,27 @@ class Plan:
     """Where measured timings of kernels are kept between builds; TensorRT-RTX measures none."""
 
 
-def build_engine(api: Any, plan: Plan) -> bytes:
+def build_engine(api: Any, spec: EngineSpec) -> bytes:
     """Return the engine of an ONNX graph, serialised. ``api`` is tensorrt or tensorrt_rtx.
 
     Raises ModelError when the graph cannot be parsed, BackendUnavailable when it cannot be built.
     """
-    said = make_logger(api)
-    builder = api.Builder(said)
-    network = _parse(api, builder, said, plan.onnx)
+    logger = make_logger(api)
+    builder = api.Builder(logger)
+    network = _parse(api, builder, logger, spec.onnx)
     config = builder.create_builder_config()
-    _configure(api, config, plan)
-    config.add_optimization_profile(_profile(builder, network, plan.batch))
+    _configure(api, config, spec)
+    config.add_optimization_profile(_profile(builder, network, spec.batch))
     begun = time.monotonic()
-    log.info("building the engine of %s with %s", plan.onnx.name, library_of(api))
+    log.info("building the engine of %s with %s", spec.onnx.name, library_of(api))
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise BackendUnavailable(
-            f"{library_of(api)} cannot build {plan.onnx.name}: {said.last or 'no reason given'}"
+            f"{library_of(api)} cannot build {spec.onnx.name}: {logger.last or 'no reason given'}"
         )
-    log.info("built %s in %.1f s", plan.onnx.name, time.monotonic() - begun)
-    if plan.timing_cache is not None and _measures(api):
-        save_blob(plan.timing_cache, bytes(memoryview(config.get_timing_cache().serialize())))
+    log.info("built %s in %.1f s", spec.onnx.name, time.monotonic() - begun)
+    if spec.timing_cache is not None and _measures(api):
+        save_blob(spec.timing_cache, bytes(memoryview(config.get_timing_cache().serialize())))
     return bytes(memoryview(engine))
 
 
@@ -124,7 +124,7 @@ def library_of(api: Any) -> str:
 def make_logger(api: Any) -> Any:
     """Return a TensorRT logger that writes to this module's, and remembers the last error."""
 
-    class Said(api.ILogger):  # type: ignore[misc]
+    class ErrorLogger(api.ILogger):  # type: ignore[misc]
         last = ""
 
         def log(self, severity: Any, message: str) -> None:
@@ -132,14 +132,14 @@ def make_logger(api: Any) -> Any:
                 self.last = message.strip()[:300]
             log.debug("%s", message)
 
-    return Said()
+    return ErrorLogger()
 
 
-def _parse(api: Any, builder: Any, said: Any, onnx: Path) -> Any:
+def _parse(api: Any, builder: Any, logger: Any, onnx: Path) -> Any:
     # TensorRT 11 and RTX know no other kind: the graph says the precision of every layer.
     typed = getattr(api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
-    parser = api.OnnxParser(network, said)
+    parser = api.OnnxParser(network, logger)
     if not parser.parse(onnx.read_bytes()):
         errors = [parser.get_error(k) for k in range(parser.num_errors)]
         reason = "; ".join(f"{error.node_name()}: {error.desc()}" for error in errors)[:300]
@@ -147,16 +147,16 @@ def _parse(api: Any, builder: Any, said: Any, onnx: Path) -> Any:
     return network
 
 
-def _configure(api: Any, config: Any, plan: Plan) -> None:
+def _configure(api: Any, config: Any, spec: EngineSpec) -> None:
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
     config.clear_flag(api.BuilderFlag.TF32)  # fp32 is to mean fp32: TF32 keeps 10 bits
-    config.progress_monitor = _make_progress(api, plan.onnx.name)
-    if plan.gpu is not None:
+    config.progress_monitor = _make_progress(api, spec.onnx.name)
+    if spec.gpu is not None:
         config.num_compute_capabilities = 1
-        name = f"SM{plan.gpu.compute_capability.replace('.', '')}"
+        name = f"SM{spec.gpu.compute_capability.replace('.', '')}"
         config.set_compute_capability(getattr(api.ComputeCapability, name), 0)
-    if plan.timing_cache is not None and _measures(api):
-        kept = load_blob(plan.timing_cache) or b""
+    if spec.timing_cache is not None and _measures(api):
+        kept = load_blob(spec.timing_cache) or b""
         config.set_timing_cache(config.create_timing_cache(kept), False)
 
 
@@ -170,13 +170,13 @@ def _profile(builder: Any, network: Any, batch: BatchRange) -> Any:
         tensor = network.get_input(number)
         shape = tuple(tensor.shape)
         if -1 in shape:
-            sizes = (batch.least, batch.usual, batch.most)
+            sizes = (batch.least, batch.optimal, batch.most)
             profile.set_shape(tensor.name, *[(size, *shape[1:]) for size in sizes])
     return profile
 
 
 def _make_progress(api: Any, what: str) -> Any:
-    class Progress(api.IProgressMonitor):  # type: ignore[misc]
+    class ProgressLogger(api.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self._steps: dict[str, int] = {}
@@ -191,4 +191,4 @@ def _make_progress(api: Any, what: str) -> Any:
         def phase_finish(self, phase: str) -> None:
             log.info("%s: %s done", what, phase)
 
-    return Progress()
+    return ProgressLogger()
