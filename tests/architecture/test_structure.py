@@ -43,7 +43,20 @@ MODELS_ROOMS = (
     {"training"},
     {"", "models_command"},
 )
-ROOMS = {"lipstream": ENGINE_ROOMS, "lipstream_models": MODELS_ROOMS}
+SERVER_ROOMS = (
+    {"config", "metrics", "request_body", "token_bucket", "repeated_lines", "http_server"},
+    {"auth", "avatars"},
+    {"stage"},
+    {"webrtc"},
+    {"studio"},
+    {"app"},
+    {"", "command"},
+)
+ROOMS = {
+    "lipstream": ENGINE_ROOMS,
+    "lipstream_server": SERVER_ROOMS,
+    "lipstream_models": MODELS_ROOMS,
+}
 WITHOUT_TORCH = (
     *("lipstream_models.models_command", "lipstream_clients.avatar_command"),
     *(
