@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lipstream.audio.mel import BANDS
 from lipstream.errors import BackendUnavailable, ModelError
 from lipstream.inference.backends import (
+    BACKENDS,
     Backend,
     Device,
     available_backends,
@@ -84,15 +85,13 @@ class MouthModel:
         folder = model_folder(folder)
         written = read_toml(folder)
         manifest = parse_manifest(written, folder)
+        how = _How(backend, threads, precision, frame_threads)
         if manifest.paints == "shape":
-            how = _How(backend, threads, precision, frame_threads)
             return cls._open_shape(folder, written, how)
         _check_precision(manifest, written, precision)
         face_path = checked_file(folder, written, "face")
         with contextlib.ExitStack() as opened:
-            mouth, part = _open_mouth(
-                folder, written, _How(backend, threads, precision, frame_threads)
-            )
+            mouth, part = _open_mouth(folder, written, how)
             opened.callback(mouth.close)
             _check_mouth(manifest, mouth)
             opened.pop_all()
@@ -115,7 +114,9 @@ class MouthModel:
     def _open_shape(cls, folder: Path, written: dict[str, Any], how: "_How") -> Self:
         """Open a model of shapes; its one graph is computed as it is where it has no other."""
         manifest = parse_manifest(written, folder)
-        if how.precision in _OWN_GRAPHS or how.backend == "native":  # too small to gain anything
+        named = BACKENDS.get(how.backend)
+        reads_plans = named is not None and named.form == "plan"
+        if how.precision in _OWN_GRAPHS or reads_plans:  # too small to gain anything
             how = replace(how, precision="fp32", backend="auto")
         with contextlib.ExitStack() as opened:
             lips = how.open(checked_file(folder, written, "lips"), how.backend)
