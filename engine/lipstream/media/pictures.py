@@ -18,6 +18,8 @@ _STILL_FORMATS = {"image2", "image2pipe", "ico", "tiff_pipe"}
 _STILL_SUFFIXES = {".avif", ".heic", ".heif"}
 _BACKGROUND = 200
 """Grey laid under the transparent parts of a picture."""
+_ROWS = 64
+"""Rows mixed at once."""
 
 
 def is_picture(path: Path) -> bool:
@@ -65,9 +67,30 @@ def _decode(container: InputContainer, name: str) -> Image:
     """Decode with FFmpeg and lay the picture on grey where it is transparent."""
     try:
         frame = next(container.decode(video=0))
-        layers = frame.to_ndarray(format="bgra")
+        opaque = frame.format.is_rgb and not (
+            frame.format.has_palette or any(one.is_alpha for one in frame.format.components)
+        )
+        is_rgba = frame.format.name == "rgba"  # taken as it is: a copy is 256 MB of 64 megapixels
+        packed = frame.reformat(format="bgr24" if opaque else "rgba" if is_rgba else "bgra")
     except (FFmpegError, StopIteration, ValueError) as error:
         raise MediaError(f"{name} is damaged: {reason(error)}; copy or export it again") from error
-    alpha = layers[..., 3:].astype(np.uint16)
-    mixed = (layers[..., :3] * alpha + _BACKGROUND * (255 - alpha) + 127) // 255
-    return np.ascontiguousarray(mixed.astype(np.uint8))
+    del frame  # a large one takes a few hundred megabytes
+    depth = 3 if opaque else 4
+    memory: memoryview[int] = memoryview(packed.planes[0])
+    lines: Image = np.frombuffer(memory, np.uint8).reshape(packed.height, -1)
+    layers = lines[:, : packed.width * depth].reshape(packed.height, packed.width, depth)
+    return np.ascontiguousarray(layers) if opaque else _on_background(layers, is_rgba)
+
+
+def _on_background(layers: Image, is_rgba: bool) -> Image:
+    """Lay (h, w, 4) uint8 RGBA or BGRA on grey, and return (h, w, 3) BGR.
+
+    Some rows at a time: 16 bits of all would be too much.
+    """
+    mixed = np.empty((*layers.shape[:2], 3), np.uint8)
+    for top in range(0, len(layers), _ROWS):
+        rows = layers[top : top + _ROWS]
+        alpha = rows[..., 3:].astype(np.uint16)
+        colours = rows[..., 2::-1] if is_rgba else rows[..., :3]
+        mixed[top : top + _ROWS] = (colours * alpha + _BACKGROUND * (255 - alpha) + 127) // 255
+    return mixed
