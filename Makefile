@@ -26,6 +26,9 @@ test-browser: install-dev   ## real Chromium, real WebRTC, real PortAudio; and t
 fuzz: install-dev           ## what strangers send, changed at random: FUZZ=10000 for longer, SEED=2 for others
 	LIPSTREAM_FUZZ=$(or $(FUZZ),1000) LIPSTREAM_FUZZ_SEED=$(or $(SEED),1) $(BIN)/python -m pytest -n auto -k fuzzed tests
 
+soak: install               ## a server and its viewers for a while: MINUTES=20 VIEWERS=1; drift, loss, growth
+	$(BIN)/python -m lipstream_bench.soak --minutes $(or $(MINUTES),20) --viewers $(or $(VIEWERS),1)
+
 measure: install-dev        ## the promises about speed and step, in a real browser; on a quiet machine
 	LIPSTREAM_MEASURE=1 $(BIN)/python -m pytest -rA tests/browser/test_lips_in_step.py
 

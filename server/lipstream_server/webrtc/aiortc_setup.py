@@ -20,6 +20,9 @@ limit are the same, since aiortc makes a new encoder, and a key picture, for eac
 ANY_ADDRESS = ("0.0.0.0", "::", "")
 LOOPBACK = "127.0.0.1"
 
+TICKS = {"audio": 48_000, "video": 90_000}
+"""Ticks a second of the outgoing tracks' timestamps."""
+
 _all_host_addresses = aioice.ice.get_host_addresses
 
 
@@ -68,7 +71,8 @@ def report_schedule(sender: RTCRtpSender, ntp_of: Callable[[int], int]) -> None:
     A receiver lines two tracks up by the pairs (NTP time, RTP timestamp) of their sender reports
     (RFC 3550, 6.4.1). aiortc pairs the RTP timestamp with the moment the packet left, after
     encoding, so the picture's lag follows the load of the encoder. ``ntp_of`` maps a timestamp, in
-    ticks since the track's first, to its NTP time on the session's one schedule.
+    ticks of the track since its first, to its NTP time on the session's one schedule; PCMU, PCMA
+    and G.722 have 8,000 ticks a second where the track has 48,000.
 
     The pair is corrected when the sender asks for its next frame, right after the last packet of
     the frame before; sending suspends nowhere in between, so no report sees the wrong pair.
@@ -81,7 +85,8 @@ def report_schedule(sender: RTCRtpSender, ntp_of: Callable[[int], int]) -> None:
         if sent is not None:
             sender._RTCRtpSender__ntp_timestamp = ntp_of(sent)  # type: ignore[attr-defined]
         frame = await encode_next(codec)
-        sent = sent if frame is None else frame.timestamp
+        if frame is not None:
+            sent = frame.timestamp * TICKS[sender.kind] // codec.clockRate
         return frame
 
     sender._next_encoded_frame = next_encoded_frame  # type: ignore[method-assign]
