@@ -26,6 +26,16 @@ _STEPS = {
         heads_command.add_arguments,
         heads_command.run,
     ),
+    "voices": (
+        "speak texts with voices whose phones have known times",
+        lip_command.add_voices_arguments,
+        lip_command.run_voices,
+    ),
+    "align": (
+        "find the times of the phones of recorded English",
+        lip_command.add_align_arguments,
+        lip_command.run_align,
+    ),
     "label": (
         "gather speech with the times of its phones",
         lip_command.add_label_arguments,

@@ -1,4 +1,4 @@
-"""``lipstream train label | lips``: speech with its phones, and lips learned from it."""
+"""``lipstream train voices | align | label | lips``: speech with its phones, and lips from it."""
 
 import argparse
 import json
@@ -13,6 +13,73 @@ if TYPE_CHECKING:
     from lipstream_models.corpora.labelled_speech import LabelledSpeech, TimedClass
     from lipstream_models.training.lip_targets import PhoneTeacher
     from lipstream_models.training.lips import Lesson
+
+
+def add_voices_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``train voices``."""
+    parser.add_argument("--engine", choices=("espeak", "flite"), required=True)
+    parser.add_argument(
+        "--voice", required=True, help="language of espeak-ng (en-us), voice of flite (slt)"
+    )
+    parser.add_argument("--texts", type=Path, required=True, help="file with a sentence a line")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+
+
+def run_voices(arguments: argparse.Namespace) -> int:
+    """Speak every line of a file."""
+    import numpy as np  # noqa: PLC0415
+
+    from lipstream_models.corpora.made_voices import (  # noqa: PLC0415
+        make_espeak_voice,
+        make_flite_voice,
+    )
+
+    texts = _read_lines(arguments.texts)
+    make = make_espeak_voice if arguments.engine == "espeak" else make_flite_voice
+    make(arguments.voice, texts, arguments.out, np.random.default_rng(arguments.seed))
+    print(f"{arguments.out}: {len(texts)} recordings")
+    return 0
+
+
+def add_align_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``train align``."""
+    parser.add_argument("sounds", type=Path, help="folder of sound or film files")
+    parser.add_argument(
+        "--texts",
+        type=Path,
+        help="table of file name and words, a tab between (default: words of GRID clips)",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="phones.json to write")
+
+
+def run_align(arguments: argparse.Namespace) -> int:
+    """Align every file of a folder that has words."""
+    from lipstream_models.corpora.forced_alignment import ForcedAligner, grid_sentence  # noqa: PLC0415
+    from lipstream_models.corpora.grid_corpus import read_sound  # noqa: PLC0415
+
+    files = sorted(path for path in arguments.sounds.glob("*.*") if path.suffix != ".json")
+    if arguments.texts is None:
+        texts = {path.name: grid_sentence(path.stem) for path in files}
+    else:
+        rows = (line.partition("\t") for line in _read_lines(arguments.texts))
+        texts = {name: text for name, _, text in rows}
+    aligner, book = ForcedAligner(), {}
+    for path in files:
+        found = aligner.align(read_sound(path), texts[path.name]) if path.name in texts else None
+        if found is not None:
+            book[path.name] = found
+    arguments.out.write_text(json.dumps(book), "utf-8")
+    print(f"{arguments.out}: {len(book)} of {len(files)} aligned")
+    return 0
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
