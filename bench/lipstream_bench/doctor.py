@@ -159,9 +159,9 @@ def _model() -> Finding:
             manifest, backend = model.manifest, model.backend
     except LipstreamError as error:
         return Finding("embedded model", str(error), "install lipstream again")
-    digest = sha256_of(folder / "mouth.onnx")[:12]
+    digest = sha256_of(folder / "lips.onnx")[:12]
     text = (
-        f"{manifest.name} {manifest.version}, mouth.onnx {digest}…, checksums right, on {backend}"
+        f"{manifest.name} {manifest.version}, lips.onnx {digest}…, checksums right, on {backend}"
     )
     return Finding("embedded model", text)
 

@@ -145,13 +145,13 @@ def test_what_is_joined_twice_is_refused(tmp_path):
 
 
 def test_the_projects_own_network_is_refused():
-    model = onnx.load(embedded_folder() / "mouth" / MOUTH)
+    model = onnx.load(embedded_folder() / "mouth" / "lips.onnx")
     shapes = {
         port.name: [axis.dim_value or 1 for axis in port.type.tensor_type.shape.dim]
         for port in model.graph.input
     }
     feeds = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
-    with pytest.raises(NotPlannable, match="another axis than channels"):
+    with pytest.raises(NotPlannable):
         make_plan(model, find_reaches(model, [feeds]))
 
 
