@@ -237,8 +237,9 @@ class FilmRenderer:
     ) -> None:
         self._film, self._model, self._timeline = film, model, timeline
         self._video = EndlessVideo(film.video, film.ends)
-        self._paste = MouthPaster(model.manifest)
-        self._mover = LipMover() if model.manifest.paints == "shape" else None
+        pixels = model.manifest.paints == "pixels"
+        self._paste = MouthPaster(model.manifest) if pixels else None
+        self._mover = None if pixels else LipMover()
         self._restorer = restorer
         video, threads = film.video, model.frame_threads
         self.at_once = 1 if restorer else pictures_in_budget(video.width, video.height, threads)
@@ -263,6 +264,7 @@ class FilmRenderer:
         crop = self._speaker(spoken_range).crops[self._film.video.at(frame, self._film.ends)]
         if self._mover is not None:
             return SourceFrame(image, self._mover.target(image, crop), {})
+        assert self._paste is not None, "a model paints pixels or shapes"
         face = cut_crop(image, crop, self._model.manifest.face_size)
         features = self._model.face_features(face[None])
         return SourceFrame(image, self._paste.target(image, crop, face), features)
@@ -298,7 +300,7 @@ class FilmRenderer:
     def _paint(self, worker: MouthModel, request: MouthRequest, strength: float) -> Image:
         picture = request.picture
         mouth: NDArray[np.uint8] | None = paint(worker, request)
-        if not isinstance(picture.target, Target) or mouth is None:
+        if self._paste is None or not isinstance(picture.target, Target) or mouth is None:
             return picture.image
         image = self._paste.paste(picture.target, mouth, strength)
         if self._restorer is None:
