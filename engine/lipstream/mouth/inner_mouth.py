@@ -87,7 +87,10 @@ def _dark_share(colour: Float32, y: Float64, low: Float64, high: Float64) -> flo
     """
     middle = slice(colour.shape[1] * 3 // 8, colour.shape[1] * 5 // 8)
     level, share = colour[:, middle].mean(-1), ((y - low) / np.maximum(high - low, 1e-6))[:, middle]
-    bins = [float(level[(share >= k / 12) & (share < (k + 1) / 12)].mean()) for k in range(12)]
+    parts = [level[(share >= k / 12) & (share < (k + 1) / 12)] for k in range(12)]
+    if any(part.size == 0 for part in parts):  # too few rows to tell
+        return None
+    bins = [float(part.mean()) for part in parts]
     darkest = 2 + int(np.argmin(bins[2:10]))
     return (darkest + 0.5) / 12 if bins[darkest] < _DARK * max(bins[:6]) else None
 
