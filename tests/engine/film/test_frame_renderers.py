@@ -1,7 +1,7 @@
+import cv2
 import numpy as np
 import pytest
 
-from lipstream import MouthModel
 from lipstream.face.crop import cut_crop
 from lipstream.face.tracker import open_crop_tracker
 from lipstream.film.frame_renderers import MouthPaster, sharpen
@@ -79,27 +79,29 @@ def test_a_soft_mouth_becomes_as_sharp_as_its_film_and_a_sharp_one_stays():
     assert sharpen(film, soft) is film
 
 
+def soft_open_mouth(rows):
+    """What a painting network makes of (48, 96, 3) rows: soft, a little brighter, open."""
+    painted = cv2.GaussianBlur(rows, (0, 0), 1.5).astype(np.float32) + 6
+    y, x = np.mgrid[: rows.shape[0], : rows.shape[1]]
+    hole = np.exp(-(((x - 48) / 14) ** 2) - ((y - 20) / 6) ** 2)[..., None]
+    return np.clip(painted * (1 - 0.8 * hole), 0, 255).astype(np.uint8)
+
+
 @pytest.mark.parametrize("clip", ["s1/*.mkv", "others/*.mpg"])
-def test_the_border_on_a_real_clip_has_the_gradients_that_it_had(shared, clip):
+def test_the_border_on_a_real_clip_has_the_gradients_that_it_had(shared, clip, paste):
     path = min((shared / "data" / "grid").glob(clip), default=None)
     if path is None:
         pytest.skip(f"no clip {clip}")
     crops = open_crop_tracker(most_faces=1)
     ratios = []
-    with MouthModel.open(threads=1) as model:
-        paste = MouthPaster(model.manifest)
-        size, columns = model.manifest.face_size, model.manifest.mel_columns
-        for index, image in enumerate(FilmReader(path).pictures()):
-            if index % 15:
-                continue
-            crop = crops.step(image)[0].crop
-            face = cut_crop(image, crop, size)
-            features = model.face_features(face[None])
-            mel = np.random.default_rng(index).uniform(-2, 3, (1, 1, 80, columns))
-            mouth = model.mouth(mel.astype(np.float32), features)[0]
-            target = paste.target(image, crop, face)
-            seam = border(image, target)
-            pasted = edges(paste.paste(target, mouth, 1.0))[seam].mean()
-            ratios.append(pasted / edges(image)[seam].mean())
+    for index, image in enumerate(FilmReader(path).pictures()):
+        if index % 15:
+            continue
+        crop = crops.step(image)[0].crop
+        face = cut_crop(image, crop, 96)
+        target = paste.target(image, crop, face)
+        seam = border(image, target)
+        pasted = edges(paste.paste(target, soft_open_mouth(face[48:]), 1.0))[seam].mean()
+        ratios.append(pasted / edges(image)[seam].mean())
     crops.close()
     assert max(abs(ratio - 1) for ratio in ratios) < 0.1
