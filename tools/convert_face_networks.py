@@ -37,7 +37,7 @@ class FaceNetwork:
     file: str
     """Name in the wheel's data folder."""
     sha256: str
-    made: str
+    onnx_file: str
     """Name of the ONNX file."""
     conversion: Conversion
 
@@ -119,8 +119,8 @@ def export_faces(wheel_files: Path, target: Path) -> None:
     with folder_written_whole(target) as folder:
         sums = []
         for network, model in zip(NETWORKS, models, strict=True):
-            onnx.save_model(model, folder / network.made)
-            sums.append((network.made, sha256_of(folder / network.made)))
+            onnx.save_model(model, folder / network.onnx_file)
+            sums.append((network.onnx_file, sha256_of(folder / network.onnx_file)))
         table = "".join(f"| `{name}` | `{digest}` |\n" for name, digest in sums)
         (folder / "NOTICE.md").write_text(_NOTICE + table, "utf-8")
         lines = "".join(f"{digest}  {name}\n" for name, digest in sums)
@@ -145,11 +145,13 @@ def compare_faces(wheel_files: Path, exported: Path) -> list[Parity]:
         row
         for network in NETWORKS
         for backend in available_backends()
-        for row in _compare(network, wheel_files, exported / network.made, backend)
+        for row in _compare(network, wheel_files, exported / network.onnx_file, backend)
     ]
 
 
-def _compare(network: FaceNetwork, wheel_files: Path, made: Path, backend: str) -> list[Parity]:
+def _compare(
+    network: FaceNetwork, wheel_files: Path, onnx_file: Path, backend: str
+) -> list[Parity]:
     import openvino  # noqa: PLC0415  only to compare
 
     settings = {"INFERENCE_PRECISION_HINT": "f32"}  # its default is bf16 where the CPU has it
@@ -157,15 +159,15 @@ def _compare(network: FaceNetwork, wheel_files: Path, made: Path, backend: str) 
     original = openvino.Core().compile_model(path, "CPU", settings)
     shape = (1, *network.conversion.input.shape)
     image = np.random.default_rng(1).uniform(0.0, 1.0, shape).astype(np.float32)
-    wanted = original({0: image})
-    graph = open_backend(made, backend)
+    originals = original({0: image})
+    graph = open_backend(onnx_file, backend)
     found = graph.run({network.conversion.input.name: image})
     rows = []
     for name, port in network.conversion.outputs.items():
-        expected = np.asarray(wanted[name]).reshape(1, *port.shape)
+        expected = np.asarray(originals[name]).reshape(1, *port.shape)
         error = float(np.abs(found[port.name] - expected).max())
         tolerance = FLOAT_RELATIVE * max(1.0, float(np.abs(expected).max()))
-        rows.append(Parity(made.stem, port.name, backend, error, tolerance, ""))
+        rows.append(Parity(onnx_file.stem, port.name, backend, error, tolerance, ""))
     graph.close()
     return rows
 

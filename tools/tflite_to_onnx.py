@@ -148,8 +148,10 @@ def convert(path: Path, conversion: Conversion) -> onnx.ModelProto:
         if name not in _WRITERS:
             known = ", ".join(sorted(_WRITERS))
             raise ModelError(f"{path} uses the operator {name}; only {known} can be converted")
-        taken = [int(index) for index in operator.InputsAsNumpy()]
-        _WRITERS[name](graph, TfliteOperator(operator, taken, int(operator.OutputsAsNumpy()[0])))
+        input_name = [int(index) for index in operator.InputsAsNumpy()]
+        _WRITERS[name](
+            graph, TfliteOperator(operator, input_name, int(operator.OutputsAsNumpy()[0]))
+        )
     for index in outputs:
         _leave(graph, int(index), conversion)
     return _finish(graph, conversion)
@@ -222,9 +224,9 @@ def _pads(
     strides = [options.StrideH(), options.StrideW()]
     pads = [0, 0, 0, 0]
     if options.Padding() == tflite.Padding.SAME:
-        sizes, made = graph.shape(step.inputs[0])[1:3], graph.shape(step.output)[1:3]
+        sizes, output_name = graph.shape(step.inputs[0])[1:3], graph.shape(step.output)[1:3]
         for axis in range(2):
-            whole = max(0, (made[axis] - 1) * strides[axis] + kernel[axis] - sizes[axis])
+            whole = max(0, (output_name[axis] - 1) * strides[axis] + kernel[axis] - sizes[axis])
             pads[axis], pads[axis + 2] = whole // 2, whole - whole // 2
     return {"strides": strides, "pads": pads}
 
@@ -276,22 +278,22 @@ def _write_slope(graph: TfliteGraph, step: TfliteOperator) -> None:
     Where no slope is above 1 the larger of x and its multiple is what is wanted.
     """
     slope = graph.constant(step.inputs[1]).reshape(-1, 1, 1)
-    taken, made = graph.name(step.inputs[0]), graph.name(step.output)
-    weight, scaled = graph.weight(step.inputs[1], slope), f"{made}_scaled"
+    input_name, output_name = graph.name(step.inputs[0]), graph.name(step.output)
+    weight, scaled = graph.weight(step.inputs[1], slope), f"{output_name}_scaled"
     if slope.max() <= 1:
-        graph.nodes.append(helper.make_node("Mul", [taken, weight], [scaled]))
-        graph.nodes.append(helper.make_node("Max", [taken, scaled], [made]))
+        graph.nodes.append(helper.make_node("Mul", [input_name, weight], [scaled]))
+        graph.nodes.append(helper.make_node("Max", [input_name, scaled], [output_name]))
         return
-    above, below = f"{made}_above", f"{made}_below"
-    graph.nodes.append(helper.make_node("Relu", [taken], [above]))
-    graph.nodes.append(helper.make_node("Min", [taken, graph.zero()], [below]))
+    above, below = f"{output_name}_above", f"{output_name}_below"
+    graph.nodes.append(helper.make_node("Relu", [input_name], [above]))
+    graph.nodes.append(helper.make_node("Min", [input_name, graph.zero()], [below]))
     graph.nodes.append(helper.make_node("Mul", [below, weight], [scaled]))
-    graph.nodes.append(helper.make_node("Add", [above, scaled], [made]))
+    graph.nodes.append(helper.make_node("Add", [above, scaled], [output_name]))
 
 
 def _write_relu(graph: TfliteGraph, step: TfliteOperator) -> None:
-    taken, made = graph.name(step.inputs[0]), graph.name(step.output)
-    graph.nodes.append(helper.make_node("Relu", [taken], [made]))
+    input_name, output_name = graph.name(step.inputs[0]), graph.name(step.output)
+    graph.nodes.append(helper.make_node("Relu", [input_name], [output_name]))
 
 
 def _write_pad(graph: TfliteGraph, step: TfliteOperator) -> None:

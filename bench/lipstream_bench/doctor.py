@@ -144,8 +144,10 @@ def _window() -> Finding:
     if importlib.util.find_spec("pygame") is None:
         return Finding("window", "pygame-ce missing", "pip install 'lipstream[mic]'")
     screen = any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    seen = screen or sys.platform in ("win32", "darwin")
-    return Finding("window", "pygame-ce is there" + ("" if seen else ", no screen (DISPLAY unset)"))
+    has_screen = screen or sys.platform in ("win32", "darwin")
+    return Finding(
+        "window", "pygame-ce is there" + ("" if has_screen else ", no screen (DISPLAY unset)")
+    )
 
 
 def _model() -> Finding:
@@ -180,9 +182,13 @@ def _avatar() -> Finding:
 def _port() -> Finding:
     with socket.socket() as probe:
         probe.settimeout(0.5)
-        taken = probe.connect_ex(("127.0.0.1", PORT)) == 0
-    advice = "'lipstream serve --port 8081', or end the program that listens there" if taken else ""
-    return Finding(f"port {PORT}", "in use" if taken else "free", advice)
+        port_in_use = probe.connect_ex(("127.0.0.1", PORT)) == 0
+    advice = (
+        "'lipstream serve --port 8081', or end the program that listens there"
+        if port_in_use
+        else ""
+    )
+    return Finding(f"port {PORT}", "in use" if port_in_use else "free", advice)
 
 
 def _serving() -> Finding:

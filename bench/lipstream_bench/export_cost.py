@@ -56,15 +56,15 @@ def measure_export(settings: Settings) -> Report:
     from lipstream_export.parity import judge_pictures  # noqa: PLC0415
     from lipstream_export.samples import collect_samples  # noqa: PLC0415
 
-    wanted = settings.export
-    loaded = _load(wanted.checkpoint)
-    samples = collect_samples(loaded.network, wanted.calibrate)
-    precisions = tuple(dict.fromkeys(("fp32", *wanted.precisions)))
+    export_settings = settings.export
+    loaded = _load(export_settings.checkpoint)
+    samples = collect_samples(loaded.network, export_settings.calibrate)
+    precisions = tuple(dict.fromkeys(("fp32", *export_settings.precisions)))
     options = ExportOptions(whole=True, precisions=precisions, samples=samples)
-    with _folder(wanted.output) as folder:
+    with _folder(export_settings.output) as folder:
         seconds = export_mouth(loaded, folder, options)
-        judged = judge_pictures(loaded.network, folder, options)
-        pictures = {_called(row): row for row in judged if row.backend in _backends(settings)}
+        parities = judge_pictures(loaded.network, folder, options)
+        pictures = {_called(row): row for row in parities if row.backend in _backends(settings)}
         measured = replace(settings, model=folder, backends=tuple(pictures))
         rows, ratios = measure_ratios(measured)
         sizes = {p: _megabytes(folder, p) for p in precisions if p in seconds}
@@ -88,18 +88,24 @@ def print_export(report: Report, console: Console) -> None:
     table.add_column("runtime", no_wrap=True)
     for heading in ("export s", "MB", "error", "PSNR dB", "ms", "faster", "less CPU"):
         table.add_column(heading, justify="right", no_wrap=True)
-    found = report.summary
+    figures_by_name = report.summary
     for row in report.rows:
         precision = row.backend.partition(":")[2] or "fp32"
-        figures = [found.get(f"{precision}: {_EXPORT}"), found.get(f"{precision}: {_FILE}")]
+        cells = [
+            figures_by_name.get(f"{precision}: {_EXPORT}"),
+            figures_by_name.get(f"{precision}: {_FILE}"),
+        ]
         if row.backend == _PLANNED:
-            figures[1] = found.get(f"{_PLANNED}: {_FILE}")
-        figures += [found.get(f"{row.backend}: {column}") for column in (_ERROR, _PSNR)]
-        figures += [row.p50, *(found.get(f"{row.backend}: {one}") for one in (_FASTER, _LESS_CPU))]
+            cells[1] = figures_by_name.get(f"{_PLANNED}: {_FILE}")
+        cells += [figures_by_name.get(f"{row.backend}: {column}") for column in (_ERROR, _PSNR)]
+        cells += [
+            row.p50,
+            *(figures_by_name.get(f"{row.backend}: {one}") for one in (_FASTER, _LESS_CPU)),
+        ]
         if row.backend == BASELINE:
-            figures[:2] = [None, None]
+            cells[:2] = [None, None]
         name = "whole graph" if row.backend == BASELINE else row.backend
-        table.add_row(name, *("" if f is None else three_digits(f) for f in figures))
+        table.add_row(name, *("" if f is None else three_digits(f) for f in cells))
     console.print(table)
     console.print(small_print(report), highlight=False, soft_wrap=True)
 

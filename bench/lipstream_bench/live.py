@@ -200,8 +200,8 @@ def measure_latency(settings: Settings) -> Report:
             Measurement.of(name, "total", [one.total_ms for one in times]),
             *(Measurement.of(name, o, [one.milliseconds for one in openings[o]]) for o in openings),
         ]
-        for opening, taken in openings.items():
-            seconds = statistics.median(one.processor_seconds for one in taken)
+        for opening, measured in openings.items():
+            seconds = statistics.median(one.processor_seconds for one in measured)
             summary[f"{name}: {opening}, {_SECONDS}"] = round(seconds, 4)
         summary[f"{name}: frames a second"] = round(_rate([one.out_s for one in times]), 2)
         expected = expected_frames(engine.timing, settings.seconds)
@@ -213,8 +213,8 @@ def measure_latency(settings: Settings) -> Report:
 def _openings(settings: Settings, backend: str) -> dict[str, list[_Opening]]:
     """Open with nothing kept, then again and again."""
     with _empty_cache():
-        taken = [_open_to_first_frame(settings, backend) for _ in range(1 + _OPENINGS)]
-    return {"first opening": taken[:1], "prepared opening": taken[1:]}
+        measured = [_open_to_first_frame(settings, backend) for _ in range(1 + _OPENINGS)]
+    return {"first opening": measured[:1], "prepared opening": measured[1:]}
 
 
 @contextmanager
@@ -245,11 +245,11 @@ def _open_to_first_frame(settings: Settings, backend: str) -> _Opening:
         precision=precision or "fp32",
     )
     sound = speech_like(1.0)
-    begun, worked = time.perf_counter(), time.process_time()
+    started, cpu_started = time.perf_counter(), time.process_time()
     with LipSync.open(options) as lips:
         next(lips.stream(sound))
-        wall_ms = (time.perf_counter() - begun) * 1000
-        return _Opening(wall_ms, time.process_time() - worked)
+        wall_ms = (time.perf_counter() - started) * 1000
+        return _Opening(wall_ms, time.process_time() - cpu_started)
 
 
 def _rate(times_s: list[float]) -> float:
@@ -339,9 +339,9 @@ def _search(engine: LiveEngine, settings: Settings) -> tuple[int, dict[int, Load
 
 
 def _measure_level(engine: LiveEngine, count: int, seconds: float) -> LoadLevel:
-    begun = time.process_time()
+    started = time.process_time()
     sessions = run_live(engine, count, seconds)
-    cpu_ms = (time.process_time() - begun) * 1000
+    cpu_ms = (time.process_time() - started) * 1000
     delays = [one.beyond_look_ahead_ms for session in sessions for one in session.times()]
     expected = expected_frames(engine.timing, seconds)
     lost = sum(max(0, expected - len(session.out)) for session in sessions)

@@ -56,13 +56,13 @@ def measure_ratios(settings: Settings) -> tuple[list[Measurement], dict[str, flo
         models = {b: stack.enter_context(open_model(settings, b)) for b in settings.backends}
         runs = {BASELINE: _baseline(settings, next(iter(models.values())))}
         runs |= {name: _mouth_of(model) for name, model in models.items()}
-        taken = _take_turns(runs, settings.seconds * len(runs))
+        times = _take_turns(runs, settings.seconds * len(runs))
     rows = [
-        Measurement.of(name, "network, in turns", turns.wall_ms) for name, turns in taken.items()
+        Measurement.of(name, "network, in turns", turns.wall_ms) for name, turns in times.items()
     ]
     ratios: dict[str, float] = {}
-    baseline = taken.pop(BASELINE)
-    for name, turns in taken.items():
+    baseline = times.pop(BASELINE)
+    for name, turns in times.items():
         ratio = median_ratio(baseline.wall_ms, turns.wall_ms)
         ratios[f"{name}: times faster than {BASELINE}"] = ratio
         if settings.threads == 1:
@@ -71,26 +71,26 @@ def measure_ratios(settings: Settings) -> tuple[list[Measurement], dict[str, flo
     return rows, ratios
 
 
-def median_ratio(baseline: list[float], taken: list[float]) -> float:
+def median_ratio(baseline: list[float], times: list[float]) -> float:
     """Return the median of the ratios within each turn: a slow moment slows both."""
-    return statistics.median(a / b for a, b in zip(baseline, taken, strict=True))
+    return statistics.median(a / b for a, b in zip(baseline, times, strict=True))
 
 
 def _take_turns(runs: dict[str, Callable[[], object]], seconds: float) -> dict[str, _Turns]:
     for run in runs.values():
         for _ in range(_WARM_UP):
             run()
-    taken = {name: _Turns() for name in runs}
+    times = {name: _Turns() for name in runs}
     end = time.perf_counter() + seconds
-    while len(taken[BASELINE].wall_ms) < _LEAST_ROUNDS or time.perf_counter() < end:
+    while len(times[BASELINE].wall_ms) < _LEAST_ROUNDS or time.perf_counter() < end:
         for name, run in runs.items():
             time.sleep(_REST_SECONDS)
             run()  # whoever ran before has left its own weights in the cache
-            begun, worked = time.perf_counter(), time.process_time()
+            started, cpu_started = time.perf_counter(), time.process_time()
             run()
-            taken[name].wall_ms.append((time.perf_counter() - begun) * 1000)
-            taken[name].processor_ms.append((time.process_time() - worked) * 1000)
-    return taken
+            times[name].wall_ms.append((time.perf_counter() - started) * 1000)
+            times[name].processor_ms.append((time.process_time() - cpu_started) * 1000)
+    return times
 
 
 def _baseline(settings: Settings, model: MouthModel) -> Callable[[], object]:

@@ -73,8 +73,8 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     resampler = Resampler(RATE)
     model_sound = Resampler(RATE).feed(sound)
     first = timing.mel_span(12)  # 0.48 s in: its whole window lies in the sound
-    heard = RingBuffer(len(model_sound), np.float32)
-    heard.append(model_sound)
+    sound_ring = RingBuffer(len(model_sound), np.float32)
+    sound_ring.append(model_sound)
     window = MelWindow(timing.mel_columns)
     frame_samples = int(RATE / FPS)
     pictures = [prepared.picture(k, Fraction(FPS)) for k in range(min(len(avatar), 50))]
@@ -92,7 +92,7 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     def one_mel(k: int) -> object:
         if k % 70 == 0:  # the sound from its beginning: columns are asked for in rising order
             window.reset()
-        return window.read(timing.first_column(12 + k % 70), heard)
+        return window.read(timing.first_column(12 + k % 70), sound_ring)
 
     def one_paste(k: int) -> object:
         target = pictures[k % len(pictures)].target
@@ -129,11 +129,11 @@ def _outside_the_network(model: MouthModel, avatar: Avatar, seconds: float) -> l
     pipeline.feed(sound[:RATE])
     for request in iter(pipeline.next_request, None):
         convert(pipeline.complete(request, paint(model, request)))  # stills are made here
-    taken: list[float] = []
+    times_ms: list[float] = []
     end = time.perf_counter() + seconds
-    while len(taken) < _LEAST or (len(taken) < _MOST and time.perf_counter() < end):
-        at = samples * (len(taken) % 90)
-        begun = time.perf_counter()
+    while len(times_ms) < _LEAST or (len(times_ms) < _MOST and time.perf_counter() < end):
+        at = samples * (len(times_ms) % 90)
+        started = time.perf_counter()
         pipeline.feed(sound[at : at + samples])
         made = pipeline.next_request()
         assert made is not None, "40 ms of sound are one frame"
@@ -141,18 +141,18 @@ def _outside_the_network(model: MouthModel, avatar: Avatar, seconds: float) -> l
         mouth = paint(model, made)
         painted = time.perf_counter()
         convert(pipeline.complete(made, mouth))
-        taken.append((time.perf_counter() - painted + painting - begun) * 1000)
-    return taken
+        times_ms.append((time.perf_counter() - painted + painting - started) * 1000)
+    return times_ms
 
 
 def _timed(stage: Callable[[int], object], seconds: float) -> list[float]:
     """Return the milliseconds of each call, until ``seconds`` have passed."""
     for k in range(_WARM_UP):
         stage(k)
-    taken: list[float] = []
+    times_ms: list[float] = []
     end = time.perf_counter() + seconds
-    while len(taken) < _LEAST or (len(taken) < _MOST and time.perf_counter() < end):
-        begun = time.perf_counter()
-        stage(len(taken))
-        taken.append((time.perf_counter() - begun) * 1000)
-    return taken
+    while len(times_ms) < _LEAST or (len(times_ms) < _MOST and time.perf_counter() < end):
+        started = time.perf_counter()
+        stage(len(times_ms))
+        times_ms.append((time.perf_counter() - started) * 1000)
+    return times_ms

@@ -148,9 +148,9 @@ def report_parity(rows: "list[Parity]") -> int:
     for row in rows:
         verdict = "ok" if row.holds else "FAILS"
         psnr = "" if row.psnr_db is None else f"{row.psnr_db:.1f} dB"
-        wanted = f"{row.tolerance:.2g} {row.unit}" if row.psnr_db is None else row.wanted
+        tolerance = f"{row.tolerance:.2g} {row.unit}" if row.psnr_db is None else row.expected
         error = f"{row.error:.2g} {row.unit}"
-        table.add_row(row.graph, row.output, row.backend, error, psnr, wanted, verdict)
+        table.add_row(row.graph, row.output, row.backend, error, psnr, tolerance, verdict)
     Console(file=sys.stdout).print(table)
     failed = sum(not row.holds for row in rows)
     print(f"parity: {f'{failed} rows FAIL' if failed else 'holds'}")

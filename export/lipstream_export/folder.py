@@ -20,26 +20,26 @@ def folder_written_whole(target: Path) -> Iterator[Path]:
     """
     if target.exists() and not target.is_dir():
         raise InputError(f"cannot write into {target}: it is a file; name a folder with -o")
-    made: Path | None = None
+    unfinished: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        yield made
-        made.chmod(0o755)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        yield unfinished
+        unfinished.chmod(0o755)
         if target.exists():
-            _replace_files(made, target)
+            _replace_files(unfinished, target)
         else:
-            made.rename(target)
+            unfinished.rename(target)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"cannot write {target}: {reason}; choose a writable folder") from error
     finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _replace_files(made: Path, target: Path) -> None:
+def _replace_files(unfinished: Path, target: Path) -> None:
     if not os.access(target, os.W_OK):
         raise PermissionError(13, "no permission to write", str(target))
-    for file in sorted(made.iterdir()):
+    for file in sorted(unfinished.iterdir()):
         file.replace(target / file.name)

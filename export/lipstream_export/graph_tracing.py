@@ -32,11 +32,11 @@ class Reach:
 def find_reaches(model: onnx.ModelProto, runs: Iterable[Mapping[str, Array]]) -> dict[str, Reach]:
     """Return how far every input and what every ReLU gives reach, over all runs."""
     names = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
-    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = onnxruntime.InferenceSession(
-        shown.SerializeToString(), providers=["CPUExecutionProvider"]
+        extended.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     reaches: dict[str, Reach] = {}
     for feeds in runs:
@@ -127,15 +127,15 @@ class TracedGraph:
 
     def painted_from(self, node: onnx.NodeProto) -> bool:
         """Return whether a convolution's output becomes the picture by a sigmoid, times 255."""
-        met: list[tuple[str, list[float]]] = []
+        operators: list[tuple[str, list[float]]] = []
         name = node.output[0]
         while name != self.output:
             follower = self._only_user(name)
             numbers = [float(self._constants[n]) for n in follower.input if n in self._constants]
-            met.append((follower.op_type, numbers))
+            operators.append((follower.op_type, numbers))
             name = follower.output[0]
         expected = [("Sigmoid", []), ("Mul", [255.0]), ("Round", []), ("Clip", [0.0, 255.0])]
-        return [one for one in met if one[0] != "Transpose"] == [*expected, ("Cast", [])]
+        return [one for one in operators if one[0] != "Transpose"] == [*expected, ("Cast", [])]
 
     def joins_other_than_channels(self, node: onnx.NodeProto) -> bool:
         """Return whether a Concat works on another axis than that of channels."""

@@ -97,7 +97,7 @@ def _save_lowered(
     return [
         f"psnr_db = {min(lowered.psnr_db, 99.0):.1f}",
         f"measured_on = {json.dumps(options.samples.origin)}",
-        f"kept_fp32 = {json.dumps(lowered.kept)}",
+        f"kept_fp32 = {json.dumps(lowered.fp32_nodes)}",
     ]
 
 
@@ -112,16 +112,18 @@ def _save_plan(network: SplitNetwork, folder: Path, options: ExportOptions) -> l
     except NotPlannable as reason:
         log.info("no plan for the int8 kernels: %s", reason)
         return []
-    found = planned.psnr_db
-    if found is not None and found < LEAST_PSNR_DB["int8"]:
-        log.warning("the int8 kernels paint %.1f dB from torch float32: no plan is written", found)
+    measured_db = planned.psnr_db
+    if measured_db is not None and measured_db < LEAST_PSNR_DB["int8"]:
+        log.warning(
+            "the int8 kernels paint %.1f dB from torch float32: no plan is written", measured_db
+        )
         return []
     save_plan(folder / PLAN, planned.plan)
-    if found is None:
+    if measured_db is None:
         log.warning("%s is not judged: this processor cannot run it; export where one can", PLAN)
         return []
     measured_on = json.dumps(options.samples.origin)
-    return [f"psnr_db = {min(found, 99.0):.1f}", f"measured_on = {measured_on}"]
+    return [f"psnr_db = {min(measured_db, 99.0):.1f}", f"measured_on = {measured_on}"]
 
 
 def _save_split(network: SplitNetwork, folder: Path) -> None:

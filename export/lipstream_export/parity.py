@@ -63,7 +63,7 @@ class Parity:
         return self.error <= self.tolerance
 
     @property
-    def wanted(self) -> str:
+    def expected(self) -> str:
         """What the PSNR must reach, in words."""
         return f"{self.least_db:g} dB"
 
@@ -102,9 +102,9 @@ def judge_pictures(network: SplitNetwork, folder: Path, options: ExportOptions) 
         elif precision == "int8" and (folder / PLAN).is_file() and kernels_run_here():
             graphs["native"] = folder / PLAN
         for backend, path in graphs.items():
-            found, worst = psnr_db(path, truth, backend, precision)
+            actual, worst = psnr_db(path, truth, backend, precision)
             least = LEAST_PSNR_DB[precision]
-            row = Parity(precision, "mouth", backend, worst, 255.0, "levels", found, least)
+            row = Parity(precision, "mouth", backend, worst, 255.0, "levels", actual, least)
             rows.append(row)
     return rows
 
@@ -137,11 +137,11 @@ def compare_s3fd(network: S3fd, folder: Path, backend: str | None = None) -> lis
     return rows
 
 
-def _backends(wanted: str | None) -> tuple[str, ...]:
-    found = available_backends() if wanted is None else (wanted,)
-    if not found:
+def _backends(expected: str | None) -> tuple[str, ...]:
+    actual = available_backends() if expected is None else (expected,)
+    if not actual:
         raise BackendUnavailable("--verify needs a runtime: pip install 'lipstream[cpu]'")
-    return found
+    return actual
 
 
 def _faces_and_mel(network: SplitNetwork) -> tuple[Tensor, Tensor]:
@@ -171,15 +171,15 @@ def _compare_whole(network: SplitNetwork, path: Path, backend: str) -> list[Pari
 
 
 def _compare(
-    path: Path, backend: str, feeds: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+    path: Path, backend: str, feeds: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> list[Parity]:
     graph = open_backend(path, backend, threads=1)
     try:
-        found = _run(graph, feeds)
+        actual = _run(graph, feeds)
     finally:
         graph.close()
     # By place, not by name: OpenVINO may move an output's last operator and call it otherwise.
-    pairs = zip(wanted.items(), found, strict=True)
+    pairs = zip(expected.items(), actual, strict=True)
     return [
         _parity(path.stem, name, backend, (tensor.numpy(), output))
         for (name, tensor), output in pairs
@@ -192,9 +192,11 @@ def _run(graph: Backend, feeds: Mapping[str, Tensor]) -> list[Array]:
 
 
 def _parity(graph: str, output: str, backend: str, pair: tuple[Array, Array]) -> Parity:
-    wanted, found = (array.astype(np.float64) for array in pair)
-    error = float(np.abs(wanted - found).max()) if wanted.shape == found.shape else float("inf")
+    expected, actual = (array.astype(np.float64) for array in pair)
+    error = (
+        float(np.abs(expected - actual).max()) if expected.shape == actual.shape else float("inf")
+    )
     if pair[0].dtype == np.uint8:
         return Parity(graph, output, backend, error, MOUTH_LEVELS, "levels of 255")
-    scale = max(1.0, float(np.abs(wanted).max()))
+    scale = max(1.0, float(np.abs(expected).max()))
     return Parity(graph, output, backend, error, FLOAT_RELATIVE * scale, "")

@@ -38,7 +38,7 @@ class Lowered:
     """A graph in a lower precision."""
 
     model: onnx.ModelProto
-    kept: tuple[str, ...]
+    fp32_nodes: tuple[str, ...]
     """Names of the convolutions left in fp32, those that cost most first."""
     psnr_db: float
     """On the samples held out."""
@@ -95,22 +95,22 @@ def lower(
     if not available_backends():
         raise BackendUnavailable("--precision needs a runtime: pip install 'lipstream[cpu]'")
     model = onnx.load(mouth)
-    seen, held_out = samples.split()
+    calibration, held_out = samples.split()
     truth = reference_pictures(network, held_out)
     if precision == "fp16":
         half = to_half(model)
         return Lowered(half, (), _measure(half, truth))
-    ranges = find_ranges(model, reference_pictures(network, seen).feeds)
+    ranges = find_ranges(model, reference_pictures(network, calibration).feeds)
     lowered = Lowered(quantise(model, ranges), (), 0.0)
-    found = _measure(lowered.model, truth)
+    psnr = _measure(lowered.model, truth)
     order: list[str] = []
-    kept: list[str] = []
-    while found < wanted_db and len(kept) < len(candidates(model)):
+    fp32_nodes: list[str] = []
+    while psnr < wanted_db and len(fp32_nodes) < len(candidates(model)):
         order = order or _costliest(model, ranges, _first(truth, _SEARCH_SAMPLES))
-        kept.append(order.pop(0))
-        lowered = Lowered(quantise(model, ranges, kept), tuple(kept), 0.0)
-        found = _measure(lowered.model, truth)
-    return Lowered(lowered.model, lowered.kept, found)
+        fp32_nodes.append(order.pop(0))
+        lowered = Lowered(quantise(model, ranges, fp32_nodes), tuple(fp32_nodes), 0.0)
+        psnr = _measure(lowered.model, truth)
+    return Lowered(lowered.model, lowered.fp32_nodes, psnr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,8 @@ class Planned:
 def plan_mouth(mouth: Path, network: SplitNetwork, samples: Samples) -> Planned:
     """Return ``mouth`` as a plan; raises NotPlannable for a graph the kernels have no steps for."""
     model = onnx.load(mouth)
-    seen, held_out = samples.split()
-    plan = make_plan(model, find_reaches(model, reference_pictures(network, seen).feeds))
+    calibration, held_out = samples.split()
+    plan = make_plan(model, find_reaches(model, reference_pictures(network, calibration).feeds))
     if not kernels_run_here():
         return Planned(plan, None)
     with tempfile.TemporaryDirectory(prefix="lipstream-") as folder:

@@ -51,24 +51,26 @@ def find_ranges(model: onnx.ModelProto, runs: Iterable[Mapping[str, Array]]) -> 
     """Run the graph on real inputs and choose the range of every input of a convolution."""
     chosen = set(candidates(model))
     names = list(dict.fromkeys(n.input[0] for n in model.graph.node if n.name in chosen))
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
-    have = {port.name for port in (*shown.graph.input, *shown.graph.output)}
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    have = {port.name for port in (*extended.graph.input, *extended.graph.output)}
     for name in names:
         if name not in have:
-            shown.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = _open(shown)
-    made = [name for name in names if name not in {port.name for port in model.graph.input}]
-    seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+            extended.graph.output.append(onnx.ValueInfoProto(name=name))
+    session = _open(extended)
+    computed = [name for name in names if name not in {port.name for port in model.graph.input}]
+    values_by_name: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
     for feeds in runs:
-        made_now = session.run(made, dict(feeds)) if made else []
-        values = dict(zip(made, made_now, strict=True))
+        outputs = session.run(computed, dict(feeds)) if computed else []
+        values = dict(zip(computed, outputs, strict=True))
         for name in names:
             flat = np.asarray(values.get(name, feeds.get(name)), np.float32).ravel()
             # a stride that shares no factor with rows and channels sees them all
             thinned = flat[:: 2 * (len(flat) // _VALUES_A_RUN // 2) + 1]
-            seen[name].append(np.append(thinned, [flat.min(), flat.max()]).astype(np.float32))
-    return {name: _range(np.concatenate(parts)) for name, parts in seen.items()}
+            values_by_name[name].append(
+                np.append(thinned, [flat.min(), flat.max()]).astype(np.float32)
+            )
+    return {name: _range(np.concatenate(parts)) for name, parts in values_by_name.items()}
 
 
 def _range(values: NDArray[np.float32]) -> Range:
@@ -85,19 +87,19 @@ def _range(values: NDArray[np.float32]) -> Range:
 
 
 def quantise(
-    model: onnx.ModelProto, ranges: Mapping[str, Range], kept: Collection[str] = ()
+    model: onnx.ModelProto, ranges: Mapping[str, Range], fp32_nodes: Collection[str] = ()
 ) -> onnx.ModelProto:
-    """Return the graph in int8; the nodes named in ``kept`` stay in floating point."""
+    """Return the graph in int8; the nodes named in ``fp32_nodes`` stay in floating point."""
     written = onnx.ModelProto()
     written.CopyFrom(model)
     graph = written.graph
     weights = constants_of(graph)
-    chosen = set(candidates(model)) - set(kept)
+    chosen = set(candidates(model)) - set(fp32_nodes)
     nodes = [node for node in graph.node if node.name in chosen]
     pairs = {name: _pair(graph, name, ranges[name]) for name in {n.input[0] for n in nodes}}
     for node in graph.node:
         for place, name in enumerate(node.input):
-            if name in pairs and not (place == 0 and node.name in kept):
+            if name in pairs and not (place == 0 and node.name in fp32_nodes):
                 node.input[place] = f"{name}_rounded"
     unpacked = [_pack_weight(graph, node, weights[node.input[1]]) for node in nodes]
     ordered = [*unpacked, *(n for port in graph.input for n in pairs.get(port.name, ()))]

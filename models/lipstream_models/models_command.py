@@ -97,6 +97,6 @@ def state_of(asset: Asset) -> str:
 def check_sums(folder: Path) -> None:
     """Compare files with the folder's ``sha256sums.txt``; raises ModelError for a difference."""
     for line in (folder / CHECKSUMS).read_text("utf-8").splitlines():
-        wanted, name = line.split()
-        if not (folder / name).is_file() or sha256_of(folder / name) != wanted:
+        digest, name = line.split()
+        if not (folder / name).is_file() or sha256_of(folder / name) != digest:
             raise ModelError(f"{name} is missing or damaged: install the package again")

@@ -35,7 +35,7 @@ NARROW = Layout(
         *[LayoutBlock(32, 1)] * 3,
     ),
     audio=(16, 16, 32, 32, 48),
-    painted=16,
+    output_channels=16,
 )
 
 

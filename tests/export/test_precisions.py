@@ -179,7 +179,7 @@ def test_convolutions_are_given_back_until_the_picture_is_near_enough(own, tmp_p
     few = Samples(samples.crops[:3], samples.mels[:3], "noise")
     names = candidates(onnx.load(tmp_path / "m" / "mouth.onnx"))
     lowered = lower(tmp_path / "m" / "mouth.onnx", loaded.network, few, "int8", wanted_db=1000.0)
-    assert sorted(lowered.kept) == sorted(names)
+    assert sorted(lowered.fp32_nodes) == sorted(names)
     assert lowered.psnr_db > 60
 
 

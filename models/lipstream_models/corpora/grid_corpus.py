@@ -123,11 +123,11 @@ def track_points(frames: NDArray[np.uint8], tracker: FaceTracker) -> Float32:
     Raises FaceNotFound when a frame has none.
     """
     tracker.reset()
-    found = [tracker.step(frame) for frame in frames]
-    missed = sum(points is None for points in found)
+    tracked = [tracker.step(frame) for frame in frames]
+    missed = sum(points is None for points in tracked)
     if missed:
         raise FaceNotFound(f"no face in {missed} of {len(frames)} frames")
-    return np.stack([seen.points for seen in found if seen is not None])
+    return np.stack([tracked_face.points for tracked_face in tracked if tracked_face is not None])
 
 
 def steady_crops(points: Float32) -> Float32:

@@ -80,13 +80,13 @@ def _remote(entry: dict[str, Any]) -> RemoteFile:
 
 def choose(files: dict[str, RemoteFile], speakers: Iterable[str]) -> list[RemoteFile]:
     """Return the word times and the speakers' films. Raises InputError for unknown speakers."""
-    wanted = [ALIGNMENTS, *dict.fromkeys(speakers)]
-    missing = [name for name in wanted if f"{name}.zip" not in files]
+    names = [ALIGNMENTS, *dict.fromkeys(speakers)]
+    missing = [name for name in names if f"{name}.zip" not in files]
     if missing:
         there = [name.removesuffix(".zip") for name in files if name.endswith(".zip")]
         known = ", ".join(sorted(there, key=lambda name: (len(name), name)))
         raise InputError(f"the record has no film of {', '.join(missing)}; it has {known}")
-    return [files[f"{name}.zip"] for name in wanted]
+    return [files[f"{name}.zip"] for name in names]
 
 
 def fetch(file: RemoteFile, folder: Path) -> Iterator[Fetched]:

@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         [evaluation.still(row) for row in rows],
     )
     if arguments.sheet:
-        shown = rows[:: -(-len(rows) // _ON_THE_SHEET)]
-        cv2.imwrite(str(arguments.sheet), make_sheet(evaluation, shown))
+        sheet_rows = rows[:: -(-len(rows) // _ON_THE_SHEET)]
+        cv2.imwrite(str(arguments.sheet), make_sheet(evaluation, sheet_rows))
     if arguments.json:
         arguments.json.write_text(json.dumps(asdict(report), indent=1), "utf-8")
     mesh.close()

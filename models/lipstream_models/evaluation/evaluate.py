@@ -26,7 +26,7 @@ from lipstream_models.lip_measures import lip_gap
 _HALF = FACE_SIZE // 2
 MEASURED = range(3, FRAMES - 4)
 """Frames of a clip that are painted: at the ends half of the sound is missing."""
-_HEARD = range(12, 60)
+_SOUND_FRAMES = range(12, 60)
 """Frames of a made-up sound that are painted."""
 _CALM_SHARE = 0.2
 """The frames of a film that change least."""
@@ -66,14 +66,14 @@ class Evaluation:
     def clip(self, row: int) -> ClipMetrics:
         """Measure one clip painted anew from its own upper halves and one resting frame."""
         truth, mel = self._truth(row), self._folder.mel[row]
-        painted = self._paint(truth.crops, truth.reference, mel)
-        points = points_of(painted, truth.where, self._mesh)
+        rendered = self._render(truth.crops, truth.reference, mel)
+        points = points_of(rendered, truth.where, self._mesh)
         scorer, name = self._scorer, self._folder.names[row]
         return ClipMetrics(
             name,
-            compare_pictures(painted, truth.crops, truth.reference),
+            compare_pictures(rendered, truth.crops, truth.reference),
             compare_lips(points, truth.points, truth.rest_points),
-            scorer.sync(painted, mel, MEASURED[0]) if scorer else None,
+            scorer.sync(rendered, mel, MEASURED[0]) if scorer else None,
             scorer.sync(truth.crops, mel, MEASURED[0]) if scorer else None,
         )
 
@@ -85,9 +85,9 @@ class Evaluation:
         truth, mel = self._truth(row), self._folder.mel[row]
         rng = np.random.default_rng((7, row))
         film = np.broadcast_to(truth.reference, truth.crops.shape)
-        points = self._see_still(self._paint(film, truth.reference, mel), truth)
+        points = self._see_still(self._render(film, truth.reference, mel), truth)
         spoken = float(lip_gap(points).var())
-        vowel = self._paint_still(truth, sounds.vowel(rng))
+        vowel = self._render_still(truth, sounds.vowel(rng))
         calm = np.sort(metrics.changes(truth.crops))
         return StillMetrics(
             self._folder.names[row],
@@ -99,28 +99,28 @@ class Evaluation:
             float(calm[: round(_CALM_SHARE * len(calm))].mean()),
         )
 
-    def painted(self, row: int) -> NDArray[np.uint8]:
+    def rendered(self, row: int) -> NDArray[np.uint8]:
         """Return the (T, 96, 96, 3) crops of ``MEASURED`` as the network paints them."""
         truth = self._truth(row)
-        return self._paint(truth.crops, truth.reference, self._folder.mel[row])
+        return self._render(truth.crops, truth.reference, self._folder.mel[row])
 
     def truth(self, row: int) -> ClipTruth:
         """Return what is known of a clip."""
         return self._truth(row)
 
     def _rest(self, truth: ClipTruth, mel: Float32, spoken: float) -> RestMetrics:
-        points = self._see_still(self._paint_still(truth, mel), truth)
+        points = self._see_still(self._render_still(truth, mel), truth)
         gap, own = lip_gap(points), float(lip_gap(truth.rest_points)[0])
         eyes = float(metrics.eye_distance(truth.rest_points)[0])
         return RestMetrics(
             float(gap.var()) / max(spoken, 1e-12), 100.0 * (float(gap.mean()) - own) / eyes
         )
 
-    def _paint_still(self, truth: ClipTruth, mel: Float32) -> NDArray[np.uint8]:
-        film = np.broadcast_to(truth.reference, (len(_HEARD), *truth.reference.shape))
-        return self._paint(film, truth.reference, mel, _HEARD)
+    def _render_still(self, truth: ClipTruth, mel: Float32) -> NDArray[np.uint8]:
+        film = np.broadcast_to(truth.reference, (len(_SOUND_FRAMES), *truth.reference.shape))
+        return self._render(film, truth.reference, mel, _SOUND_FRAMES)
 
-    def _paint(
+    def _render(
         self,
         upper: NDArray[np.uint8],
         reference: Image,
@@ -128,11 +128,11 @@ class Evaluation:
         frames: Sequence[int] = MEASURED,
     ) -> NDArray[np.uint8]:
         windows = windows_of(mel, frames, self._renderer.timing)
-        return self._renderer.paint(upper, reference, windows)
+        return self._renderer.render(upper, reference, windows)
 
-    def _see_still(self, painted: NDArray[np.uint8], truth: ClipTruth) -> Float32:
-        where = np.broadcast_to(truth.rest_where[0], (len(painted), *truth.rest_where.shape[1:]))
-        return points_of(painted, where, self._mesh)
+    def _see_still(self, rendered: NDArray[np.uint8], truth: ClipTruth) -> Float32:
+        where = np.broadcast_to(truth.rest_where[0], (len(rendered), *truth.rest_where.shape[1:]))
+        return points_of(rendered, where, self._mesh)
 
     def _truth(self, row: int) -> ClipTruth:
         if row not in self._clip_truths:
@@ -141,9 +141,9 @@ class Evaluation:
             rest = resting_frame(all_points)
             reference = np.array(self._folder.crops[row][rest], np.uint8)
             rest_where = all_points[[rest]]
-            seen = points_of(crops, where, self._mesh)
+            tracked = points_of(crops, where, self._mesh)
             rested = points_of(reference[None], rest_where, self._mesh)
-            self._clip_truths[row] = ClipTruth(crops, where, seen, reference, rest_where, rested)
+            self._clip_truths[row] = ClipTruth(crops, where, tracked, reference, rest_where, rested)
         return self._clip_truths[row]
 
 
@@ -152,12 +152,12 @@ def points_of(crops: NDArray[np.uint8], where: Float32, mesh: FaceMesh) -> Float
 
     ``where`` is (T, 468, 2) in crop sizes and says where the face is.
     """
-    found = []
+    meshes = []
     for crop, place in zip(crops, where, strict=True):
         large = cv2.resize(crop, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_CUBIC)
         region = region_of_points(place * np.float32(2 * FACE_SIZE))
-        found.append(mesh.landmarks(np.asarray(large, np.uint8), region).points)
-    return np.asarray(np.stack(found) / np.float32(2 * FACE_SIZE), np.float32)
+        meshes.append(mesh.landmarks(np.asarray(large, np.uint8), region).points)
+    return np.asarray(np.stack(meshes) / np.float32(2 * FACE_SIZE), np.float32)
 
 
 def resting_frame(points: Float32) -> int:
@@ -167,10 +167,10 @@ def resting_frame(points: Float32) -> int:
 
 
 def compare_pictures(
-    painted: NDArray[np.uint8], truth: NDArray[np.uint8], reference: Image
+    rendered: NDArray[np.uint8], truth: NDArray[np.uint8], reference: Image
 ) -> PictureMetrics:
     """Compare the lower halves of (T, 96, 96, 3) crops, and the reference's with the truth's."""
-    pairs = list(zip(painted[:, _HALF:], truth[:, _HALF:], strict=True))
+    pairs = list(zip(rendered[:, _HALF:], truth[:, _HALF:], strict=True))
     own, rest = reference[_HALF:], reference[None]
     sharp, fine = (max(of(rest), 1e-6) for of in (metrics.sharpness, metrics.detail))
     return PictureMetrics(
@@ -179,18 +179,18 @@ def compare_pictures(
         ssim=float(np.mean([metrics.ssim(a, b) for a, b in pairs])),
         copy_ssim=float(np.mean([metrics.ssim(own, b) for _, b in pairs])),
         brightness_correlation=metrics.correlation(
-            metrics.brightness(painted), metrics.brightness(truth)
+            metrics.brightness(rendered), metrics.brightness(truth)
         ),
-        sharpness=metrics.sharpness(painted) / sharp,
+        sharpness=metrics.sharpness(rendered) / sharp,
         truth_sharpness=metrics.sharpness(truth) / sharp,
-        detail=metrics.detail(painted) / fine,
+        detail=metrics.detail(rendered) / fine,
         truth_detail=metrics.detail(truth) / fine,
     )
 
 
-def compare_lips(painted: Float32, truth: Float32, reference: Float32) -> LipMetrics:
+def compare_lips(rendered: Float32, truth: Float32, reference: Float32) -> LipMetrics:
     """Compare the lips of (T, 468, 2) points, and those of the reference (1, 468, 2)."""
-    gap, true_gap = lip_gap(painted), lip_gap(truth)
+    gap, true_gap = lip_gap(rendered), lip_gap(truth)
     still = np.repeat(reference, len(truth), 0)
     lags = metrics.lag_correlations(gap, true_gap)
     return LipMetrics(
@@ -198,9 +198,9 @@ def compare_lips(painted: Float32, truth: Float32, reference: Float32) -> LipMet
         gap_spread=float(gap.std()) / max(float(true_gap.std()), 1e-6),
         gap_offset=metrics.peak(lags),
         gap_peak=max(lags.values()),
-        lmd_percent=metrics.landmark_distance(painted, truth),
+        lmd_percent=metrics.landmark_distance(rendered, truth),
         copy_lmd_percent=metrics.landmark_distance(still, truth),
-        lve_percent=metrics.lip_vertex_error(painted, truth),
+        lve_percent=metrics.lip_vertex_error(rendered, truth),
         copy_lve_percent=metrics.lip_vertex_error(still, truth),
     )
 
@@ -215,9 +215,9 @@ def make_sheet(evaluation: Evaluation, rows: Sequence[int]) -> Image:
     strips = []
     for row in rows:
         truth, frames = evaluation.truth(row), list(_FRAMES)
-        painted = evaluation.painted(row)
+        rendered = evaluation.rendered(row)
         strips.append(_strip("truth", truth.reference, truth.crops[frames]))
-        strips.append(_strip("painted", truth.reference, painted[frames]))
+        strips.append(_strip("painted", truth.reference, rendered[frames]))
     return np.concatenate(strips, 0)
 
 

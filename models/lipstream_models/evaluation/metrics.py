@@ -28,13 +28,13 @@ _SIGMA, _SIDE = 1.5, 11
 _C1, _C2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
 
 
-def psnr(painted: Image, truth: Image) -> float:
+def psnr(rendered: Image, truth: Image) -> float:
     """Return the peak signal-to-noise ratio in decibels."""
-    error = float(np.mean((painted.astype(np.float32) - truth) ** 2))
+    error = float(np.mean((rendered.astype(np.float32) - truth) ** 2))
     return 10.0 * float(np.log10(255.0**2 / max(error, 1e-3)))
 
 
-def ssim(painted: Image, truth: Image) -> float:
+def ssim(rendered: Image, truth: Image) -> float:
     """Return the structural similarity, mean over pixels and colours; 1 for equal pictures.
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
@@ -43,7 +43,7 @@ def ssim(painted: Image, truth: Image) -> float:
     ``structural_similarity`` leaves five of them out on each side, is up to 0.005 higher for that,
     takes thirteen times as long, and brings 58 MB of packages.
     """
-    x, y = painted.astype(np.float32), truth.astype(np.float32)
+    x, y = rendered.astype(np.float32), truth.astype(np.float32)
     mean_x, mean_y = _blur(x), _blur(y)
     spread_x, spread_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     shared = _blur(x * y) - mean_x * mean_y
@@ -73,8 +73,8 @@ def detail(crops: NDArray[np.uint8]) -> float:
 
 def _laplacians(crops: NDArray[np.uint8]) -> Float32:
     grey = crops.astype(np.float32).mean(-1)
-    found = np.stack([cv2.Laplacian(picture, cv2.CV_32F, ksize=1) for picture in grey])
-    return np.asarray(found[:, *MOUTH], np.float32)
+    laplacians = np.stack([cv2.Laplacian(picture, cv2.CV_32F, ksize=1) for picture in grey])
+    return np.asarray(laplacians[:, *MOUTH], np.float32)
 
 
 def brightness(crops: NDArray[np.uint8]) -> Float32:
@@ -96,12 +96,12 @@ def correlation(a: Float32, b: Float32) -> float:
 
 
 def lag_correlations(
-    painted: Float32, truth: Float32, longest: int = LONGEST_LAG
+    rendered: Float32, truth: Float32, longest: int = LONGEST_LAG
 ) -> dict[int, float]:
     """Correlate painted and true lip gaps, the painted ones taken 'lag' frames later."""
     inside = slice(longest, len(truth) - longest)
     return {
-        lag: correlation(painted[longest + lag : len(painted) - longest + lag], truth[inside])
+        lag: correlation(rendered[longest + lag : len(rendered) - longest + lag], truth[inside])
         for lag in range(-longest, longest + 1)
     }
 
@@ -121,21 +121,21 @@ def eye_distance(points: Float32) -> Float32:
     return np.asarray(np.linalg.norm(points[:, _EYES[0]] - points[:, _EYES[1]], axis=-1))
 
 
-def lip_vertex_error(painted: Float32, truth: Float32) -> float:
+def lip_vertex_error(rendered: Float32, truth: Float32) -> float:
     """Return LVE: of every frame the lip point furthest astray; their mean, % of the eye distance.
 
     After Richard, Zollhoefer, Wen, de la Torre, Sheikh, "MeshTalk", ICCV 2021, section 4, with the
     40 lip points of the mesh, seen in pictures, and the unit of ``landmark_distance``.
     """
-    furthest: Array = np.linalg.norm(painted[:, LIPS] - truth[:, LIPS], axis=-1).max(-1)
+    furthest: Array = np.linalg.norm(rendered[:, LIPS] - truth[:, LIPS], axis=-1).max(-1)
     return float(100.0 * (furthest / eye_distance(truth)).mean())
 
 
-def landmark_distance(painted: Float32, truth: Float32) -> float:
+def landmark_distance(rendered: Float32, truth: Float32) -> float:
     """Return LMD: the mean distance of the lip points, in % of the outer-eye distance.
 
     After Chen, Li, Maddox, Duan, Xu, "Lip Movements Generation at a Glance", ECCV 2018, section
     4.1, with the 40 lip points of the mesh and a unit that does not depend on the picture's size.
     """
-    distance: Array = np.linalg.norm(painted[:, LIPS] - truth[:, LIPS], axis=-1).mean(-1)
+    distance: Array = np.linalg.norm(rendered[:, LIPS] - truth[:, LIPS], axis=-1).mean(-1)
     return float(100.0 * (distance / eye_distance(truth)).mean())

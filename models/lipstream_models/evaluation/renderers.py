@@ -28,7 +28,7 @@ class MouthRenderer(Protocol):
     timing: Timing
     """Which mel columns belong to which frame."""
 
-    def paint(
+    def render(
         self, upper: NDArray[np.uint8], reference: Image, windows: Float32
     ) -> NDArray[np.uint8]:
         """Return (T, 96, 96, 3): crops with the painted mouth, a new array.
@@ -63,11 +63,11 @@ class TorchRenderer:
         self._top, self._bottom = network.mouth_rows
         self.timing = make_timing(network.mel_columns, network.window_start_ms)
 
-    def paint(
+    def render(
         self, upper: NDArray[np.uint8], reference: Image, windows: Float32
     ) -> NDArray[np.uint8]:
         """Return the painted crops."""
-        painted = upper.copy()
+        rendered = upper.copy()
         own = mask_and_join(torch.from_numpy(reference[None].copy()))[:, 3:]
         for at in range(0, len(upper), _AT_ONCE):
             part = slice(at, at + _AT_ONCE)
@@ -76,8 +76,8 @@ class TorchRenderer:
             with torch.no_grad():
                 mouth = to_pixels(self._network(torch.from_numpy(windows[part])[:, None], face))
             rows = mouth.numpy()[:, self._top - self._bottom :]
-            painted[part, self._top : self._bottom] = rows
-        return painted
+            rendered[part, self._top : self._bottom] = rows
+        return rendered
 
 
 class ModelFolderRenderer:
@@ -94,19 +94,19 @@ class ModelFolderRenderer:
         self._top, self._bottom = manifest.mouth_top, manifest.mouth_bottom
         self.timing = make_timing(manifest.mel_columns, manifest.window_start_ms)
 
-    def paint(
+    def render(
         self, upper: NDArray[np.uint8], reference: Image, windows: Float32
     ) -> NDArray[np.uint8]:
         """Return the painted crops."""
-        painted = upper.copy()
+        rendered = upper.copy()
         for at in range(0, len(upper), _AT_ONCE):
             part = slice(at, at + _AT_ONCE)
             faces = upper[part].copy()
             faces[:, _HALF:] = reference[_HALF:]
             features = self._model.face_features(faces)
             mel = np.ascontiguousarray(windows[part][:, None])
-            painted[part, self._top : self._bottom] = self._model.mouth(mel, features)
-        return painted
+            rendered[part, self._top : self._bottom] = self._model.mouth(mel, features)
+        return rendered
 
 
 def open_renderer(path: Path) -> MouthRenderer:

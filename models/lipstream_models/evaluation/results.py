@@ -119,9 +119,9 @@ def summarise(
     model: str, clips_from: str, clips: Sequence[ClipMetrics], still: Sequence[StillMetrics]
 ) -> EvaluationReport:
     """Reduce clips to medians and ranges; figures that no clip has are left out."""
-    found = _middles([dict(_flat(asdict(clip))) for clip in clips])
-    resting = _middles([dict(_flat(asdict(clip))) for clip in still])
-    summary = found | {f"still_{name}": middle for name, middle in resting.items()}
+    summary_of_clips = _ranges([dict(_flat(asdict(clip))) for clip in clips])
+    resting = _ranges([dict(_flat(asdict(clip))) for clip in still])
+    summary = summary_of_clips | {f"still_{name}": range_of for name, range_of in resting.items()}
     return EvaluationReport(model, clips_from, list(clips), list(still), summary)
 
 
@@ -134,9 +134,9 @@ def _flat(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield from ((before + inner, float(leaf)) for inner, leaf in value.items())
 
 
-def _middles(clips: Sequence[dict[str, float]]) -> dict[str, MetricRange]:
-    middles = {}
+def _ranges(clips: Sequence[dict[str, float]]) -> dict[str, MetricRange]:
+    ranges = {}
     for name in clips[0] if clips else ():
         values = [clip[name] for clip in clips]
-        middles[name] = MetricRange(float(np.median(values)), min(values), max(values))
-    return middles
+        ranges[name] = MetricRange(float(np.median(values)), min(values), max(values))
+    return ranges

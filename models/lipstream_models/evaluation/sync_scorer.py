@@ -170,7 +170,7 @@ class ScorerCheck:
 
     folder: str
     clips: int
-    found: float
+    correct_share: float
     """Share of offsets found to within one frame, over clips and shifts."""
     error_frames: float
     """Median of |offset found - offset made|."""
@@ -186,9 +186,9 @@ def check_scorer(scorer: SyncScorer, folder: PreparedFolder, rows: Iterable[int]
     for row in rows:
         for shift in SHIFTS:
             crops = folder.crops[row][_EDGE - shift : CLIP_FRAMES - _EDGE - shift]
-            found = scorer.sync(crops, folder.mel[row], _EDGE)
-            errors.append(abs(found.offset - shift))
-            confidences.append(found.confidence)
+            score = scorer.sync(crops, folder.mel[row], _EDGE)
+            errors.append(abs(score.offset - shift))
+            confidences.append(score.confidence)
     return ScorerCheck(
         folder.folder.name,
         len(rows),

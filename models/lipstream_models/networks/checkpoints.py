@@ -65,22 +65,22 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def load_weights(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Copy a state dict into a network; names and shapes must match exactly. Raises ModelError."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if wanted != found:
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    actual = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if expected != actual:
         wrong = sorted(
-            name for name in wanted.keys() | found.keys() if _differ(name, wanted, found)
+            name for name in expected.keys() | actual.keys() if _differ(name, expected, actual)
         )
         first = wrong[0]
         raise ModelError(
             f"checkpoint {path} is of another network than {type(network).__name__}:"
-            f" {len(wrong)} of {len(wanted)} tensors differ, first {first}"
-            f" ({wanted.get(first, 'absent')} wanted, {found.get(first, 'absent')} found)"
+            f" {len(wrong)} of {len(expected)} tensors differ, first {first}"
+            f" ({expected.get(first, 'absent')} wanted, {actual.get(first, 'absent')} found)"
         )
     network.load_state_dict(state, strict=True)
 
 
 def _differ(
-    name: str, wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]
+    name: str, expected: dict[str, tuple[int, ...]], actual: dict[str, tuple[int, ...]]
 ) -> bool:
-    return wanted.get(name) != found.get(name)
+    return expected.get(name) != actual.get(name)

@@ -41,9 +41,11 @@ class S3fd(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for block, (taken, made, count) in enumerate(_BLOCKS, start=1):
+        for block, (inputs, channels_out, count) in enumerate(_BLOCKS, start=1):
             for number in range(1, count + 1):
-                layer = nn.Conv2d(taken if number == 1 else made, made, 3, padding=1)
+                layer = nn.Conv2d(
+                    inputs if number == 1 else channels_out, channels_out, 3, padding=1
+                )
                 self.add_module(f"conv{block}_{number}", layer)
         self.fc6 = nn.Conv2d(512, 1024, 3, padding=3)
         self.fc7 = nn.Conv2d(1024, 1024, 1)

@@ -67,8 +67,8 @@ class SyncNetwork(nn.Module):
         grey = (faces * faces.new_tensor(_GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
         grey = grey - grey.mean((2, 3), keepdim=True)
         spread = grey.square().mean((2, 3), keepdim=True).add(1e-4).sqrt()
-        seen: Tensor = self.see(functional.pixel_unshuffle(grey / spread, 2))
-        return seen
+        embedded: Tensor = self.see(functional.pixel_unshuffle(grey / spread, 2))
+        return embedded
 
     def face_points(self, views: Tensor) -> Tensor:
         """Join (N, 5, 128) views of consecutive frames to (N, 128) unit vectors."""
@@ -80,8 +80,8 @@ class SyncNetwork(nn.Module):
 
     def forward(self, faces: Tensor, mel: Tensor) -> Tensor:
         """Return the cosine of (N, 5, 3, 48, 96) lower halves and (N, 1, 80, 16) windows: (N,)."""
-        seen = self.views(faces.flatten(0, 1)).view(-1, FRAMES, 128)
-        return (self.face_points(seen) * self.sound_points(mel)).sum(1)
+        embedded = self.views(faces.flatten(0, 1)).view(-1, FRAMES, 128)
+        return (self.face_points(embedded) * self.sound_points(mel)).sum(1)
 
 
 def _same(channels: int, count: int) -> list[ConvBlock]:

@@ -52,7 +52,7 @@ class Layout:
     """Face decoder, from one pixel on; its first level is a plain 1 x 1 convolution."""
     audio: tuple[int, int, int, int, int]
     """Channels of the sound encoder."""
-    painted: int = 32
+    output_channels: int = 32
     """Channels of the output block."""
 
     @property
@@ -101,23 +101,25 @@ def read_layout(shapes: Mapping[str, tuple[int, ...]], path: Path) -> Layout:
     Whether every tensor fits it is for the loading to say. Raises ModelError with what differs when
     it is a Wav2Lip of another topology, or none at all.
     """
-    found: dict[str, dict[int, dict[int, tuple[int, ...]]]] = {}
+    shapes_of_parts: dict[str, dict[int, dict[int, tuple[int, ...]]]] = {}
     for name, shape in shapes.items():
         match = _NAME.fullmatch(name)
         if match is not None and len(shape) == 4:
             part, block, place = match[1], int(match[2]), int(match[3] or 0)
-            found.setdefault(part, {}).setdefault(block, {})[place] = shape
-    parts = {name: [_ordered(b) for b in _ordered(blocks)] for name, blocks in found.items()}
+            shapes_of_parts.setdefault(part, {}).setdefault(block, {})[place] = shape
+    parts = {
+        name: [_ordered(b) for b in _ordered(blocks)] for name, blocks in shapes_of_parts.items()
+    }
     encoder, decoder = (parts.get(f"face_{word}_blocks", []) for word in ("encoder", "decoder"))
     sound = [block[0] for block in parts.get("audio_encoder", [])]
     if not encoder or not decoder or not sound:
         raise _refused(path, "it lacks a face encoder, a sound encoder or a face decoder")
     if len(sound) != _AUDIO_CONVOLUTIONS:
-        told = f"its sound encoder has {len(sound)} convolutions and not {_AUDIO_CONVOLUTIONS}"
-        raise _refused(path, told)
+        reason = f"its sound encoder has {len(sound)} convolutions and not {_AUDIO_CONVOLUTIONS}"
+        raise _refused(path, reason)
     if len(encoder) != len(decoder) or len(encoder) < 4:
-        told = f"its face encoder has {len(encoder)} levels and its decoder {len(decoder)}"
-        raise _refused(path, f"{told}, where both have as many, at least 4")
+        reason = f"its face encoder has {len(encoder)} levels and its decoder {len(decoder)}"
+        raise _refused(path, f"{reason}, where both have as many, at least 4")
     down = [block for block in encoder if not _closes(block)]
     up = [_level(b, b[0][1 if k else 0]) for k, b in enumerate(decoder)]
     one, two, three, four, five = (sound[place][0] for place in _AUDIO_WIDENS)
@@ -127,7 +129,7 @@ def read_layout(shapes: Mapping[str, tuple[int, ...]], path: Path) -> Layout:
         closing=tuple(LayoutBlock(b[0][0], 0, b[0][2]) for b in encoder[len(down) :]),
         up=tuple(up),
         audio=(one, two, three, four, five),
-        painted=parts.get("output_block", [[(PUBLISHED.painted,)]])[0][0][0],
+        output_channels=parts.get("output_block", [[(PUBLISHED.output_channels,)]])[0][0][0],
     )
     return _sized(layout, path)
 
@@ -150,24 +152,26 @@ def _sized(layout: Layout, path: Path) -> Layout:
     fitting = [one for one in tried if one.sizes[-1] == 1]
     fitting.sort(key=lambda one: one.face_size % 2 ** (len(one.down) - 1) != 0)
     if not fitting:
-        told = f"{len(layout.down) - 1} halvings and {len(layout.closing)} closing levels lead to"
+        reason = f"{len(layout.down) - 1} halvings and {len(layout.closing)} closing levels lead to"
         sizes = ", ".join(map(str, FACE_SIZES))
-        raise _refused(path, f"{told} one pixel from none of the known face sizes ({sizes})")
+        raise _refused(path, f"{reason} one pixel from none of the known face sizes ({sizes})")
     chosen = fitting[0]
     kernels = [level.kernel for level in chosen.up]
-    wanted = [1, chosen.sizes[-2], *[3] * (len(kernels) - 2)]
-    if kernels != wanted:
-        raise _refused(path, f"its decoder has kernels of {kernels}, where {wanted} lead back")
+    expected = [1, chosen.sizes[-2], *[3] * (len(kernels) - 2)]
+    if kernels != expected:
+        raise _refused(path, f"its decoder has kernels of {kernels}, where {expected} lead back")
     return chosen
 
 
 def _resized(layout: Layout, face_size: int) -> Layout:
-    return Layout(face_size, layout.down, layout.closing, layout.up, layout.audio, layout.painted)
+    return Layout(
+        face_size, layout.down, layout.closing, layout.up, layout.audio, layout.output_channels
+    )
 
 
-def _refused(path: Path, told: str) -> ModelError:
+def _refused(path: Path, reason: str) -> ModelError:
     return ModelError(
-        f"checkpoint {path} is no Wav2Lip generator that can be exported: {told}; see"
+        f"checkpoint {path} is no Wav2Lip generator that can be exported: {reason}; see"
         " 'lipstream export --help' for what can"
     )
 
@@ -298,9 +302,9 @@ class Wav2Lip(SplitNetwork):
         self.face_encoder_blocks = _face_encoder(layout)
         self.audio_encoder = _audio_encoder(layout)
         self.face_decoder_blocks = _face_decoder(layout)
-        pair = (layout.up[-1].channels + layout.widths[0], layout.painted)
+        pair = (layout.up[-1].channels + layout.widths[0], layout.output_channels)
         self.output_block = nn.Sequential(
-            ConvBlock(pair), nn.Conv2d(layout.painted, 3, 1), nn.Sigmoid()
+            ConvBlock(pair), nn.Conv2d(layout.output_channels, 3, 1), nn.Sigmoid()
         )
 
     def forward(self, mel: Tensor, face: Tensor) -> Tensor:
@@ -338,8 +342,8 @@ class Wav2Lip(SplitNetwork):
             x = _descend(residuals, x, (2 * self._rows[k], self._rows[k + 1]))
         x = _lower(out[0], torch.cat([x, features[0]], 1))
         # Colours last before the sigmoid: three channels in a row of 16 leave a processor idle.
-        painted = out[2](out[1](x).permute(0, 2, 3, 1))
-        return to_pixels(painted.permute(0, 3, 1, 2))
+        output_channels = out[2](out[1](x).permute(0, 2, 3, 1))
+        return to_pixels(output_channels.permute(0, 3, 1, 2))
 
     def _raise(self, k: int, x: Tensor, *, face_side: bool = False) -> Tensor:
         """Apply one side's share of decoder block k's transposed convolution, before its ReLU.
@@ -370,16 +374,16 @@ class Wav2Lip(SplitNetwork):
 
 def _descend(blocks: list[ConvBlock], x: Tensor, rows: tuple[int, int]) -> Tensor:
     """Apply residual blocks to an input that begins at the first row, up to the second one."""
-    top, wanted = rows
+    top, expected = rows
     for left, block in zip(range(len(blocks) - 1, -1, -1), blocks, strict=True):
-        first = max(0, wanted - left)
+        first = max(0, expected - left)
         if first == 0:
             x = block(x)
             continue
         spare = first - 1 - top
         x = _lower(block, x[:, :, spare:] if spare else x)
         top = first
-    return x[:, :, wanted - top :] if wanted > top else x
+    return x[:, :, expected - top :] if expected > top else x
 
 
 def _lower(block: ConvBlock, x: Tensor) -> Tensor:

@@ -36,8 +36,8 @@ def run_download(arguments: argparse.Namespace) -> int:
             if not arguments.keep:
                 (out / film.name).unlink()
     for name in arguments.speakers:
-        told = f"--grid {out / name} --alignments {_table(out, name)}"
-        print(f"next: lipstream train prepare {told} --out FOLDER")
+        options = f"--grid {out / name} --alignments {_table(out, name)}"
+        print(f"next: lipstream train prepare {options} --out FOLDER")
     return 0
 
 
@@ -50,11 +50,11 @@ def _is_here(out: Path, name: str) -> bool:
 
 
 def _fetch(file: RemoteFile, out: Path) -> None:
-    shown = -1
+    last_percent = -1
     for at in grid_download.fetch(file, out):
         percent = 100 * at.done // at.size
-        if percent != shown:
-            shown = percent
+        if percent != last_percent:
+            last_percent = percent
             sys.stderr.write(f"\r{at.name}: {at.done >> 20} of {at.size >> 20} MB, {percent} %")
     sys.stderr.write("\n")
 

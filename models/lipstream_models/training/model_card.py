@@ -89,12 +89,12 @@ def current_commit(folder: Path) -> str:
 
 def _git(folder: Path, *words: str) -> str:
     try:
-        said = subprocess.run(
+        answer = subprocess.run(
             ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return said.stdout.strip()
+    return answer.stdout.strip()
 
 
 def write_card(path: Path, recipe: Recipe, evaluations: Sequence[Path] = ()) -> None:
@@ -115,15 +115,15 @@ def write_card(path: Path, recipe: Recipe, evaluations: Sequence[Path] = ()) -> 
     path.write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def _figures(found: Sequence[dict[str, Any]]) -> list[str]:
+def _figures(reports: Sequence[dict[str, Any]]) -> list[str]:
     """Return a table: a row for each figure, a column for each evaluation."""
-    names = [f"{Path(each['clips_from']).name}, {len(each['clips'])} clips" for each in found]
+    names = [f"{Path(each['clips_from']).name}, {len(each['clips'])} clips" for each in reports]
     rows = [
         f"| median (lowest to highest) | {' | '.join(names)} |",
-        "|---" * (1 + len(found)) + "|",
+        "|---" * (1 + len(reports)) + "|",
     ]
     for figure, words in _SHOWN.items():
-        cells = [_cell(each["summary"].get(figure)) for each in found]
+        cells = [_cell(each["summary"].get(figure)) for each in reports]
         if any(cells):
             rows.append(f"| {words} | {' | '.join(cells)} |")
     return rows
@@ -145,9 +145,9 @@ def _short(value: float) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
-        if {"clips_from", "clips", "summary"} <= set(found):
-            return dict(found)
+        reports = json.loads(path.read_text("utf-8"))
+        if {"clips_from", "clips", "summary"} <= set(reports):
+            return dict(reports)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     raise InputError(f"{path} is no evaluation: write one with 'lipstream evaluate --json'")

@@ -109,9 +109,9 @@ def moment_loss(faces: Tensor, sounds: Tensor, sharpness: Tensor) -> Tensor:
     likeness = torch.einsum("nik,njk->nij", faces, sounds) * sharpness
     count = likeness.shape[1]
     right = torch.arange(count, device=likeness.device).repeat(len(likeness))
-    seen = functional.cross_entropy(likeness.reshape(-1, count), right)
-    heard = functional.cross_entropy(likeness.transpose(1, 2).reshape(-1, count), right)
-    return 0.5 * (seen + heard)
+    by_face = functional.cross_entropy(likeness.reshape(-1, count), right)
+    by_sound = functional.cross_entropy(likeness.transpose(1, 2).reshape(-1, count), right)
+    return 0.5 * (by_face + by_sound)
 
 
 class SyncTrainer(Trainer[Moments]):

@@ -70,7 +70,7 @@ def _check(
     path.write_text(json.dumps([asdict(check) for check in checks], indent=1), "utf-8")
     for check in checks:
         print(
-            f"{check.folder}, {check.clips} clips never trained on: {check.found:.0%} of the"
-            f" offsets found to a frame, median error {check.error_frames:.2f} frames, confidence"
-            f" {check.confidence:.2f} (lowest {check.lowest_confidence:.2f})"
+            f"{check.folder}, {check.clips} clips never trained on: {check.correct_share:.0%} of"
+            f" the offsets found to a frame, median error {check.error_frames:.2f} frames,"
+            f" confidence {check.confidence:.2f} (lowest {check.lowest_confidence:.2f})"
         )

@@ -36,9 +36,11 @@ class TrainingLog:
         self._path, self._steps, self._every, self._clock = path, steps, every, clock
         self._losses: dict[str, list[float]] = {}
         self._samples, self._last, self._began = 0, first, clock()
-        kept = [line for line in _read(path) if line["step"] <= first] if path.exists() else []
+        earlier_lines = (
+            [line for line in _read(path) if line["step"] <= first] if path.exists() else []
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+        path.write_text("".join(json.dumps(line) + "\n" for line in earlier_lines), "utf-8")
 
     def note(self, step: int, samples: int, losses: Mapping[str, float]) -> str | None:
         """Take one step's losses; at a report, append a line and return it as text to show.

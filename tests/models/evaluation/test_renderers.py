@@ -38,9 +38,9 @@ def test_windows_beyond_the_clip_are_silent():
 def test_a_network_paints_the_lower_half_alone():
     torch.manual_seed(0)
     clip = make_clip(3)
-    painter = TorchRenderer(MouthFlow())
-    windows = windows_of(clip.mel, range(30), painter.timing)
-    painted = painter.paint(clip.crops[:30], clip.crops[0], windows)
+    renderer = TorchRenderer(MouthFlow())
+    windows = windows_of(clip.mel, range(30), renderer.timing)
+    painted = renderer.render(clip.crops[:30], clip.crops[0], windows)
     assert painted.shape == (30, 96, 96, 3)
     assert np.array_equal(painted[:, :48], clip.crops[:30, :48])
     assert not np.array_equal(painted[:, 48:], clip.crops[:30, 48:])
@@ -50,23 +50,23 @@ def test_a_network_sees_upper_half_and_reference_apart():
     torch.manual_seed(0)
     network = MouthFlow()
     torch.nn.init.normal_(network.paint[1].weight, std=0.1)
-    clip, painter = make_clip(3), TorchRenderer(network)
-    windows = windows_of(clip.mel, [5], painter.timing)
+    clip, renderer = make_clip(3), TorchRenderer(network)
+    windows = windows_of(clip.mel, [5], renderer.timing)
     other = np.array(clip.crops[0])
     other[:48] = 0
-    painted = [painter.paint(clip.crops[5:6], ref, windows) for ref in (clip.crops[0], other)]
+    painted = [renderer.render(clip.crops[5:6], ref, windows) for ref in (clip.crops[0], other)]
     assert np.array_equal(painted[0][:, :48], painted[1][:, :48])
     assert not np.array_equal(painted[0], painted[1])
 
 
 def test_an_exported_model_paints_over_the_reference_s_lower_half(toy_folder):
-    clip, painter = make_clip(3), open_renderer(toy_folder)
-    assert isinstance(painter, ModelFolderRenderer)
+    clip, renderer = make_clip(3), open_renderer(toy_folder)
+    assert isinstance(renderer, ModelFolderRenderer)
     loud = np.zeros((2, 80, 16), np.float32)
     quiet = np.full((2, 80, 16), SILENCE, np.float32)
     reference = np.array(clip.crops[0])
     reference[48:] = 90
-    painted = [painter.paint(clip.crops[5:7], reference, mel) for mel in (quiet, loud)]
+    painted = [renderer.render(clip.crops[5:7], reference, mel) for mel in (quiet, loud)]
     assert np.array_equal(painted[0][:, :48], clip.crops[5:7, :48])
     assert (painted[0][:, 48:] == 90).all()
     assert painted[1][:, 48:].mean() > 90

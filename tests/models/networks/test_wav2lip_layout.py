@@ -25,7 +25,7 @@ def narrow(face_size, halvings, closing):
         LayoutBlock(9, 1, last),
         *(LayoutBlock(5 + k % 3, 2) for k in range(2, levels + 1)),
     )
-    return Layout(face_size, down, shut, up, AUDIO, painted=6)
+    return Layout(face_size, down, shut, up, AUDIO, output_channels=6)
 
 
 LAYOUTS = [

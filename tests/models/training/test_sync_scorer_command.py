@@ -56,13 +56,13 @@ class Sure:
         return SyncScore(first - shown + self.error, 0.5, 0.1)
 
 
-@pytest.mark.parametrize(("error", "found"), [(0.4, 1.0), (-1.5, 0.0)])
-def test_a_check_counts_offsets_found_to_a_frame(tmp_path, error, found):
+@pytest.mark.parametrize(("error", "share"), [(0.4, 1.0), (-1.5, 0.0)])
+def test_a_check_counts_offsets_found_to_a_frame(tmp_path, error, share):
     folder = make_folder(tmp_path / "clips", clips=1)
     film = folder.crops[0].copy()
     film[:, 0, 0, 0] = np.arange(75)  # so that every frame is told from the others
     folder.crops[0] = film
     check = check_scorer(Sure(film, error), folder, [0])
-    assert (check.clips, check.found) == (1, found)
+    assert (check.clips, check.correct_share) == (1, share)
     assert check.error_frames == pytest.approx(abs(error))
     assert len(set(SHIFTS)) == 3
