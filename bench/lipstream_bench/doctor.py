@@ -162,9 +162,7 @@ def _model() -> Finding:
     except LipstreamError as error:
         return Finding("embedded model", str(error), "install lipstream again")
     digest = sha256_of(folder / "lips.onnx")[:12]
-    text = (
-        f"{manifest.name} {manifest.version}, lips.onnx {digest}…, checksums right, on {backend}"
-    )
+    text = f"{manifest.name} {manifest.version}, lips.onnx {digest}…, checksums right, on {backend}"
     return Finding("embedded model", text)
 
 

@@ -97,7 +97,8 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     def one_paste(k: int) -> object:
         target = pictures[k % len(pictures)].target
         assert target is not None, "every avatar frame has a face"
-        return compositor.patch(target, mouth, 1.0)
+        # a target is of its compositor's own kind
+        return compositor.patch(target, mouth, 1.0)  # type: ignore[arg-type]
 
     shown = lips.feed(sound[cut(0)])[0]
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from lipstream import LipSync, Options
 from lipstream.face.tracker import FaceTracker
+from lipstream.lips.shape import measure_lips
 from lipstream.speech import Mark, SpeechSettings, Voice, open_voice, read_aloud
 from lipstream.types import Array, Image, Pcm
-from lipstream_models.lip_measures import measure_lips
 
 log = logging.getLogger(__name__)
 

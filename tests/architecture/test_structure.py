@@ -36,7 +36,6 @@ ENGINE_ROOMS = (
 )
 """The engine's rooms: each imports only from its own and from those in the lines above its own."""
 MODELS_ROOMS = (
-    {"lip_measures"},
     {"corpora"},
     {"networks", "synthetic"},
     {"evaluation"},

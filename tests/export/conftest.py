@@ -3,27 +3,18 @@
 import pytest
 import torch
 
+from export.small_mouths import NARROW
+from export.small_mouths import seeded as filled
 from golden.seeded_state import seeded_state
-from lipstream_models.networks.mouth_flow import MouthFlow
+from lipstream_models.networks.wav2lip import Wav2Lip
 
 
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory):
-    """A checkpoint of the embedded network, as the trainer writes it."""
-    path = tmp_path_factory.mktemp("small") / "mouth.pt"
+    """A checkpoint of a Wav2Lip of few channels, as its authors' trainer writes it."""
+    path = tmp_path_factory.mktemp("small") / "mouth.pth"
     torch.manual_seed(3)
-    network = MouthFlow()
-    for name, buffer in network.named_buffers():
-        if name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
-    with torch.no_grad():  # a new network leaves the picture as it is, whatever it hears
-        network.gain.fill_(60.0)
-        for head, spread in (
-            (network.fields, 0.003),
-            (network.flow, 0.003),
-            (network.paint[1], 0.1),
-        ):
-            head.weight.normal_(0, spread)
+    network = filled(Wav2Lip(NARROW))
     torch.save({"state_dict": network.state_dict(), "step": 1}, path)
     return path
 

@@ -10,9 +10,30 @@ from lipstream_export.precisions import reference_pictures
 from lipstream_export.samples import Samples
 from lipstream_models.networks.loading import LoadedMouth
 from lipstream_models.networks.split import SplitNetwork, to_pixels
+from lipstream_models.networks.wav2lip import Layout, LayoutBlock
 
 WANTED_DB = 36.0
 """As for every int8 graph: its rounding, on pictures of full contrast."""
+
+NARROW = Layout(
+    face_size=96,
+    down=(
+        LayoutBlock(16, 0, 7),
+        *(LayoutBlock(16, 1) for _ in range(2)),
+        *(LayoutBlock(32, 1) for _ in range(3)),
+    ),
+    closing=(LayoutBlock(32),),
+    up=(
+        LayoutBlock(32, 0, 1),
+        LayoutBlock(32, 1),
+        LayoutBlock(32, 1),
+        LayoutBlock(48, 2),
+        *[LayoutBlock(32, 1)] * 3,
+    ),
+    audio=(16, 16, 32, 32, 48),
+    output_channels=16,
+)
+"""A Wav2Lip of few channels: all that is published but the size."""
 
 
 def noise(network, count, seed=0):

@@ -37,7 +37,7 @@ def unknown_header(path, good):
 
 def half_a_network(path, good):
     state = torch.load(good, weights_only=True)["state_dict"]
-    torch.save({"network": "mouth_flow", "state_dict": dict(list(state.items())[:9])}, path)
+    torch.save({"state_dict": dict(list(state.items())[:9])}, path)
 
 
 def half_of_s3fd(path, good):

@@ -54,7 +54,7 @@ def test_the_command_exports_and_compares_every_runtime_with_torch(
 def test_verify_fails_where_the_graphs_are_of_other_weights(exported, small_checkpoint):
     network = load_network(small_checkpoint).network
     with torch.no_grad():
-        network.paint[1].bias.add_(0.1)
+        network.output_block[1].bias.add_(0.1)
     rows = compare_mouth(network, exported, "cpu")
     assert not all(row.holds for row in rows)
 

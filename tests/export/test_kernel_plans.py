@@ -10,33 +10,14 @@ import torch
 from torch import nn
 
 from engine.inference.kernels.toy_plans import needs_kernels
-from export.small_mouths import WANTED_DB, loaded, noise, seeded, small
+from export.small_mouths import NARROW, WANTED_DB, loaded, noise, seeded, small
 from lipstream.inference.backends import open_backend
 from lipstream.inference.kernels.plan import load_plan, save_plan
 from lipstream_export.graph_tracing import find_reaches
 from lipstream_export.kernel_plans import make_plan
 from lipstream_export.model_folder import MOUTH, PLAN, export_mouth
 from lipstream_export.precisions import plan_mouth, psnr_db, reference_pictures
-from lipstream_models.networks.wav2lip import Layout, LayoutBlock, Wav2Lip
-
-NARROW = Layout(
-    face_size=96,
-    down=(
-        LayoutBlock(16, 0, 7),
-        *(LayoutBlock(16, 1) for _ in range(2)),
-        *(LayoutBlock(32, 1) for _ in range(3)),
-    ),
-    closing=(LayoutBlock(32),),
-    up=(
-        LayoutBlock(32, 0, 1),
-        LayoutBlock(32, 1),
-        LayoutBlock(32, 1),
-        LayoutBlock(48, 2),
-        *[LayoutBlock(32, 1)] * 3,
-    ),
-    audio=(16, 16, 32, 32, 48),
-    output_channels=16,
-)
+from lipstream_models.networks.wav2lip import Wav2Lip
 
 
 @pytest.fixture(scope="module")

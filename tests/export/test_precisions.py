@@ -111,7 +111,7 @@ def test_a_convolution_on_the_graphs_own_input_is_measured_too():
 
 @pytest.fixture(scope="module")
 def own(small_checkpoint):
-    """The project's own network, and noise in place of faces and speech."""
+    """A small Wav2Lip, and noise in place of faces and speech."""
     network = load_network(small_checkpoint)
     size, columns = network.network.face_size, network.network.mel_columns
     rng = np.random.default_rng(3)
@@ -128,7 +128,6 @@ def test_a_folder_holds_its_precisions_and_the_engine_picks_them(own, tmp_path):
     written = (tmp_path / "m" / "model.toml").read_text()
     assert 'measured_on = "noise"' in written
     assert "kept_fp32 = [" in written
-    assert "mouth_int8_plan" not in written, "our own kernels have no steps for it"
     mouths = {}
     for precision in ("fp32", "bf16", "fp16", "int8"):
         with MouthModel.open(
@@ -136,8 +135,8 @@ def test_a_folder_holds_its_precisions_and_the_engine_picks_them(own, tmp_path):
         ) as model:
             features = model.face_features(samples.crops[:2])
             mouths[precision] = model.mouth(samples.mels[:2], features).astype(int)
-    for precision in ("bf16", "int8"):
-        assert 0 < np.abs(mouths[precision] - mouths["fp32"]).max() < 40
+    assert np.abs(mouths["bf16"] - mouths["fp32"]).max() < 40  # 0 where the processor has no bf16
+    assert np.abs(mouths["int8"] - mouths["fp32"]).max() > 0
     rows = judge_pictures(loaded.network, tmp_path / "m", wishes)
     assert {row.graph for row in rows} == {"fp32", "fp16", "int8"}
     assert all(row.psnr_db > 30 for row in rows)

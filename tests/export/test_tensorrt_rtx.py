@@ -34,7 +34,7 @@ def own(small_checkpoint, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["face", "mouth", "whole"])
-def test_the_projects_own_network_is_built(own, name):
+def test_a_small_wav2lip_is_built(own, name):
     assert len(build(own / f"{name}.onnx")) > 10_000
 
 

@@ -18,8 +18,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -30,20 +28,16 @@ from av.error import FFmpegError
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from lipstream.audio.mel import BANDS, SILENCE, mel_spectrogram
+from lipstream.audio.mel import BANDS, mel_spectrogram
 from lipstream.errors import FaceNotFound, InputError, MediaError
 from lipstream.face.crop import cut_crop, fit_crop
 from lipstream.face.landmarks import POINTS
 from lipstream.face.tracker import FaceTracker
-from lipstream.timing import HOP, MODEL_RATE, Timing
+from lipstream.timing import HOP, MODEL_RATE
 from lipstream.types import Array, Float32, Image
-from lipstream_models.lip_measures import lip_shapes
 
 HELD_OUT_EVERY = 20
 """Every 20th clip of a folder is never trained on."""
-
-FIRST_FRAME, LAST_FRAME = 1, 70
-"""Frames of a clip that serve as targets: their windows lie within its sound."""
 
 FACE_SIZE = 96
 FRAMES, FPS = 75, 25
@@ -271,38 +265,8 @@ def _prepare_one(path: Path) -> PreparedClip | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Which part of the sound a network hears for a frame."""
-
-    columns: int = 16
-    start_ms: int = -40
-    """Start of the window against the frame's own time."""
-
-
-@cache
-def window_column(frame: int, window: Window) -> int:
-    """Return the first mel column of a frame of a clip at 25 fps."""
-    return Timing(MODEL_RATE, Fraction(FPS), window.columns, window.start_ms).first_column(frame)
-
-
-def mel_window(mel: Float32, frame: int, window: Window = Window()) -> Float32:
-    """Cut the (80, columns) window of a frame from a clip's (80, n) mel; outside is silence."""
-    start = window_column(frame, window)
-    stop = start + window.columns
-    inside = mel[:, max(0, start) : max(0, stop)]
-    before = min(window.columns, max(0, -start))
-    after = window.columns - before - inside.shape[1]
-    return np.pad(inside, ((0, 0), (before, after)), constant_values=SILENCE)
-
-
 def split_rows(folder: PreparedFolder) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows of a folder to train on and those held out."""
     rows = np.flatnonzero(np.asarray(folder.done) == PREPARED)
     held_out = rows % HELD_OUT_EVERY == 0
     return rows[~held_out], rows[held_out]
-
-
-def shapes_of(folder: PreparedFolder, rows: NDArray[np.intp]) -> Float32:
-    """Return the lip shapes of the clips of a folder: (rows, 75, 17) float32."""
-    return np.stack([lip_shapes(folder.points[row], folder.quiet[row]) for row in rows])

@@ -63,7 +63,7 @@ SENTENCES = (
 )
 
 
-PAD_S = 0.35
+_PAD_S = 0.35
 """Silence put before and after an utterance."""
 
 
@@ -137,14 +137,14 @@ class SpeechSynthesizer:
             voice.name, voice.words_a_minute, voice.pitch, ends_with_pause=False
         )
         spoken_text = self._library.say(text, options)
-        pad = np.zeros(round(PAD_S * self.rate), np.int16)
+        pad = np.zeros(round(_PAD_S * self.rate), np.int16)
         resampler = Resampler(self.rate)
         sound = np.concatenate([pad, spoken_text.pcm, pad])
         whole = np.concatenate([resampler.feed(sound), resampler.flush()])
         spoken = [
-            Phoneme(moment.name.strip("'!,%=_:; "), PAD_S + moment.time_ms / 1000)
+            Phoneme(moment.name.strip("'!,%=_:; "), _PAD_S + moment.time_ms / 1000)
             for moment in spoken_text.events
             if moment.kind == "phoneme"
         ]
-        ends = Phoneme("", PAD_S + len(spoken_text.pcm) / self.rate)
+        ends = Phoneme("", _PAD_S + len(spoken_text.pcm) / self.rate)
         return Utterance(whole.astype(np.float32), (Phoneme("", 0.0), *spoken, ends))

@@ -20,9 +20,7 @@ _ON_THE_SHEET = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "model", type=Path, help="checkpoint of 'lipstream train mouth', or an exported folder"
-    )
+    parser.add_argument("model", type=Path, help="checkpoint of a Wav2Lip, or an exported folder")
     parser.add_argument("--clips", type=Path, required=True, help="folder made by 'train prepare'")
     parser.add_argument(
         "--all", action="store_true", help="every clip, for speakers never trained on"

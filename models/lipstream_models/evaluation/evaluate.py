@@ -21,7 +21,6 @@ from lipstream_models.evaluation.results import (
     StillMetrics,
 )
 from lipstream_models.evaluation.sync_scorer import SyncScorer
-from lipstream_models.lip_measures import lip_gap
 
 _HALF = FACE_SIZE // 2
 MEASURED = range(3, FRAMES - 4)
@@ -86,7 +85,7 @@ class Evaluation:
         rng = np.random.default_rng((7, row))
         film = np.broadcast_to(truth.reference, truth.crops.shape)
         points = self._see_still(self._render(film, truth.reference, mel), truth)
-        spoken = float(lip_gap(points).var())
+        spoken = float(metrics.lip_gap(points).var())
         vowel = self._render_still(truth, sounds.vowel(rng))
         calm = np.sort(metrics.changes(truth.crops))
         return StillMetrics(
@@ -110,7 +109,7 @@ class Evaluation:
 
     def _rest(self, truth: ClipTruth, mel: Float32, spoken: float) -> RestMetrics:
         points = self._see_still(self._render_still(truth, mel), truth)
-        gap, own = lip_gap(points), float(lip_gap(truth.rest_points)[0])
+        gap, own = metrics.lip_gap(points), float(metrics.lip_gap(truth.rest_points)[0])
         eyes = float(metrics.eye_distance(truth.rest_points)[0])
         return RestMetrics(
             float(gap.var()) / max(spoken, 1e-12), 100.0 * (float(gap.mean()) - own) / eyes
@@ -162,7 +161,7 @@ def points_of(crops: NDArray[np.uint8], where: Float32, mesh: FaceMesh) -> Float
 
 def resting_frame(points: Float32) -> int:
     """Return the frame of a clip whose lip gap is a typical closed one."""
-    order = np.argsort(lip_gap(points))
+    order = np.argsort(metrics.lip_gap(points))
     return int(order[len(order) // 10])
 
 
@@ -190,7 +189,7 @@ def compare_pictures(
 
 def compare_lips(rendered: Float32, truth: Float32, reference: Float32) -> LipMetrics:
     """Compare the lips of (T, 468, 2) points, and those of the reference (1, 468, 2)."""
-    gap, true_gap = lip_gap(rendered), lip_gap(truth)
+    gap, true_gap = metrics.lip_gap(rendered), metrics.lip_gap(truth)
     still = np.repeat(reference, len(truth), 0)
     lags = metrics.lag_correlations(gap, true_gap)
     return LipMetrics(

@@ -139,3 +139,9 @@ def landmark_distance(rendered: Float32, truth: Float32) -> float:
     """
     distance: Array = np.linalg.norm(rendered[:, LIPS] - truth[:, LIPS], axis=-1).mean(-1)
     return float(100.0 * (distance / eye_distance(truth)).mean())
+
+
+def lip_gap(points: Float32) -> Float32:
+    """Return the gap between the inner lips, mean of three places, of (..., 468, 2) points."""
+    upper, lower = points[..., [81, 13, 311], 1], points[..., [178, 14, 402], 1]
+    return np.asarray((lower - upper).mean(-1), np.float32)

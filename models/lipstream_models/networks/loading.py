@@ -11,14 +11,12 @@ from lipstream.errors import ModelError
 from lipstream.types import Float32
 from lipstream_models.networks.checkpoints import load_weights, read_checkpoint, read_state_dict
 from lipstream_models.networks.lip_network import LipNetwork
-from lipstream_models.networks.mouth_flow import MouthFlow
 from lipstream_models.networks.s3fd import S3fd, is_s3fd
 from lipstream_models.networks.split import SplitNetwork
 from lipstream_models.networks.wav2lip import PUBLISHED, Wav2Lip, read_layout
 
-OWN_NETWORKS: dict[str, type[SplitNetwork]] = {"mouth_flow": MouthFlow}
-"""Networks of this project, by the name under ``network`` in their checkpoints."""
 _LIPS = "lips"
+"""What checkpoints of this project say under ``network``."""
 _WAV2LIP_LICENCE = "research and personal use only, as the weights' authors say"
 _WAV2LIP_SOURCE = "Prajwal et al., A Lip Sync Expert Is All You Need, ACM Multimedia 2020"
 
@@ -59,31 +57,17 @@ def load_network(path: Path) -> LoadedMouth | LoadedLipNetwork | S3fd:
         load_weights(detector, state, path)
         return detector.eval()
     header = checkpoint if isinstance(checkpoint, dict) else {}
-    if header.get("network") == _LIPS:
+    kind = header.get("network")
+    if kind == _LIPS:
         return _lip_network(header, state, path)
-    kind = _own_kind(header, state, path)
-    if kind is not None:
-        return _own(header, kind, state, path)
+    if isinstance(kind, str):
+        raise ModelError(f"checkpoint {path} is of the network {kind!r}; known here: {_LIPS}")
     layout = read_layout({name: tuple(tensor.shape) for name, tensor in state.items()}, path)
     network = Wav2Lip(layout)
     load_weights(network, state, path)
     published = layout.face_size == PUBLISHED.face_size
     name = "wav2lip" if published else f"wav2lip-{layout.face_size}"
     return LoadedMouth(network.eval(), name, "1", _WAV2LIP_LICENCE, _WAV2LIP_SOURCE)
-
-
-def _own_kind(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> str | None:
-    """Return which of this project's networks it is: by its header, or else by its names."""
-    kind = header.get("network")
-    if isinstance(kind, str):
-        if kind not in OWN_NETWORKS:
-            known = ", ".join((*OWN_NETWORKS, _LIPS))
-            raise ModelError(f"checkpoint {path} is of the network {kind!r}; known here: {known}")
-        return kind
-    for name, network in OWN_NETWORKS.items():
-        if network().state_dict().keys() == state.keys():
-            return name
-    return None
 
 
 def _lip_network(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> LoadedLipNetwork:
@@ -105,9 +89,3 @@ def _lip_network(header: dict[str, Any], state: dict[str, Tensor], path: Path) -
 def _words(header: dict[str, Any], own: dict[str, str]) -> dict[str, str]:
     words = own | {"licence": "unknown", "source": "lipstream train"}
     return {key: str(header.get(key, default)) for key, default in words.items()}
-
-
-def _own(header: dict[str, Any], kind: str, state: dict[str, Tensor], path: Path) -> LoadedMouth:
-    network = OWN_NETWORKS[kind]()
-    load_weights(network, state, path)
-    return LoadedMouth(network.eval(), **_words(header, {"name": kind, "version": "1"}))

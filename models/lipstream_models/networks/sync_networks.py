@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lipstream_models.networks.checkpoints import load_weights, read_state_dict
-from lipstream_models.networks.layers import convolve
 from lipstream_models.networks.wav2lip import ConvBlock, Pair
 
 FRAMES = 5
@@ -27,6 +26,14 @@ POINT = 128
 """Dimensions of the space where both meet."""
 _GREY = (0.114, 0.587, 0.299)
 """Weights of blue, green and red (ITU-R BT.601)."""
+
+
+def convolve(
+    inputs: int, outputs: int, kernel: int = 3, stride: int | tuple[int, int] = 1
+) -> nn.Module:
+    """Make a convolution that keeps the size but for its stride, batch norm, ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class SyncNetwork(nn.Module):

@@ -157,7 +157,7 @@ def train_teacher(
         shown = shown * (torch.rand(len(rows), 1, shown.shape[2]) > 0.03)
         loss = (network(shown) - wanted[rows]).abs().mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         rates.step()
     with torch.no_grad():

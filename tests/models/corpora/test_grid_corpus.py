@@ -15,11 +15,12 @@ from lipstream_models.corpora.grid_corpus import (
     quiet_frames,
     read_clip,
     read_sound,
+    split_rows,
     steady_crops,
     to_crop_units,
     track_points,
 )
-from prepared_clips import make_clip, make_folder
+from prepared_clips import CLIPS, make_clip, make_folder
 
 
 def write_film(path, frames=60, rate=44_100):
@@ -140,3 +141,17 @@ def test_a_folder_of_other_clips_is_not_overwritten(tmp_path):
 def test_a_folder_that_was_not_prepared_is_named(tmp_path):
     with pytest.raises(InputError, match="train prepare"):
         PreparedFolder(tmp_path)
+
+
+def test_every_twentieth_clip_is_held_out(tmp_path):
+    folder = make_folder(tmp_path / "prepared")
+    trained_on, held_out = split_rows(folder)
+    assert held_out.tolist() == [0, 20]
+    assert len(trained_on) == CLIPS - 2
+
+
+def test_clips_without_a_face_are_in_neither_part(tmp_path):
+    folder = make_folder(tmp_path / "prepared", clips=3)
+    folder.write(1, None)
+    trained_on, held_out = split_rows(folder)
+    assert (trained_on.tolist(), held_out.tolist()) == ([2], [0])

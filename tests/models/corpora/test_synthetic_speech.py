@@ -1,4 +1,4 @@
-"""Made-up speech: phonemes with times, and the lips that go with them."""
+"""Made-up speech: sound and phonemes with their times."""
 
 import shutil
 
@@ -7,55 +7,10 @@ import pytest
 
 from lipstream.errors import InputError
 from lipstream_models.corpora.synthetic_speech import (
-    Phoneme,
     SpeechSynthesizer,
     SyntheticVoice,
     random_voice,
 )
-from lipstream_models.synthetic.body.visemes import VISEME_NAMES, viseme_track, visemes_of
-
-
-def weight(track, viseme):
-    return track[:, VISEME_NAMES.index(viseme)]
-
-
-def test_lips_close_fully_for_a_p_between_open_vowels():
-    phonemes = (
-        Phoneme("", 0.0),
-        Phoneme("A", 0.4),
-        Phoneme("p", 0.6),
-        Phoneme("A", 0.7),
-        Phoneme("", 0.9),
-    )
-    track = viseme_track(phonemes, 32, 25)
-    assert np.allclose(track.sum(1), 1.0, atol=1e-5)
-    closed = weight(track, "MBP")
-    assert closed.argmax() in (15, 16)  # the middle of the p, 30 ms early
-    assert closed.max() > 0.7
-    assert weight(track, "AA")[12] > 0.5
-
-
-def test_without_speech_the_mouth_rests():
-    track = viseme_track((Phoneme("", 0.0), Phoneme("", 0.5)), 25, 25)
-    assert np.allclose(weight(track, "rest"), 1.0)
-
-
-@pytest.mark.parametrize(
-    ("phoneme", "visemes"),
-    [
-        ("p", ["MBP"]),
-        ("tS", ["SH"]),
-        ("3:", ["UH"]),
-        ("A:", ["AA"]),
-        ("aI", ["AA", "EE"]),
-        ("oU", ["OH", "OO"]),
-        ("t2", ["S"]),
-        ("", ["rest"]),
-        ("unheard of", ["OO"]),
-    ],
-)
-def test_a_phoneme_has_its_visemes(phoneme, visemes):
-    assert [viseme for viseme, _, _ in visemes_of(phoneme)] == visemes
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from export.small_mouths import NARROW, seeded
 from lipstream.audio.mel import SILENCE
 from lipstream_models.evaluation.renderers import (
     ModelFolderRenderer,
@@ -12,7 +13,7 @@ from lipstream_models.evaluation.renderers import (
     open_renderer,
     windows_of,
 )
-from lipstream_models.networks.mouth_flow import MouthFlow
+from lipstream_models.networks.wav2lip import Wav2Lip
 from prepared_clips import make_clip
 
 
@@ -38,7 +39,7 @@ def test_windows_beyond_the_clip_are_silent():
 def test_a_network_paints_the_lower_half_alone():
     torch.manual_seed(0)
     clip = make_clip(3)
-    renderer = TorchRenderer(MouthFlow())
+    renderer = TorchRenderer(seeded(Wav2Lip(NARROW)))
     windows = windows_of(clip.mel, range(30), renderer.timing)
     painted = renderer.render(clip.crops[:30], clip.crops[0], windows)
     assert painted.shape == (30, 96, 96, 3)
@@ -48,8 +49,7 @@ def test_a_network_paints_the_lower_half_alone():
 
 def test_a_network_sees_upper_half_and_reference_apart():
     torch.manual_seed(0)
-    network = MouthFlow()
-    torch.nn.init.normal_(network.paint[1].weight, std=0.1)
+    network = seeded(Wav2Lip(NARROW))
     clip, renderer = make_clip(3), TorchRenderer(network)
     windows = windows_of(clip.mel, [5], renderer.timing)
     other = np.array(clip.crops[0])
@@ -72,9 +72,8 @@ def test_an_exported_model_paints_over_the_reference_s_lower_half(toy_folder):
     assert painted[1][:, 48:].mean() > 90
 
 
-def test_crops_of_another_size_are_refused(toy_model):
-    class Large(MouthFlow):
-        face_size = 128
-
+def test_crops_of_another_size_are_refused():
+    network = Wav2Lip(NARROW)
+    network.face_size = 128
     with pytest.raises(Exception, match="128 pixels"):
-        TorchRenderer(Large())
+        TorchRenderer(network)

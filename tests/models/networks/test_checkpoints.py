@@ -8,7 +8,7 @@ import torch
 
 from lipstream.errors import ModelError
 from lipstream_models.networks.checkpoints import load_weights, read_state_dict
-from lipstream_models.networks.mouth_flow import MouthFlow
+from lipstream_models.networks.sync_networks import SyncNetwork
 from lipstream_models.networks.wav2lip import Wav2Lip
 
 
@@ -75,7 +75,7 @@ def test_a_pickle_bomb_is_refused_and_does_not_go_off(tmp_path, monkeypatch, pla
 
 def test_weights_of_another_network_are_refused_with_the_first_difference(tmp_path):
     path = tmp_path / "other.pth"
-    torch.save({"state_dict": MouthFlow().state_dict()}, path)
+    torch.save({"state_dict": SyncNetwork().state_dict()}, path)
     with pytest.raises(ModelError, match=r"another network than Wav2Lip.*first "):
         load(path)
 

@@ -133,10 +133,10 @@ def test_no_clips_are_refused():
         MomentSource([])
 
 
-def test_a_checkpoint_of_a_mouth_network_is_refused(tmp_path):
-    torch.save({"state_dict": {}, "network": "mouth_flow"}, tmp_path / "mouth.pt")
+def test_a_checkpoint_of_a_lip_network_is_refused(tmp_path):
+    torch.save({"state_dict": {}, "network": "lips"}, tmp_path / "lips.pt")
     with pytest.raises(ModelError, match="no sync scorer"):
-        load_sync_network(tmp_path / "mouth.pt")
+        load_sync_network(tmp_path / "lips.pt")
 
 
 @pytest.mark.slow
