@@ -97,18 +97,16 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     def one_paste(k: int) -> object:
         target = pictures[k % len(pictures)].target
         assert target is not None, "every avatar frame has a face"
-        # a target is of its compositor's own kind
-        return compositor.patch(target, mouth, 1.0)  # type: ignore[arg-type]
+        return compositor.patch(target, mouth, 1.0)  # type: ignore[arg-type]  # of its own kind
 
-    shown = lips.feed(sound[cut(0)])[0]
-
+    first_frame = lips.feed(sound[cut(0)])[0]
     return {
         "resampling": lambda k: resampler.feed(sound[cut(k)]),
         "mel": one_mel,
         "network": lambda k: model.mouth(mel, features[k % len(features)]),
         "paste": one_paste,
         "whole frame": lambda k: lips.feed(sound[cut(k)]),
-        "conversion": lambda _: convert(shown),
+        "conversion": lambda _: convert(first_frame),
     }
 
 
