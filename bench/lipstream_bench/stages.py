@@ -11,7 +11,7 @@ from lipstream.audio.resampler import Resampler
 from lipstream.audio.ring import RingBuffer
 from lipstream.avatar.pack import Avatar
 from lipstream.inference.model import MouthModel
-from lipstream.live.compositor import draw, empty_planes, make_compositor
+from lipstream.live.compositor import MouthCompositor, draw, empty_planes, make_compositor
 from lipstream.live.frame_source import PreparedAvatar
 from lipstream.live.lipsync import LipSync
 from lipstream.live.pipeline import Pipeline, paint
@@ -64,15 +64,19 @@ def measure_stages(settings: Settings) -> Report:
     return Report("stages", METHOD, subject, tuple(rows), ratios)
 
 
+_FIRST_FRAME = 25
+"""A second in: the windows of this frame and of the 70 after it lie in the sound."""
+
+
 def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], object]]:
     """Return name -> a function that does the stage for frame k."""
     timing = timing_of(model)
     prepared = PreparedAvatar.prepare(avatar, model)
-    compositor = make_compositor(model)
-    sound = speech_like(4.0)
+    compositor: MouthCompositor = make_compositor(model)
+    sound = speech_like(5.0)
     resampler = Resampler(RATE)
     model_sound = Resampler(RATE).feed(sound)
-    first = timing.mel_span(12)  # 0.48 s in: its whole window lies in the sound
+    first = timing.mel_span(_FIRST_FRAME)
     sound_ring = RingBuffer(len(model_sound), np.float32)
     sound_ring.append(model_sound)
     window = MelWindow(timing.mel_columns)
@@ -92,12 +96,12 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     def one_mel(k: int) -> object:
         if k % 70 == 0:  # the sound from its beginning: columns are asked for in rising order
             window.reset()
-        return window.read(timing.first_column(12 + k % 70), sound_ring)
+        return window.read(timing.first_column(_FIRST_FRAME + k % 70), sound_ring)
 
     def one_paste(k: int) -> object:
         target = pictures[k % len(pictures)].target
         assert target is not None, "every avatar frame has a face"
-        return compositor.patch(target, mouth, 1.0)  # type: ignore[arg-type]  # of its own kind
+        return compositor.patch(target, mouth, 1.0)
 
     first_frame = lips.feed(sound[cut(0)])[0]
     return {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lipstream.audio.mel import SILENCE
 from lipstream.errors import InputError
+from lipstream.inference.manifest import read_manifest
 from lipstream.inference.model import MouthModel
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32, Image
@@ -110,17 +111,22 @@ class ModelFolderRenderer:
 
 
 def open_renderer(path: Path) -> MouthRenderer:
-    """Open a model folder or a checkpoint: this project's own, or the published Wav2Lip's.
+    """Open a model folder, or a Wav2Lip's checkpoint, that paints pixels.
 
     Raises ModelError or InputError.
     """
     if path.is_dir():
+        if read_manifest(path).paints != "pixels":
+            raise InputError(
+                f"{path} says how lips stand and paints no crop: name a model that paints pixels,"
+                " as an exported Wav2Lip does"
+            )
         return ModelFolderRenderer(MouthModel.open(path, threads=torch.get_num_threads()))
     from lipstream_models.networks.loading import LoadedMouth, load_network  # noqa: PLC0415  needs torch
 
     loaded = load_network(path)
     if not isinstance(loaded, LoadedMouth):
-        raise InputError(f"{path} holds a face detector: name a lip-sync network")
+        raise InputError(f"{path} holds no network that paints mouths: name a Wav2Lip's checkpoint")
     return TorchRenderer(loaded.network)
 
 

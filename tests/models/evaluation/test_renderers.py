@@ -6,6 +6,8 @@ import torch
 
 from export.small_mouths import NARROW, seeded
 from lipstream.audio.mel import SILENCE
+from lipstream.errors import InputError
+from lipstream.inference.manifest import embedded_models
 from lipstream_models.evaluation.renderers import (
     ModelFolderRenderer,
     TorchRenderer,
@@ -77,3 +79,8 @@ def test_crops_of_another_size_are_refused():
     network.face_size = 128
     with pytest.raises(Exception, match="128 pixels"):
         TorchRenderer(network)
+
+
+def test_a_model_of_shapes_is_refused():
+    with pytest.raises(InputError, match="paints no crop"):
+        open_renderer(embedded_models()["quality"])
