@@ -198,6 +198,8 @@ class FaceRig:
     """(COEFFICIENTS, NODES, 2) float32: motion of the lower curve."""
     jaw_motion: Float32
     """(COEFFICIENTS, 2) float32: motion of the chin."""
+    eye_width: float
+    """Distance of the outer eye corners, head units: what lip measures are told in."""
     nose_shift: float
     """How far the tip of the nose is from the middle of the eyes: how the head is turned."""
 
@@ -224,7 +226,13 @@ def build_rig(mesh: Float64, curves: LipCurves, motions: Float32) -> FaceRig:
     jaw = table[:, list(_CHIN)].mean(1)
     jaw[SHUT:] = 0.0
     return FaceRig(
-        curves, fields, upper_motion, lower_motion, jaw.astype(np.float32), float(mesh[4, 0])
+        curves,
+        fields,
+        upper_motion,
+        lower_motion,
+        jaw.astype(np.float32),
+        float(np.linalg.norm(mesh[263] - mesh[33])),
+        float(mesh[4, 0]),
     )
 
 
