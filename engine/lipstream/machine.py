@@ -85,7 +85,7 @@ def _distribution() -> str:
 
 def installed_versions(names: tuple[str, ...]) -> dict[str, str]:
     """Return package -> version, of those that are installed."""
-    found = {}
+    found: dict[str, str] = {}
     for name in names:
         try:
             found[name] = version(name)

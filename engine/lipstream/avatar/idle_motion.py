@@ -251,8 +251,8 @@ def _lids(
     def height(line: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         order = np.argsort(line[:, 0])
         middle = (line[:, 0].min() + line[:, 0].max()) / 2
-        heights = np.interp(along, middle + _WIDER * (line[order, 0] - middle), line[order, 1])
-        return np.asarray(heights, np.float64)
+        places_along = middle + _WIDER * (line[order, 0] - middle)
+        return np.asarray(np.interp(along, places_along, line[order, 1]), np.float64)
 
     lid, below = height(upper), height(lower)
     opening = np.maximum(0.0, below - lid)

@@ -206,7 +206,7 @@ def _middles(length: int, size: float) -> list[float]:
 @functools.cache
 def _anchors() -> Float32:
     """Return (896, 2) float32 anchor centres in pixels: 2 on each 8 x 8 cell, 6 on each 16 x 16."""
-    centres = []
+    centres: list[Float32] = []
     for stride, each in ((8, 2), (16, 6)):
         places = (np.arange(_SIDE // stride, dtype=np.float32) + 0.5) * stride
         grid = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)
@@ -217,7 +217,7 @@ def _anchors() -> Float32:
 def _decode(regressors: Array, logits: Array) -> list[FaceBox]:
     """Return the boxes in input pixels; regressors are (896, 16): box, then six points (x, y)."""
     scores = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -80.0, 80.0)))
-    boxes = []
+    boxes: list[FaceBox] = []
     for index in np.flatnonzero(scores >= _SCORE):
         points = regressors[index].reshape(8, 2).astype(np.float64)
         anchor = _anchors()[index]
@@ -257,7 +257,7 @@ def merge_boxes(boxes: Sequence[FaceBox], overlap: float) -> list[FaceBox]:
     to frame than keeping the best box alone.
     """
     left_over = sorted(boxes, key=lambda box: -box.score)
-    merged = []
+    merged: list[FaceBox] = []
     while left_over:
         best = left_over[0]
         same = [box for box in left_over if overlap_of(box, best) > overlap]

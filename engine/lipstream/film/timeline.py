@@ -170,7 +170,7 @@ def _passage(one: ClipPlacement, timing: Timing) -> SpokenRange:
 
 def end_at(spoken_ranges: Sequence[SpokenRange], frames: int, timing: Timing) -> list[SpokenRange]:
     """Return the ranges with what lies past frame ``frames`` cut off."""
-    trimmed = []
+    trimmed: list[SpokenRange] = []
     for spoken_range in spoken_ranges:
         stop = min(spoken_range.stop, frames)
         samples = (

@@ -22,7 +22,7 @@ LipClasses = tuple[int, ...]
 
 def _table(*rows: str) -> dict[str, LipClasses]:
     """Read rows "CLASS CLASS: phone phone" into phone -> classes."""
-    table = {}
+    table: dict[str, LipClasses] = {}
     for row in rows:
         names, _, phones = row.partition(":")
         for phone in phones.split():

@@ -4,12 +4,12 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, writer: str = "") -> Iterator[Path]:
+def written_whole(path: Path, writer: str = "") -> Generator[Path]:
     """Yield a place to write to, which gets the name ``path`` when the block ends well.
 
     It lies in the same folder, hidden, and has the same suffix. Whatever goes wrong, nothing is

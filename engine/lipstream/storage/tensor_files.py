@@ -83,7 +83,7 @@ def read_pack(path: Path, kind: PackKind, *, writable: bool = False) -> Pack:
         raise PackError("cannot be read: there is not enough memory") from error
     if not held:
         raise PackError("cannot be read: it is empty")
-    if len(held) < _PREFIX.size or held[:8] != kind.magic:
+    if len(held) < _PREFIX.size or bytes(held[:8]) != kind.magic:
         raise PackError(f"is not {kind.what}")
     _, version, length, digest = _PREFIX.unpack(held[: _PREFIX.size])
     if version != kind.version:
