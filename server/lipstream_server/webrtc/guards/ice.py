@@ -126,6 +126,7 @@ async def _add_candidate(self: Any, candidate: Any) -> None:
     """Take the first few candidates of an offer, and no names: they would be looked up."""
     if candidate is not None:
         usable = candidate.component == 1 and candidate.transport.lower() == "udp"
+        usable = usable and 0 < candidate.port < 1 << 16  # another closes the socket it is sent on
         many = len(self._remote_candidates) >= MOST_REMEMBERED
         if many or not usable or not _is_address(candidate.host):
             return
