@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from lipstream.audio.resampler import Resampler
 from lipstream.audio.ring import RingBuffer
 from lipstream.avatar.pack import Avatar
 from lipstream.inference.model import MouthModel
-from lipstream.live.compositor import MouthCompositor, draw, empty_planes, make_compositor
+from lipstream.live.compositor import draw, empty_planes, make_compositor
 from lipstream.live.frame_source import PreparedAvatar
 from lipstream.live.lipsync import LipSync
 from lipstream.live.pipeline import Pipeline, paint
@@ -72,7 +73,7 @@ def _stages(model: MouthModel, avatar: Avatar) -> dict[str, Callable[[int], obje
     """Return name -> a function that does the stage for frame k."""
     timing = timing_of(model)
     prepared = PreparedAvatar.prepare(avatar, model)
-    compositor: MouthCompositor = make_compositor(model)
+    compositor: Any = make_compositor(model)  # its targets are of one kind, those of the model
     sound = speech_like(5.0)
     resampler = Resampler(RATE)
     model_sound = Resampler(RATE).feed(sound)

@@ -5,7 +5,9 @@ the word, and a number that the table in docs/text.md goes by, which is logged.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +50,7 @@ def main() -> None:
         log.info("%s: opening against loudness, r = %.2f", voice_name, _follows(gaps, pcm, voice))
 
 
-def _spoken(pieces: list) -> tuple[Pcm, list[Mark]]:
+def _spoken(pieces: Sequence[Any]) -> tuple[Pcm, list[Mark]]:
     assert len(pieces) == 1, "give one sentence"
     return pieces[0].pcm, [mark for mark in pieces[0].marks if mark.kind == "word"]
 
@@ -67,6 +69,7 @@ def _watched(frames: list[Image]) -> tuple[Array, tuple[int, int, int]]:
             points = points if seen is None else np.asarray(seen.points)
             assert points is not None, "no face in the first frame"
             gaps.append(measure_lips(points[None, :, :2])[0][0])
+    assert points is not None, "no frames"
     corners = points[[61, 291]]
     side = round(2.1 * float(np.linalg.norm(corners[1] - corners[0])))
     x, y = corners.mean(0)[:2]
@@ -94,7 +97,7 @@ def _follows(gaps: Array, pcm: Pcm, voice: Voice) -> float:
     loud = np.abs(pcm[: count * size].reshape(count, size).astype(float)).mean(1)
     smooth = np.ones(3) / 3
     both = [np.convolve(signal[:count], smooth, "same") for signal in (gaps, np.log1p(loud))]
-    return float(np.corrcoef(*both)[0, 1])
+    return float(np.corrcoef(np.stack(both))[0, 1])
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class Measured(Protocol):
 
     def metric_values(self) -> "Iterable[MetricValue]":
         """Return the numbers as they stand."""
+        ...
 
 
 class MetricValue:

@@ -109,7 +109,7 @@ class LipDecoder:
         tucked = settings.tucked.amount(float(likely[_TUCKED]), self._tucked, settings.soft)
         rounded = min(1.0, float(likely[_ROUNDED].sum()))
         lips = measures + np.float32(settings.rounding_gain * rounded) * settings.rounding
-        lips = self._part(lips, float(classes[:, _SILENCE].max()))
+        lips = self._part(lips.astype(np.float32), float(classes[:, _SILENCE].max()))
         if not self._closed:
             lips = lips + np.float32(tucked * settings.tuck_share) * (settings.tuck - lips)
         lips = lips - np.float32(closed * max(float(lips[0]) + settings.pressed, 0.0)) * (
@@ -129,7 +129,8 @@ class LipDecoder:
         least = self._settings.parted * (1.0 - min(1.0, 2.0 * silent))
         if least <= float(lips[0]):
             return lips
-        return lips + np.float32(least - float(lips[0])) * self._settings.closing
+        moved = lips + np.float32(least - float(lips[0])) * self._settings.closing
+        return moved.astype(np.float32)
 
 
 def _vector(name: str, table: Mapping[str, Any]) -> Float32:

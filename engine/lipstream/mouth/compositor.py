@@ -345,7 +345,7 @@ def _warp(target: ShapeTarget, back: Float32, box: PixelBox) -> Image:
     rows, columns = (-(-side // step) + 2 for side in (box.height, box.width))
     x = (np.arange(columns) - 0.5) * step - 0.5 + box.left
     y = (np.arange(rows) - 0.5) * step - 0.5 + box.top
-    pixels = np.stack(np.meshgrid(x, y), -1)
+    pixels = np.stack(np.meshgrid(x, y), -1).astype(np.float64)
     cells = ((frame.places(pixels) - [LEFT, TOP]) / STEP).astype(np.float32)
     motion = cv2.remap(
         back, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT

@@ -360,7 +360,7 @@ def _smooth(heights: Float64) -> Float64:
         smooth = np.linalg.solve(np.diag(weights) + stiff, weights * heights)
         off = np.abs(heights - smooth)
         weights = 1.0 / (1.0 + (off / max(float(np.median(off)) * 3, 0.004)) ** 2)
-    return np.asarray(smooth)
+    return np.asarray(smooth, np.float64)
 
 
 def corners(mesh: Float64) -> tuple[Float64, Float64]:

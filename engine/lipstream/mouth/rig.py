@@ -61,7 +61,7 @@ class ThinPlates:
         bending = kernel(points, points) + np.eye(count) * _SMOOTHING
         system = np.block([[bending, affine], [affine.T, np.zeros((3, 3))]])
         known = np.concatenate([values, np.zeros((3, values.shape[1]))])
-        return cls(points, np.linalg.solve(system, known))
+        return cls(points, np.asarray(np.linalg.solve(system, known), np.float64))
 
     def at(self, places: Float64) -> Float64:
         """Return (Q, M) float64: the values at (Q, 2) places, to a ten-thousandth."""

@@ -51,10 +51,12 @@ _pair_remote_candidate = Connection._pair_remote_candidate
 
 def install() -> None:
     """Replace aioice's own."""
-    StunProtocol.datagram_received = _receive_datagram
-    Connection.request_received = _receive_request
-    Connection.add_remote_candidate = _add_candidate
-    Connection._pair_remote_candidate = _pair_candidate
+    protocol: Any = StunProtocol
+    connection: Any = Connection
+    protocol.datagram_received = _receive_datagram
+    connection.request_received = _receive_request
+    connection.add_remote_candidate = _add_candidate
+    connection._pair_remote_candidate = _pair_candidate
 
 
 def _gate(connection: Any) -> _Gate:
