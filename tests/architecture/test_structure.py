@@ -66,8 +66,6 @@ WITHOUT_TORCH = (
 """What runs where nothing is trained: listing and checking models, making described avatars."""
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 45
 MOST_MODULES = 256
-TWO_MEANINGS = {"Plan", "Target"}
-"""Class names that still stand in two modules. None may come in; those mended go out."""
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
@@ -162,7 +160,7 @@ def test_a_class_name_has_one_meaning() -> None:
         for node in tree(name).body:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(name)
-    twice = {name: at for name, at in places.items() if len(at) > 1 and name not in TWO_MEANINGS}
+    twice = {name: at for name, at in places.items() if len(at) > 1}
     assert twice == {}
 
 

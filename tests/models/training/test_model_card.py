@@ -17,7 +17,7 @@ from prepared_clips import make_folder
 RECIPE = Recipe(
     title="A mouth",
     about="Sound in, mouth out.",
-    command="lipstream train mouth --clips s1",
+    command="lipstream train sync-scorer --clips s1",
     seed=3,
     commit="abc",
     clips=[DataFolder("s1", 891, 47)],
