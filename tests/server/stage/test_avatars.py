@@ -9,9 +9,9 @@ import pytest
 from lipstream import MouthModel, Worker
 from lipstream.errors import AtCapacity, AvatarError
 from lipstream.live.frame_source import MOST_UNUSED
-from lipstream_server import avatars as module
-from lipstream_server.avatars import Avatars
-from lipstream_server.webrtc.peers import PeerSessions
+from lipstream.speech import SpeechSettings
+from lipstream_server.stage import registry as module
+from lipstream_server.stage.registry import Avatars, Stages
 from toys import make_toy_avatar
 
 
@@ -85,16 +85,16 @@ def test_an_avatar_that_is_open_is_had_while_another_one_is_being_opened(toy_ava
 
 @pytest.mark.usefixtures("packs")
 def test_no_avatar_is_opened_for_who_finds_no_place(worker, toy_avatar):
-    sessions = PeerSessions(worker, toy_avatar)
+    stages = Stages(worker, Avatars(toy_avatar), SpeechSettings())
     with pytest.raises(AvatarError, match="gone cannot be read on the server"):
-        asyncio.run(sessions.open(None, "gone"))
-    assert sessions.refused == 0
+        asyncio.run(stages.open(None, "gone"))
+    assert stages.refused == 0
     taken = [
         worker.open_session(toy_avatar, rate=16_000, on_frame=lambda frame: None)
         for _ in range(worker.capacity)
     ]
     with pytest.raises(AtCapacity, match="all 2 places"):
-        asyncio.run(sessions.open(None, "gone"))
-    assert sessions.refused == 1
+        asyncio.run(stages.open(None, "gone"))
+    assert stages.refused == 1
     for session in taken:
         session.close()
