@@ -1,6 +1,6 @@
 """Paint what stands between the lips: two rows of teeth with their gums, and a tongue.
 
-    python -m lipstream_models.synthetic.inner_mouth -o FOLDER
+    python tools/paint_inner_mouth.py -o FOLDER
 
 Drawn from measures of an average adult's teeth (Wheeler's Dental Anatomy: widths and heights of
 crowns), flat, as seen from in front, in even light; the compositor lights them as the face is lit.

@@ -6,12 +6,18 @@ import shutil
 import numpy as np
 import pytest
 
+from engine.speech.toy_voices import write_toy_voice
 from lipstream.cli import main
 from lipstream.errors import InputError
 from lipstream.lips.phones import CLASSES
-from lipstream_models.corpora.forced_alignment import grid_sentence
-from lipstream_models.corpora.labelled_speech import UNKNOWN, recordings
-from lipstream_models.corpora.made_voices import TimedPhone, read_durations, timed_classes
+from lipstream_models.corpora.labelled_speech import (
+    UNKNOWN,
+    TimedPhone,
+    grid_sentence,
+    read_durations,
+    recordings,
+    timed_classes,
+)
 
 PRESSED, OPEN, SPREAD_LIPS = (CLASSES.index(name) for name in ("MBP", "AA", "IY"))
 
@@ -66,3 +72,28 @@ def test_a_voice_of_espeak_is_read_back_with_its_phones(tmp_path):
     first, second = recordings(voice, np.random.default_rng(0))
     assert first.mel.shape[1] == len(first.classes)
     assert all((one.classes == PRESSED).any() for one in (first, second))
+
+
+@pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
+def test_a_voice_of_piper_is_read_back_with_the_phones_that_its_network_tells(tmp_path):
+    texts, voice, network = (tmp_path / name for name in ("texts.txt", "voice", "toy.onnx"))
+    texts.write_text("my pie\n")
+    write_toy_voice(network)
+    words = ["train", "voices", "--engine", "piper", "--voice", str(network), "--texts", str(texts)]
+    assert main([*words, "--out", str(voice)]) == 0
+    (spoken,) = recordings(voice, np.random.default_rng(0))
+    pressed = spoken.classes == PRESSED
+    assert np.flatnonzero(np.diff(pressed.astype(int))).size == 4, "m and p, each begins and ends"
+    (book,) = json.loads((voice / "phones.json").read_text()).values()
+    starts, ends = ([row[k] for row in book] for k in (1, 2))
+    assert starts[1:] == ends[:-1], "phones follow each other"
+
+
+@pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
+def test_a_voice_of_piper_that_does_not_tell_its_phones_is_refused(tmp_path, capsys):
+    texts, network = tmp_path / "texts.txt", tmp_path / "toy.onnx"
+    texts.write_text("my pie\n")
+    write_toy_voice(network, lengths=False)
+    words = ["train", "voices", "--engine", "piper", "--voice", str(network), "--texts", str(texts)]
+    assert main([*words, "--out", str(tmp_path / "voice")]) != 0
+    assert "does not tell the phones of 'my pie'" in capsys.readouterr().err

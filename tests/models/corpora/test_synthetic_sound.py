@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.corpora.synthetic_speech import (
-    SpeechSynthesizer,
-    SyntheticVoice,
-    random_voice,
-)
+from lipstream_models.corpora.synthetic_sound import SpeechSynthesizer, SyntheticVoice, random_voice
 
 
 @pytest.fixture(scope="module")

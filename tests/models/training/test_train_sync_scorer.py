@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from lipstream_models.evaluation.metrics import SyncScore
 from lipstream_models.evaluation.sync_scorer import (
     SHIFTS,
-    SyncScore,
     check_scorer,
     load_sync_network,
 )
-from lipstream_models.training import sync_scorer_command
+from lipstream_models.training.command import add_sync_scorer_arguments, run_sync_scorer
 from prepared_clips import make_folder
 
 
@@ -26,8 +26,8 @@ def clips(tmp_path_factory):
 
 def run(*words):
     parser = argparse.ArgumentParser()
-    sync_scorer_command.add_arguments(parser)
-    return sync_scorer_command.run(parser.parse_args([str(word) for word in words]))
+    add_sync_scorer_arguments(parser)
+    return run_sync_scorer(parser.parse_args([str(word) for word in words]))
 
 
 @pytest.mark.slow
