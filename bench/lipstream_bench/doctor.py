@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lipstream.errors import LipstreamError
+from lipstream.inference.backends import RESTORE_CUDA, backend_names
 from lipstream.machine import (
     OPTIONAL_PACKAGES,
     PACKAGES,
@@ -60,7 +61,8 @@ def examine() -> Iterator[Finding]:
     yield Finding("processor", f"{machine.cpu}, {machine.cores} cores, {flags}")
     yield Finding("memory", f"{machine.memory_gb:.1f} GB")
     yield Finding("packages", _listed(machine.versions, (*PACKAGES, *OPTIONAL_PACKAGES)))
-    checks = (_onnxruntime, _openvino, _kernels, _gpu, *_PARTS)
+    yield Finding("backends", ", ".join(backend_names()))
+    checks = (_onnxruntime, _telemetry, _openvino, _kernels, _gpu, *_PARTS)
     for check in checks:
         yield guarded(check)
 
@@ -77,12 +79,21 @@ def guarded(check: Callable[[], Finding]) -> Finding:
 def _onnxruntime() -> Finding:
     both = installed_versions(("onnxruntime", "onnxruntime-gpu"))
     if importlib.util.find_spec("onnxruntime") is None:
-        return Finding("onnxruntime", "missing", "pip install 'lipstream[cpu]'")
+        return Finding("onnxruntime", "missing", "pip install onnxruntime")
     import onnxruntime  # noqa: PLC0415  optional
 
     text = ", ".join(onnxruntime.get_available_providers())
-    clash = "remove onnxruntime or onnxruntime-gpu: they overwrite each other"
-    return Finding("onnxruntime", text, clash if len(both) > 1 else "")
+    overwritten = len(both) > 1 and "CUDAExecutionProvider" not in text
+    return Finding("onnxruntime", text, RESTORE_CUDA if overwritten else "")
+
+
+def _telemetry() -> Finding:
+    switch = os.environ.get("ORT_DISABLE_TELEMETRY")
+    if switch in (None, "0"):
+        return Finding("telemetry", "ONNX Runtime may send events", "unset ORT_DISABLE_TELEMETRY")
+    if sys.modules.get("openvino_telemetry") is not None:
+        return Finding("telemetry", "OpenVINO may send events", "import lipstream before openvino")
+    return Finding("telemetry", "off (ONNX Runtime's and OpenVINO's; nothing else here has any)")
 
 
 def _openvino() -> Finding:
@@ -125,6 +136,13 @@ def _codecs() -> Finding:
     return Finding("codecs", text, "" if "libx264" in av.codecs_available else advice)
 
 
+def _encoder() -> Finding:
+    from lipstream.media.codecs import live_encoder  # noqa: PLC0415  imports PyAV
+
+    choice = live_encoder("H264")
+    return Finding("encoder", f"H.264 for viewers by {choice.encoder.name}: {choice.reason}")
+
+
 def _sound_devices() -> Finding:
     if importlib.util.find_spec("sounddevice") is None:
         return Finding("sound devices", "sounddevice missing", "pip install 'lipstream[mic]'")
@@ -153,7 +171,7 @@ def _window() -> Finding:
 def _model() -> Finding:
     from lipstream.inference.manifest import embedded_folder  # noqa: PLC0415  heavy
     from lipstream.inference.model import MouthModel  # noqa: PLC0415  heavy
-    from lipstream.storage.atomic_files import sha256_of  # noqa: PLC0415
+    from lipstream.storage import sha256_of  # noqa: PLC0415
 
     folder = embedded_folder() / "mouth"
     try:
@@ -200,7 +218,7 @@ def _serving() -> Finding:
     return Finding("serving", f"{sessions} sessions; without a GPU {at_once}")
 
 
-_PARTS = (_codecs, _sound_devices, _window, _model, _avatar, _port, _serving)
+_PARTS = (_codecs, _encoder, _sound_devices, _window, _model, _avatar, _port, _serving)
 
 
 def _listed(versions: dict[str, str], names: tuple[str, ...]) -> str:

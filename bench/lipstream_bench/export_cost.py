@@ -2,7 +2,7 @@
 
 import importlib.util
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +16,10 @@ from lipstream.errors import BackendUnavailable, InputError
 from lipstream.inference.backends import available_backends
 from lipstream.inference.manifest import read_manifest
 from lipstream.timing import Timing
-from lipstream_bench.ratio import BASELINE, measure_ratios
-from lipstream_bench.report import Report, Subject, small_print, three_digits
-from lipstream_bench.subject import FPS, RATE, Settings
+from lipstream_bench.report import FPS, RATE, Report, Settings, Subject, small_print, three_digits
+from lipstream_bench.stages import BASELINE, measure_ratios
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from lipstream_export.parity import Parity
     from lipstream_models.networks.loading import LoadedMouth
 
@@ -54,7 +51,7 @@ def measure_export(settings: Settings) -> Report:
     _require("onnx", "torch", "onnxruntime")
     from lipstream_export.model_folder import PLAN, ExportOptions, export_mouth  # noqa: PLC0415
     from lipstream_export.parity import judge_pictures  # noqa: PLC0415
-    from lipstream_export.samples import collect_samples  # noqa: PLC0415
+    from lipstream_export.precisions import collect_samples  # noqa: PLC0415
 
     export_settings = settings.export
     loaded = _load(export_settings.checkpoint)
@@ -119,12 +116,15 @@ def _require(*packages: str) -> None:
 
 
 def _load(checkpoint: Path | None) -> "LoadedMouth":
-    from lipstream_models.networks.loading import LoadedMouth, load_network  # noqa: PLC0415  needs torch
+    from lipstream_models.networks.loading import (  # noqa: PLC0415  needs torch
+        LoadedMouth,
+        load_network,
+        seed_weights,
+    )
     from lipstream_models.networks.wav2lip import Wav2Lip  # noqa: PLC0415
 
     if checkpoint is None:
-        network = Wav2Lip().eval()
-        _seed(network)
+        network = seed_weights(Wav2Lip())
         return LoadedMouth(network, WAV2LIP, "1", "CC0-1.0", "lipstream bench export")
     loaded = load_network(checkpoint)
     if not isinstance(loaded, LoadedMouth):
@@ -132,23 +132,8 @@ def _load(checkpoint: Path | None) -> "LoadedMouth":
     return loaded
 
 
-def _seed(network: "nn.Module") -> None:
-    """Fill a network with numbers that are the same everywhere and let a picture through."""
-    import torch  # noqa: PLC0415
-
-    random = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            if name.endswith("running_var") or (name.endswith("weight") and tensor.ndim == 1):
-                tensor.uniform_(0.8, 1.2, generator=random)
-            elif name.endswith(("bias", "running_mean")):
-                tensor.normal_(0.0, 0.05, generator=random)
-            elif tensor.ndim == 4:
-                tensor.normal_(0.0, 0.8 * (2 / tensor[0].numel()) ** 0.5, generator=random)
-
-
 @contextmanager
-def _folder(output: Path | None) -> Iterator[Path]:
+def _folder(output: Path | None) -> Generator[Path]:
     """Yield the folder asked for, or one that is removed in the end."""
     if output is not None:
         yield output

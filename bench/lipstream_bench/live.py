@@ -8,7 +8,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,12 +19,14 @@ from lipstream.live.worker import Worker
 from lipstream.machine import usable_cores
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import AvFrame
-from lipstream_bench.report import Measurement, Report, Subject
-from lipstream_bench.subject import (
+from lipstream_bench.report import (
     BLOCK_MS,
     FPS,
     RATE,
+    Measurement,
+    Report,
     Settings,
+    Subject,
     called,
     describe,
     open_model,
@@ -218,7 +220,7 @@ def _openings(settings: Settings, backend: str) -> dict[str, list[_Opening]]:
 
 
 @contextmanager
-def _empty_cache() -> Iterator[None]:
+def _empty_cache() -> Generator[None]:
     """Have what the engine keeps in an empty folder, so that nothing is prepared yet."""
     name = "XDG_CACHE_HOME"
     before = os.environ.get(name)

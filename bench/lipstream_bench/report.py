@@ -1,4 +1,4 @@
-"""What a measurement is, for people and for programs: one JSON schema for all benchmarks.
+"""What is measured (model and avatar), and the result for people and programs: one JSON schema.
 
 ``{"schema": 1, "benchmark", "method", "machine", "subject", "rows": [...], "summary": {...}}``;
 a row is ``{"backend", "name", "unit", "count", "mean", "p50", "p95", "p99", "worst"}``.
@@ -7,17 +7,24 @@ a row is ``{"backend", "name", "unit", "count", "mean", "p50", "p95", "p99", "wo
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lipstream.avatar.pack import Avatar
 from lipstream.errors import BackendUnavailable, InputError
+from lipstream.inference.model import MouthModel
+from lipstream.live.lipsync import make_timing
 from lipstream.machine import Machine, describe_machine
-from lipstream.storage.atomic_files import written_whole
+from lipstream.storage import atomic_write
+from lipstream.timing import Timing
+from lipstream.types import Pcm
 
 SCHEMA = 1
 
@@ -77,7 +84,7 @@ class Report:
     def save(self, path: Path) -> None:
         """Write the report as JSON, whole or not at all."""
         try:
-            with written_whole(path) as unfinished:
+            with atomic_write(path) as unfinished:
                 unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}; choose another") from error
@@ -190,3 +197,88 @@ def _open_matplotlib() -> Any:
     from matplotlib import pyplot  # noqa: PLC0415  optional
 
     return pyplot
+
+
+RATE = 48_000
+"""Rate of the sound fed: what browsers and sound cards give, so resampling is included."""
+FPS = Fraction(25)
+BLOCK_MS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """What ``bench export`` is to export."""
+
+    checkpoint: Path | None = None
+    """None for Wav2Lip with seeded random weights."""
+    precisions: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
+    calibrate: Path | None = None
+    """Folder of faces and speech; None for the embedded avatar and made-up speech."""
+    output: Path | None = None
+    """Folder that keeps what is exported; None for one that is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to measure, and for how long."""
+
+    model: Path | None = None
+    """Model folder, or an embedded model's name; None for ``quality``."""
+    avatar: Path | None = None
+    """Avatar pack, or an embedded avatar's name; None for the default one."""
+    backends: tuple[str, ...] = ("auto",)
+    """Names, each with a precision if one other than fp32 is meant: "openvino:int8"."""
+    seconds: float = 10.0
+    """How long each figure is measured."""
+    threads: int = 0
+    """CPU threads of the backend, 0 for its own choice."""
+    deadline_ms: float = 80.0
+    """How late a picture may be after its look-ahead before its deadline counts as missed."""
+    export: ExportSettings = field(default_factory=ExportSettings)
+    """For ``bench export`` alone."""
+
+
+def open_model(settings: Settings, backend: str, frame_threads: int = 1) -> MouthModel:
+    """Open the model to measure in one backend, written "openvino" or "openvino:int8".
+
+    OpenCV is told to start no threads of its own, as the engine does: stages are of one thread.
+    """
+    cv2.setNumThreads(1)
+    name, _, precision = backend.partition(":")
+    return MouthModel.open(
+        settings.model,
+        backend=name,
+        threads=settings.threads,
+        precision=precision or "fp32",
+        frame_threads=frame_threads,
+    )
+
+
+def called(model: MouthModel, backend: str) -> str:
+    """Return the name of the backend in use, with the precision asked for."""
+    _, colon, precision = backend.partition(":")
+    return f"{model.backend}{colon}{precision}"
+
+
+def timing_of(model: MouthModel) -> Timing:
+    """Return the schedule of the sessions measured."""
+    return make_timing(model, RATE, FPS)
+
+
+def describe(model: MouthModel, avatar: Avatar) -> Subject:
+    """Return what a report says about the thing measured."""
+    manifest = model.manifest
+    return Subject(
+        model=f"{manifest.name} {manifest.version}",
+        avatar=f"{avatar.name}, {len(avatar)} frames of {avatar.width}x{avatar.height}",
+        fps=float(FPS),
+        look_ahead_ms=timing_of(model).look_ahead_ms,
+    )
+
+
+def speech_like(seconds: float) -> Pcm:
+    """Return int16 noise at RATE that swells four times a second and never falls silent."""
+    count = max(1, int(seconds * RATE))
+    swell = 1.2 + np.sin(2 * np.pi * 4 * np.arange(count) / RATE)
+    noise = np.random.default_rng(1).standard_normal(count)
+    return np.clip(noise * swell * 3000, -32768, 32767).astype(np.int16)

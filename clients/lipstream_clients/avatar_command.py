@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lipstream import Avatar
 from lipstream.avatar.making import AvatarSettings, make_avatar
-from lipstream.cli_options import add_s3fd_argument, frames_a_second
+from lipstream.cli import add_s3fd_argument, frames_a_second
 from lipstream.errors import InputError
 from lipstream_models.synthetic.describe.rendering import Rendering, described_avatar
 from lipstream_models.synthetic.describe.vocabulary import word_rows
@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="FACE",
-        help="picture, or film of a person who listens, mouth closed",
+        help="picture, or film of a person who listens, mouth closed; of one who speaks the longest"
+        " rest is shown",
     )
     make.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.avatar")
     make.add_argument("--name", help="name of the avatar (default: the file's)")
@@ -57,13 +58,23 @@ def _add_described(make: argparse.ArgumentParser) -> None:
 def _add_filmed(make: argparse.ArgumentParser) -> None:
     make.add_argument("--licence", help="licence of the pictures (described people are CC0)")
     make.add_argument(
-        "--size", type=int, metavar="PX", help=f"longest side, 64 to 2160 (default: {_SIZE})"
+        "--size",
+        type=int,
+        metavar="PX",
+        help=f"longest side, 64 to 2160 (default: {_SIZE} or less)",
     )
     make.add_argument(
         "--seconds",
         type=float,
         metavar="S",
         help=f"use at most this much; length of the loop of a picture (default: {_SECONDS:g})",
+    )
+    make.add_argument(
+        "--open-mouth",
+        type=Path,
+        metavar="PICTURE",
+        help="picture or film of the same person, the mouth wide and open: whose teeth are shown"
+        " (default: those that FACE shows)",
     )
     make.add_argument("--fps", type=frames_a_second, metavar="N", help="default: the film's own")
     make.add_argument(
@@ -103,17 +114,19 @@ def _filmed(arguments: argparse.Namespace) -> Avatar:
         name=arguments.name or arguments.output.stem,
         licence=arguments.licence or "unknown",
         longest_side=size,
+        enlarge=arguments.size is not None,
         seconds=seconds,
         bounce=not arguments.no_bounce,
         fps=arguments.fps,
         s3fd=arguments.s3fd,
         still=arguments.still,
+        open_mouth=arguments.open_mouth,
     )
     return make_avatar(arguments.face, settings)
 
 
 def _described(arguments: argparse.Namespace) -> Avatar:
-    unfit = ("licence", "size", "seconds", "fps", "no_bounce", "s3fd")
+    unfit = ("licence", "size", "seconds", "fps", "no_bounce", "s3fd", "open_mouth")
     _refuse(arguments, unfit, "does not go with --describe")
     samples = 8 if arguments.samples is None else arguments.samples
     seed = arguments.seed or 0

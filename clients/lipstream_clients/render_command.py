@@ -5,7 +5,7 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import get_args
 
@@ -13,14 +13,30 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lipstream.avatar.pack import embedded_avatars
-from lipstream.cli_options import add_engine_arguments, add_s3fd_argument, frames_a_second, one_of
+from lipstream.cli import (
+    add_engine_arguments,
+    add_s3fd_argument,
+    add_text_arguments,
+    add_voice_arguments,
+    frames_a_second,
+    one_of,
+    settings_of,
+    text_of,
+)
 from lipstream.errors import InputError
-from lipstream.film.job import Ends, Framing, Rectangle, RenderJob
+from lipstream.film.job import (
+    Ends,
+    Fit,
+    Framing,
+    Rectangle,
+    RenderJob,
+    collect_segments,
+    parse_cut,
+    parse_face_choice,
+)
 from lipstream.film.provenance import DEFAULT_LABEL, Certificate
 from lipstream.film.render import RenderResult, render
-from lipstream.film.segments import collect_segments, parse_cut, parse_face_choice
 from lipstream.media import AudioCodec, Encoding, Quality, VideoCodec
-from lipstream.speech.options import add_text_arguments, add_voice_arguments, settings_of, text_of
 
 _SIZE = re.compile(r"(\d+)?x(\d+)?")
 _SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
@@ -138,12 +154,34 @@ def _add_picture(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resize", metavar="SIZE", help="divide the sides by a number, or 640x360, 640x, x360"
     )
+    group.add_argument(
+        "--fit",
+        choices=get_args(Fit),
+        default="pad",
+        help="where --resize 640x360 has other proportions: black beside the picture (default), its"
+        " edges cropped, or stretched",
+    )
     group.add_argument("--quality", choices=get_args(Quality), default="medium")
     group.add_argument("--codec", choices=get_args(VideoCodec), help="default: h264, vp9 for .webm")
     group.add_argument(
         "--audio",
         choices=get_args(AudioCodec),
         help="default: aac, opus for .webm; copy takes the sound file as it is",
+    )
+    group.add_argument(
+        "--units",
+        type=Path,
+        metavar="FILE",
+        help="write the lips of each frame as ARKit units and lip measures, .csv or .json",
+    )
+    group.add_argument(
+        "--captions",
+        type=Path,
+        metavar="FILE",
+        help="write captions of the texts that are spoken, .srt or .vtt",
+    )
+    group.add_argument(
+        "--burn-captions", action="store_true", help="draw the same captions into the pictures"
     )
     group.add_argument(
         "--sheet", type=Path, metavar="PICTURE", help="write a contact sheet of before and after"
@@ -169,8 +207,8 @@ def _add_marks(group: argparse._ArgumentGroup) -> None:
 
 def job_of(arguments: argparse.Namespace) -> RenderJob:
     """Make a job of what was parsed; raises InputError."""
-    _check_what_is_said(arguments)
-    framing = _framing(arguments.crop, arguments.resize)
+    _check_speech_source(arguments)
+    framing = _framing(arguments.crop, arguments.resize, arguments.fit)
     certificate = _certificate(arguments)
     return RenderJob(
         face=arguments.face,
@@ -198,11 +236,14 @@ def job_of(arguments: argparse.Namespace) -> RenderJob:
         restore=arguments.restore,
         label=arguments.label,
         sheet=arguments.sheet,
+        units=arguments.units,
+        captions=arguments.captions,
+        burn_captions=arguments.burn_captions,
         certificate=certificate,
     )
 
 
-def _check_what_is_said(arguments: argparse.Namespace) -> None:
+def _check_speech_source(arguments: argparse.Namespace) -> None:
     has_text = arguments.text is not None or arguments.text_file is not None
     has_segments = arguments.segments is not None or bool(arguments.segment)
     given = (arguments.sound is not None) + has_text + has_segments
@@ -212,13 +253,13 @@ def _check_what_is_said(arguments: argparse.Namespace) -> None:
         raise InputError("nothing is said: give AUDIO, --text, or --segment sound=FILE,at=TIME")
 
 
-def _framing(crop: list[int] | None, resize: str | None) -> Framing:
+def _framing(crop: list[int] | None, resize: str | None, fit: Fit) -> Framing:
     part = None if crop is None else Rectangle(*crop)
     if resize is None:
         return Framing(part)
     if (match := _SIZE.fullmatch(resize)) and any(match.groups()):
         width, height = (int(side) if side else -1 for side in match.groups())
-        return Framing(part, size=(width, height))
+        return Framing(part, size=(width, height), fit=fit)
     try:
         shrink = float(resize)
     except ValueError:
@@ -247,16 +288,27 @@ def run(arguments: argparse.Namespace) -> int:
         print("stopped: the same command goes on from here", file=sys.stderr)
         raise
     print(_summary(job, result, time.monotonic() - begun))
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
     if result.faceless == result.frames:
-        print(
-            f"warning: no face was found anywhere in {job.face.name}: its pictures are unchanged",
-            file=sys.stderr,
-        )
+        print(f"warning: {_nobody(job, result)}", file=sys.stderr)
     return 0
 
 
+def _nobody(job: RenderJob, result: RenderResult) -> str:
+    """Say why nobody speaks in a whole film."""
+    undriven, name = result.undriven, job.face.name
+    if undriven.turned > undriven.covered:
+        why = f"the face in {name} is turned away wherever it should speak"
+    elif undriven.covered:
+        why = f"the mouth in {name} is covered, or hardly seen, wherever it should speak"
+    else:
+        why = f"no face was found anywhere in {name} where it should speak"
+    return f"{why}: its pictures are unchanged"
+
+
 @contextlib.contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+def _progress_bar() -> Generator[Callable[[int, int], None]]:
     """Give a function to call with the steps done and all steps; draws only on a terminal."""
     columns = (
         TextColumn("rendering"),
@@ -279,6 +331,12 @@ def _summary(job: RenderJob, result: RenderResult, took_s: float) -> str:
     )
     if result.resumed:
         text += f"; {result.resumed} frames were there from an earlier run"
-    if result.faceless:
-        text += f"; {result.faceless} frames without a face left as they were"
+    undriven = result.undriven
+    for frames, why in (
+        (undriven.faceless, "without a face"),
+        (undriven.turned, "with the face turned away"),
+        (undriven.covered, "with the mouth covered"),
+    ):
+        if frames:
+            text += f"; {frames} frames {why} left as they were"
     return text

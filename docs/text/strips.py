@@ -45,8 +45,8 @@ def main() -> None:
         middles = [(word.sample + end) * FPS // (2 * voice.rate) for word, end in spans]
         _write(Path(__file__).with_name(f"{voice_name}.jpg"), [frames[k] for k in middles], box)
         for number, word in enumerate(words, 1):
-            said = text[word.start : word.stop]
-            log.info("%d. %s %.2f s", number, said, word.sample / voice.rate)
+            word_text = text[word.start : word.stop]
+            log.info("%d. %s %.2f s", number, word_text, word.sample / voice.rate)
         log.info("%s: opening against loudness, r = %.2f", voice_name, _follows(gaps, pcm, voice))
 
 

@@ -1,15 +1,24 @@
-"""The command line: a lazy table of commands, each in the package that owns it."""
+"""The command line: a lazy table of commands, each in its own package, and shared options."""
 
 import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.metadata import version
+from pathlib import Path
 from typing import NoReturn
 
-from lipstream.errors import LipstreamError
+from lipstream.avatar.pack import EMBEDDED as DEFAULT_AVATAR
+from lipstream.avatar.pack import embedded_avatars
+from lipstream.errors import InputError, LipstreamError
+from lipstream.inference.backends import PRECISIONS, backend_names
+from lipstream.inference.manifest import EMBEDDED as DEFAULT_MODEL
+from lipstream.inference.manifest import embedded_models
+from lipstream.machine import EXTRA_OF
+from lipstream.speech.voices import SpeechSettings, provider_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +38,16 @@ COMMANDS = {
         "lipstream_clients.avatar_command", "make an avatar of a picture, a film or a description"
     ),
     "export": Command("lipstream_export.command", "turn a checkpoint into ONNX"),
-    "models": Command("lipstream_models.models_command", "list and check models and avatars"),
+    "models": Command("lipstream_models.models_command", "list, check and fetch models"),
     "bench": Command("lipstream_bench.command", "measure stages, latency and sessions"),
     "train": Command(
         "lipstream_models.training.command", "prepare data and train the mouth network"
     ),
     "evaluate": Command("lipstream_models.evaluation.command", "measure a trained network"),
     "doctor": Command("lipstream_bench.doctor", "what is installed here, fit for a bug report"),
+    "completion": Command(
+        "lipstream.completion_command", "a script that completes these in a shell"
+    ),
 }
 FAILED = 2
 """Exit code when the input was bad."""
@@ -64,8 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("lipstream"):
             raise
+        package = (error.name or "").partition(".")[0]
         print(
-            f"lipstream: '{name}' needs the package {error.name}: {_advice(name)}", file=sys.stderr
+            f"lipstream: '{name}' needs the package {package}: {_advice(name, package)}",
+            file=sys.stderr,
         )
         return FAILED
     except KeyboardInterrupt:
@@ -99,13 +113,171 @@ def _parser() -> _Parser:
     return parser
 
 
-_EXTRAS = {"export": "export", "train": "train", "evaluate": "train", "window": "mic"}
+_EXTRAS = {"export": "export", "train": "train", "evaluate": "train", "serve": "serve"}
+"""Command -> the extra that brings all it needs."""
 
 
-def _advice(name: str) -> str:
-    extra = _EXTRAS.get(name, "cpu")
-    return f"pip install 'lipstream[{extra}]'"
+def _advice(name: str, package: str) -> str:
+    extra = _EXTRAS.get(name) or EXTRA_OF.get(package)
+    return f"pip install 'lipstream[{extra}]'" if extra else f"pip install {package}"
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def add_engine_arguments(parser: argparse.ArgumentParser, model: str = DEFAULT_MODEL) -> None:
+    """Add ``--model``, ``--backend`` and ``--precision``; ``model`` is taken when none is named."""
+    add_model_argument(parser, model)
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help=f"{one_of(['auto', *backend_names()])} (default: auto, the first installed of them)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="fp16, bf16 and int8 are faster and change the picture a little; fp16 and int8 need"
+        " a model exported with them (default: fp32)",
+    )
+
+
+def add_model_argument(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL) -> None:
+    """Add ``--model``: None where none is named; ``default`` is what the command then takes."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR|NAME",
+        help=f"{one_of(embedded_models())}, or a model folder from 'lipstream export'"
+        f" (default: {default})",
+    )
+
+
+def add_avatar_argument(
+    parser: argparse.ArgumentParser, files: str = "an avatar pack", metavar: str = "AVATAR"
+) -> None:
+    """Add ``--avatar``; ``files`` says what may stand there besides a name."""
+    parser.add_argument(
+        "--avatar",
+        type=Path,
+        metavar=metavar,
+        help=f"{one_of(embedded_avatars())}, or {files} (default: {DEFAULT_AVATAR})",
+    )
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return names as a choice: ``ada, mei or omar``."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def add_s3fd_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--s3fd``."""
+    parser.add_argument(
+        "--s3fd",
+        type=Path,
+        metavar="FILE",
+        help="find faces by this s3fd.onnx, from 'lipstream export s3fd.pth', as Wav2Lip does",
+    )
+
+
+def frames_a_second(text: str) -> Fraction:
+    """Parse a frame rate such as 25, 29.97 or 30000/1001."""
+    try:
+        fps = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no frame rate: give 25 or 30000/1001"
+        ) from None
+    if not 1 <= fps <= 240:
+        raise argparse.ArgumentTypeError(f"{text} frames a second: give 1 to 240")
+    return fps
+
+
+_VOICE = SpeechSettings()
+_LARGEST_TEXT = 8_000_000
+"""Bytes of a text file."""
+
+
+def add_text_arguments(group: argparse._ActionsContainer, instead_of: str) -> None:
+    """Add ``--text`` and ``--text-file``."""
+    group.add_argument(
+        "--text", metavar="TEXT", help=f"in place of {instead_of}: what is said, read by --voice"
+    )
+    group.add_argument(
+        "--text-file", type=Path, metavar="FILE", help="the same from a file, in UTF-8"
+    )
+
+
+def text_of(arguments: argparse.Namespace) -> str | None:
+    """Return the text of ``--text`` or ``--text-file``; None for neither. Raises InputError."""
+    if arguments.text is not None and arguments.text_file is not None:
+        raise InputError("give --text or --text-file: not both")
+    return arguments.text if arguments.text_file is None else read_text(arguments.text_file)
+
+
+def add_voice_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--voice``, ``--provider`` and what belongs to them."""
+    group = parser.add_argument_group("the voice that reads text")
+    group.add_argument(
+        "--voice",
+        metavar="NAME",
+        help="piper: a voice's name or FILE.onnx, perhaps with #speaker; espeak-ng: a language and"
+        " perhaps a variant, such as ar, en-in or en-us+f3; openai: a name the server knows"
+        " (default: the first of Piper's that is installed, else espeak-ng's en-us)",
+    )
+    group.add_argument(
+        "--provider",
+        choices=provider_names(),
+        default=_VOICE.provider,
+        help="piper and espeak-ng work offline, and auto takes the one that has the voice; openai"
+        " is any server with OpenAI's /v1/audio/speech (default: auto)",
+    )
+    group.add_argument(
+        "--speed",
+        type=float,
+        default=_VOICE.speed,
+        metavar="TIMES",
+        help="times the voice's usual speed, 0.5 to 2 (default: 1)",
+    )
+    group.add_argument(
+        "--speech-url",
+        metavar="URL",
+        help="the openai server, such as http://127.0.0.1:8880/v1; its key is read from the"
+        " environment, LIPSTREAM_SPEECH_KEY",
+    )
+    group.add_argument(
+        "--speech-model",
+        default=_VOICE.model,
+        metavar="NAME",
+        help=f"model asked of the server (default: {_VOICE.model})",
+    )
+    group.add_argument(
+        "--speech-rate",
+        type=int,
+        default=_VOICE.rate,
+        metavar="HZ",
+        help=f"of the sound that the server sends (default: {_VOICE.rate})",
+    )
+
+
+def settings_of(arguments: argparse.Namespace) -> SpeechSettings:
+    """Return the settings that were asked for."""
+    return SpeechSettings(
+        provider=arguments.provider,
+        voice=arguments.voice,
+        speed=arguments.speed,
+        url=arguments.speech_url,
+        model=arguments.speech_model,
+        rate=arguments.speech_rate,
+    )
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8; raises InputError."""
+    try:
+        if path.stat().st_size > _LARGEST_TEXT:
+            raise InputError(f"{path} is larger than {_LARGEST_TEXT // 1_000_000} MB: cut it up")
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text in UTF-8: save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error

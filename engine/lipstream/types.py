@@ -54,6 +54,8 @@ class Patch:
     """(h, w, 3) uint8 BGR: what it shows there."""
     whole: Image | None = None
     """The picture, once it was asked for; from then on it counts, and not the part."""
+    planes: Planes | None = None
+    """``part`` as encoders take it, where a GPU made it so; ``part`` is then made of it."""
 
     def image(self) -> Image:
         """Return the whole picture, the same array each time."""
@@ -77,6 +79,13 @@ class AvFrame:
     """Absolute index of pcm[0] since the session began."""
     openness: float
     """Silence gate, 0.0 (the avatar's own resting mouth) to 1.0 (the network's mouth)."""
+    generation: int = 0
+    """Interruptions before it: a frame of an older generation shows what is no longer said."""
+    measures: Float32 | None = None
+    """(17,) float32, how the lips stand (``lips.shape``), 0 at rest; None where the model paints
+    pixels."""
+    tongue_out: float = 0.0
+    """0 to 1: the tip of the tongue between the teeth, as in th."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -99,7 +99,7 @@ def _given_words(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _export_lips(arguments: argparse.Namespace, loaded: "LoadedLipNetwork") -> int:
-    from lipstream_export.lip_folder import export_lips, with_plain_decoder  # noqa: PLC0415
+    from lipstream_export.model_folder import export_lips, with_plain_decoder  # noqa: PLC0415
 
     lips = with_plain_decoder(replace(loaded, **_given_words(arguments)))
     export_lips(lips, arguments.setting, arguments.output)
@@ -112,7 +112,7 @@ def _export_mouth(arguments: argparse.Namespace, loaded: "LoadedMouth") -> int:
 
     samples = None
     if arguments.calibrate is not None or set(arguments.precision) - {"fp32"}:
-        from lipstream_export.samples import collect_samples  # noqa: PLC0415  opens a face finder
+        from lipstream_export.precisions import collect_samples  # noqa: PLC0415  opens a face finder
 
         _require("onnxruntime")
         samples = collect_samples(loaded.network, arguments.calibrate)

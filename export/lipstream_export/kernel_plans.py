@@ -26,7 +26,7 @@ from lipstream.inference.kernels.plan import (
     check_plan,
 )
 from lipstream.types import Array, Float32
-from lipstream_export.graph_tracing import Chain, NotPlannable, Reach, TracedGraph
+from lipstream_export.onnx_graphs import Chain, NotPlannable, Reach, TracedGraph
 
 _BLOCK = 64
 """Channels that come out together."""
@@ -191,11 +191,11 @@ class _Planner:
 
     def _emit_winograd(self, chain: Chain) -> None:
         read, place = self._source_of(chain)
-        written = self._tensors[self._place(chain.out).tensor]
+        tensor = self._tensors[self._place(chain.out).tensor]
         top, left = chain.pads
         step = self._step(chain, "winograd", ((-top, -left),), source=place.tensor)
-        packed = pack_winograd(chain.weight, read.unit / written.unit)
-        self._emit(step, {**packed, "bias": _level(chain.bias, written)})
+        packed = pack_winograd(chain.weight, read.unit / tensor.unit)
+        self._emit(step, {**packed, "bias": _level(chain.bias, tensor)})
 
     def _emit_plain(self, chain: Chain) -> None:
         rows, columns = chain.weight.shape[2:]
@@ -263,7 +263,7 @@ class _Planner:
         weight, bias = weights
         if place.tensor in self._signed:
             raise NotPlannable("a convolution reads an input that can be negative")
-        written = self._tensors[self._place(chain.out).tensor]
+        tensor = self._tensors[self._place(chain.out).tensor]
         heard = chain.source == "mel"
         if not heard and place.tensor not in self._rounded:
             self._rounded.add(place.tensor)
@@ -273,9 +273,9 @@ class _Planner:
             )
         if heard:
             weight = np.pad(weight, ((0, 0), (0, _MEL_CHANNELS - weight.shape[1]), (0, 0)))
-        packed = pack_igemm(weight, read.unit / written.unit, zero=128 if heard else 0)
+        packed = pack_igemm(weight, read.unit / tensor.unit, zero=128 if heard else 0)
         step = self._step(chain, "igemm", taps, source=place.tensor, **where)
-        self._emit(step, {**packed, "bias": _level(bias, written)})
+        self._emit(step, {**packed, "bias": _level(bias, tensor)})
 
     def _step(
         self, chain: Chain, kind: str, taps: tuple[tuple[int, int], ...], **where: Any

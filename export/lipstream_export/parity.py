@@ -25,7 +25,7 @@ from lipstream_export.model_folder import (
     ExportOptions,
 )
 from lipstream_models.networks.s3fd import STRIDES, S3fd, S3fdGraph
-from lipstream_models.networks.split import (
+from lipstream_models.networks.wav2lip import (
     FaceGraph,
     MouthGraph,
     SplitNetwork,
@@ -140,7 +140,7 @@ def compare_s3fd(network: S3fd, folder: Path, backend: str | None = None) -> lis
 def _backends(expected: str | None) -> tuple[str, ...]:
     actual = available_backends() if expected is None else (expected,)
     if not actual:
-        raise BackendUnavailable("--verify needs a runtime: pip install 'lipstream[cpu]'")
+        raise BackendUnavailable("--verify needs a runtime: pip install onnxruntime")
     return actual
 
 

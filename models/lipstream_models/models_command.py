@@ -1,14 +1,33 @@
-"""``lipstream models list | check``: what comes with the package, and whether it is whole."""
+"""``lipstream models list | check | fetch``: what comes with the package, and what others make.
+
+What others publish stands in ``published.toml``; a manifest of the same form adds to it. It is
+fetched under its own licence, goes on where a download stopped, and is checked by its sha256:
+nothing is taken whose sum is not known, and no file gets its name before its sum is right.
+"""
 
 import argparse
+import contextlib
+import hashlib
+import os
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage
+from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from lipstream.avatar.pack import Avatar, embedded_avatars
-from lipstream.errors import LipstreamError, ModelError
+from lipstream.errors import InputError, LipstreamError, ModelError
 from lipstream.inference.manifest import (
     check_parts,
     embedded_folder,
@@ -16,7 +35,7 @@ from lipstream.inference.manifest import (
     read_manifest,
 )
 from lipstream.inference.model import MouthModel
-from lipstream.storage.atomic_files import sha256_of
+from lipstream.storage import sha256_of
 
 CHECKSUMS = "sha256sums.txt"
 
@@ -42,12 +61,32 @@ class Asset:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("action", choices=["list", "check"], help="list them, or verify checksums")
-    parser.add_argument("--model", type=Path, help="check this model folder as well")
+    parser.add_argument(
+        "action",
+        choices=["list", "check", "fetch"],
+        help="list them, verify checksums, or fetch weights that others publish",
+    )
+    parser.add_argument("name", nargs="*", help="fetch: which ones; none lists what can be fetched")
+    parser.add_argument("--model", type=Path, help="list, check: this model folder as well")
+    parser.add_argument(
+        "--to", type=Path, help=f"fetch: folder for them, each in one of its own; {models_home()}"
+    )
+    parser.add_argument(
+        "--accept-licence",
+        action="store_true",
+        help="fetch: agree to the licences without being asked",
+    )
+    parser.add_argument(
+        "--manifest", type=Path, help="fetch: a TOML file with further models and their sha256"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List or check; exit code 1 when something is damaged."""
+    """List, check or fetch; exit code 1 when something is damaged."""
+    if arguments.action == "fetch":
+        return _fetch(arguments)
+    if arguments.name:
+        raise InputError(f"'models {arguments.action}' takes no names: for one folder --model")
     assets = embedded_assets()
     if arguments.model:
         manifest = read_manifest(arguments.model)
@@ -73,7 +112,8 @@ def embedded_assets() -> tuple[Asset, ...]:
         Asset("mouth", name, read_manifest(path).licence, path)
         for name, path in embedded_models().items()
     ]
-    faces = Asset("faces", "BlazeFace, face mesh", "Apache-2.0", embedded_folder() / "faces")
+    networks = ("BlazeFace, face mesh, dlib's identity", "Apache-2.0, CC0-1.0 and MIT")
+    faces = Asset("faces", *networks, embedded_folder() / "faces")
     opened = [(pack, Avatar.open(pack)) for pack in embedded_avatars().values()]
     avatars = [Asset("avatar", avatar.name, avatar.licence, pack) for pack, avatar in opened]
     return (*mouths, faces, *avatars)
@@ -100,3 +140,251 @@ def check_sums(folder: Path) -> None:
         digest, name = line.split()
         if not (folder / name).is_file() or sha256_of(folder / name) != digest:
             raise ModelError(f"{name} is missing or damaged: install the package again")
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    """Fetch what is named, once its licence is agreed to, or list what there is."""
+    known = published_models(arguments.manifest)
+    if not arguments.name:
+        table = Table("name", "what", "licence")
+        for model in known.values():
+            table.add_row(model.name, model.title, model.licence)
+        Console().print(table)
+        return 0
+    for name in arguments.name:
+        if name not in known:
+            raise InputError(f"nothing is known of '{name}': give {', '.join(known)}")
+    wanted = [known[name] for name in arguments.name]
+    if not arguments.accept_licence:
+        _agree(wanted)
+    for model in wanted:
+        folder = (arguments.to or models_home()) / model.name
+        with _progress() as show:
+            fetch_model(model, folder, show)
+        print(f"{model.name} is in {folder}\nnext: {model.next.format(folder=folder)}")
+    return 0
+
+
+def _agree(models: "Sequence[PublishedModel]") -> None:
+    """Show licences and ask; raises InputError unless somebody says yes."""
+    for model in models:
+        print(f"{model.name}: {model.title}\n  licence: {model.licence}\n  see {model.licence_url}")
+    if not sys.stdin.isatty():
+        raise InputError("their licences are to be agreed to: read them and add --accept-licence")
+    if input("Do you agree to them? Type yes: ").strip().lower() not in ("yes", "y"):
+        raise InputError("nothing was fetched: the licences were not agreed to")
+
+
+@contextlib.contextmanager
+def _progress() -> Generator[Callable[[str, int, int | None], None]]:
+    """Give a function to call with a file's name, its bytes so far and in all; for terminals."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        tasks = {}
+
+        def show(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield show
+
+
+TRIES = 4
+"""Connections in a row that may end early without a byte."""
+_BLOCK = 1 << 18
+_SECONDS = 30.0
+"""Longest silence of a server."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """One file of a model."""
+
+    path: str
+    """Its name in the model's folder."""
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedModel:
+    """Something that can be fetched by its name."""
+
+    name: str
+    title: str
+    licence: str
+    licence_url: str
+    next: str
+    """Command to go on with; ``{folder}`` stands for where it lies."""
+    files: tuple[PublishedFile, ...]
+
+
+def published_models(manifest: Path | None = None) -> dict[str, PublishedModel]:
+    """Return what can be fetched, by name; those of ``manifest`` come before ours of the same name.
+
+    Raises InputError when the manifest cannot be read or leaves something out.
+    """
+    own = Path(str(files("lipstream_models") / "published.toml"))
+    read = [model for path in (own, manifest) if path is not None for model in _read(path)]
+    return {model.name: model for model in read}
+
+
+def models_home() -> Path:
+    """Return where fetched models are kept: ``$XDG_DATA_HOME/lipstream/models``, by default."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "lipstream" / "models"
+
+
+def fetch_model(
+    model: PublishedModel, folder: Path, progress: Callable[[str, int, int | None], None]
+) -> None:
+    """Fetch what is not there yet into ``folder``; licences are the caller's to show.
+
+    ``progress`` is told a file's name, its bytes so far, and of how many, None where the server
+    does not say. Raises ModelError when a file is not what its sum says, or cannot be had.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in model.files:
+            if not (folder / file.path).is_file() or sha256_of(folder / file.path) != file.sha256:
+                _fetch_file(file, folder, progress)
+    except OSError as error:
+        raise ModelError(f"{model.name} cannot be written to {folder}: {error}") from error
+
+
+def _fetch_file(
+    file: PublishedFile, folder: Path, progress: Callable[[str, int, int | None], None]
+) -> None:
+    unfinished = folder / f".{file.path}.{file.sha256[:12]}.part"
+    failed, why = 0, ""
+    while failed < TRIES:
+        before = unfinished.stat().st_size if unfinished.exists() else 0
+        try:
+            if _receive(file, unfinished, progress):
+                break
+            why = "the connection ended early"
+        except (HTTPException, TimeoutError, urllib.error.URLError, ConnectionError) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                raise ModelError(f"{file.url} answers {error.code} {error.reason}") from error
+            why = str(error) or type(error).__name__
+        grown = unfinished.exists() and unfinished.stat().st_size > before
+        failed = 0 if grown else failed + 1
+    else:
+        raise ModelError(
+            f"{file.url} cannot be fetched: {why}; the same command goes on where this one stopped"
+        )
+    if (found := sha256_of(unfinished)) != file.sha256:
+        unfinished.unlink()
+        raise ModelError(
+            f"{file.url} is not the file that was published: its sha256 begins {found[:12]}, wanted"
+            f" {file.sha256[:12]}; nothing was kept"
+        )
+    unfinished.replace(folder / file.path)
+
+
+def _receive(
+    file: PublishedFile, unfinished: Path, progress: Callable[[str, int, int | None], None]
+) -> bool:
+    """Append what the server has beyond what is there; return whether that is all of it."""
+    begin = unfinished.stat().st_size if unfinished.exists() else 0
+    headers = {"Range": f"bytes={begin}-"} if begin else {}
+    request = urllib.request.Request(file.url, headers=headers)
+    try:
+        answer = _OPENER.open(request, timeout=_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and begin:  # there is no more: the sum will tell
+            return True
+        raise
+    with answer:
+        continued = answer.status == 206 and _range_begin(answer) == begin
+        if answer.status == 206 and not continued:
+            raise HTTPException(f"the server answers {answer.headers['Content-Range']}")
+        done = begin if continued else 0
+        length = answer.headers.get("Content-Length")
+        total = None if length is None else done + int(length)
+        with unfinished.open("ab" if continued else "wb") as written:
+            while block := answer.read1(_BLOCK):
+                written.write(block)
+                done += len(block)
+                progress(file.path, done, total)
+    return total is None or done >= total
+
+
+def _range_begin(answer: Any) -> int | None:
+    text = str(answer.headers.get("Content-Range", ""))
+    begin = text.removeprefix("bytes ").partition("-")[0]
+    return int(begin) if begin.isdigit() else None
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to addresses that may be fetched from, and to no others."""
+
+    def redirect_request(  # noqa: PLR0913, PLR0917  as it is overridden
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """Check the new address."""
+        _check_url(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
+
+
+def _check_url(url: str) -> None:
+    """Raise InputError unless it is HTTPS, or HTTP on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+        return
+    raise InputError(f"{url} can be read and changed on the way: only https:// is fetched from")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read(path: Path) -> list[PublishedModel]:
+    try:
+        written = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a manifest of models: {error}") from error
+    try:
+        return [_model(entry) for entry in written["model"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} lacks or misstates {error}: each [[model]] has name, title, licence,"
+            " licence_url, next, and [[model.files]] with path, url and sha256"
+        ) from error
+
+
+def _model(entry: dict[str, Any]) -> PublishedModel:
+    listed = tuple(
+        PublishedFile(one["path"], one["url"], str(one.get("sha256", "")).lower())
+        for one in entry["files"]
+    )
+    name = str(entry["name"])
+    for file in listed:
+        if len(file.sha256) != hashlib.sha256().digest_size * 2:
+            raise InputError(
+                f"{name}: no sha256 is known of {file.path}, so nobody could tell whether it is"
+                " what was published: add one that you trust"
+            )
+        if Path(file.path).name != file.path or file.path.startswith("."):
+            raise InputError(f"{name}: {file.path} is no name of a file in the model's folder")
+        _check_url(file.url)
+    if Path(name).name != name or name.startswith("."):
+        raise InputError(f"'{name}' is no name for a model: give a word")
+    title, licence, licence_url, following = (
+        str(entry[key]) for key in ("title", "licence", "licence_url", "next")
+    )
+    return PublishedModel(name, title, licence, licence_url, following, listed)

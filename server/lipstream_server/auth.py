@@ -1,13 +1,18 @@
 """Who may ask for what: one ASGI middleware before every route, and links that open by themselves.
 
+The token of ``--token`` is the administrator's. From it tokens are signed that let somebody watch,
+speak on or control one stage until a moment.
+
 In this order: the ``Host`` (without a token only this machine may ask, and a page of any site can
 reach it under a name of its own, by DNS rebinding), the ``Origin`` of a browser's page, CORS
 preflights, then the token. Every answer, the ones given here included, carries the security
 headers, and those of CORS for pages that ``--allow-origin`` lets in.
 """
 
+import base64
 import hmac
 import ipaddress
+import json
 import re
 import secrets
 import time
@@ -21,7 +26,10 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lipstream.errors import InputError
+from lipstream.machine import steady_time
 from lipstream_server.config import is_loopback
+from lipstream_server.limits import RIGHTS
 
 FAILURES, FAILURE_SECONDS = 10, 60.0
 """Wrong tokens from one address in this time after which none is looked at."""
@@ -31,19 +39,28 @@ VALID_SECONDS = 24 * 3600
 """Signed links live at least half of this; they end with the server."""
 _HALF = VALID_SECONDS // 2
 ANY_ORIGIN = "*"
+_POLICY = "Content-Security-Policy"
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:;"
+    _POLICY: "default-src 'self'; img-src 'self' data: blob:;"
     " media-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-"""Sent with every answer that does not set its own."""
-_CORS_METHODS = "GET, POST, PATCH, DELETE, OPTIONS"
+"""Sent with every answer that does not set its own; allowed origins may frame the pages as well."""
+_CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _CORS_HEADERS = "Authorization, Content-Type, If-Match"
 _CORS_EXPOSED = "Location, Link, ETag, Retry-After"
 """What a page of another origin may read; WHIP and WHEP answer with the first three (RFC 9725)."""
 _CORS_SECONDS = "600"
 _SAFE = {"GET", "HEAD"}
+_OFFERS = {"/session", "/whip", "/whep"}
+_SIGNED = "stage."
+"""What signed tokens begin with."""
+SUBPROTOCOL = "lipstream"
+"""Subprotocol of a browser's WebSocket, whose token comes as another one, for want of headers."""
+_BEARER = "bearer."
+_OF_STAGES = re.compile(r"/(session|whip|whep|avatars|stages)(/.*)?")
+"""Paths that the token of a stage opens; each looks at the stage itself."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]]+)(:\d{1,5})?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -106,6 +123,73 @@ class FailureLimit:
             del self._failures[next(iter(self._failures))]
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a request may do."""
+
+    stage: str | None = None
+    """The one stage it may touch; None for any, and for all else: the administrator."""
+    rights: frozenset[str] = frozenset(RIGHTS)
+    """Of ``watch``, ``speak``, ``control``."""
+
+    def allows_stage(self, name: str | None) -> bool:
+        """Return whether it is for a stage."""
+        return self.stage is None or self.stage == name
+
+
+ADMINISTRATOR = Grant()
+
+
+class StageTokens:
+    """Signs tokens for one stage, with a key that follows from the administrator's token.
+
+    They outlive the server: whoever knows the administrator's token can make them.
+    """
+
+    def __init__(self, secret: str, now: Callable[[], float]) -> None:
+        """``now`` gives seconds since 1970."""
+        self._key = hmac.digest(secret.encode(), b"lipstream stage tokens", "sha256")
+        self._now = now
+
+    def make(self, grant: Grant, seconds: float) -> str:
+        """Return a token for one stage that ends in ``seconds``."""
+        until = int(self._now() + seconds)
+        fields = {"stage": grant.stage, "rights": sorted(grant.rights), "until": until}
+        body = _base64(json.dumps(fields, separators=(",", ":")).encode())
+        return f"{_SIGNED}{body}.{_base64(self._sign(body))}"
+
+    def read(self, token: str) -> Grant | None:
+        """Return what a token grants, None for one that was not made here.
+
+        Raises InputError for one that was, and has expired.
+        """
+        body, _, signature = token.removeprefix(_SIGNED).partition(".")
+        right = _base64(self._sign(body))
+        if not hmac.compare_digest(signature.encode(), right.encode()):
+            return None
+        fields = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        if fields["until"] <= self._now():
+            raise InputError(
+                f"this token for stage {fields['stage']!r} has expired: ask for a new one"
+            )
+        return Grant(fields["stage"], frozenset(fields["rights"]))
+
+    def _sign(self, body: str) -> bytes:
+        return hmac.digest(self._key, body.encode(), "sha256")
+
+
+def grant_of(scope: Scope) -> Grant:
+    """Return what the request of an ASGI scope may do."""
+    grant = scope.get("lipstream.grant", ADMINISTRATOR)
+    assert isinstance(grant, Grant), "AccessControl puts it there"
+    return grant
+
+
+def is_known(scope: Scope) -> bool:
+    """Return whether who sent an OPTIONS request, which needs no token, may do more."""
+    return bool(scope.get("lipstream.known", False))
+
+
 class UrlSigner:
     """Signs paths, since players and downloads cannot send a header.
 
@@ -147,6 +231,8 @@ class AccessControl:
         """``public`` are paths that anybody may get; ``signer`` made the links that open others."""
         self._app, self._rules, self._public, self._signer = app, rules, public, signer
         self._failures = FailureLimit(clock)
+        self._framing = "".join(f" {origin}" for origin in rules.allowed_origins)
+        self._tokens = None if rules.token is None else StageTokens(rules.token, steady_time)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -155,8 +241,9 @@ class AccessControl:
         elif scope["type"] == "http":
             answer = self._answer(scope, Headers(scope=scope)) or self._app
             await answer(scope, receive, self._with_headers(scope, send))
-        else:  # there are no WebSockets here
-            await send({"type": "websocket.close", "code": 1008})
+        else:  # a WebSocket is refused by an answer as well
+            refused = self._answer(scope, Headers(scope=scope))
+            await (refused or self._app)(scope, receive, send)
 
     def _answer(self, scope: Scope, headers: Headers) -> Response | None:
         """Return the answer to a request that goes no further; None lets it pass."""
@@ -171,10 +258,15 @@ class AccessControl:
                 HTTPStatus.FORBIDDEN,
                 f"pages of {origin[:80]} may not use this server: start it with --allow-origin",
             )
-        if scope["method"] == "OPTIONS":
-            preflight = origin is not None and "Access-Control-Request-Method" in headers
-            return Response(status_code=HTTPStatus.NO_CONTENT) if preflight else None
-        if scope["method"] in _SAFE and self._opens_for_all(scope):
+        method = scope.get("method", "")  # a WebSocket has none
+        if method == "OPTIONS":
+            if origin is not None and "Access-Control-Request-Method" in headers:
+                takes = {"Accept-Post": "application/sdp"} if scope["path"] in _OFFERS else None
+                return Response(None, HTTPStatus.NO_CONTENT, takes)
+            known = self._rules.token is None or _given_token(scope, headers) is not None
+            scope["lipstream.known"] = known and self._check_token(scope, headers) is None
+            return None
+        if method in _SAFE and self._opens_for_all(scope):
             return None
         return self._check_token(scope, headers)
 
@@ -186,25 +278,37 @@ class AccessControl:
     def _check_token(self, scope: Scope, headers: Headers) -> Response | None:
         if self._rules.token is None:
             return None
-        authorization = headers.get("Authorization", "")
+        given = _given_token(scope, headers)
         address = _network(scope)
-        if authorization and (wait_s := self._failures.wait_s(address)):
+        if given is not None and (wait_s := self._failures.wait_s(address)):
             return _error(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "too many wrong tokens from this address: try again later",
                 {"Retry-After": str(int(wait_s) + 1)},
             )
-        scheme, _, given = authorization.partition(" ")
-        right = hmac.compare_digest(given.strip().encode(), self._rules.token.encode())
-        if right and scheme.lower() == "bearer":
+        if given and hmac.compare_digest(given.encode(), self._rules.token.encode()):
             return None
-        if authorization:
+        if given and given.startswith(_SIGNED) and self._tokens is not None:
+            try:
+                grant = self._tokens.read(given)
+            except InputError as error:
+                return _error(HTTPStatus.UNAUTHORIZED, str(error), {"WWW-Authenticate": "Bearer"})
+            if grant is not None:
+                return self._admit(scope, grant)
+        if given is not None:
             self._failures.add(address)
         return _error(
             HTTPStatus.UNAUTHORIZED,
             "token missing or wrong: send Authorization: Bearer TOKEN",
             {"WWW-Authenticate": "Bearer"},
         )
+
+    def _admit(self, scope: Scope, grant: Grant) -> Response | None:
+        """Let the token of a stage to where stages are looked at."""
+        scope["lipstream.grant"] = grant
+        if _OF_STAGES.fullmatch(scope["path"]):
+            return None
+        return _error(HTTPStatus.FORBIDDEN, f"this token is for stage {grant.stage!r} alone")
 
     def _with_headers(self, scope: Scope, send: Send) -> Send:
         """Return ``send``, adding to each answer's headers."""
@@ -215,7 +319,7 @@ class AccessControl:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                    headers.setdefault(name, value + self._framing * (name == _POLICY))
                 if self._rules.allowed_origins:
                     headers.add_vary_header("Origin")
                 if origin is not None and self._rules.allows_origin(origin, host):
@@ -228,6 +332,22 @@ class AccessControl:
             await send(message)
 
         return send_with_headers
+
+
+def _given_token(scope: Scope, headers: Headers) -> str | None:
+    """Return the token that a request brings; empty for a header that is none."""
+    authorization = headers.get("Authorization")
+    if authorization:
+        scheme, _, given = authorization.partition(" ")
+        return given.strip() if scheme.lower() == "bearer" else ""
+    for word in scope.get("subprotocols", ()):
+        if word.startswith(_BEARER):
+            return str(word.removeprefix(_BEARER))
+    return None
+
+
+def _base64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _network(scope: Scope) -> str:

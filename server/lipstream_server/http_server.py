@@ -11,12 +11,13 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
+import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 HEAD_SECONDS = 10.0
 """From connecting, or from the answer before, to the end of a request's headers."""
@@ -107,7 +108,8 @@ class BoundedHttpProtocol(H11Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way."""
-        return self.cycle is None or self.cycle.response_complete
+        cycle: RequestResponseCycle | None = self.cycle  # None until the first request
+        return cycle is None or cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection."""
@@ -124,6 +126,11 @@ class BoundedHttpProtocol(H11Protocol):
         if not self.is_idle:
             self._silent_since = self._table.clock()
         super().data_received(data)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection over: its silence is no concern of ours any more, pings find it."""
+        self._table.remove(self)
+        super().handle_websocket_upgrade(event)
 
     def is_overdue(self, now: float) -> bool:
         """Return whether it has been silent for too long. Called now and then."""
@@ -160,7 +167,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(config)
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         """Leave the signals to whoever runs the server."""
         yield
 

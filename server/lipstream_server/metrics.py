@@ -16,6 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _DELAYS = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0)
 _ANSWERS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ENCODINGS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+_RATES = (50e3, 100e3, 200e3, 300e3, 400e3, 600e3, 800e3, 1e6, 2e6)
 _SESSIONS = (1, 10, 60, 300, 900, 1800, 3600, 4 * 3600)
 _FILMS = (5, 15, 30, 60, 180, 600, 1800, 3600)
 """Upper bounds of the histograms' buckets, seconds."""
@@ -53,6 +55,16 @@ class ServerMetrics:
         self.session_length = self._histogram(
             "session_seconds", "From an answer to the end of its session.", _SESSIONS
         )
+        self.picture_encoding = self._histogram(
+            "picture_encoding_seconds",
+            "From a picture's being due to its being encoded in every rung.",
+            _ENCODINGS,
+        )
+        self.line_rate = self._histogram(
+            "line_bits_per_second", "What each viewer is sent, once a second.", _RATES
+        )
+        self.key_pictures = self._counter("key_pictures_total", "Key pictures encoded.")
+        self.packets_resent = self._counter("packets_resent_total", "Lost packets sent again.")
         self.film_work = self._histogram(
             "studio_film_work_seconds", "From the start of work on a film to its end.", _FILMS
         )

@@ -3,22 +3,9 @@
 import re
 import subprocess
 
-import pytest
-
+from documents.markdown import DOCUMENTS
 from draw_architecture import PICTURE, draw, package_arrows, ranks, without_detours
 from source_tree import ROOT
-
-DOCUMENTS = sorted(
-    path
-    for pattern in ("*.md", "docs/**/*.md", "tests/**/*.md", "models/**/*.md")
-    for path in ROOT.glob(pattern)
-)
-
-
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_and_pictures_exist(path):
-    for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
-        assert (path.parent / link).exists(), link
 
 
 def test_the_picture_of_the_architecture_is_what_the_code_gives():

@@ -28,11 +28,12 @@ ENGINE_ROOMS = (
     {"audio"},
     {"inference", "lips", "media"},
     {"face", "speech"},
-    {"avatar", "mouth"},
+    {"mouth"},
+    {"avatar"},
     {"live"},
     {"film"},
-    {"", "cli", "cli_options"},
-    {"__main__"},
+    {"", "cli"},
+    {"__main__", "completion_command"},
 )
 """The engine's rooms: each imports only from its own and from those in the lines above its own."""
 MODELS_ROOMS = (
@@ -43,11 +44,11 @@ MODELS_ROOMS = (
     {"", "models_command"},
 )
 SERVER_ROOMS = (
-    {"config", "metrics", "request_body", "token_bucket", "repeated_lines", "http_server"},
+    {"config", "metrics", "limits", "http_server", "rtmp"},
     {"auth", "avatars"},
     {"stage"},
     {"webrtc"},
-    {"studio"},
+    {"studio", "outputs"},
     {"app"},
     {"", "command"},
 )
@@ -65,7 +66,7 @@ WITHOUT_TORCH = (
 )
 """What runs where nothing is trained: listing and checking models, making described avatars."""
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 45
-MOST_MODULES = 256
+MOST_MODULES = 199
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
@@ -124,12 +125,14 @@ def test_public_names() -> None:
     assert lipstream.__all__ == [
         "AvFrame",
         "Avatar",
+        "AvatarStream",
+        "Conversation",
         "LipSync",
         "LipstreamError",
         "MouthModel",
         "Options",
-        "Pacer",
         "Worker",
+        "render",
     ]
 
 
@@ -151,7 +154,7 @@ def test_modules_and_functions_stay_of_a_size_that_can_be_read() -> None:
                 if lines > LONGEST_FUNCTION:
                     long[f"{name}.{node.name}"] = lines
     assert long == {}
-    assert len(MODULES) < MOST_MODULES
+    assert len(MODULES) <= MOST_MODULES
 
 
 def test_a_class_name_has_one_meaning() -> None:

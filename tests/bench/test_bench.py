@@ -8,7 +8,7 @@ import pytest
 
 from lipstream.cli import main
 from lipstream.errors import InputError
-from lipstream.storage.atomic_files import user_cache
+from lipstream.storage import user_cache
 from lipstream.timing import MODEL_RATE
 from lipstream_bench import live as latency_module
 from lipstream_bench.live import (
@@ -22,9 +22,8 @@ from lipstream_bench.live import (
     search_limit,
     turns,
 )
-from lipstream_bench.report import SCHEMA, Measurement
+from lipstream_bench.report import RATE, SCHEMA, Measurement, Settings, timing_of
 from lipstream_bench.stages import measure_stages
-from lipstream_bench.subject import RATE, Settings, timing_of
 from toys import make_toy_avatar
 
 ROW_KEYS = {"backend", "name", "unit", "count", "mean", "p50", "p95", "p99", "worst"}

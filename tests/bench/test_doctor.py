@@ -9,7 +9,7 @@ from lipstream_bench import doctor
 def test_the_doctor_names_versions_backends_and_what_is_embedded_and_nothing_personal(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    parts = ("codecs", "embedded model", "serving")
+    parts = ("codecs", "encoder", "H.264 for viewers by", "embedded model", "serving")
     for word in ("lipstream", "python", "processor", "onnxruntime", *parts):
         assert word in out
     assert "broken" not in out

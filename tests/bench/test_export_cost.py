@@ -10,7 +10,7 @@ import torch
 
 from lipstream.avatar.pack import Avatar
 from lipstream.cli import main
-from lipstream_bench.ratio import BASELINE
+from lipstream_bench.stages import BASELINE
 from lipstream_models.networks.wav2lip import Layout, LayoutBlock, Wav2Lip
 
 FEW = Layout(

@@ -7,8 +7,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream_bench.ratio import BASELINE, has_whole_graph, measure_ratios, median_ratio
-from lipstream_bench.subject import Settings, open_model
+from lipstream_bench.report import Settings, open_model
+from lipstream_bench.stages import BASELINE, has_whole_graph, measure_ratios, median_ratio
 
 
 def add_whole_graph(folder):

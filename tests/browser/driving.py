@@ -1,13 +1,16 @@
 """Start a server process and a browser, and record what comes out."""
 
+import contextlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from browser.measuring import Box, Recording
 
@@ -34,18 +37,65 @@ RECORDER = (Path(__file__).parent / "recorder.js").read_text()
 
 
 @contextmanager
-def serving(*arguments: object) -> Iterator[str]:
+def serving(*arguments: object) -> Generator[str]:
     """Run `lipstream serve` on a free port; gives its URL."""
+    with killable(*arguments) as (process, url):
+        yield url
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+@contextmanager
+def killable(*arguments: object) -> Generator[tuple[subprocess.Popen[str], str]]:
+    """Run `lipstream serve` as above; gives its process, too, which may end before."""
     command = [*SERVE, "--port", "0", *map(str, arguments)]  # the last --port counts
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             ready = process.stdout.readline()
             found = re.search(r"http://\S+", ready)
             assert found, f"the server did not start: {ready!r}, exit code {process.poll()}"
-            yield found.group()
+            yield process, found.group()
         finally:
-            process.terminate()
-            assert process.wait(20) == 0
+            process.kill()
+
+
+class Balancer:
+    """One address for several servers: whoever comes is passed on to the first that answers."""
+
+    def __init__(self, *urls: str) -> None:
+        self._ports = [int(url.rpartition(":")[2]) for url in urls]
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                came, _ = self._listener.accept()
+                server = self._server()
+                for pair in ((came, server), (server, came)):
+                    threading.Thread(target=_pass_on, args=pair, daemon=True).start()
+
+    def _server(self) -> socket.socket:
+        for port in self._ports:
+            with contextlib.suppress(ConnectionRefusedError):
+                return socket.create_connection(("127.0.0.1", port))
+        raise AssertionError("no server is left")
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while sent := source.recv(1 << 16):
+            target.sendall(sent)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 def launch(playwright: Any, microphone: Path, without: str = "") -> Any:

@@ -6,7 +6,7 @@ shift at which they fit best is the offset.
 """
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +54,38 @@ class Recording:
     """(m,) the sound, 48 kHz mono."""
     heard_at: float
     """When its first sample was heard."""
+    spoken: NDArray[np.int16]
+    """(m,) what the microphone said at the same samples; nothing where it was not kept."""
+    spoken_at: float
+    """When its first sample came from the microphone."""
 
     @classmethod
     def of(cls, recorded: dict) -> "Recording":
         pictures = np.array(recorded["pictures"], np.float64)
-        pcm = np.frombuffer(base64.b64decode(recorded["pcm"]), "<i2").astype(np.int16)
+        pcm, spoken = (
+            np.frombuffer(base64.b64decode(recorded[name]), "<i2").astype(np.int16)
+            for name in ("pcm", "spoken")
+        )
         assert recorded["sampleRate"] == 48_000
-        return cls(recorded["rate"], pictures[:, 0], pictures[:, 1], pcm, recorded["heardAt"])
+        heard_at, spoken_at = recorded["heardAt"], recorded["spokenAt"]
+        seen_at, levels = pictures[:, 0], pictures[:, 1]
+        return cls(recorded["rate"], seen_at, levels, pcm, heard_at, spoken, spoken_at)
+
+    def as_spoken(self) -> "Recording":
+        """Return the same with what was said in place of what was heard."""
+        return replace(self, pcm=self.spoken, heard_at=self.spoken_at)
+
+    def speaker_delay_ms(self) -> float:
+        """Return how long after it was said the voice is heard, by how loud both are."""
+        hop = 48
+        count = len(self.pcm) // hop
+        said, heard = (
+            np.sqrt((pcm[: count * hop].astype(float).reshape(count, hop) ** 2).mean(axis=1))
+            for pcm in (self.spoken, self.pcm)
+        )
+        lags = np.arange(0, 500)
+        scores = [_correlation(said[: count - 500], heard[lag : count - 500 + lag]) for lag in lags]
+        return float(np.argmax(scores))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +115,20 @@ def expected_levels(
     return np.array([curve[:count] for curve in curves]).T.ravel(), FRAME_SECONDS / fine
 
 
-def fit(recording: Recording, expected: NDArray[np.float64], step: float) -> Fit:
+def fit(
+    recording: Recording,
+    expected: NDArray[np.float64],
+    step: float,
+    searched_ms: float = SEARCHED_MS,
+) -> Fit:
     """Lay the pictures over the expected curve, whose values are ``step`` seconds apart."""
     at = np.arange(len(expected)) * step
     # Only pictures whose moment lies inside the sound for every shift that is tried.
     moments = recording.seen_at - recording.heard_at
-    margin = SEARCHED_MS / 1000
+    margin = searched_ms / 1000
     inside = (moments > margin) & (moments < at[-1] - margin)
     moments, levels = moments[inside], recording.levels[inside]
-    shifts = np.arange(-SEARCHED_MS, SEARCHED_MS + 1, 1.0)
+    shifts = np.arange(-searched_ms, searched_ms + 1, 1.0)
     scores = [_correlation(levels, np.interp(moments - ms / 1000, at, expected)) for ms in shifts]
     best = int(np.argmax(scores))
     return Fit(float(shifts[best]), float(scores[best]))

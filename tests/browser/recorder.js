@@ -2,12 +2,15 @@
 //
 // Seen: the mean brightness of a box of each picture, with the time at which it is displayed.
 // Heard: the sound of the same stream, with the time at which the first sample is heard.
+// Spoken: where the page kept its microphone's stream as `window.microphone`, what came from it, taken
+// by the same graph at the same moments; when the graph took its first sample is `spokenAt`.
 
 async ({ seconds, box }) => {
   const video = document.getElementById("avatar");
   const worklet = `registerProcessor("tap", class extends AudioWorkletProcessor {
-    process([input]) {
-      if (input.length) this.port.postMessage([currentTime, input[0].slice()]);
+    process([heard, spoken]) {
+      const parts = [heard, spoken].map((input) => input[0]?.slice() ?? new Float32Array(128));
+      if (heard.length) this.port.postMessage([currentTime, ...parts]);
       return true;
     }
   })`;
@@ -16,13 +19,17 @@ async ({ seconds, box }) => {
   const url = URL.createObjectURL(new Blob([worklet], { type: "text/javascript" }));
   await context.audioWorklet.addModule(url);
   const sound = new MediaStream(video.srcObject.getAudioTracks());
-  const tap = new AudioWorkletNode(context, "tap", { channelCount: 1, channelCountMode: "explicit" });
+  const mono = { channelCount: 1, channelCountMode: "explicit" };
+  const tap = new AudioWorkletNode(context, "tap", { numberOfInputs: 2, ...mono });
   context.createMediaStreamSource(sound).connect(tap).connect(context.destination);
+  if (window.microphone) context.createMediaStreamSource(window.microphone).connect(tap, 0, 1);
 
   const blocks = [];
   const clocks = [];
+  let taken = Infinity;
   tap.port.onmessage = ({ data }) => {
     blocks.push(data);
+    taken = Math.min(taken, performance.now() / 1000 - data[0]);
     const { contextTime, performanceTime } = context.getOutputTimestamp();
     clocks.push(performanceTime / 1000 - contextTime);
   };
@@ -52,12 +59,19 @@ async ({ seconds, box }) => {
 
   clocks.sort((a, b) => a - b);
   const clock = clocks[clocks.length >> 1];
-  const pcm = new Int16Array(blocks.reduce((sum, [, block]) => sum + block.length, 0));
-  let at = 0;
-  for (const [, block] of blocks) {
-    for (const sample of block) pcm[at++] = Math.max(-32768, Math.min(32767, Math.round(sample * 32768)));
-  }
-  let bytes = "";
-  new Uint8Array(pcm.buffer).forEach((byte) => (bytes += String.fromCharCode(byte)));
-  return { rate, pictures, pcm: btoa(bytes), heardAt: blocks[0][0] + clock, sampleRate: context.sampleRate };
+  const pcm = (which) => {
+    const samples = new Int16Array(blocks.length * 128);
+    blocks.forEach((block, at) => {
+      block[which].forEach((sample, k) => {
+        samples[at * 128 + k] = Math.max(-32768, Math.min(32767, Math.round(sample * 32768)));
+      });
+    });
+    let bytes = "";
+    new Uint8Array(samples.buffer).forEach((byte) => (bytes += String.fromCharCode(byte)));
+    return btoa(bytes);
+  };
+  const [heardAt, spokenAt] = [clock, taken].map((from) => blocks[0][0] + from);
+  return {
+    rate, pictures, pcm: pcm(1), spoken: pcm(2), heardAt, spokenAt, sampleRate: context.sampleRate,
+  };
 }

@@ -1,9 +1,19 @@
 """The page, as somebody uses it."""
 
+import time
+
 import pytest
 
-from browser.driving import launch, leave, open_page, serving
+from browser.driving import Balancer, killable, launch, leave, open_page, serving
 
+WATCH = """() => {
+    const video = document.querySelector("video");
+    const see = () => {
+        window.seenAt = performance.now();
+        video.requestVideoFrameCallback(see);
+    };
+    see();
+}"""
 LIVE = "body[data-connection=live][data-picture=true]"
 REFUSING = """() => {
   navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "%s"));
@@ -136,6 +146,27 @@ def test_a_server_that_stops_and_comes_back_is_found_again(visitor, toy_folder, 
     assert "lost" in page.inner_text("#message")
     with serving(*arguments, "--port", url.rpartition(":")[2]):
         page.wait_for_selector(LIVE)
+
+
+def test_pictures_are_back_five_seconds_after_a_server_was_killed(
+    visitor, toy_folder, toy_pack, measured
+):
+    arguments = ("--model", toy_folder, "--avatar", toy_pack)
+    with (
+        killable(*arguments) as (process, first),
+        serving(*arguments) as second,
+        Balancer(first, second) as balancer,
+    ):
+        page = open_page(visitor, balancer.url)
+        page.evaluate(WATCH)
+        process.kill()
+        process.wait()
+        begun = time.monotonic()
+        page.wait_for_function("performance.now() - seenAt > 800")
+        page.wait_for_function("performance.now() - seenAt < 200")
+        back = time.monotonic() - begun
+    measured.append(f"pictures {back:.1f} s after a server was killed")
+    assert back < 5
 
 
 def test_a_token_is_asked_for_and_can_come_with_the_address(visitor, toy_folder, toy_pack):

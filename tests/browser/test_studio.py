@@ -50,6 +50,13 @@ def visit(page, url):
     page.wait_for_selector(".avatars img")
 
 
+def give_film_and_word(page, film, folder):
+    """Give the page a film with a face, and half a second of sound for it to say."""
+    page.set_input_files("#face-input", film)
+    page.wait_for_selector(".ring")
+    page.set_input_files("#sound-input", write_wav(folder / "word.wav", tone(8000, 4000), 8000))
+
+
 @needs_voice
 def test_a_picture_says_a_text_through_a_reload_and_a_restart(page, studio, portrait, tmp_path):
     with serving(*studio) as url:
@@ -81,7 +88,9 @@ def watch(page, row):
     row.get_by_role("button", name="Watch").click()
     video = row.locator("video")
     video.evaluate("film => film.play()")
-    page.wait_for_function("document.querySelector('video:not([hidden])').currentTime > 0.2")
+    page.wait_for_function(
+        "document.querySelector('.screen:not([hidden]) > video').currentTime > 0.2"
+    )
     size = video.evaluate("film => [film.videoWidth, film.videoHeight]")
     assert size == [192, 192]
 
@@ -212,6 +221,52 @@ def test_two_people_of_a_film_take_turns(page, studio, portrait, tmp_path):
             for piece in order["pieces"]
         ]
         assert (order["who"]["rule"], named) == ("largest", [None, ("nth", 2)])
+
+
+def test_a_preview_is_compared_with_the_film_before_and_replaced(page, studio, portrait, tmp_path):
+    film = write_film(tmp_path / "walk.mp4", [cv2.imread(str(portrait))] * 40)
+    with serving(*studio) as url:
+        visit(page, url)
+        give_film_and_word(page, film, tmp_path)
+        page.wait_for_selector("#pieces li")
+        page.click("#preview")
+        page.wait_for_selector(".film[data-state=done] video")
+        assert page.inner_text(".film .state").startswith("Preview")
+        assert page.locator("#pieces li").count() == 1
+        page.get_by_role("button", name="Compare").click()
+        page.wait_for_function("document.querySelector('.before video').readyState >= 2")
+        slider = page.get_by_role("slider", name="Before and after")
+        slider.fill("20")
+        place = "getComputedStyle(document.querySelector('.wipe')).getPropertyValue('--at')"
+        assert page.evaluate(place) == "20%"
+        page.evaluate("document.querySelector('.screen > video').currentTime = 1")
+        page.wait_for_function("document.querySelector('.before video').currentTime === 1")
+        page.get_by_role("button", name="Play").click()
+        page.wait_for_function("document.querySelector('.screen > video').currentTime > 1.1")
+        page.get_by_role("button", name="Compare").click()
+        assert page.locator(".wipe").count() == 0
+        page.click("#make")
+        page.wait_for_selector(".film[data-state=done] .state:not(:has-text('Preview'))")
+        assert page.locator(".film").count() == 1
+
+
+def test_what_was_done_is_undone_step_by_step(page, studio, portrait, tmp_path):
+    film = write_film(tmp_path / "walk.mp4", [cv2.imread(str(portrait))] * 60)
+    with serving(*studio) as url:
+        visit(page, url)
+        give_film_and_word(page, film, tmp_path)
+        begin = page.locator(".times input").first
+        begin.fill("1.2")  # at once: adding the piece is a step of its own all the same
+        begin.press("Tab")
+        page.wait_for_function("document.querySelector('.times input')?.value === '1.20'")
+        page.get_by_role("button", name="Remove").click()
+        page.click("#undo")
+        page.wait_for_function("document.querySelector('.times input')?.value === '1.20'")
+        page.locator("body").press("Control+z")
+        page.wait_for_function("document.querySelector('.times input')?.value === '0.00'")
+        page.click("#undo")
+        page.wait_for_selector("#pieces li", state="detached")
+        assert page.is_visible(".ring")
 
 
 def test_a_recording_becomes_speech(page, studio):

@@ -3,8 +3,7 @@
 import pytest
 
 from lipstream.avatar.pack import embedded_avatars
-from lipstream.cli import main
-from lipstream.cli_options import one_of
+from lipstream.cli import main, one_of
 from lipstream.inference.manifest import EMBEDDED, LIVE, embedded_models
 
 

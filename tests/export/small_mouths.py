@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lipstream_export.precisions import reference_pictures
-from lipstream_export.samples import Samples
+from lipstream_export.precisions import Samples, reference_pictures
 from lipstream_models.networks.loading import LoadedMouth
-from lipstream_models.networks.split import SplitNetwork, to_pixels
-from lipstream_models.networks.wav2lip import Layout, LayoutBlock
+from lipstream_models.networks.wav2lip import Layout, LayoutBlock, SplitNetwork, to_pixels
 
 WANTED_DB = 36.0
 """As for every int8 graph: its rounding, on pictures of full contrast."""

@@ -1,10 +1,10 @@
 import pytest
 
-from lipstream_export.folder import folder_written_whole
+from lipstream_export.model_folder import atomic_folder
 
 
 def write_and_fail(out):
-    with folder_written_whole(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "face.onnx").write_text("new")
         raise RuntimeError
 
@@ -30,7 +30,7 @@ def test_files_of_the_same_name_are_replaced_and_others_stay(tmp_path):
     out.mkdir()
     (out / "face.onnx").write_text("old")
     (out / "notes").write_text("mine")
-    with folder_written_whole(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "face.onnx").write_text("new")
     assert (out / "face.onnx").read_text() == "new"
     assert (out / "notes").read_text() == "mine"

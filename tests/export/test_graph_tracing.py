@@ -9,11 +9,11 @@ from torch import nn
 from export.small_mouths import Small, files_of, loaded, noise, small
 from lipstream import MouthModel
 from lipstream.inference.manifest import embedded_folder
-from lipstream_export.graph_tracing import NotPlannable, find_reaches
 from lipstream_export.kernel_plans import make_plan
 from lipstream_export.model_folder import MOUTH, PLAN, ExportOptions, export_mouth
+from lipstream_export.onnx_graphs import NotPlannable, find_reaches
 from lipstream_export.precisions import reference_pictures
-from lipstream_models.networks.split import to_pixels
+from lipstream_models.networks.wav2lip import to_pixels
 
 
 def reason(network, folder):

@@ -9,7 +9,7 @@ from engine.inference.kernels.toy_plans import needs_kernels
 from export.small_mouths import WANTED_DB, files_of, loaded, noise, seeded, small
 from lipstream import MouthModel
 from lipstream.inference.kernels import kernels_run_here
-from lipstream.storage.atomic_files import sha256_of
+from lipstream.storage import sha256_of
 from lipstream_export.model_folder import PLAN, ExportOptions, export_mouth
 from lipstream_export.parity import judge_pictures
 from lipstream_export.precisions import psnr_db, reference_pictures
@@ -59,7 +59,7 @@ def test_the_report_judges_a_plan_beside_the_graphs(exported):
 
 @needs_kernels
 def test_a_plan_that_paints_too_far_off_is_not_written(tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(lipstream_export.precisions.WANTED_DB, "int8", 90.0)
+    monkeypatch.setitem(lipstream_export.precisions.LEAST_PSNR_DB, "int8", 90.0)
     network = small()
     wishes = ExportOptions(precisions=("int8",), samples=noise(network, 3))
     export_mouth(loaded(network), tmp_path / "m", wishes)

@@ -13,9 +13,9 @@ from engine.inference.kernels.toy_plans import needs_kernels
 from export.small_mouths import NARROW, WANTED_DB, loaded, noise, seeded, small
 from lipstream.inference.backends import open_backend
 from lipstream.inference.kernels.plan import load_plan, save_plan
-from lipstream_export.graph_tracing import find_reaches
 from lipstream_export.kernel_plans import make_plan
 from lipstream_export.model_folder import MOUTH, PLAN, export_mouth
+from lipstream_export.onnx_graphs import find_reaches
 from lipstream_export.precisions import plan_mouth, psnr_db, reference_pictures
 from lipstream_models.networks.wav2lip import Wav2Lip
 

@@ -5,13 +5,14 @@ import onnx
 import pytest
 import torch
 
+from lipstream.audio.mel import SILENCE
 from lipstream.cli import main
 from lipstream.inference.backends import open_backend
 from lipstream.inference.manifest import read_toml
 from lipstream.lips.decoder import DecoderSettings, Hysteresis
 from lipstream.lips.shape import MEASURES
-from lipstream_export.lip_folder import LIPS, LoadedLips, export_lips
-from lipstream_models.networks.lip_network import COLUMNS, DELAYS, LipNetwork
+from lipstream_export.model_folder import LIPS, LoadedLips, export_lips
+from lipstream_models.networks.lip_network import COLUMNS, DELAYS, LipNetwork, without_noise
 
 VECTOR = np.linspace(-1, 1, MEASURES, dtype=np.float32)
 DECODER = DecoderSettings(
@@ -51,6 +52,8 @@ def folders(loaded, tmp_path_factory):
 @pytest.mark.parametrize("setting", list(DELAYS))
 def test_a_window_gives_what_the_whole_utterance_gives(loaded, folders, setting, backend):
     mel = torch.randn(1, 1, 80, 120)
+    for pause in (20, 60, 100):  # clear speech: one in every window
+        mel[..., pause : pause + 7] = SILENCE
     head = list(DELAYS).index(setting)
     with torch.no_grad():
         whole = loaded.network(mel)[head][0].numpy().T
@@ -66,6 +69,19 @@ def test_a_window_gives_what_the_whole_utterance_gives(loaded, folders, setting,
             assert answer["measures"][0] == pytest.approx(whole[end - 1, 14:], abs=5e-3)
     finally:
         graph.close()
+
+
+def test_steady_noise_is_taken_off_and_clear_speech_is_heard_as_it_is():
+    noise = 0.3 * torch.randn(1, 1, 80, COLUMNS, generator=torch.Generator().manual_seed(1))
+    assert float((without_noise(noise) - noise).mean()) < -0.2
+    speech = noise.clone()
+    speech[..., 10:14] += 0.8  # 10 dB louder: stays, against a floor that falls
+    heard = without_noise(speech)
+    assert float((heard - speech)[..., 10:14].mean()) > -0.15
+    clear = speech.clone()
+    clear[..., 30:37] = SILENCE
+    torch.testing.assert_close(without_noise(clear), clear)
+    assert float(without_noise(torch.full((1, 1, 80, COLUMNS), SILENCE)).max()) == SILENCE
 
 
 def test_the_file_holds_half_the_bytes_of_its_weights(loaded, folders):

@@ -12,9 +12,15 @@ from lipstream.inference.backends import open_backend
 from lipstream_export.model_folder import ExportOptions, export_mouth
 from lipstream_export.onnx_graphs import Signature, save_graph
 from lipstream_export.parity import judge_pictures, shortfalls
-from lipstream_export.precisions import LEAST_PSNR_DB, lower
-from lipstream_export.quantization import candidates, find_ranges, quantise
-from lipstream_export.samples import Samples, collect_samples
+from lipstream_export.precisions import (
+    LEAST_PSNR_DB,
+    Samples,
+    candidates,
+    collect_samples,
+    find_ranges,
+    lower,
+    quantise,
+)
 from lipstream_models.networks.loading import load_network
 
 
@@ -84,7 +90,7 @@ def test_what_is_kept_has_weights_in_float(tiny):
     stored = {one.name: one.data_type for one in model.graph.initializer}
     kept = next(node for node in model.graph.node if node.name == names[1])
     assert stored[kept.input[1]] == TensorProto.FLOAT
-    packed = [n for n, kind in stored.items() if n.endswith("weight_levels")]
+    packed = [n for n in stored if n.endswith("weight_levels")]
     assert len(packed) == 2
 
 

@@ -4,7 +4,7 @@ import torch
 
 from golden.seeded_state import GOLDEN
 from lipstream.cli import main
-from lipstream.face.s3fd import S3fdDetector
+from lipstream.face.detector import S3fdDetector
 from lipstream_models.networks.s3fd import S3fd
 
 

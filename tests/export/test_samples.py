@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_export.samples import Samples, collect_samples
+from lipstream_export.precisions import Samples, collect_samples
 
 
 def numbered(count):

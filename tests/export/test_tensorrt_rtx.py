@@ -7,41 +7,23 @@ import torch
 from onnx import TensorProto, helper
 
 from lipstream.errors import ModelError
+from lipstream.inference.backends import BatchRange
 from lipstream.inference.backends.cuda import Gpu
-from lipstream.inference.backends.tensorrt_engines import BatchRange, EngineSpec, build_engine
+from lipstream.inference.backends.tensorrt import EngineSpec, build_engine
 from lipstream.inference.manifest import embedded_folder
 from lipstream_export.model_folder import S3FD, ExportOptions, export_mouth, export_s3fd
-from lipstream_export.quantization import find_ranges, quantise, to_half
-from lipstream_models.networks.loading import LoadedMouth, load_network
+from lipstream_export.precisions import find_ranges, quantise, to_half
+from lipstream_models.networks.loading import LoadedMouth
 from lipstream_models.networks.s3fd import S3fd
 from lipstream_models.networks.wav2lip import Wav2Lip
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="pip install tensorrt-rtx-cu13")
-ADA = Gpu("any", "8.9", 13000)
-"""Built for this generation without one at hand."""
+CAPABILITIES = ("7.5", "8.6", "8.9", "12.0")
+"""Turing, Ampere, Ada and Blackwell: built for without one at hand."""
 
 
-def build(path, batch=BatchRange(1, 4, 8)):  # noqa: B008
-    return build_engine(rtx, EngineSpec(path, batch, ADA))
-
-
-@pytest.fixture(scope="module")
-def own(small_checkpoint, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rtx") / "own"
-    export_mouth(load_network(small_checkpoint), folder, ExportOptions(whole=True))
-    return folder
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["face", "mouth", "whole"])
-def test_a_small_wav2lip_is_built(own, name):
-    assert len(build(own / f"{name}.onnx")) > 10_000
-
-
-@pytest.mark.slow
-def test_its_fp16_graph_is_built(own, tmp_path):
-    onnx.save_model(to_half(onnx.load(own / "mouth.onnx")), tmp_path / "half.onnx")
-    assert len(build(tmp_path / "half.onnx")) > 10_000
+def build(path, batch=BatchRange(1, 4, 8), capability="8.9"):  # noqa: B008
+    return build_engine(rtx, EngineSpec(path, batch, Gpu("any", capability, 13000)))
 
 
 def int8(path, folder):
@@ -59,32 +41,38 @@ def int8(path, folder):
     return folder / "int8.onnx"
 
 
-@pytest.mark.slow
-def test_its_int8_graph_is_built(own, tmp_path):
-    assert len(build(int8(own / "mouth.onnx", tmp_path))) > 10_000
-
-
 @pytest.mark.parametrize("model", ["mouth", "mouth-low-delay"])
 def test_the_embedded_lips_are_built(model):
     assert len(build(embedded_folder() / model / "lips.onnx")) > 10_000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["detector", "mesh"])
-def test_the_embedded_face_networks_are_built(name):
-    assert len(build(embedded_folder() / "faces" / f"{name}.onnx")) > 10_000
-
-
-@pytest.mark.slow
-def test_wav2lip_is_built(tmp_path):
+@pytest.fixture(scope="module")
+def wav2lip(tmp_path_factory):
+    """Wav2Lip with random weights: its graphs in fp32, and the mouth in fp16 and int8."""
     torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("rtx") / "w"
     loaded = LoadedMouth(Wav2Lip().eval(), "w", "1", "", "")
-    export_mouth(loaded, tmp_path / "w", ExportOptions(whole=True))
-    for name in ("face", "mouth", "whole"):
-        assert len(build(tmp_path / "w" / f"{name}.onnx")) > 10_000
-    assert len(build(int8(tmp_path / "w" / "mouth.onnx", tmp_path))) > 10_000
-    onnx.save_model(to_half(onnx.load(tmp_path / "w" / "mouth.onnx")), tmp_path / "half.onnx")
-    assert len(build(tmp_path / "half.onnx")) > 10_000
+    export_mouth(loaded, folder, ExportOptions(whole=True))
+    int8(folder / "mouth.onnx", folder)
+    onnx.save_model(to_half(onnx.load(folder / "mouth.onnx")), folder / "fp16.onnx")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("name", ["face", "mouth", "whole", "fp16", "int8"])
+def test_wav2lip_is_built_for_every_generation_and_for_32_at_once(wav2lip, name, capability):
+    assert len(build(wav2lip / f"{name}.onnx", BatchRange(), capability)) > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_the_embedded_graphs_are_built_for_every_generation(capability):
+    folder = embedded_folder()
+    graphs = [*folder.glob("mouth*/lips.onnx"), *folder.glob("faces/*.onnx")]
+    assert len(graphs) >= 4
+    for graph in graphs:
+        assert len(build(graph, capability=capability)) > 10_000, graph
 
 
 @pytest.mark.slow

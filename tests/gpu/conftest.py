@@ -15,7 +15,7 @@ import torch
 from lipstream.errors import BackendUnavailable
 from lipstream.inference.backends.cuda import find_gpu
 from lipstream_export.model_folder import ExportOptions, export_mouth
-from lipstream_export.samples import Samples
+from lipstream_export.precisions import Samples
 from lipstream_models.networks.loading import LoadedMouth
 from lipstream_models.networks.wav2lip import Wav2Lip
 

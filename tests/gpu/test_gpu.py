@@ -10,7 +10,11 @@ import torch
 
 from lipstream import MouthModel, Worker
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream_models.networks.split import FaceGraph, MouthGraph
+from lipstream.inference.backends import BankRow
+from lipstream.live.compositor import pasted_patch, pixel_compositor, planes_of
+from lipstream.live.frame_source import PreparedAvatar
+from lipstream.types import Still
+from lipstream_models.networks.wav2lip import FaceGraph, MouthGraph
 from toys import make_toy_avatar
 
 RUNTIMES = [
@@ -73,6 +77,21 @@ def test_the_picture_is_torchs(opened, truth, samples, report, batch):
     psnr = 10 * np.log10(255**2 / max(np.square(error).mean(), 1e-6))
     report[name][f"PSNR against torch, dB, batch {batch}"] = float(psnr)
     assert psnr >= LEAST_DB[precision]
+
+
+def test_what_is_pasted_there_is_within_a_level_of_what_the_processor_pastes(opened, samples):
+    name, _, model = opened
+    if not model.pastes:
+        pytest.skip(f"{name} paints, and the processor pastes")
+    prepared = PreparedAvatar.prepare(make_toy_avatar(4), model, paste_on_gpu=True)
+    rows, openness = [BankRow(prepared.bank, k) for k in range(4)], [1.0, 0.7, 0.4, 1.0]
+    mels = [samples.mels[k : k + 1] for k in range(4)]
+    mouths = model.paint_rows(mels, rows).copy()
+    pasted = model.paste_rows(mels, rows, openness)
+    made = [pasted_patch(*one) for one in zip(prepared.targets, pasted, strict=True)]
+    for patch, target, mouth, share in zip(made, prepared.targets, mouths, openness, strict=True):
+        wanted = planes_of(Still(pixel_compositor(model).paste(target, mouth, share)))
+        assert np.abs(patch.planes.y.astype(int) - wanted.y[target.patch_box]).max() <= 1
 
 
 @pytest.mark.parametrize("batch", BATCHES)

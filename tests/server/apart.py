@@ -1,13 +1,14 @@
 """`lipstream serve` as a process of its own, so that what attacks it does not slow its loop."""
 
 import asyncio
+import os
 import re
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,16 @@ if int(files):
     resource.setrlimit(resource.RLIMIT_NOFILE, (int(files), int(files)))
 from lipstream.cli import main
 sys.exit(main())
+"""
+
+_COUNT_DECODERS = """
+import sys
+from aiortc import rtcrtpreceiver
+get_decoder = rtcrtpreceiver.get_decoder
+def counted(codec):
+    print("a decoder of", codec.mimeType, file=sys.stderr, flush=True)
+    return get_decoder(codec)
+rtcrtpreceiver.get_decoder = counted
 """
 
 
@@ -69,16 +80,30 @@ def show(figures: str) -> None:
 
 @asynccontextmanager
 async def apart(
-    model: Path, avatar: Path, log: Path, *words: str, files: int = 0
-) -> AsyncIterator[Apart]:
-    """Run a server; ``files`` is how many file descriptors it may have, 0 for as many as usual."""
-    command = [sys.executable, "-c", _SERVE, str(files), "serve", "--port", "0"]
+    model: Path,
+    avatar: Path,
+    log: Path,
+    *words: str,
+    files: int = 0,
+    environment: dict[str, str] | None = None,
+    before: Sequence[str] = (),
+    logs_decoders: bool = False,
+) -> AsyncGenerator[Apart]:
+    """Run a server.
+
+    ``files`` is how many file descriptors it may have, 0 for as many as usual; ``environment`` is
+    what it has besides ours; ``before`` are words before the command. With ``logs_decoders`` its
+    log tells of each decoder that is opened.
+    """
+    code = (_COUNT_DECODERS if logs_decoders else "") + _SERVE
+    command = [*before, sys.executable, "-c", code, str(files), "serve", "--port", "0"]
     command += ["--model", str(model), "--avatar", str(avatar), *words]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=errors,
+            env=os.environ | (environment or {}),
         )
         try:
             line = (await asyncio.to_thread(process.stdout.readline)).decode()

@@ -6,16 +6,17 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urljoin
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from lipstream_server.command import bind, listen, make_server
 from lipstream_server.config import ServerConfig
-from lipstream_server.webrtc.peers import PeerSessions
+from lipstream_server.webrtc.peer import PeerSessions
 
 SDP = {"Content-Type": "application/sdp"}
 PATIENCE_SECONDS = 20.0
@@ -54,7 +55,10 @@ class Running:
 
     async def offer(self, path: str, sdp: str, **headers: str) -> Answer:
         """Post an offer."""
-        return await self.ask("POST", path, sdp.encode(), SDP | headers)
+        answer = await self.ask("POST", path, sdp.encode(), SDP | headers)
+        if "location" in answer.headers:  # which is relative to what was asked for
+            answer.headers["location"] = urljoin(path, answer.headers["location"])
+        return answer
 
 
 def _ask(request: urllib.request.Request) -> Answer:
@@ -66,7 +70,7 @@ def _ask(request: urllib.request.Request) -> Answer:
 
 
 @asynccontextmanager
-async def running(worker, avatar, **settings: Any) -> AsyncIterator[Running]:
+async def running(worker, avatar, **settings: Any) -> AsyncGenerator[Running]:
     """Serve ``worker`` on a free port of 127.0.0.1."""
     config = ServerConfig(port=0, **settings)
     sessions = PeerSessions(worker, avatar)
@@ -160,7 +164,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer() -> AsyncIterator[Peer]:
+async def peer() -> AsyncGenerator[Peer]:
     """Give a peer and close it."""
     client = Peer()
     try:

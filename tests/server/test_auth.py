@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 
 from lipstream.errors import InputError
 from lipstream_server.app import Routes
@@ -23,13 +23,13 @@ from lipstream_server.auth import (
     is_same_origin,
 )
 from lipstream_server.config import ServerConfig, StudioConfig, read_token
-from lipstream_server.webrtc.peers import PeerSessions
+from lipstream_server.webrtc.peer import PeerSessions
 from server.peers import running
 
 TOKEN = "correct horse"
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}
 FRIEND, STRANGER = "https://friend.example", "https://stranger.example"
-PUBLIC = {"/", "/studio", "/healthz"}
+PUBLIC = {"/", "/studio", "/healthz", "/readyz"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,9 @@ def served(worker, toy_avatar, tmp_path):
     """Make the application of a server with given access rules."""
 
     def make(**rules):
-        studio = StudioConfig(tmp_path / "studio")
+        config = ServerConfig(studio=StudioConfig(tmp_path / "studio"))
         sessions = PeerSessions(worker, toy_avatar)
-        return Routes(sessions, rules=AccessRules(**rules), loopback=True, studio=studio)
+        return Routes(sessions, config, rules=AccessRules(**rules), loopback=True)
 
     return make
 
@@ -109,8 +109,14 @@ def every_route(routes):
             yield "GET", "/studio.html"
             yield "GET", "/nothing"
             continue
+        if isinstance(route, WebSocketRoute):
+            continue  # the one for WebSockets is walked below
         assert isinstance(route, Route)
-        path = route.path.replace("{id}", "nobody").replace("{name}", "nobody")
+        path = (
+            route.path.replace("{id}", "nobody")
+            .replace("{name}", "nobody")
+            .replace("{stage}", "nobody")
+        )
         for method in sorted(route.methods - {"HEAD"}):
             yield method, path
 
@@ -228,7 +234,7 @@ def test_an_allowed_origins_name_may_lead_here_without_a_token(served):
 
 def test_offers_say_what_they_take(served):
     answer = ask(served(token=TOKEN).app(), "OPTIONS", "/whip")
-    assert answer.status == 204
+    assert answer.status == 200
     assert answer.headers["Accept-Post"] == "application/sdp"
 
 
@@ -299,15 +305,39 @@ def test_a_signed_link_opens_one_path_to_those_who_only_read(served):
     assert ask(app, "GET", routes._signer.link("/nothing")).status == 404
 
 
-def test_websockets_are_turned_away():
-    sent = []
+@pytest.mark.parametrize(
+    ("headers", "words", "status"),
+    [
+        ({"host": "127.0.0.1"}, [], 401),
+        ({"host": "127.0.0.1", "authorization": "Bearer wrong horse"}, [], 401),
+        ({"host": "127.0.0.1"}, ["lipstream", "bearer.wrong"], 401),
+        ({"host": "127.0.0.1", "origin": "https://stranger.example"}, ["bearer.secret-one"], 403),
+        ({"host": "127.0.0.1"}, ["lipstream", "bearer.secret-one"], None),
+        ({"host": "127.0.0.1", "authorization": "Bearer secret-one"}, [], None),
+    ],
+)
+def test_websockets_are_asked_as_everything_else_is(headers, words, status):
+    sent, passed = [], []
 
     async def send(message):
         sent.append(message)
 
-    app = AccessControl(None, AccessRules(), public=(), signer=UrlSigner(lambda: 0.0))
-    asyncio.run(app({"type": "websocket"}, None, send))
-    assert sent == [{"type": "websocket.close", "code": 1008}]
+    async def app(scope, receive, send):
+        passed.append(scope)
+
+    scope = {
+        "type": "websocket",
+        "path": "/stages/hall/speech",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "subprotocols": words,
+        "client": ("127.0.0.1", 1),
+    }
+    rules = AccessRules("secret-one")
+    control = AccessControl(app, rules, public=(), signer=UrlSigner(lambda: 0.0))
+    asyncio.run(control(scope, None, send))
+    assert [one.get("status") for one in sent][:1] == ([] if status is None else [status])
+    assert len(passed) == (status is None)
 
 
 def test_a_token_may_stand_in_a_file(tmp_path):

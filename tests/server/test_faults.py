@@ -9,9 +9,11 @@ import time
 import pytest
 
 from lipstream import MouthModel, Worker
+from lipstream.live import conversation
 from lipstream.live import session as engine_session
-from lipstream_server.stage import live_avatar
+from lipstream_server.stage import stage
 from server.peers import peer, running, until
+from timing import limit
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_a_dead_engine_thread_is_told_by_health_and_to_offers(
                 monkeypatch.setattr(engine_session.SessionHandle, "release", lambda self: 1 / 0)
             told = await client.event("error")
             while (await health(server))[0] != 503:
-                assert time.monotonic() - begun < 2
+                assert time.monotonic() - begun < limit(2, 10)
             failed = await health(server)
             seconds = time.monotonic() - begun
             refused = await server.offer("/session", await late.offer())
@@ -80,14 +82,14 @@ def test_a_dead_engine_thread_is_told_by_health_and_to_offers(
     assert status == 503
     assert body["status"] == "failing"
     assert "ZeroDivisionError" in body["fault"]
-    assert seconds < 2
+    assert seconds < limit(2, 10)
     assert refused.status == 500
     assert "the engine failed" in refused.error
 
 
 def test_sound_without_frames_is_told_by_health(own_worker, toy_avatar, monkeypatch):
-    monkeypatch.setattr(live_avatar, "STALL_SECONDS", 0.3)
-    monkeypatch.setattr(live_avatar, "GIVE_UP_SECONDS", 2.0)
+    monkeypatch.setattr(stage, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(conversation, "GIVE_UP_SECONDS", 2.0)
 
     async def stall():
         async with running(own_worker, toy_avatar) as server, peer() as client:
@@ -106,7 +108,7 @@ def test_sound_without_frames_is_told_by_health(own_worker, toy_avatar, monkeypa
             return fault, told["message"]
 
     fault, told = asyncio.run(stall())
-    assert fault == "1 of 1 sessions get no pictures"
+    assert fault == "1 of 1 stages get no pictures"
     assert "no picture was made" in told
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lipstream_server.avatars import Avatars
 from lipstream_server.metrics import ServerMetrics
+from lipstream_server.stage.registry import Avatars
 from server.peers import SDP, peer, running
 
 
@@ -20,7 +20,7 @@ def ask(worker, avatar, method, path, body=None, headers=None, **settings):
     return asyncio.run(once())
 
 
-@pytest.mark.parametrize("path", ["/", "/client.js", "/healthz", "/metrics", "/avatars"])
+@pytest.mark.parametrize("path", ["/", "/client.js", "/healthz", "/readyz", "/metrics", "/avatars"])
 def test_what_can_be_got(worker, toy_avatar, path):
     assert ask(worker, toy_avatar, "GET", path).status == 200
 
@@ -47,7 +47,7 @@ def test_metrics_are_prometheus_text(worker, toy_avatar):
 
 
 def test_a_session_is_measured(worker, toy_avatar, monkeypatch):
-    monkeypatch.setattr("lipstream_server.webrtc.peer.REPORT_SECONDS", 0.02)
+    monkeypatch.setattr("lipstream_server.stage.stage.REPORT_SECONDS", 0.02)
 
     async def visit():
         async with running(worker, toy_avatar) as server, peer() as client:
@@ -92,12 +92,12 @@ def test_an_avatar_that_nobody_has_is_refused_in_one_line(worker, toy_avatar, pa
 def test_an_avatar_is_opened_when_it_is_first_asked_for_and_shared(worker, toy_avatar):
     async def twice():
         async with running(worker, toy_avatar) as server, peer() as one, peer() as other:
-            before = set(server.sessions.avatars.opened)
+            before = set(server.sessions.stages.avatars.opened)
             statuses = [
                 (await each.join(server, "/session?avatar=mei")).status for each in (one, other)
             ]
             picture = await one.track("video").recv()
-            avatars = server.sessions.avatars
+            avatars = server.sessions.stages.avatars
             assert await avatars.open("mei") is await avatars.open("mei")
             return before, statuses, set(avatars.opened), (picture.width, picture.height)
 
@@ -178,18 +178,12 @@ def test_an_offer_cut_anywhere_never_fails_the_server(worker, toy_avatar):
     assert (health, left) == (200, 0)
 
 
-def test_trickle_is_declined_clearly(worker, toy_avatar):
-    answer = ask(worker, toy_avatar, "PATCH", "/session/x", b"a=candidate", SDP)
-    assert answer.status == 405
-    assert "not needed" in answer.error
-
-
 def test_an_unknown_session_cannot_be_ended(worker, toy_avatar):
     assert ask(worker, toy_avatar, "DELETE", "/whep/nobody").status == 404
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/session"), ("POST", "/healthz"), ("PUT", "/")]
+    ("method", "path"), [("PUT", "/session"), ("POST", "/healthz"), ("PUT", "/")]
 )
 def test_a_wrong_method_is_refused(worker, toy_avatar, method, path):
     assert ask(worker, toy_avatar, method, path).status in (404, 405)

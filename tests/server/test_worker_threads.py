@@ -25,13 +25,13 @@ def test_frame_threads_follow_the_cores_and_leave_one_for_encoding(sessions, cor
     assert (chosen.count, chosen.threads) == (count, threads)
 
 
-def test_no_more_lanes_than_sessions_or_cores():
+def test_no_more_worker_threads_than_sessions_or_cores():
     for sessions in range(1, 20):
         for cores in range(1, 20):
             assert 1 <= choose_frame_threads(sessions, cores).count <= min(sessions, cores)
 
 
-def test_serving_says_how_many_lanes_it_took_and_why(toy_folder, toy_pack, caplog):
+def test_serving_says_how_many_worker_threads_it_took_and_why(toy_folder, toy_pack, caplog):
     config = ServerConfig(model=toy_folder, avatar=toy_pack, backend="cpu", sessions=3)
     wanted = choose_frame_threads(3, usable_cores())
     with caplog.at_level(logging.INFO), open_sessions(config) as sessions:

@@ -1,9 +1,9 @@
 // The page's behaviour: keep a connection, put a source of sound on it, say how it goes.
 
-import { Connection, RequestError, avatars } from "./connection.js";
 import { Meter } from "./meter.js";
-import { Numbers } from "./numbers.js";
-import { Microphone, SoundFile, explain, microphones } from "./sound.js";
+import { History, Numbers } from "./numbers.js";
+import { Microphone, SoundFile, explain, microphones, speakers } from "./sound.js";
+import { RequestError, Stage, avatars } from "./stage.js";
 import { Texts } from "./texts.js";
 import * as view from "./view.js";
 
@@ -13,7 +13,10 @@ const FILE_TAIL_MS = 400; // a file's last sound is still on its way when the fi
 
 const meter = new Meter(view.showLevel);
 let token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
-let avatar = new URLSearchParams(location.search).get("avatar"); // null: the server's default
+const asked = new URLSearchParams(location.search);
+const stageName = asked.get("stage"); // null: a stage of its own
+const clean = asked.get("view") === "clean"; // the picture alone, for another program or page
+let avatar = asked.get("avatar"); // null: the server's default
 let connection = null;
 let failures = 0;
 let retryTimer = 0;
@@ -21,6 +24,7 @@ let source = null; // {kind: "microphone" | "file", stream, track, close()}
 let mutedByUser = null; // null: not chosen yet, so speaking turns the sound on
 let serverDelayMs = 0;
 let bufferMs = 0;
+const lastMinute = new History();
 const texts = new Texts({ onSend: () => unmuteForText(), delayMs: () => bufferMs });
 
 // ---------------------------------------------------------------- connection
@@ -29,20 +33,25 @@ async function connect() {
   clearTimeout(retryTimer);
   connection?.close();
   view.showConnection("connecting");
-  const mine = new Connection(token, avatar);
+  const mine = new Stage("", stageName, { token, avatar, role: clean ? "whep" : "session" });
   connection = mine;
   mine.addEventListener("open", () => opened(mine));
-  mine.addEventListener("unsteady", () => view.showConnection("unsteady"));
+  mine.addEventListener("unsteady", () => connection === mine && view.showConnection("unsteady"));
   mine.addEventListener("lost", () => lost(mine));
+  mine.addEventListener("stage", ({ detail }) => view.showPeople(detail));
+  mine.addEventListener("floor", ({ detail }) => view.showFloor(detail));
   mine.addEventListener("state", ({ detail }) => view.showSpeaking(detail.state === "speaking"));
   mine.addEventListener("stats", ({ detail }) => (serverDelayMs = detail.delay_ms));
   texts.join(mine);
-  parts.video.srcObject = mine.stream;
+  parts.video.srcObject = null; // a stream without tracks would hold up the page's load
   view.showPicture(false);
   view.showSpeaking(false);
   onFirstPicture(() => connection === mine && view.showPicture(true));
   try {
-    await mine.open();
+    const stream = await mine.watch();
+    if (connection !== mine) return;
+    parts.video.srcObject = stream;
+    readNumbers(mine);
   } catch (error) {
     if (connection === mine) refused(error);
   }
@@ -79,22 +88,27 @@ function opened(mine) {
   view.showMessage(null);
   view.askToken(false);
   mine.send(source?.track ?? null);
+}
+
+function readNumbers(mine) {
   const numbers = new Numbers();
   const timer = setInterval(async () => {
     if (connection !== mine) return clearInterval(timer);
     const read = numbers.read(await mine.statistics());
     if (read && connection === mine) {
       bufferMs = read.bufferMs;
-      view.showNumbers({ ...read, delayMs: serverDelayMs + read.bufferMs + read.networkMs });
+      const delayMs = serverDelayMs + read.bufferMs + read.networkMs;
+      view.showNumbers({ ...read, delayMs });
+      view.showHistory(lastMinute.add({ delayMs, offsetMs: read.offsetMs }));
     }
   }, 1000);
 }
 
+/** It goes on trying by itself. */
 function lost(mine) {
   if (connection !== mine) return;
-  connection = null;
-  mine.close();
-  retryIn(RETRY_SECONDS[Math.min(failures++, RETRY_SECONDS.length - 1)], "lost", "The connection was lost.");
+  view.showConnection("lost");
+  view.showMessage("The connection was lost. Trying again.", { retry: true });
 }
 
 function refused(error) {
@@ -141,7 +155,7 @@ async function speak(kind, open) {
   if (mutedByUser === null) setMuted(false);
   opened.onEnd(() => source?.opened === opened && ended(kind));
   await connection?.send(opened.track);
-  await meter.listen(opened.stream);
+  await meter.listen(opened.stream).catch(() => {}); // no loudness shown, all else goes on
 }
 
 async function hush() {
@@ -176,6 +190,7 @@ async function unmuteForText() {
 
 async function listMicrophones() {
   view.showMicrophones(await microphones(), source?.opened.deviceId ?? parts.microphone.value);
+  if (parts.video.setSinkId) view.showSpeakers(await speakers(), parts.speaker.value);
 }
 
 function setMuted(muted) {
@@ -199,6 +214,8 @@ parts.mute.addEventListener("click", () => {
   mutedByUser = !parts.video.muted;
   setMuted(mutedByUser);
 });
+parts.interrupt.addEventListener("click", () => connection?.tell({ type: "interrupt" }));
+parts.speaker.addEventListener("change", () => parts.video.setSinkId(parts.speaker.value));
 parts.microphone.addEventListener("change", () => {
   if (source?.kind === "microphone") speak("microphone", () => Microphone.open(parts.microphone.value));
 });
@@ -226,7 +243,8 @@ navigator.mediaDevices?.addEventListener("devicechange", listMicrophones);
 addEventListener("pagehide", () => connection?.close());
 addEventListener("pageshow", (event) => event.persisted && connect());
 
-setMuted(true);
+view.showClean(clean ? (asked.get("background") ?? "transparent") : null);
+setMuted(!clean);
 view.showSource(null);
-listAvatars();
+if (stageName === null) listAvatars(); // who is on a stage of others is not chosen here
 connect();

@@ -1,9 +1,10 @@
-// The loudness of a stream, 0 to 1, as often as the screen is drawn.
+// The loudness of a stream, 0 to 1, 15 times a second: each time a part of the page is drawn anew.
 
 import { audioContext } from "./sound.js";
 
 const FLOOR_DB = -60;
-const FALL = 0.9; // of the last value, each drawing: quick to rise, slow to fall
+const PERIOD_MS = 1000 / 15;
+const FALL = 0.66; // of the last value, each time: quick to rise, slow to fall
 
 export class Meter {
   #stop = null;
@@ -20,18 +21,17 @@ export class Meter {
     source.connect(analyser);
     const wave = new Float32Array(analyser.fftSize);
     let level = 0;
-    let request = 0;
     const draw = () => {
       analyser.getFloatTimeDomainData(wave);
       const power = wave.reduce((sum, sample) => sum + sample * sample, 0) / wave.length;
       const loudness = 1 - (10 * Math.log10(power + 1e-12)) / FLOOR_DB;
       level = Math.min(1, Math.max(loudness, level * FALL, 0));
       this.show(level);
-      request = requestAnimationFrame(draw);
     };
     draw();
+    const timer = setInterval(draw, PERIOD_MS);
     this.#stop = () => {
-      cancelAnimationFrame(request);
+      clearInterval(timer);
       source.disconnect();
     };
   }

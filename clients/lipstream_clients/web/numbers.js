@@ -52,3 +52,21 @@ function offset(audio, video) {
   const visible = video.estimatedPlayoutTimestamp - video.timestamp;
   return audible - visible;
 }
+
+const KEPT = 60; // readings, a minute
+
+/** Delay and offset of the last minute, as the points of two lines in a box of 120 by 30. */
+export class History {
+  #readings = [];
+
+  add(reading) {
+    this.#readings = [...this.#readings, reading].slice(-KEPT);
+    return { delay: this.#line("delayMs", 0, 400), offset: this.#line("offsetMs", -100, 100) };
+  }
+
+  #line(name, low, high) {
+    const held = (value) => Math.min(high, Math.max(low, value));
+    const points = this.#readings.map((reading, at) => [at, reading[name]]).filter(([, value]) => value !== null);
+    return points.map(([at, value]) => `${at * 2},${(30 - ((held(value) - low) / (high - low)) * 30).toFixed(1)}`).join(" ");
+  }
+}

@@ -6,7 +6,8 @@ let shared = null;
 
 /** The page's one AudioContext, made on the first gesture. */
 export async function audioContext() {
-  shared ??= new AudioContext({ sampleRate: 48000, latencyHint: "interactive" });
+  // At the machine's own rate: Firefox connects no microphone of 44.1 kHz to a context of 48.
+  shared ??= new AudioContext({ latencyHint: "interactive" });
   if (shared.state !== "running") await shared.resume();
   return shared;
 }
@@ -73,6 +74,12 @@ export class SoundFile {
 export async function microphones() {
   const devices = await navigator.mediaDevices.enumerateDevices();
   return devices.filter((device) => device.kind === "audioinput" && device.deviceId);
+}
+
+/** The loudspeakers there are, where the browser lets one choose. */
+export async function speakers() {
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  return devices.filter((device) => device.kind === "audiooutput" && device.deviceId);
 }
 
 /** What to tell the user when a source could not be opened. */

@@ -31,7 +31,7 @@ export class Films extends EventTarget {
   /** Open a finished film for watching. */
   open(id) {
     const row = this.#rows.get(id);
-    if (row && row.player.hidden) row.watch.click();
+    if (row && row.screen.hidden) row.watch.click();
   }
 
   #row(film) {
@@ -44,21 +44,27 @@ export class Films extends EventTarget {
       line: make("p", { class: "state" }),
       bar: make("progress", { max: 1, ariaLabel: `Progress of ${film.title}` }),
       note: make("p", { class: "note" }),
-      player: make("video", { controls: true, playsInline: true, preload: "metadata", poster: film.poster, hidden: true }),
+      player: make("video", { controls: true, playsInline: true, preload: "metadata", poster: film.poster }),
+      screen: make("div", { class: "screen", hidden: true }),
+      wipe: null, // the slider between before and after, once there is one
       watch: make("button", named("Watch")),
+      compare: make("button", { ...named("Compare"), ariaPressed: "false" }),
+      captions: make("a", { class: "quiet", textContent: "Captions", ariaLabel: `Captions as SRT: ${film.title}`, download: "captions.srt" }),
       save: make("a", { class: "quiet", textContent: "Download", ariaLabel: `Download: ${film.title}` }),
       cancel: make("button", named("Cancel")),
       again: make("button", named("Try again")),
       remove: make("button", named("Delete")),
     };
     row.player.setAttribute("aria-label", film.title);
+    row.screen.append(row.player);
     row.watch.addEventListener("click", () => this.#watch(row));
+    row.compare.addEventListener("click", () => compare(row));
     row.cancel.addEventListener("click", ask("cancel"));
     row.again.addEventListener("click", ask("again"));
     row.remove.addEventListener("click", () => sure(row.remove, ask("remove")));
-    const buttons = make("div", { class: "buttons" }, row.watch, row.save, row.again, row.cancel, row.remove);
+    const buttons = make("div", { class: "buttons" }, row.watch, row.compare, row.save, row.captions, row.again, row.cancel, row.remove);
     const told = make("div", { class: "told" }, make("h3", { textContent: film.title, title: film.title }), row.line, row.bar, row.note);
-    row.item = make("li", { class: "film" }, make("div", { class: "head" }, row.picture, told), row.player, buttons);
+    row.item = make("li", { class: "film" }, make("div", { class: "head" }, row.picture, told), row.screen, buttons);
     return row;
   }
 
@@ -74,6 +80,9 @@ export class Films extends EventTarget {
     row.note.textContent = state === "failed" ? sentence(message) : faceNote(film);
     row.note.hidden = row.note.textContent === "";
     row.watch.hidden = row.save.hidden = state !== "done";
+    row.compare.hidden = row.screen.hidden || !film.film?.before;
+    row.captions.hidden = !film.film?.captions;
+    if (!row.captions.hidden) row.captions.href = `${film.film.captions}&format=srt`;
     if (state === "done") row.save.href = `${film.film.link}&download=1`;
     row.cancel.hidden = state !== "waiting" && state !== "working";
     row.again.hidden = state !== "failed" && state !== "cancelled";
@@ -83,30 +92,82 @@ export class Films extends EventTarget {
   }
 
   #watch(row) {
-    row.player.hidden = !row.player.hidden;
-    row.watch.textContent = row.player.hidden ? "Watch" : "Close";
+    row.screen.hidden = !row.screen.hidden;
+    row.watch.textContent = row.screen.hidden ? "Watch" : "Close";
     row.watch.ariaLabel = `${row.watch.textContent}: ${row.film.title}`;
-    if (row.player.hidden) return row.player.pause();
-    if (!row.player.src) row.player.src = row.film.film.link;
+    row.compare.hidden = row.screen.hidden || !row.film.film.before;
+    if (row.screen.hidden) return row.player.pause();
+    if (row.player.src) return;
+    const { link, captions } = row.film.film;
+    if (captions) row.player.append(make("track", { kind: "captions", src: captions, label: "Captions", srclang: "und" }));
+    row.player.src = link;
   }
 }
 
+/** Lay the picture or film as it was over the player, left of a slider; or take it away. */
+function compare(row) {
+  const shown = row.wipe === null;
+  row.compare.ariaPressed = String(shown);
+  row.player.controls = !shown; // they would lie half under the other picture
+  if (!shown) {
+    row.wipe.remove();
+    row.wipe = null;
+    return;
+  }
+  const { kind, link } = row.film.film.before;
+  const before = kind === "film" ? make("video", { src: link, muted: true, playsInline: true, preload: "auto" }) : make("img", { src: link, alt: "" });
+  const line = make("span", { class: "line" });
+  const words = ["Before", "After"].map((textContent) => make("b", { class: "word", textContent }));
+  const play = make("button", { type: "button", class: "round", ariaLabel: "Play" });
+  play.addEventListener("click", () => (row.player.paused ? row.player.play() : row.player.pause()));
+  const told = () => (play.ariaPressed = String(!row.player.paused));
+  for (const kind of ["play", "pause"]) row.player.addEventListener(kind, told);
+  told();
+  const slider = make("input", { type: "range", min: 0, max: 100, value: 50, ariaLabel: `Before and after: ${row.film.title}` });
+  row.wipe = make("div", { class: "wipe" }, make("div", { class: "before" }, before), line, ...words, slider, play);
+  const place = () => row.wipe?.style.setProperty("--at", `${slider.value}%`);
+  slider.addEventListener("input", place);
+  before.addEventListener("error", () => {
+    if (row.wipe) compare(row); // a kind of film that this browser does not play
+    row.compare.hidden = true;
+  });
+  if (kind === "film") keepInStep(before, row.player);
+  row.screen.append(row.wipe);
+  place();
+}
+
+/** Let a film without sound show what a player shows; it begins again where it is shorter. */
+function keepInStep(before, player) {
+  const follow = () => {
+    if (!before.isConnected || !Number.isFinite(before.duration)) return;
+    const at = player.currentTime % before.duration;
+    if (Math.abs(before.currentTime - at) > (player.paused ? 0.01 : 0.15)) before.currentTime = at;
+    if (player.paused) before.pause();
+    else before.play().catch(() => {});
+  };
+  for (const kind of ["play", "pause", "seeked", "timeupdate"]) player.addEventListener(kind, follow);
+  before.addEventListener("loadedmetadata", follow);
+}
+
 function stateLine(film) {
-  const { state, progress, before } = film;
+  const { state, progress, before, preview } = film;
   if (state === "waiting") return before === 0 ? "Next" : before === 1 ? "Waits for one film before it" : `Waits for ${before} films before it`;
   if (state === "working" && !progress?.of) return "Getting ready";
   if (state === "working") {
     const part = `${Math.floor((100 * progress.done) / progress.of)} %`;
     return progress.left_s === null ? part : `${part} · ${left(progress.left_s)}`;
   }
-  if (state === "done") return `${lasting(film.film.seconds)} · ${size(film.film.bytes)} · kept until ${day(film.kept_until)}`;
+  if (state === "done") return `${preview ? "Preview · " : ""}${lasting(film.film.seconds)} · ${size(film.film.bytes)} · kept until ${day(film.kept_until)}`;
   return state === "failed" ? "Could not be made" : "Cancelled";
 }
 
 function faceNote({ state, film }) {
   if (state !== "done" || film.faceless === 0) return "";
-  const all = film.faceless >= film.frames;
-  return all ? "No face was found in it: its pictures are unchanged." : "In parts of it no face was found: those are unchanged.";
+  const { faceless, turned = 0, covered = 0 } = film;
+  const why = turned > covered && 2 * turned >= faceless ? "the face is turned away" : 2 * covered >= faceless ? "the mouth is covered" : "no face was found";
+  return faceless >= film.frames
+    ? `In all of it ${why}: its pictures are unchanged.`
+    : `In parts of it ${why}: those are unchanged.`;
 }
 
 /** Ask once more, on the button itself. */

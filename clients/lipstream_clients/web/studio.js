@@ -19,6 +19,11 @@ let pieces = []; // {media, at, until, from, to, who}: see studio-pieces.js
 let busy = 0; // files on their way
 let polling = 0;
 let asked = null; // the film asked for last, to be shown when it is done
+let preview = null; // the last preview, which the next one replaces
+let settling = 0;
+const history = []; // what was chosen before, the newest last
+const MOST_UNDONE = 50;
+const SETTLED_MS = 400;
 
 const timeline = new Timeline(element("timeline"));
 const people = new People({
@@ -82,10 +87,56 @@ function showSpeech() {
   showTime();
 }
 
-function remove(piece) {
-  pieces = pieces.filter((one) => one !== piece);
-  api.drop(piece.media.id);
+/** Note what is chosen, once it rests: a drag is one step. Files stay for a day, so it can come back. */
+function remember() {
+  clearTimeout(settling);
+  settling = setTimeout(settle, SETTLED_MS);
+}
+
+/** Change at once what is chosen: a step, however soon the next one follows. */
+function step(change) {
+  settle(); // what rested before is a step of its own
+  change();
+  settle();
+}
+
+function settle() {
+  clearTimeout(settling);
+  const now = snapshot();
+  if (history.at(-1)?.text === now.text) return;
+  history.push(now);
+  history.splice(0, history.length - MOST_UNDONE);
+  element("undo").disabled = history.length < 2;
+}
+
+function snapshot() {
+  const copies = pieces.map(({ media, at, until, from, to, who }) => ({ media, at, until, from, to, who }));
+  const length = element("length").querySelector(":checked").value;
+  const text = JSON.stringify([face?.media?.id ?? face?.avatar, length, copies.map(({ media, ...rest }) => [media.id, rest])]);
+  return { face, pieces: copies, length, text };
+}
+
+function undo() {
+  settle();
+  if (history.length < 2) return;
+  history.pop();
+  const was = history.at(-1);
+  const other = was.face !== face;
+  face = was.face;
+  pieces = was.pieces.map((piece) => ({ ...piece }));
+  element("length").querySelector(`[value=${was.length}]`).checked = true;
+  if (other) showFace();
   showSpeech();
+  clearTimeout(settling);
+  element("undo").disabled = history.length < 2;
+  announce("Undone.");
+}
+
+function remove(piece) {
+  step(() => {
+    pieces = pieces.filter((one) => one !== piece);
+    showSpeech();
+  });
   announce(`${piece.media.name} was removed.`);
   element("text").focus();
 }
@@ -103,6 +154,7 @@ function showTime() {
   element("ends-pick").hidden = !whole;
   timeline.show(pieces, { fps: film()?.fps ?? 25, seconds: film()?.seconds ?? null, fixed: whole || !timed, places: speakers() });
   showTrouble();
+  remember();
 }
 
 function showTrouble() {
@@ -122,14 +174,15 @@ async function takeFace(file) {
 }
 
 function setFace(chosen) {
-  if (face?.media) api.drop(face.media.id);
-  face = chosen;
-  for (const piece of pieces) piece.who = null; // it meant somebody in the face before
   trouble("face", null);
   trouble("make", null);
-  showFace();
-  chooseLength();
-  showTime();
+  step(() => {
+    face = chosen;
+    for (const piece of pieces) piece.who = null; // it meant somebody in the face before
+    showFace();
+    chooseLength();
+    showTime();
+  });
 }
 
 /** A film shorter than its only piece of speech had better be as long as that. */
@@ -154,13 +207,15 @@ async function takeText() {
 }
 
 function addPiece(media) {
-  pieces.push({ media, at: 0, until: null, from: 0, to: null, who: null });
-  const piece = pieces.at(-1);
-  timeline.show(pieces.slice(0, -1), { fps: film()?.fps ?? 25, seconds: film()?.seconds ?? null, fixed: false });
-  piece.at = timeline.free();
   trouble("make", null);
-  chooseLength();
-  showSpeech();
+  step(() => {
+    const piece = { media, at: 0, until: null, from: 0, to: null, who: null };
+    timeline.show(pieces, { fps: film()?.fps ?? 25, seconds: film()?.seconds ?? null, fixed: false });
+    piece.at = timeline.free();
+    pieces.push(piece);
+    chooseLength();
+    showSpeech();
+  });
   announce(`${media.name}, ${lasting(media.seconds)}, was added.`);
 }
 
@@ -181,7 +236,7 @@ async function busyWith(place, work) {
   const bar = element(`${place === "face" ? "face" : "sound"}-progress`);
   bar.removeAttribute("value");
   bar.hidden = false;
-  element("make").disabled = ++busy > 0;
+  disableMaking(++busy > 0);
   try {
     await work();
     return true;
@@ -190,7 +245,7 @@ async function busyWith(place, work) {
     return false;
   } finally {
     bar.hidden = true;
-    element("make").disabled = --busy > 0;
+    disableMaking(--busy > 0);
   }
 }
 
@@ -222,32 +277,48 @@ function showRecording(running) {
 
 // --------------------------------------------------------------------- making
 
-async function makeFilm() {
+async function makeFilm(small) {
   trouble("make", null);
   if (recorder.running) return trouble("make", "A recording is still running: stop it first.");
   if (element("text").value.trim() && !(await addTyped())) return;
   if (face === null) return need("face", "Choose who speaks first: a picture, a film, or somebody we have.");
   if (pieces.length === 0) return need("speech", "Nothing is said yet: type, record or add some speech.");
-  element("make").disabled = true;
+  disableMaking(true);
   try {
-    const job = await api.order(orderOf());
+    const job = await api.order({ ...orderOf(), preview: small });
     asked = job.id;
-    announce("The film is being made.");
-    pieces = [];
-    showSpeech();
+    announce(small ? "A preview is being made." : "The film is being made.");
+    if (preview !== null) await discard(preview);
+    preview = small ? job.id : null;
+    if (!small) step(clearPieces);
     await poll();
     element("films-part").scrollIntoView({ block: "nearest", behavior: "smooth" });
   } catch (error) {
     failed("make", error);
   } finally {
-    element("make").disabled = busy > 0;
+    disableMaking(busy > 0);
   }
+}
+
+function clearPieces() {
+  pieces = [];
+  showSpeech();
+}
+
+/** Delete a preview, which may be under way. */
+async function discard(id) {
+  await api.cancel(id).catch(() => {}); // it is made already
+  await api.remove(id).catch(() => {}); // its owner has done so
 }
 
 /** Whoever types and presses Make means the text to be in the film. */
 async function addTyped() {
   await takeText();
   return element("text").value.trim() === "";
+}
+
+function disableMaking(disabled) {
+  for (const id of ["make", "preview"]) element(id).disabled = disabled;
 }
 
 function need(place, text) {
@@ -261,6 +332,7 @@ function orderOf() {
     ...people.order,
     speech: pieces.map((piece) => sent(asLongAsSpeech() ? { ...piece, who: null } : piece)), // as it is shown
     quality: element("quality").value,
+    captions: element("captions").checked,
   };
   if (asLongAsSpeech()) Object.assign(order, { length: "speech", ends: element("ends").value });
   if (face.media?.kind === "picture") order.still = element("still").checked;
@@ -391,11 +463,20 @@ takeFiles("face", takeFace);
 takeFiles("sound", (file) => takeSound(file, file.name));
 element("say").addEventListener("click", takeText);
 element("record").addEventListener("click", record);
-element("make").addEventListener("click", makeFilm);
+element("make").addEventListener("click", () => makeFilm(false));
+element("preview").addEventListener("click", () => makeFilm(true));
+element("undo").addEventListener("click", undo);
+document.addEventListener("keydown", (event) => {
+  const writing = event.target.closest?.("input:not([type=radio], [type=checkbox], [type=range]), textarea");
+  if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.shiftKey || writing) return;
+  event.preventDefault();
+  undo();
+});
 element("length").addEventListener("change", showTime);
 timeline.addEventListener("change", () => {
   element("length").hidden = film() === null || !alone();
   showTrouble();
+  remember();
 });
 for (const radio of document.querySelectorAll("[name=way]")) radio.addEventListener("change", () => chooseWay(radio.value));
 element("text").value = sessionStorage.getItem(DRAFT) ?? "";

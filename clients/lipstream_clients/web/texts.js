@@ -43,10 +43,8 @@ export class Texts {
     on("voices", (detail) => this.#voices(detail));
     on("sentence", (detail) => this.#later(() => this.#showSpoken(detail, null)));
     on("word", (detail) => this.#later(() => this.#showSpoken(null, detail)));
-    on("text", ({ id, state }) => {
-      if (state === "ended") this.#later(() => this.#over(id, state));
-      if (state === "interrupted") this.#over(id, state);
-    });
+    on("ended", ({ id }) => this.#later(() => this.#over(id, "ended")));
+    on("interrupted", ({ id }) => this.#over(id, "interrupted"));
     on("error", (detail) => this.#refused(detail));
   }
 

@@ -29,6 +29,8 @@ export const parts = {
   voice: element("voice"),
   avatarName: element("avatar-name"),
   microphone: element("microphone"),
+  speaker: element("speaker"),
+  interrupt: element("interrupt"),
   retry: element("retry"),
   tokenForm: element("token-form"),
   token: element("token"),
@@ -132,6 +134,43 @@ export function showNumbers(numbers) {
   element("fps").textContent = numbers === null ? "–" : `${numbers.fps.toFixed(1)} fps`;
   element("delay").textContent = numbers?.delayMs ? `${Math.round(numbers.delayMs)} ms` : "–";
   element("offset").textContent = offset === null ? "–" : `${signed(Math.round(offset))} ms`;
+}
+
+const HOLDERS = {
+  speech: "a program is speaking",
+  text: "a text is spoken",
+  live: "a microphone is heard",
+  nobody: "nobody speaks",
+};
+
+/** Who takes part; one alone on a stage of its own is not told so. */
+export function showPeople({ members, sources, floor, holder }) {
+  element("people").hidden = members < 2 && sources.length < 2;
+  element("watching").textContent = `${members} here`;
+  showFloor({ floor, holder });
+}
+
+export function showFloor({ floor, holder }) {
+  page.dataset.floor = floor;
+  element("floor").textContent = HOLDERS[floor] + (holder ? ` (${holder})` : "");
+  parts.interrupt.hidden = floor !== "speech";
+}
+
+export function showHistory({ delay, offset }) {
+  element("delay-line").setAttribute("points", delay);
+  element("offset-line").setAttribute("points", offset);
+}
+
+export function showSpeakers(devices, chosen) {
+  element("speaker-choice").hidden = devices.length < 2;
+  parts.speaker.replaceChildren(...devices.map((device) => new Option(device.label || "Loudspeaker", device.deviceId)));
+  if (devices.some((device) => device.deviceId === chosen)) parts.speaker.value = chosen;
+}
+
+/** The picture alone on a colour; null is the page. */
+export function showClean(background) {
+  page.dataset.view = background === null ? "page" : "clean";
+  if (background !== null) document.documentElement.style.background = background;
 }
 
 function announce(text) {

@@ -7,7 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lipstream.avatar.making import open_avatar
-from lipstream.cli_options import add_avatar_argument, add_engine_arguments
+from lipstream.cli import (
+    add_avatar_argument,
+    add_engine_arguments,
+    add_text_arguments,
+    add_voice_arguments,
+    settings_of,
+    text_of,
+)
 from lipstream.errors import InputError
 from lipstream.inference.manifest import LIVE
 from lipstream.inference.model import MouthModel
@@ -15,7 +22,6 @@ from lipstream.live.session import MOST_LATE_MS
 from lipstream.live.worker import Worker
 from lipstream.media import SoundFile
 from lipstream.speech import open_voice
-from lipstream.speech.options import add_text_arguments, add_voice_arguments, settings_of, text_of
 from lipstream_clients.window.devices import (
     FileSource,
     Loudspeaker,
@@ -71,7 +77,9 @@ def _play(arguments: argparse.Namespace) -> PlaybackStats:
         raise InputError(f"--delay-ms {delay_ms:g}: give 0 to 4000")
     with ExitStack() as stack:
         source = _source(arguments)
+        stack.push(source)  # whatever fails before it is entered
         speaker = _speaker(arguments, source.rate)
+        stack.push(speaker)
         avatar = open_avatar(arguments.avatar)
         model = MouthModel.open(
             arguments.model or Path(LIVE), backend=arguments.backend, precision=arguments.precision
@@ -95,7 +103,11 @@ def _source(arguments: argparse.Namespace) -> FileSource | TextSource | Micropho
     if text is not None and arguments.input is not None:
         raise InputError("give --text or --input: not both")
     if text is not None:
-        return TextSource(open_voice(settings_of(arguments)), text)
+        with ExitStack() as opened:
+            voice = opened.enter_context(contextlib.closing(open_voice(settings_of(arguments))))
+            source = TextSource(voice, text)
+            opened.pop_all()
+        return source
     if arguments.input is not None:
         return FileSource(SoundFile.open(arguments.input))
     return Microphone(arguments.device)

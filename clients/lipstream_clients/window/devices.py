@@ -15,6 +15,7 @@ import numpy as np
 
 from lipstream.audio.ring import SoundQueue
 from lipstream.errors import BackendUnavailable, InputError
+from lipstream.lips.phones import Phone
 from lipstream.media import SoundFile
 from lipstream.speech import SpeechQueue, Voice, check_text
 from lipstream.types import Image, Pcm
@@ -83,6 +84,10 @@ class Microphone:
         """Return the blocks that came in since the last call."""
         return [self._blocks.popleft() for _ in range(len(self._blocks))]
 
+    def phones(self) -> list[Phone]:
+        """Return nothing: nobody knows what is said."""
+        return []
+
     def ended(self) -> bool:
         """Return False: a microphone has no end."""
         return False
@@ -129,6 +134,10 @@ class FileSource:
                 taken.append(block)
                 self._given += len(block)
         return taken
+
+    def phones(self) -> list[Phone]:
+        """Return nothing: nobody knows what is said."""
+        return []
 
     def ended(self) -> bool:
         """Return whether the file has been given to its end."""
@@ -243,6 +252,7 @@ class TextSource:
         self.rate = voice.rate
         self._voice, self._text = voice, text
         self._reading: SpeechQueue | None = None
+        self._phones: list[Phone] = []
         self._begin: float | None = None
         self._given = 0
 
@@ -260,8 +270,14 @@ class TextSource:
             if self._begin is None:
                 self._begin = now - self._given / self.rate
             taken.append(spoken.pcm)
+            self._phones += [phone.later(self._given) for phone in spoken.phones]
             self._given += len(spoken.pcm)
         return taken
+
+    def phones(self) -> list[Phone]:
+        """Return what is spoken when in what ``take`` gave since, in samples from the start."""
+        phones, self._phones = self._phones, []
+        return phones
 
     def ended(self) -> bool:
         """Return whether all has been given."""

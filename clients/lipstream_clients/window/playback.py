@@ -9,11 +9,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lipstream.live.pacer import Pacer
+import numpy as np
+
+from lipstream.audio.ring import SoundQueue
+from lipstream.lips.phones import Phone
 from lipstream.types import AvFrame, Image, Pcm
 
 MAKING_MS = 80.0
@@ -38,6 +41,10 @@ class AudioSource(Protocol):
 
     def take(self, now: float, /) -> list[Pcm]:
         """Return the blocks that have come in since the last call, each mono int16."""
+        ...
+
+    def phones(self) -> list[Phone]:
+        """Return what is spoken when in what ``take`` gave since, in samples from the start."""
         ...
 
     def ended(self) -> bool:
@@ -73,7 +80,7 @@ class Screen(Protocol):
         ...
 
     def closed(self) -> bool:
-        """Look at keys and mouse; return whether the user wants to leave."""
+        """Appearance at keys and mouse; return whether the user wants to leave."""
         ...
 
 
@@ -82,6 +89,10 @@ class FedSession(Protocol):
 
     def feed(self, pcm: Pcm, /) -> bool:
         """Hand over sound; return False when it was refused."""
+        ...
+
+    def know(self, phones: Sequence[Phone], /) -> None:
+        """Hand over phones known beforehand, before the sound they are in."""
         ...
 
     def flush(self) -> None:
@@ -122,6 +133,87 @@ class _Gap:
     at: int
     """Samples the engine had taken before."""
     samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class PacerStats:
+    """What went other than planned, since the session began."""
+
+    repeated_pictures: int
+    """Pictures shown again because the next one was late."""
+    skipped_pictures: int
+    """Pictures that came so late that the next one was due as well."""
+    silent_samples: int
+    """Samples of silence put in because no sound was there."""
+    waiting_ms: float
+    """Sound that came in and is yet to be heard."""
+
+
+class Pacer:
+    """Hold sound and pictures until they are due. One thread (or one event loop) uses it.
+
+    Bounds: ``hear`` keeps what is not yet played, which is ``delay_ms`` of sound when sound comes
+    in as fast as it is played; whoever feeds faster than real time must pace himself.
+    """
+
+    def __init__(
+        self, *, rate: int, delay_ms: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Make a pacer for sound at ``rate`` Hz.
+
+        ``delay_ms`` must cover the model's look-ahead and the making of a frame.
+        """
+        self._rate, self._clock, self._delay = rate, clock, delay_ms / 1000
+        self._repeated = self._skipped = self._silent = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Throw away what waits; the next sound is sample 0 and begins a new schedule."""
+        self._frames: deque[AvFrame] = deque()
+        self._sound = SoundQueue()
+        self._begin: float | None = None
+        self._shown: AvFrame | None = None
+
+    def hear(self, pcm: Pcm) -> None:
+        """Add (n,) int16, the same that the engine is fed, as it comes in. It is not copied."""
+        if self._begin is None:
+            self._begin = self._clock() + self._delay
+        self._sound.put(pcm)
+
+    def push(self, frame: AvFrame) -> None:
+        """Add the next frame that the engine made."""
+        self._frames.append(frame)
+
+    @property
+    def started(self) -> bool:
+        """Whether sound has come, so that ``due`` has a meaning."""
+        return self._begin is not None
+
+    def due(self, sample: int) -> float:
+        """Return the clock's time in seconds at which a session sample is to be heard."""
+        assert self._begin is not None, "no sound yet"
+        return self._begin + sample / self._rate
+
+    def sound(self, count: int) -> Pcm:
+        """Take the next ``count`` samples: new int16, silence where none is there."""
+        out = np.empty(count, np.int16)
+        self._silent += count - self._sound.take(out)
+        return out
+
+    def picture(self, sample: int) -> AvFrame | None:
+        """Return the frame to show at a session sample; None before the first one has come."""
+        due = 0
+        while self._frames and self._frames[0].start_sample <= sample:
+            self._shown = self._frames.popleft()
+            due += 1
+        self._skipped += max(0, due - 1)
+        self._repeated += due == 0 and self._shown is not None
+        return self._shown
+
+    def stats(self) -> PacerStats:
+        """Return the counters."""
+        waiting_ms = len(self._sound) * 1000 / self._rate
+        return PacerStats(self._repeated, self._skipped, self._silent, waiting_ms)
 
 
 class Playback:
@@ -173,7 +265,12 @@ class Playback:
         return not over and not self._devices.screen.closed()
 
     def _listen(self, session: FedSession, pacer: Pacer, now: float) -> None:
-        for block in self._devices.source.take(now):
+        blocks = self._devices.source.take(now)
+        phones = self._devices.source.phones()
+        if phones:
+            refused = self._fed - self._taken
+            session.know([phone.later(-refused) for phone in phones])
+        for block in blocks:
             if session.feed(block):
                 self._taken += len(block)
             else:

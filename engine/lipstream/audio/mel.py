@@ -44,13 +44,13 @@ class MelWindow:
         ``sound`` is float32 in -1..1 at 16 kHz and holds ``timing.Timing.mel_span``. Asked in
         rising order.
         """
-        kept = min(max(0, self._stop - first), self._held)
+        reused = min(max(0, self._stop - first), self._held)
         window = np.empty((BANDS, self._columns), np.float32)
-        window[:, :kept] = self._window[:, self._columns - kept :]
-        if kept < self._columns:
-            at = (first + kept) * HOP - WINDOW // 2
-            stop = at + (self._columns - kept - 1) * HOP + WINDOW
-            window[:, kept:] = mel_columns(np.asarray(sound.read(Span(at - 1, stop)), np.float32))
+        window[:, :reused] = self._window[:, self._columns - reused :]
+        if reused < self._columns:
+            at = (first + reused) * HOP - WINDOW // 2
+            stop = at + (self._columns - reused - 1) * HOP + WINDOW
+            window[:, reused:] = mel_columns(np.asarray(sound.read(Span(at - 1, stop)), np.float32))
         self._window, self._stop, self._held = window, first + self._columns, self._columns
         return window
 

@@ -68,10 +68,10 @@ def _to_int16(array: Array) -> Pcm:
     raise _no_sound(f"{array.dtype} with values up to {most:g}")
 
 
-def _no_sound(found: str) -> InputError:
+def _no_sound(description: str) -> InputError:
     return InputError(
         "sound must be one channel of int16, or of floats from -1 to 1, in pieces of shape (n,);"
-        f" got {found}"
+        f" got {description}"
     )
 
 
@@ -104,6 +104,10 @@ class Resampler:
         self._held: Float32 = np.zeros(self._half, np.float32)
         self._held_start = -self._half
         self._next = 0
+
+    def silence(self) -> None:
+        """Take what it still holds for silence; the counts go on."""
+        self._held = np.zeros_like(self._held)
 
     def needed(self, count: int) -> int:
         """Return the input samples, since the start, that the first ``count`` outputs need."""

@@ -32,11 +32,11 @@ class RingBuffer:
     def append(self, samples: Array) -> None:
         """Add (n,) samples at the end; the oldest fall out when the ring is full."""
         capacity = len(self._samples)
-        kept = samples[-capacity:]
-        at = (self._stop + len(samples) - len(kept)) % capacity
-        head = min(len(kept), capacity - at)
-        self._samples[at : at + head] = kept[:head]
-        self._samples[: len(kept) - head] = kept[head:]
+        tail = samples[-capacity:]
+        at = (self._stop + len(samples) - len(tail)) % capacity
+        head = min(len(tail), capacity - at)
+        self._samples[at : at + head] = tail[:head]
+        self._samples[: len(tail) - head] = tail[head:]
         self._stop += len(samples)
 
     def read(self, span: Span) -> Array:
@@ -59,6 +59,15 @@ class RingBuffer:
         into[:head] = self._samples[at : at + head]
         into[head:wanted] = self._samples[: wanted - head]
         return out
+
+    def silence_from(self, start: int) -> None:
+        """Overwrite with silence what is held from absolute index ``start`` on."""
+        capacity, first = len(self._samples), max(start, self.start)
+        if first >= self._stop:
+            return
+        at, count = first % capacity, self._stop - first
+        self._samples[at : at + count] = 0
+        self._samples[: max(0, at + count - capacity)] = 0
 
     def clear(self) -> None:
         """Forget everything: the next sample is number 0."""
@@ -83,6 +92,16 @@ class SoundQueue:
         """Add (n,) int16 at the end; it is not copied."""
         self._blocks.append(pcm)
         self._waiting += len(pcm)
+
+    def put_front(self, pcm: Pcm) -> None:
+        """Add (n,) int16 before all that waits; it is not copied."""
+        self._blocks.appendleft(pcm)
+        self._waiting += len(pcm)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._blocks.clear()
+        self._waiting = 0
 
     def take(self, out: Pcm) -> int:
         """Copy the next samples into ``out``, then silence; return how many there were."""

@@ -12,9 +12,12 @@ import numpy as np
 from lipstream.avatar.idle_motion import IdleMotion
 from lipstream.avatar.pack import Avatar, embedded_pack
 from lipstream.errors import FaceNotFound, InputError
-from lipstream.face.crop import CropSmoother
+from lipstream.face.crop import CropSmoother, FacePicture
 from lipstream.face.tracker import open_crop_tracker
+from lipstream.lips.shape import NAMES, SPREAD
 from lipstream.media import FilmReader, is_picture, read_picture
+from lipstream.mouth.compositor import ShapeCompositor
+from lipstream.mouth.prepare import LipFinder, best_teeth, find_teeth
 from lipstream.types import Float32, Image
 
 log = logging.getLogger(__name__)
@@ -33,20 +36,26 @@ def is_avatar(face: Path) -> bool:
     return face.suffix.lower() == AVATAR_SUFFIX or embedded_pack(face) is not None
 
 
-def avatar_of_picture(path: Path, longest_side: int, s3fd: Path | None = None) -> Avatar:
+def avatar_of_picture(
+    path: Path, longest_side: int, s3fd: Path | None = None, *, enlarge: bool = False
+) -> Avatar:
     """Make an avatar of one still picture; raises FaceNotFound when nobody is in it."""
-    image = shrunk(read_picture(path), longest_side)
+    image = shrunk(read_picture(path), longest_side, enlarge=enlarge)
     return Avatar.from_frames([image], [find_face(image, path.name, s3fd)], name=path.stem)
 
 
-def shrunk(image: Image, longest_side: int) -> Image:
-    """Return the picture with its longer side at most ``longest_side``; the same if it is."""
+def shrunk(image: Image, longest_side: int, *, enlarge: bool = False) -> Image:
+    """Return the picture with its longer side at most ``longest_side``; the same if it is.
+
+    With ``enlarge`` it is just that long.
+    """
     height, width = image.shape[:2]
     factor = max(height, width) / longest_side
-    if factor <= 1:
+    if factor == 1 or (factor < 1 and not enlarge):
         return image
     size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    how = cv2.INTER_AREA if factor > 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
 
 def find_face(image: Image, name: str, s3fd: Path | None) -> Float32:
@@ -69,6 +78,8 @@ class AvatarSettings:
     licence: str = "unknown"
     longest_side: int = 512
     """Pictures are shrunk to this longest side, pixels."""
+    enlarge: bool = False
+    """Whether smaller pictures are enlarged to it."""
     seconds: float = 5.0
     """At most this much of a film is used, and the loop of a picture that lives is so long: frames
     are held in memory uncompressed."""
@@ -80,6 +91,18 @@ class AvatarSettings:
     """``s3fd.onnx`` to find the face with; None for the embedded face finder."""
     still: bool = False
     """Whether a picture stays still where it would breathe, blink and move a little."""
+    open_mouth: Path | None = None
+    """Picture or film of the same person with an open mouth, whose teeth are kept; None for those
+    that the face itself shows."""
+
+
+_REST_FRAMES = 15
+"""The most closed frames of a film, whose median lips are those at rest."""
+_RESTING = 1.5
+"""Measures of lips at rest are within this, SPREADs: mesh points tremble by less."""
+_RESTING_MEASURES = tuple(NAMES.index(name) for name in ("gap", "outer_width", "lower_lip"))
+_SHORTEST_PLATE_S = 1.0
+"""A film whose lips rest for less than this gives one picture instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,54 +111,124 @@ class _Seen:
 
     image: Image
     crop: Float32
+    lips: Float32 | None
+    """(17,) outer-eye distances; None where no mesh was seen."""
 
 
 def make_avatar(face: Path, settings: AvatarSettings) -> Avatar:
     """Make an avatar of a picture, or of the longest unbroken sight of a face in a film.
 
-    With several faces the largest near the middle is taken. Raises FaceNotFound when there is none,
-    MediaError when the file cannot be read, and InputError for settings that it has no use for.
+    With several faces the largest near the middle is taken. Of a film in which the person speaks
+    the longest rest is shown, and the frame kept that shows most teeth. Raises FaceNotFound when
+    there is no face, MediaError when the file cannot be read, and InputError for settings that it
+    has no use for and for an open mouth without teeth.
     """
     if is_picture(face):
         if not settings.bounce:
             raise InputError("--no-bounce is for films, and the face is a picture: leave out")
-        still = avatar_of_picture(face, settings.longest_side, settings.s3fd)
-        return _still(still, settings) if settings.still else _living(still, settings)
+        still = avatar_of_picture(
+            face, settings.longest_side, settings.s3fd, enlarge=settings.enlarge
+        )
+        seen = [_Seen(still.frames[0], still.crops[0], None)]
+        still_or_loop = (
+            _avatar(seen, DEFAULT_FPS, settings) if settings.still else _living(seen[0], settings)
+        )
+        return still_or_loop.with_open_mouth(_open_mouth(settings, []))
     if settings.still:
         raise InputError("--still is for pictures, and the face is a film: leave out")
-    film = FilmReader(face)
-    fps = settings.fps or film.fps
-    seen = _longest_sight(film, fps, settings)
+    seen, fps = _seen_in_film(face, settings)
     if not seen:
         raise FaceNotFound(
             f"no face found in the first {settings.seconds:g} s of {face.name}: give a film where"
             " one face is seen from the front and well lit"
         )
-    if settings.bounce:
-        seen += seen[-2:0:-1]
+    plate = _plate(seen, fps)
+    if len(plate) == 1 < len(seen):
+        frames = _living(plate[0], settings)
+    else:
+        frames = _avatar(plate + (plate[-2:0:-1] if settings.bounce else []), fps, settings)
+    return frames.with_open_mouth(_open_mouth(settings, seen))
+
+
+def _avatar(seen: list[_Seen], fps: Fraction, settings: AvatarSettings) -> Avatar:
     images, crops = [one.image for one in seen], [one.crop for one in seen]
     return Avatar.from_frames(images, crops, fps=fps, name=settings.name, licence=settings.licence)
 
 
-def _still(picture: Avatar, settings: AvatarSettings) -> Avatar:
-    return Avatar.from_frames(
-        picture.frames, picture.crops, name=settings.name, licence=settings.licence
-    )
-
-
-def _living(picture: Avatar, settings: AvatarSettings) -> Avatar:
+def _living(picture: _Seen, settings: AvatarSettings) -> Avatar:
     """Return an avatar of one picture that moves through one seamless loop."""
     fps = settings.fps or DEFAULT_FPS
     count = max(1, round(settings.seconds * fps))
-    motion = IdleMotion(np.array(picture.frames[0]), np.array(picture.crops[0]), float(count / fps))
+    motion = IdleMotion(np.array(picture.image), np.array(picture.crop), float(count / fps))
     phases = [index / count for index in range(count)]
-    return Avatar.from_frames(
-        [motion.image_at(phase) for phase in phases],
-        [motion.crop_at(phase) for phase in phases],
-        fps=fps,
-        name=settings.name,
-        licence=settings.licence,
-    )
+    loop = [_Seen(motion.image_at(phase), motion.crop_at(phase), None) for phase in phases]
+    return _avatar(loop, fps, settings)
+
+
+def _seen_in_film(face: Path, settings: AvatarSettings) -> tuple[list[_Seen], Fraction]:
+    film = FilmReader(face)
+    fps = settings.fps or film.fps
+    return _longest_sight(film, fps, settings), fps
+
+
+def _lips_from_rest(seen: list[_Seen]) -> Float32 | None:
+    """Return (n, 17) SPREADs from the most closed frames; None where no mesh was seen."""
+    measures = [one.lips for one in seen if one.lips is not None]
+    if not measures or len(measures) < len(seen):
+        return None
+    lips = np.stack(measures)
+    closed = np.argsort(lips[:, 0], kind="stable")[:_REST_FRAMES]
+    return np.asarray((lips - np.median(lips[closed], 0)) / SPREAD, np.float32)
+
+
+def _plate(seen: list[_Seen], fps: Fraction) -> list[_Seen]:
+    """Return the longest run of frames whose lips rest; one frame where none is long enough."""
+    lips = _lips_from_rest(seen)
+    if lips is None:
+        return list(seen)
+    rests = (np.abs(lips[:, _RESTING_MEASURES]) < _RESTING).all(1)
+    if rests.all():
+        return list(seen)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], rests, [False]]).astype(int)))
+    runs = [range(first, stop) for first, stop in edges.reshape(-1, 2).tolist()]
+    run = max(runs, key=len, default=range(0))
+    if len(run) >= _SHORTEST_PLATE_S * fps:
+        return seen[run.start : run.stop]
+    return [seen[int(np.argmin(np.abs(lips).sum(1)))]]
+
+
+def _open_mouth(settings: AvatarSettings, seen: list[_Seen]) -> FacePicture | None:
+    """Return the picture that shows the person's teeth: the one given, or the film's best frame.
+
+    Raises InputError where the one given shows none.
+    """
+    path = settings.open_mouth
+    if path is None and not seen:
+        return None
+    with contextlib.closing(LipFinder()) as finder:
+        if path is None:
+            return _best_frame(seen, finder)
+        if is_picture(path):
+            given = avatar_of_picture(path, settings.longest_side, settings.s3fd)
+            shown = FacePicture(given.frames[0], given.crops[0])
+            kept = None if find_teeth(shown, finder, ShapeCompositor.open()) is None else shown
+        else:
+            kept = _best_frame(_seen_in_film(path, settings)[0], finder)
+    if kept is None:
+        raise InputError(
+            f"--open-mouth {path.name}: no teeth are seen in it: give a picture of the same person"
+            " from the front, the mouth wide and open as in a laugh"
+        )
+    return kept
+
+
+def _best_frame(seen: list[_Seen], finder: LipFinder) -> FacePicture | None:
+    lips = _lips_from_rest(seen) if seen else None
+    if lips is None:
+        return None
+    pictures = [FacePicture(one.image, one.crop) for one in seen]
+    best = best_teeth(lips, pictures.__getitem__, finder, ShapeCompositor.open())
+    return None if best is None else pictures[best[0]]
 
 
 def open_avatar(face: Path | None) -> Avatar:
@@ -154,11 +247,11 @@ def _longest_sight(film: FilmReader, fps: Fraction, settings: AvatarSettings) ->
             if count == limit:
                 log.warning("only the first %g s of the film are used", settings.seconds)
                 break
-            image = shrunk(picture, settings.longest_side)
+            image = shrunk(picture, settings.longest_side, enlarge=settings.enlarge)
             faces = tracker.step(image)
             if not faces:
                 smoother.reset()
                 sights.append([])
                 continue
-            sights[-1].append(_Seen(image, smoother.step(faces[0].crop)))
+            sights[-1].append(_Seen(image, smoother.step(faces[0].crop), faces[0].lips))
     return max(sights, key=len)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.errors import AvatarError, InputError
-from lipstream.face.crop import cut_crop
+from lipstream.face.crop import FacePicture, cut_crop
 from lipstream.inference.manifest import embedded_folder
-from lipstream.storage.atomic_files import written_whole
-from lipstream.storage.tensor_files import (
+from lipstream.storage import (
     MISSTATED,
     Pack,
     PackError,
     PackKind,
+    atomic_write,
     read_pack,
     write_pack,
 )
@@ -32,6 +32,7 @@ EMBEDDED = "ada"
 """Name of the avatar that is used when none is given."""
 _KIND = PackKind(b"LIPAVTR\0", VERSION, "an avatar pack")
 _JPEG_QUALITY = 95
+_OPEN_MOUTH, _OPEN_MOUTH_CROP = "open mouth", "open mouth crop"
 _FASTEST = 1000
 """Frames a second beyond which an avatar is misstated."""
 
@@ -47,7 +48,10 @@ class Avatar:
     frames: NDArray[np.uint8]
     """(F, H, W, 3) uint8 BGR, read-only."""
     crops: Float32
-    """(F, 2, 3) float32: unit crop coordinates to pixels (``faces.fit_crop``), read-only."""
+    """(F, 2, 3) float32: unit crop coordinates to pixels (``face.crop.fit_crop``), read-only."""
+    open_mouth: FacePicture | None = None
+    """The same person with an open mouth, whose teeth are shown; read-only. Packs without it open,
+    and programs that do not know it open packs that have it."""
 
     @classmethod
     def from_frames(
@@ -70,14 +74,21 @@ class Avatar:
             )
         return cls(name, licence, Fraction(fps), _frozen(pictures), _frozen(affines))
 
+    def with_open_mouth(self, shown: FacePicture | None) -> Self:
+        """Return the avatar with the teeth of another picture, which is copied."""
+        if shown is None:
+            return replace(self, open_mouth=None)
+        image, crop = np.array(shown.image, np.uint8), np.array(shown.crop, np.float32)
+        return replace(self, open_mouth=FacePicture(_frozen(image), _frozen(crop)))
+
     @classmethod
-    def open(cls, path: Path | None = None) -> Self:
+    def open(cls, path: Path | str | None = None) -> Self:
         """Open a pack, or an embedded avatar by its name; by default EMBEDDED.
 
         Raw frames are read whole, JPEG frames decoded. Raises AvatarError when
         the file is missing, of another version or damaged, or no avatar has this name.
         """
-        path = path or Path(EMBEDDED)
+        path = Path(path or EMBEDDED)
         path = embedded_pack(path) or path
         try:
             pack = read_pack(path, _KIND)
@@ -97,22 +108,28 @@ class Avatar:
                 raise ValueError("its sections do not fit together")
             if not np.isfinite(crops).all():
                 raise ValueError("a crop is not a number")
-            return cls(str(header["name"]), str(header["licence"]), fps, frames, crops)
+            shown = _load_open_mouth(header, pack)
+            return cls(str(header["name"]), str(header["licence"]), fps, frames, crops, shown)
         except (*MISSTATED, cv2.error) as error:
             raise AvatarError(f"{path} is not a usable avatar: {error}; make it again") from error
 
-    def save(self, path: Path, codec: Codec = "raw", quality: int = _JPEG_QUALITY) -> None:
+    def save(self, path: Path | str, codec: Codec = "raw", quality: int = _JPEG_QUALITY) -> None:
         """Write the pack, whole or not at all.
 
         ``quality`` is that of JPEG, 1 to 100; raw frames lose nothing.
         """
+        path = Path(path)
         sections: dict[str, Array] = {"crops": self.crops}
         if codec == "raw":
             sections["frames"] = self.frames
         else:
             sections["frames"], sections["ends"] = _encode(self.frames, quality)
+        if self.open_mouth is not None:
+            image = self.open_mouth.image
+            stored = image if codec == "raw" else _encode(image[None], quality)[0]
+            sections |= {_OPEN_MOUTH: stored, _OPEN_MOUTH_CROP: self.open_mouth.crop}
         try:
-            with written_whole(path) as unfinished:
+            with atomic_write(path) as unfinished:
                 write_pack(unfinished, _KIND, self._header(codec), sections)
         except OSError as error:
             raise AvatarError(f"{path} cannot be written: {error.strerror}") from error
@@ -194,6 +211,18 @@ def _load_frames(header: dict[str, Any], pack: Pack) -> NDArray[np.uint8]:
         list(pool.map(decode, range(len(jpegs))))
     opened: NDArray[np.uint8] = _frozen(frames)
     return opened
+
+
+def _load_open_mouth(header: dict[str, Any], pack: Pack) -> FacePicture | None:
+    if _OPEN_MOUTH not in header["sections"]:
+        return None
+    stored: NDArray[np.uint8] = pack.section(header, _OPEN_MOUTH)
+    crop: Float32 = pack.section(header, _OPEN_MOUTH_CROP)
+    image = stored if header["codec"] == "raw" else _frozen(_decode(stored))
+    fits = image.ndim == 3 and image.shape[-1] == 3 and image.dtype == np.uint8 and image.size > 0
+    if not fits or crop.shape != (2, 3) or crop.dtype != np.float32 or not np.isfinite(crop).all():
+        raise ValueError("its open mouth does not fit together")
+    return FacePicture(image, crop)
 
 
 def _decode(jpeg: NDArray[np.uint8]) -> Image:

@@ -21,8 +21,16 @@ from numpy.typing import NDArray
 
 from lipstream.audio.mel import BANDS, SILENCE
 from lipstream.inference.model import Features, MouthModel
-from lipstream.storage.atomic_files import unique_writer, user_cache, written_whole
-from lipstream.storage.tensor_files import MISSTATED, PackError, PackKind, read_pack, write_pack
+from lipstream.storage import (
+    MISSTATED,
+    PackError,
+    PackKind,
+    atomic_write,
+    read_pack,
+    unique_writer,
+    user_cache,
+    write_pack,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +59,9 @@ def prepare_faces(model: MouthModel, faces: NDArray[np.uint8]) -> PreparedFaces:
     if key is None:
         return _compute(model, faces)
     path = _folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.faces"
-    kept = _load(path, key)
-    if kept is not None and _fits(kept, model, len(faces)):
-        return kept
+    cached = _load(path, key)
+    if cached is not None and _fits(cached, model, len(faces)):
+        return cached
     computed = _compute(model, faces)
     _keep(path, key, computed)
     return computed
@@ -67,9 +75,9 @@ def _key(model: MouthModel, faces: NDArray[np.uint8]) -> str | None:
     """Return all that the numbers depend on, or None where they are not kept."""
     if len(faces) < _LEAST_FACES or model.device != "cpu":
         return None
-    shown = hashlib.sha256(np.ascontiguousarray(faces).data).hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(faces).data).hexdigest()
     # runtimes choose their kernels, and so the order of sums, by what the processor can do
-    return json.dumps([*model.identity, faces.shape, shown, cv2.getCPUFeaturesLine()])
+    return json.dumps([*model.identity, faces.shape, digest, cv2.getCPUFeaturesLine()])
 
 
 def _compute(model: MouthModel, faces: NDArray[np.uint8]) -> PreparedFaces:
@@ -96,24 +104,24 @@ def _load(path: Path, key: str) -> PreparedFaces | None:
         if header["key"] != key:
             raise PackError("is of another model or avatar")
         features = {name: pack.section(header, name) for name in header["features"]}
-        kept = PreparedFaces(features, pack.section(header, "silent mouths"))
+        faces = PreparedFaces(features, pack.section(header, "silent mouths"))
     except (PackError, *MISSTATED) as error:
         log.warning("%s %s: the faces are prepared again", path, error)
         return None
     with contextlib.suppress(OSError):  # a folder that cannot be written may still be read
         os.utime(path)
-    return kept
+    return faces
 
 
-def _fits(kept: PreparedFaces, model: MouthModel, count: int) -> bool:
-    arrays = [*kept.features.values(), kept.silent]
+def _fits(cached: PreparedFaces, model: MouthModel, count: int) -> bool:
+    arrays = [*cached.features.values(), cached.silent]
     rows = model.manifest.mouth_bottom - model.manifest.mouth_top
     size = model.manifest.face_size
     return (
-        tuple(kept.features) == model.manifest.features
+        tuple(cached.features) == model.manifest.features
         and all(len(array) == count for array in arrays)
-        and kept.silent.shape[1:] == (rows, size, 3)
-        and kept.silent.dtype == np.dtype(np.uint8)
+        and cached.silent.shape[1:] == (rows, size, 3)
+        and cached.silent.dtype == np.dtype(np.uint8)
     )
 
 
@@ -127,7 +135,7 @@ def _keep(path: Path, key: str, faces: PreparedFaces) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_room(path.parent, needed)
-        with written_whole(path, unique_writer()) as unfinished:
+        with atomic_write(path, unique_writer()) as unfinished:
             write_pack(unfinished, _KIND, {"key": key, "features": [*faces.features]}, sections)
         log.info("keeps the prepared faces, %d MB, in %s", needed >> 20, path)
     except OSError as error:
@@ -136,10 +144,10 @@ def _keep(path: Path, key: str, faces: PreparedFaces) -> None:
 
 def _make_room(folder: Path, needed: int) -> None:
     """Delete what was not used for longest, until ``needed`` bytes more are not too many."""
-    kept = sorted((found.stat().st_mtime, found) for found in folder.glob("*.faces"))
-    kept = [one for one in kept if one[1].is_file()]
-    room = MOST_BYTES - needed - sum(path.stat().st_size for _, path in kept)
-    for _, path in kept:
+    files = sorted((path.stat().st_mtime, path) for path in folder.glob("*.faces"))
+    files = [one for one in files if one[1].is_file()]
+    room = MOST_BYTES - needed - sum(path.stat().st_size for _, path in files)
+    for _, path in files:
         if room >= 0:
             return
         room += path.stat().st_size

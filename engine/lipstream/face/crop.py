@@ -66,6 +66,16 @@ def fit_crop(landmarks: Float32) -> Float32:
     return np.column_stack([columns, corner]).astype(np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class FacePicture:
+    """A picture and where the face lies in it; never written."""
+
+    image: Image
+    """(H, W, 3) uint8 BGR."""
+    crop: Float32
+    """(2, 3) float32: unit crop coordinates to pixels."""
+
+
 def pixel_affine(crop: Float32, size: int, row: int = 0) -> Float32:
     """Return the (2, 3) affine from pixels of a (size, size) crop to pixels of the image.
 

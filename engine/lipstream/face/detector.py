@@ -18,7 +18,7 @@ from lipstream.errors import ModelError
 from lipstream.face.crop import Region, cut_region
 from lipstream.inference.backends import Backend, open_backend
 from lipstream.inference.manifest import embedded_folder
-from lipstream.storage.atomic_files import sha256_of
+from lipstream.storage import sha256_of
 from lipstream.types import Array, Float32, Image
 
 DIGESTS = "sha256sums.txt"
@@ -91,9 +91,11 @@ def rank_faces(boxes: Sequence[FaceBox], image: Image, wanted: int) -> list[Face
 
 
 def open_face_network(
-    path: Path, wanted: dict[str, tuple[int | None, ...]], threads: int
+    path: Path, wanted: dict[str, tuple[int | None, ...]], threads: int, frame_threads: int = 1
 ) -> Backend:
     """Open a face network and check its outputs' shapes (without the batch axis).
+
+    ``threads`` and ``frame_threads`` are those of ``open_backend``.
 
     Raises ModelError when it is missing, corrupt, another network, or not what the list of
     checksums beside it says.
@@ -101,13 +103,13 @@ def open_face_network(
     if not path.is_file():
         raise ModelError(f"{path} is missing: install lipstream again, or run 'lipstream export'")
     _check_digest(path)
-    network = open_backend(path, threads=threads)
+    network = open_backend(path, threads=threads, frame_threads=frame_threads)
     for name, shape in wanted.items():
-        found = network.outputs.get(name)
-        if found is None or len(found.shape) != len(shape) + 1:
+        tensor = network.outputs.get(name)
+        if tensor is None or len(tensor.shape) != len(shape) + 1:
             raise ModelError(f"{path} is another network: it has no output {name} {shape}")
-        if any(a not in (None, b) for a, b in zip(found.shape[1:], shape, strict=True)):
-            raise ModelError(f"{path}: output {name} should be {shape}, found {found.shape[1:]}")
+        if any(a not in (None, b) for a, b in zip(tensor.shape[1:], shape, strict=True)):
+            raise ModelError(f"{path}: output {name} should be {shape}, found {tensor.shape[1:]}")
     return network
 
 
@@ -117,9 +119,9 @@ def _check_digest(path: Path) -> None:
         return
     for line in listed.read_text("utf-8").splitlines():
         digest, _, name = line.partition("  ")
-        if name == path.name and digest != (found := sha256_of(path)):
+        if name == path.name and digest != (actual := sha256_of(path)):
             raise ModelError(
-                f"{path} is damaged: sha256 {found[:12]}…, {DIGESTS} says {digest[:12]}…;"
+                f"{path} is damaged: sha256 {actual[:12]}…, {DIGESTS} says {digest[:12]}…;"
                 " install lipstream again"
             )
 
@@ -149,24 +151,24 @@ class FaceDetector:
         """
         small, shrink = shrink_to(image, _LONGEST if thorough else 3 * _SIDE)
         for share in _TILE_SHARES if thorough else _TILE_SHARES[:1]:
-            found = [box for tile in _tiles(small, share) for box in self._look(small, tile)]
-            if found:
-                closer = [self._look_closer(small, box) for box in merge_boxes(found, _OVERLAP)]
+            boxes = [box for tile in _tiles(small, share) for box in self._detect_in(small, tile)]
+            if boxes:
+                closer = [self._detect_closer(small, box) for box in merge_boxes(boxes, _OVERLAP)]
                 yield [scaled_box(box, shrink) for box in closer]
 
     def close(self) -> None:
         """Free the network; closing twice is fine."""
         self._network.close()
 
-    def _look_closer(self, image: Image, box: FaceBox) -> FaceBox:
+    def _detect_closer(self, image: Image, box: FaceBox) -> FaceBox:
         """Return the box as seen from near, where its score and place are surer."""
         x, y = box.centre
         size = _CLOSE * box.size
-        near = self._look(image, Region(x, y, size))
+        near = self._detect_in(image, Region(x, y, size))
         same = [other for other in near if overlap_of(other, box) > _OVERLAP]
         return merge_boxes(same, _OVERLAP)[0] if same else box
 
-    def _look(self, image: Image, tile: Region) -> list[FaceBox]:
+    def _detect_in(self, image: Image, tile: Region) -> list[FaceBox]:
         cut = cut_region(image, tile, _SIDE, border=cv2.BORDER_CONSTANT)
         sight = cv2.cvtColor(cut, cv2.COLOR_BGR2RGB).astype(np.float32) / 127.5 - 1.0
         outputs = self._network.run({"image": sight[None]})
@@ -279,3 +281,82 @@ def overlap_of(one: FaceBox, other: FaceBox) -> float:
         return 1.0 if one is other else 0.0
     areas = [(box.right - box.left) * (box.bottom - box.top) for box in (one, other)]
     return width * height / (sum(areas) - width * height)
+
+
+_STRIDES = (4, 8, 16, 32, 64, 128)
+_CENTRE_SPREAD, _SIZE_SPREAD = 0.1, 0.2
+"""Variances of the offsets, as in SSD."""
+_S3FD_LONGEST, _LEAST = 720, 64
+"""Longest side looked at, pixels, and the least either side is padded to."""
+_BELOW = 10.0
+"""Pixels that Wav2Lip's scripts add below the box (their ``--pads 0 10 0 0``)."""
+
+
+class S3fdDetector:
+    """S3FD as a Detector. Used by one thread."""
+
+    def __init__(self, network: Backend) -> None:
+        self._network = network
+
+    @classmethod
+    def open(cls, path: Path, *, threads: int = 0) -> Self:
+        """Open ``s3fd.onnx``. Raises ModelError."""
+        shapes: dict[str, tuple[int | None, ...]] = {"score0": (None, None)}
+        shapes["offset5"] = (4, None, None)
+        return cls(open_face_network(path, shapes, threads))
+
+    def detect(self, image: Image) -> list[FaceBox]:
+        """Return the faces of a (H, W, 3) uint8 BGR picture, best score first."""
+        small, shrink = shrink_to(image, _S3FD_LONGEST)
+        short = [max(0, _LEAST - side) for side in small.shape[:2]]
+        padded = np.pad(small, ((0, short[0]), (0, short[1]), (0, 0)))
+        outputs = self._network.run({"image": np.ascontiguousarray(padded)[None]})
+        rows = np.concatenate(
+            [
+                _decode_scale(outputs[f"score{level}"][0], outputs[f"offset{level}"][0], stride)
+                for level, stride in enumerate(_STRIDES)
+            ]
+        )
+        return [scaled_box(box, shrink) for box in _best_boxes(rows)]
+
+    def search(self, image: Image, *, thorough: bool = True) -> Iterator[list[FaceBox]]:
+        """Yield the faces, if any: one look sees every size."""
+        del thorough
+        if boxes := self.detect(image):
+            yield boxes
+
+    def close(self) -> None:
+        """Free the network; closing twice is fine."""
+        self._network.close()
+
+
+def crop_of_box(box: FaceBox) -> Float32:
+    """Return the crop Wav2Lip's scripts cut for a box: (2, 3), unit crop coordinates to pixels."""
+    width, height = box.right - box.left, box.bottom + _BELOW - box.top
+    return np.array([[width, 0.0, box.left], [0.0, height, box.top]], np.float32)
+
+
+def _decode_scale(scores: Array, offsets: Array, stride: int) -> Array:
+    """Return the boxes of one level as rows (score, left, top, width, height), float64.
+
+    ``scores`` are (h, w), ``offsets`` (4, h, w) from square priors: the prior of a cell is centred
+    on it and four strides wide (Zhang et al., 2017, table 1). Offsets are shifts in prior sizes and
+    logarithms of sizes, each divided by a variance.
+    """
+    row, column = np.nonzero(scores > _SCORE)
+    offset = offsets[:, row, column].astype(np.float64)
+    prior = 4.0 * stride
+    middles = (np.stack([column, row]) + 0.5) * stride + offset[:2] * _CENTRE_SPREAD * prior
+    sizes = prior * np.exp(offset[2:] * _SIZE_SPREAD)
+    return np.column_stack([scores[row, column], (middles - sizes / 2).T, sizes.T])
+
+
+def _best_boxes(rows: Array) -> list[FaceBox]:
+    """Keep the best of each heap of overlapping boxes, best first."""
+    if len(rows) == 0:
+        return []
+    indices = cv2.dnn.NMSBoxes(rows[:, 1:].tolist(), rows[:, 0].tolist(), _SCORE, _OVERLAP)
+    return [
+        FaceBox(float(score), float(x), float(y), float(x + width), float(y + height))
+        for score, x, y, width, height in rows[np.asarray(indices, np.int64).ravel()]
+    ]

@@ -1,4 +1,4 @@
-"""The 468 points of a face, from MediaPipe's mesh network.
+"""The 468 points of a face, from MediaPipe's mesh network, and whose face it is, from dlib's.
 
 It sees the face upright in 192 x 192 pixels. In a video the first look goes where the detector
 says; every later one where the previous frame's points were, which is faster and steadier.
@@ -12,7 +12,15 @@ from typing import Self
 import cv2
 import numpy as np
 
-from lipstream.face.crop import Region, cut_region
+from lipstream.face.crop import (
+    CROP_HEIGHT,
+    CROP_LEFT,
+    CROP_TOP,
+    CROP_WIDTH,
+    Region,
+    cut_crop,
+    cut_region,
+)
 from lipstream.face.detector import FaceBox, open_face_network
 from lipstream.inference.backends import Backend
 from lipstream.inference.manifest import embedded_folder
@@ -86,10 +94,18 @@ class FaceMesh:
         self._network = network
 
     @classmethod
-    def open(cls, path: Path | None = None, *, threads: int = 1) -> Self:
-        """Open the embedded network, or another copy of it. Raises ModelError."""
+    def open(cls, path: Path | None = None, *, threads: int = 1, frame_threads: int = 1) -> Self:
+        """Open the embedded network, or another copy of it. Raises ModelError.
+
+        With ``frame_threads`` so many threads may look at once, each by a clone of its own.
+        """
         path = path or embedded_folder() / "faces" / "mesh.onnx"
-        return cls(open_face_network(path, {"points": (POINTS, 3), "score": ()}, threads))
+        shapes: dict[str, tuple[int | None, ...]] = {"points": (POINTS, 3), "score": ()}
+        return cls(open_face_network(path, shapes, threads, frame_threads))
+
+    def clone(self) -> Self:
+        """Return the same network for one other thread; closed by itself."""
+        return type(self)(self._network.clone())
 
     def landmarks(self, image: Image, region: Region) -> Landmarks:
         """Return the points of the face in a region of a (H, W, 3) uint8 BGR picture."""
@@ -100,6 +116,91 @@ class FaceMesh:
         points = outputs["points"][0, :, :2].astype(np.float64) @ back[:, :2].T + back[:, 2]
         logit = float(np.clip(outputs["score"][0], -80.0, 80.0))
         return Landmarks(points.astype(np.float32), 1.0 / (1.0 + math.exp(-logit)))
+
+    def close(self) -> None:
+        """Free the network; closing twice is fine."""
+        self._network.close()
+
+
+_OUTER_LIPS = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291),
+    *(409, 270, 269, 267, 0, 37, 39, 40, 185),
+)
+_INNER_LIPS = (
+    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
+    *(415, 310, 311, 312, 13, 82, 81, 80, 191),
+)
+_ROUND_LIPS = (
+    *(57, 43, 106, 182, 83, 18, 313, 406, 335, 273, 287),
+    *(410, 322, 391, 393, 164, 167, 165, 92, 186),
+)
+_FACE_HEIGHT = 200
+"""Pixels from the brow to the chin at which colours are compared."""
+_NO_LIPS = 0.75
+"""Contrast below which there are no lips: those of 501 photographs, black and white and dark ones
+among them, have 0.84 at least; plain cloth and a flat hand over the mouth leave less than 0.7."""
+
+
+def shows_no_lips(image: Image, face: Landmarks) -> bool:
+    """Return whether the mouth of a (H, W, 3) BGR picture has the colour of what is round it.
+
+    Then something plain covers it: CIELAB's medians of the lips and of a ring round them differ by
+    less than lips do, lightness counted half. What is patterned is not told.
+    """
+    scale = _FACE_HEIGHT / max(1.0, float(np.linalg.norm(face.points[10] - face.points[152])))
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
+    colours = []
+    for outer, inner in ((_OUTER_LIPS, _INNER_LIPS), (_ROUND_LIPS, _OUTER_LIPS)):
+        area: Image = np.zeros(lab.shape[:2], np.uint8)
+        cv2.fillPoly(area, [(face.points[list(outer)] * scale).astype(np.int32)], 1)
+        cv2.fillPoly(area, [(face.points[list(inner)] * scale).astype(np.int32)], 0)
+        if not area.any():
+            return False
+        colours.append(np.median(lab[area > 0], 0))
+    apart = colours[0] - colours[1]
+    return float(np.linalg.norm(apart * (0.5, 1.0, 1.0))) < _NO_LIPS
+
+
+IDENTITY = 128
+"""Numbers that stand for a face."""
+OTHER_PERSON = 0.5
+"""Distance of two faces from which they are two people's: that of photographs of 87 people, whose
+own faces are at most 0.44 apart, and between whom all but 0.1 % of pairs are at least 0.51."""
+_IDENTITY_SIDE = 150
+_EYES_APART, _EYES_Y = 0.5926, 0.3090
+"""Where dlib's chips with a quarter of padding have the outer corners of the eyes, in sides."""
+
+
+class FaceIdentity:
+    """Tells faces apart: dlib's residual network. Used by one thread."""
+
+    def __init__(self, network: Backend) -> None:
+        self._network = network
+        # from the chip, 0 to 1, to the crop, 0 to 1: both are upright and share the eyes' line
+        unit = 1 / _EYES_APART
+        self._into_crop = np.array(
+            [
+                [unit / CROP_WIDTH, 0, (-0.5 * unit - CROP_LEFT) / CROP_WIDTH],
+                [0, unit / CROP_HEIGHT, (-_EYES_Y * unit - CROP_TOP) / CROP_HEIGHT],
+                [0, 0, 1],
+            ]
+        )
+
+    @classmethod
+    def open(cls, path: Path | None = None, *, threads: int = 1) -> Self:
+        """Open the embedded network, or another copy of it. Raises ModelError."""
+        path = path or embedded_folder() / "faces" / "identity.onnx"
+        return cls(open_face_network(path, {"identity": (IDENTITY,)}, threads))
+
+    def of(self, image: Image, crop: Float32) -> Float32:
+        """Return the (128,) float32 numbers of the face in a (2, 3) unit crop of a BGR picture.
+
+        Those of one person are nearer to each other than ``OTHER_PERSON``.
+        """
+        chip = cut_crop(image, (crop @ self._into_crop).astype(np.float32), _IDENTITY_SIDE)
+        rgb = chip[..., ::-1].transpose(2, 0, 1).astype(np.float32)
+        return np.asarray(self._network.run({"image": rgb[None].copy()})["identity"][0], np.float32)
 
     def close(self) -> None:
         """Free the network; closing twice is fine."""

@@ -4,6 +4,7 @@ The mesh looks where each face was; the detector looks when one is lost, now and
 faces, and thoroughly while there is none. With S3FD every picture is searched anew instead.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from lipstream.face.detector import (
     Detector,
     FaceBox,
     FaceDetector,
+    S3fdDetector,
+    crop_of_box,
     merge_boxes,
     overlap_of,
     rank_faces,
@@ -30,7 +33,7 @@ from lipstream.face.landmarks import (
     region_of_box,
     region_of_points,
 )
-from lipstream.face.s3fd import S3fdDetector, crop_of_box
+from lipstream.lips.shape import measure_lips
 from lipstream.types import Array, Float32, Image
 
 MOST_FACES = 8
@@ -49,7 +52,12 @@ _SEARCH_EVERY = 25
 _COARSE = (144, 256)
 """Rows and columns, at least, of what a picture's thumbnail is made from."""
 _THUMBNAIL, _CUT_LEVELS = (32, 18), 28.0
-"""Size at which pictures are compared, and the mean difference in levels that is a cut."""
+"""Size at which pictures are compared, and the mean difference in levels that is always a cut."""
+_LEAST_CUT, _CUT_TIMES, _USUAL_OVER = 6.0, 6.0, 12
+"""A smaller difference is a cut when it is so many times what the film moved in so many pictures
+before, and no smaller than this."""
+_STILLEST = 0.7
+"""Movement that a film is taken to have at least, levels: noise and compression."""
 
 
 class FaceTracker:
@@ -119,7 +127,7 @@ class FaceTracker:
         near: dict[int, Landmarks] = {}
         jumped: dict[int, Landmarks] = {}
         for track, last in self._faces.items():
-            face = self._look(image, region_of_points(last.points))
+            face = self._mesh_in(image, region_of_points(last.points))
             if face is None or any(_overlap(face, other) > _SAME for other in near.values()):
                 continue
             (near if face.shift_from(last) < _JUMP else jumped)[track] = face
@@ -131,20 +139,20 @@ class FaceTracker:
 
     def _search(self, image: Image, *, thorough: bool) -> None:
         for box in self._candidates(image, thorough=thorough):
-            found = None if self._known(box) else self._settle(image, box)
-            if found is not None and not self._known(found.box):
-                self._faces[self._number(found)] = found
+            face = None if self._known(box) else self._settle(image, box)
+            if face is not None and not self._known(face.box):
+                self._faces[self._number(face)] = face
             if len(self._faces) >= self._most:
                 return
 
     def _candidates(self, image: Image, *, thorough: bool) -> Iterator[FaceBox]:
         """Yield boxes, best first; for one face, search wider only if none before would do."""
-        looks = self._detector.search(image, thorough=thorough)
+        searches = self._detector.search(image, thorough=thorough)
         if self._most == 1:
-            for boxes in looks:
+            for boxes in searches:
                 yield from rank_faces(boxes, image, 1)
         else:
-            merged = merge_boxes([box for boxes in looks for box in boxes], _SAME)
+            merged = merge_boxes([box for boxes in searches for box in boxes], _SAME)
             yield from rank_faces(merged, image, self._most)
 
     def _keep(self, jumped: dict[int, Landmarks]) -> None:
@@ -168,16 +176,16 @@ class FaceTracker:
 
     def _settle(self, image: Image, box: FaceBox) -> Landmarks | None:
         """Look again where the points are, until they stay: the box is only rough."""
-        found = self._look(image, region_of_box(box))
+        face = self._mesh_in(image, region_of_box(box))
         for _ in range(_SETTLE):
-            if found is None:
+            if face is None:
                 return None
-            last, found = found, self._look(image, region_of_points(found.points))
-            if found is not None and found.shift_from(last) < _STILL:
-                return found
-        return found
+            last, face = face, self._mesh_in(image, region_of_points(face.points))
+            if face is not None and face.shift_from(last) < _STILL:
+                return face
+        return face
 
-    def _look(self, image: Image, region: Region) -> Landmarks | None:
+    def _mesh_in(self, image: Image, region: Region) -> Landmarks | None:
         seen = self._mesh.landmarks(image, region)
         return seen if seen.is_face_in(image) else None
 
@@ -196,6 +204,8 @@ class TrackedFace:
     """How far the nose lies off the middle of the eyes, in eye distances: 0.45 tan(yaw) or so."""
     score: float
     """0 to 1: how sure it is that this is a face."""
+    lips: Float32 | None = None
+    """(17,) how the lips stand (``measure_lips``); None where no mesh was seen."""
 
     @classmethod
     def of(cls, track: int, face: Landmarks) -> Self:
@@ -204,7 +214,8 @@ class TrackedFace:
         right, left = face.points[RIGHT_EYE], face.points[LEFT_EYE]
         across = (left - right).astype(np.float64)
         nose = (face.points[NOSE] - (left + right) / 2) @ across / max(1e-6, across @ across)
-        return cls(track, crop, float(np.linalg.norm(crop[:, 1])), float(nose), face.score)
+        height = float(np.linalg.norm(crop[:, 1]))
+        return cls(track, crop, height, float(nose), face.score, measure_lips(face.points))
 
 
 class CropTracker(Protocol):
@@ -259,8 +270,8 @@ class S3fdCropTracker:
 
     def step(self, image: Image) -> list[TrackedFace]:
         """Return the faces of the next picture."""
-        found = rank_faces(self._detector.detect(image), image, self._most)[: self._most]
-        self._boxes = dict(self._numbered(found))
+        boxes = rank_faces(self._detector.detect(image), image, self._most)[: self._most]
+        self._boxes = dict(self._numbered(boxes))
         return [
             TrackedFace(track, crop_of_box(box), box.bottom - box.top, 0.0, box.score)
             for track, box in self._boxes.items()
@@ -274,9 +285,9 @@ class S3fdCropTracker:
         """Free the network; closing twice is fine."""
         self._detector.close()
 
-    def _numbered(self, found: Sequence[FaceBox]) -> Iterator[tuple[int, FaceBox]]:
+    def _numbered(self, boxes: Sequence[FaceBox]) -> Iterator[tuple[int, FaceBox]]:
         before = dict(self._boxes)
-        for box in found:
+        for box in boxes:
             track = max(before, key=lambda t: overlap_of(before[t], box), default=None)
             if track is not None and overlap_of(before[track], box) > _SAME:
                 del before[track]
@@ -291,13 +302,25 @@ class CutDetector:
 
     def __init__(self) -> None:
         self._last: Array | None = None
+        self._moved: deque[float] = deque(maxlen=_USUAL_OVER)
 
     def step(self, image: Image) -> bool:
-        """Return whether the next picture begins a shot; the first one does."""
+        """Return whether the next picture begins a shot; the first one does.
+
+        What counts is how much more it differs from the picture before than those before it did.
+        """
         small = cv2.resize(_coarse(image), _THUMBNAIL, interpolation=cv2.INTER_AREA)
         small = small.astype(np.float32)
         last, self._last = self._last, small
-        return last is None or float(np.abs(small - last).mean()) > _CUT_LEVELS
+        if last is None:
+            return True
+        moved = float(np.abs(small - last).mean())
+        usual = max(_STILLEST, *self._moved) if self._moved else _CUT_LEVELS
+        if moved > _CUT_LEVELS or moved > max(_LEAST_CUT, _CUT_TIMES * usual):
+            self._moved.clear()
+            return True
+        self._moved.append(moved)
+        return False
 
 
 def _coarse(image: Image) -> Image:

@@ -5,26 +5,32 @@ was seen, and ``000000.mp4`` and so on are finished parts. Everything is written
 first, so that what is there is whole.
 """
 
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 from zipfile import BadZipFile
 
 from lipstream.errors import LipstreamError, MediaError
-from lipstream.film.face_tracks import FaceTracks
+from lipstream.face.detector import DIGESTS
+from lipstream.face.landmarks import FaceIdentity
+from lipstream.face.tracker import open_crop_tracker
+from lipstream.film.face_tracks import FaceTracks, track_faces, track_of_box
 from lipstream.film.job import RenderJob
 from lipstream.film.plan import RenderPlan
-from lipstream.inference.manifest import model_folder
-from lipstream.storage.atomic_files import written_whole
+from lipstream.film.video_source import VideoSource
+from lipstream.inference.manifest import embedded_folder, model_folder
+from lipstream.storage import atomic_write, sha256_of
 
 PART_FRAMES = 250
 """Frames in a part: what a kill can cost, and one group of pictures of the codecs."""
 
 
-_WITHOUT_EFFECT = {"output", "sheet", "certificate"}
+_WITHOUT_EFFECT = {"output", "sheet", "units", "captions", "tracks", "certificate"}
 """What a job names that its frames do not depend on."""
 
 
@@ -55,16 +61,28 @@ class Checkpoint:
         self._suffix = suffix
         note = self._folder / "job.txt"
         try:
+            self._folder.mkdir(exist_ok=True)
+            self._lock = _locked(self._folder / "lock")
+        except OSError as error:
+            raise _unwritable(output, error) from error
+        if self._lock is None:
+            raise MediaError(
+                f"{output} is being written by another render: choose another name with -o"
+            )
+        try:
             if not (note.is_file() and note.read_text("utf-8") == job):
-                shutil.rmtree(self._folder, ignore_errors=True)
-                self._folder.mkdir()
-                with written_whole(note) as unfinished:
+                self._clear()
+                with atomic_write(note) as unfinished:
                     unfinished.write_text(job, "utf-8")
         except OSError as error:
             shutil.rmtree(self._folder, ignore_errors=True)
-            raise MediaError(
-                f"cannot write beside {output}: {error.strerror}; choose another place with -o"
-            ) from error
+            raise _unwritable(output, error) from error
+
+    def _clear(self) -> None:
+        """Remove what another job left, but for the lock. Raises OSError."""
+        for file in self._folder.iterdir():
+            if file.name != "lock":
+                file.unlink()
 
     def part(self, number: int) -> Path:
         """Return the place of a part."""
@@ -84,10 +102,7 @@ class Checkpoint:
 
     def face_tracks(self) -> FaceTracks | None:
         """Return who was seen, when all the film was looked at already."""
-        try:
-            return FaceTracks.load(self._folder / "faces.npz")
-        except (OSError, EOFError, KeyError, ValueError, BadZipFile):  # cut short as power failed
-            return None
+        return _loaded(self._folder / "faces.npz")
 
     def save_face_tracks(self, face_tracks: FaceTracks) -> None:
         """Keep who was seen. Raises MediaError."""
@@ -99,6 +114,11 @@ class Checkpoint:
     def remove(self) -> None:
         """Throw the work away; doing so twice is fine."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let others write here; closing twice is fine."""
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -112,3 +132,73 @@ class Checkpoint:
         # after Ctrl-C or a crash the parts stay, and the next run goes on from them
         if kind is None or issubclass(kind, LipstreamError):
             self.remove()
+        self.close()
+
+
+def find_face_tracks(
+    plan: RenderPlan, video: VideoSource, checkpoint: Checkpoint, on_frame: Callable[[], None]
+) -> FaceTracks:
+    """Return where faces are in a plan's video, as found before or now, and keep it.
+
+    They are looked for in the film's own pictures, however these are sized. ``on_frame`` is called
+    for each of ``plan.frames_to_search``.
+    """
+    job = plan.job
+    if job.box is not None:
+        return track_of_box(job.box, video)
+    unsized = video.unsized
+    key = _tracks_key(plan, unsized) if job.tracks is not None else ""
+    stored = checkpoint.face_tracks()
+    if stored is None and job.tracks is not None:
+        stored = _loaded(job.tracks, key)
+    if stored is None:
+        with closing(open_crop_tracker(job.s3fd)) as tracker, closing(FaceIdentity.open()) as who:
+            stored = track_faces(unsized, tracker, plan.frames_to_search, on_frame, who)
+        if job.tracks is not None:
+            with contextlib.suppress(OSError):  # it costs only time later
+                stored.save(job.tracks, key)
+    else:
+        for _ in range(sum(map(len, plan.frames_to_search))):
+            on_frame()
+    checkpoint.save_face_tracks(stored)
+    return stored.placed(video.affine_from(unsized))
+
+
+def _loaded(path: Path, key: str = "") -> FaceTracks | None:
+    try:
+        return FaceTracks.load(path, key)
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile):  # cut short as power failed
+        return None
+
+
+def _tracks_key(plan: RenderPlan, video: VideoSource) -> str:
+    """Return a text that changes with all that where faces are depends on, and with no more."""
+    job = plan.job
+    film = (sha256_of(video.film.path), video.width, video.height, video.fps)
+    networks = (embedded_folder() / "faces" / DIGESTS).read_text("utf-8")
+    settings = [*film, job.face_cut, job.view.crop, plan.frames_to_search, networks]
+    return fingerprint(settings, [] if job.s3fd is None else [job.s3fd])
+
+
+def _unwritable(output: Path, error: OSError) -> MediaError:
+    return MediaError(
+        f"cannot write beside {output}: {error.strerror}; choose another place with -o"
+    )
+
+
+def _locked(path: Path) -> IO[bytes] | None:
+    """Return the open file, which nobody else gets until it is closed; None if somebody has it.
+
+    The lock goes with its process, however that ends. Windows has none of this kind.
+    """
+    opened = path.open("ab")
+    try:
+        import fcntl  # noqa: PLC0415  POSIX has it
+    except ImportError:
+        return opened
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        opened.close()
+        return None
+    return opened

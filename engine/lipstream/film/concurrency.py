@@ -12,10 +12,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
 
 from lipstream.media import FilmFormat, PictureWriter
 from lipstream.media.codecs import LARGE_PIXELS
@@ -84,6 +86,17 @@ def return_large_arrays(width: int, height: int) -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _RETURNED_BYTES)
 
 
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Have numpy's linear algebra work on its caller's thread alone while the block runs.
+
+    Films are painted on as many threads as there are cores. OpenBLAS has threads of its own beside
+    them, which wait for each other by spinning: finding the lips of a frame then took three times
+    the processor time, and far longer on a machine with other work.
+    """
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
+
+
 _WAITING = 4
 """Pictures that may wait to be encoded, at most; when so many do, rendering waits."""
 
@@ -134,7 +147,7 @@ class PartEncoder:
 
 
 @contextmanager
-def open_part(path: Path, shape: FilmFormat) -> Iterator[PartEncoder]:
+def open_part(path: Path, shape: FilmFormat) -> Generator[PartEncoder]:
     """Write a part; it is there only when the block ends without an error."""
     encoder = PartEncoder(path, shape)
     try:

@@ -1,40 +1,150 @@
-"""What gives the pictures of a film, one a frame: a video with its speakers, or an avatar."""
+"""What gives the pictures of a film, one a frame: a video with its speakers, or an avatar.
 
+A face restoration network may be brought, such as GFPGAN. The contract: an ONNX graph with one
+float32 input and one first float32 output, (1, 3, 512, 512), RGB from -1 to 1, of a face aligned as
+in FFHQ. Only the mouth region of what comes back is used.
+"""
+
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.face.crop import cut_crop
-from lipstream.face.tracker import open_crop_tracker
-from lipstream.film.checkpoint import Checkpoint
+from lipstream.errors import ModelError
+from lipstream.face.crop import (
+    CROP_HEIGHT,
+    CROP_LEFT,
+    CROP_TOP,
+    CROP_WIDTH,
+    FacePicture,
+    cut_crop,
+    smooth_step,
+)
+from lipstream.film.checkpoint import Checkpoint, find_face_tracks
 from lipstream.film.concurrency import parallel_map, pictures_in_budget, return_large_arrays
-from lipstream.film.face_tracks import FaceTracks, track_faces, track_of_box
 from lipstream.film.job import Ends, FaceChoice
 from lipstream.film.plan import RenderPlan
-from lipstream.film.restoration import Restorer
-from lipstream.film.speaker_selection import SelectionOptions, SpeakerTrack, select_speaker
-from lipstream.film.timeline import EditTimeline, SpokenRange
+from lipstream.film.speaker_selection import (
+    SelectionOptions,
+    SpeakerTrack,
+    UndrivenFrames,
+    select_speaker,
+    undriven_frames,
+)
+from lipstream.film.timeline import PHONE_RATE, EditTimeline, SpokenRange
 from lipstream.film.video_source import EndlessVideo, LoopedSource, VideoSource
+from lipstream.inference.backends import Backend, BankRow, HostFeatures, open_backend
 from lipstream.inference.manifest import ModelManifest
 from lipstream.inference.model import MouthModel
-from lipstream.lips.shape import LipFrame
 from lipstream.live.compositor import Compositor, MouthArea, Target, make_compositor, open_shapes
-from lipstream.live.frame_source import SourceFrame
+from lipstream.live.frame_source import NO_FEATURES, SourceFrame
 from lipstream.live.lipsync import make_timing
 from lipstream.live.pipeline import MouthRequest, Pipeline, paint, pieces
 from lipstream.media import SoundReader
 from lipstream.mouth.compositor import ShapeTarget
-from lipstream.mouth.prepare import LipFinder
+from lipstream.mouth.prepare import LipMover
 from lipstream.types import AvFrame, Float32, Image
+
+_SIDE = 512
+_SHAPE = (3, _SIDE, _SIDE)
+_EYES, _EYE_DISTANCE = (255.94, 240.07), 125.93
+"""Middle of the eyes in FFHQ's 512-pixel alignment, and the distance of their centres, pixels: the
+five-point template of GFPGAN's ``facexlib`` (``face_restoration_helper.py``)."""
+_CENTRES = 0.692
+"""Distance of the eyes' centres in outer-eye distances, on the mean face (``face.crop``)."""
+_MOUTH, _MOUTH_RADII = (257.2, 382.0), (92.0, 74.0)
+"""Middle of the mouth in that alignment, and half the size of the ellipse that is used."""
+_SOFT = 0.35
+"""Share of the ellipse's radius over which it fades out."""
+
+
+class Restorer:
+    """A restoration network and where its output goes. Used by one thread."""
+
+    def __init__(self, network: Backend, manifest: ModelManifest) -> None:
+        self._network, self._manifest = network, manifest
+        self._input = next(iter(network.inputs))
+        self._output = next(iter(network.outputs))
+        self._mask = _mask()
+
+    @classmethod
+    def open(cls, path: Path, manifest: ModelManifest, backend: str = "auto") -> Self:
+        """Open the graph and check it against the contract. Raises ModelError."""
+        if not path.is_file():
+            raise ModelError(
+                f"there is no file {path}: give the ONNX file of a restoration network"
+            )
+        network = open_backend(path, backend)
+        for what, tensors in (("input", network.inputs), ("output", network.outputs)):
+            shape = next(iter(tensors.values())).shape
+            fits = len(shape) == 4 and all(
+                a in (None, b) for a, b in zip(shape[1:], _SHAPE, strict=True)
+            )
+            if not fits or (what == "input" and len(tensors) != 1):
+                with contextlib.suppress(Exception):
+                    network.close()
+                raise ModelError(
+                    f"{path.name} is no face restoration network of GFPGAN's kind: one {what}"
+                    f" (1, 3, {_SIDE}, {_SIDE}) expected, found {len(tensors)}, first {shape}"
+                )
+        return cls(network, manifest)
+
+    def restore(self, image: Image, target: Target | ShapeTarget, strength: float) -> Image:
+        """Return a new picture with a finer mouth where ``target``'s mouth was pasted."""
+        affine = self._aligned(target)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        face = cv2.warpAffine(
+            image, affine, (_SIDE, _SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        change = self._run(np.asarray(face, np.uint8)) - face.astype(np.float32)
+        edge = (self._mask > 0) & (self._mask < 0.5)
+        change -= change[edge].mean(0)  # the colours of the film, whatever the network's
+        change *= self._mask[..., None] * np.float32(strength)
+        size = (image.shape[1], image.shape[0])
+        spread = cv2.warpAffine(change, affine, size, flags=cv2.INTER_LINEAR)
+        return np.asarray(cv2.add(image, spread, dtype=cv2.CV_8U), np.uint8)
+
+    def close(self) -> None:
+        """Free the network; closing twice is fine."""
+        self._network.close()
+
+    def _run(self, face: Image) -> Float32:
+        rgb = cv2.cvtColor(face, cv2.COLOR_BGR2RGB).astype(np.float32) / 127.5 - 1.0
+        outputs = self._network.run(
+            {self._input: np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])}
+        )
+        painted = outputs[self._output][0].transpose(1, 2, 0)[..., ::-1]
+        return np.asarray((np.clip(painted, -1.0, 1.0) + 1.0) * 127.5, np.float32)
+
+    def _aligned(self, target: Target | ShapeTarget) -> Float32:
+        """Return the (2, 3) affine from pixels of the aligned face to pixels of the picture."""
+        unit = _CENTRES / _EYE_DISTANCE  # outer-eye distances a pixel
+        if isinstance(target, ShapeTarget):
+            into = np.array([[unit, 0, -_EYES[0] * unit], [0, unit, -_EYES[1] * unit], [0, 0, 1]])
+            return np.asarray(target.frame.to_pixels @ into, np.float32)
+        size = self._manifest.face_size
+        across, down = size * unit / CROP_WIDTH, size * unit / CROP_HEIGHT
+        left = size * (-_EYES[0] * unit - CROP_LEFT) / CROP_WIDTH
+        top = size * (-_EYES[1] * unit - CROP_TOP) / CROP_HEIGHT - self._manifest.mouth_top
+        into = np.array([[across, 0, left - 0.5], [0, down, top - 0.5], [0, 0, 1]])
+        return np.asarray(target.affine @ into, np.float32)
+
+
+def _mask() -> Float32:
+    y, x = np.mgrid[:_SIDE, :_SIDE].astype(np.float32)
+    far = np.hypot((x - _MOUTH[0]) / _MOUTH_RADII[0], (y - _MOUTH[1]) / _MOUTH_RADII[1])
+    return np.asarray(smooth_step((1.0 - far) / _SOFT), np.float32)
+
 
 _RADIUS = 1.0
 """Of the blur that sharpening takes the picture apart with, pixels of the crop."""
@@ -47,8 +157,8 @@ _EDGE_FRAMES = 4
 """Frames in which a mouth fades over from the film's own, and back, at the ends of its speech."""
 _NOTHING = SourceFrame(np.zeros((0, 0, 3), np.uint8), None, None)
 
-FrameTask = Callable[[], Image]
-"""Makes one picture; called once, in another thread than the renderer's."""
+FrameTask = Callable[[], Image | None]
+"""Makes one picture; called once, in another thread than the renderer's. None: as the last."""
 
 
 class FrameRenderer(Protocol):
@@ -56,8 +166,9 @@ class FrameRenderer(Protocol):
 
     at_once: int
     """How many pictures may be finished at once."""
-    faceless: int
-    """Spoken frames in which no face is driven, which pass through untouched."""
+    undriven: UndrivenFrames
+    rests: bool
+    """Whether the pictures' own mouths are at rest, so that silence may show them."""
 
     def unspoken_frame(self, frame: int) -> Image:
         """Return a frame that nobody speaks in, untouched."""
@@ -88,27 +199,11 @@ def open_renderer(
         restorer = Restorer.open(job.restore, model.manifest, job.backend)
     if isinstance(face, LoopedSource):
         return AvatarRenderer(face, model, restorer)
-    face_tracks = _find_face_tracks(plan, face, checkpoint, on_frame)
+    face_tracks = find_face_tracks(plan, face, checkpoint, on_frame)
     options = SelectionOptions(job.smooth, job.pads, faded=job.box is None)
     choices = {spoken_range.who for spoken_range in plan.timeline.spoken_ranges}
     speakers = {who: select_speaker(face_tracks, who, face.fps, options) for who in choices}
     return FilmRenderer(FilmSpeakers(face, job.ends, speakers), model, plan.timeline, restorer)
-
-
-def _find_face_tracks(
-    plan: RenderPlan, video: VideoSource, checkpoint: Checkpoint, on_frame: Callable[[], None]
-) -> FaceTracks:
-    if plan.job.box is not None:
-        return track_of_box(plan.job.box, video)
-    stored = checkpoint.face_tracks()
-    if stored is not None:
-        for _ in range(sum(map(len, plan.frames_to_search))):
-            on_frame()
-        return stored
-    with closing(open_crop_tracker(plan.job.s3fd)) as tracker:
-        face_tracks = track_faces(video, tracker, plan.frames_to_search, on_frame)
-    checkpoint.save_face_tracks(face_tracks)
-    return face_tracks
 
 
 def render_timeline(plan: RenderPlan, renderer: FrameRenderer, first: int = 0) -> Iterator[Image]:
@@ -130,8 +225,12 @@ def _render_spoken(
     tasks = _frame_tasks(plan, renderer, spoken_range, max(0, first - spoken_range.start))
     # one at a time: pictures so large that memory decides
     waiting = 1 if renderer.at_once == 1 else 1 + renderer.at_once
+    last: Image | None = None
     with closing(parallel_map(tasks, waiting, "paint", renderer.at_once)) as images:
-        yield from images
+        for image in images:
+            last = image if image is not None else last
+            assert last is not None, "the first picture of a range is always made"
+            yield last
 
 
 def _frame_tasks(
@@ -140,18 +239,25 @@ def _frame_tasks(
     source = _RangeSource(renderer, spoken_range, skipped)
     timing = make_timing(plan.model, plan.timeline.rate, plan.timeline.fps)
     pipeline = Pipeline(source, timing, make_compositor(plan.model))
-    requests = _requests(pipeline, spoken_range, plan.timeline.rate)
+    requests = range_requests(pipeline, spoken_range, plan.timeline.rate)
     for request in islice(requests, spoken_range.stop - spoken_range.start):
         if request.index < skipped:
             pipeline.skip(request)
-        else:
-            yield renderer.finish(pipeline, request, spoken_range)
+            continue
+        task = renderer.finish(pipeline, request, spoken_range)
+        again = plan.job.draft and (request.index - skipped) % 2 and request.picture.face
+        yield (lambda: None) if again else task
 
 
-def _requests(pipeline: Pipeline, spoken_range: SpokenRange, rate: int) -> Iterator[MouthRequest]:
+def range_requests(
+    pipeline: Pipeline, spoken_range: SpokenRange, rate: int
+) -> Iterator[MouthRequest]:
     """Yield the requests of all frames that cover a range's sound; each is to be completed."""
-    reader = SoundReader(spoken_range.clip.sound, rate, 1)
-    reader.skip(int(spoken_range.clip.start_s * rate)).wait(spoken_range.wait)
+    reader = SoundReader(spoken_range.clip.sound, rate, 1, heard=True)
+    skipped = int(spoken_range.clip.start_s * rate)
+    reader.skip(skipped).wait(spoken_range.wait)
+    phones = (phone.resampled(PHONE_RATE, rate) for phone in spoken_range.clip.phones)
+    pipeline.know(phone.later(spoken_range.wait - skipped) for phone in phones)
     for block in reader.blocks(spoken_range.wait + spoken_range.samples, rate // _BLOCKS_A_SECOND):
         for piece in pieces(block[:, 0], rate):
             pipeline.feed(piece)
@@ -170,7 +276,10 @@ class _RangeSource:
     spoken_range: SpokenRange
     skipped: int
     """Frames at the start whose pictures nobody needs."""
-    rests: bool = True
+
+    @property
+    def rests(self) -> bool:
+        return self.renderer.rests
 
     def picture(self, index: int, fps: Fraction) -> SourceFrame:  # noqa: ARG002
         if index < self.skipped:
@@ -181,7 +290,7 @@ class _RangeSource:
 class AvatarRenderer:
     """An avatar, or a picture that lives: its own mouth rests, and silence shows it."""
 
-    at_once, faceless = 1, 0
+    at_once, undriven, rests = 1, UndrivenFrames(), True
 
     def __init__(
         self, source: LoopedSource, model: MouthModel, restorer: Restorer | None = None
@@ -228,6 +337,8 @@ class FilmRenderer:
     A frame without a face is the film's own, to the pixel.
     """
 
+    rests = False
+
     def __init__(
         self,
         film: FilmSpeakers,
@@ -239,16 +350,19 @@ class FilmRenderer:
         self._video = EndlessVideo(film.video, film.ends)
         pixels = model.manifest.paints == "pixels"
         self._paste = MouthPaster(model.manifest) if pixels else None
-        self._mover = None if pixels else LipMover()
         self._restorer = restorer
+        self._teeth: dict[FaceChoice, ShapeTarget | None] = {}
         video, threads = film.video, model.frame_threads
         self.at_once = 1 if restorer else pictures_in_budget(video.width, video.height, threads)
-        self.faceless = sum(
-            float(self._speaker(spoken_range).strength[video.at(frame, film.ends)]) <= 0
+        self.undriven = undriven_frames(
+            (self._speaker(spoken_range), video.at(frame, film.ends))
             for spoken_range in timeline.spoken_ranges
             for frame in range(spoken_range.start, spoken_range.stop)
         )
-        self._idle: SimpleQueue[MouthModel] = SimpleQueue()  # one for each thread that paints
+        self._movers: SimpleQueue[LipMover] = SimpleQueue()  # one for each thread that paints
+        for mover in [] if pixels else LipMover.open(open_shapes(), self.at_once):
+            self._movers.put(mover)
+        self._idle: SimpleQueue[MouthModel] = SimpleQueue()
         for worker in [model, *(model.clone() for _ in range(self.at_once - 1))]:
             self._idle.put(worker)
 
@@ -261,34 +375,44 @@ class FilmRenderer:
         image = self._video.picture_at(frame)
         if self._strength(frame, spoken_range) <= 0.0:
             return SourceFrame(image, None, None)
-        crop = self._speaker(spoken_range).crops[self._film.video.at(frame, self._film.ends)]
-        if self._mover is not None:
-            return SourceFrame(image, self._mover.target(image, crop), {})
-        assert self._paste is not None, "a model paints pixels or shapes"
+        if self._paste is None:  # what the picture's lips are is found as they are moved
+            return SourceFrame(image, None, NO_FEATURES)
+        speaker, at = self._speaker(spoken_range), self._film.video.at(frame, self._film.ends)
+        crop = speaker.crops[at]
         face = cut_crop(image, crop, self._model.manifest.face_size)
-        features = self._model.face_features(face[None])
-        return SourceFrame(image, self._paste.target(image, crop, face), features)
+        features = HostFeatures(self._model.face_features(face[None]), 1)
+        pasted = self._paste.target(image, crop, face)
+        return SourceFrame(image, pasted, BankRow(features, 0))
 
     def finish(
         self, pipeline: Pipeline, request: MouthRequest, spoken_range: SpokenRange
     ) -> FrameTask:
         """Paste the mouth as far as it may be seen."""
-        strength = self._strength(spoken_range.start + request.index, spoken_range)
+        frame = spoken_range.start + request.index
+        strength = self._strength(frame, spoken_range)
         lips = None
-        if self._mover is not None:  # in order: whether lips close depends on the frame before
+        if self._paste is None:  # in order: whether lips close depends on the frame before
             lips = pipeline.lips(paint(self._model, request))
         pipeline.skip(request)
-        if lips is not None:
-            return partial(self._move, request.picture, lips, strength)
-        return partial(self._paint_on_free_model, request, strength)
+        if lips is None:
+            return partial(self._paint_on_free_model, request, strength)
+        speaker, at = self._speaker(spoken_range), self._film.video.at(frame, self._film.ends)
+        own = None if speaker.lips is None else speaker.lips[at]
+        picture = FacePicture(request.picture.image, speaker.crops[at])
+        shown = self._teeth_of(spoken_range.who)
 
-    def _move(self, picture: SourceFrame, lips: LipFrame, strength: float) -> Image:
-        if self._mover is None or not isinstance(picture.target, ShapeTarget):
-            return picture.image
-        image = self._mover.move(picture.target, lips, strength)
-        if self._restorer is None:
-            return image
-        return self._restorer.restore(image, picture.target, strength)
+        def move() -> Image:
+            mover = self._movers.get()
+            try:
+                target = mover.target(picture, own, shown)
+                image = mover.move(target, lips, strength)
+            finally:
+                self._movers.put(mover)
+            if self._restorer is None:
+                return image
+            return self._restorer.restore(image, target, strength)
+
+        return move
 
     def _paint_on_free_model(self, request: MouthRequest, strength: float) -> Image:
         worker = self._idle.get()
@@ -307,6 +431,23 @@ class FilmRenderer:
             return image
         return self._restorer.restore(image, picture.target, strength)
 
+    def _teeth_of(self, who: FaceChoice) -> ShapeTarget | None:
+        """Return the frame of the film that shows most of a speaker's teeth, found once."""
+        if who not in self._teeth:
+            speaker, video = self._film.speakers[who], self._film.video
+
+            def picture_at(at: int) -> Image:
+                return next(video.pictures(at))
+
+            seen = (speaker.strength >= 1.0)[:, None]
+            lips = None if speaker.lips is None else speaker.lips * seen
+            mover = self._movers.get()
+            try:
+                self._teeth[who] = mover.teeth(lips, speaker.crops, picture_at)
+            finally:
+                self._movers.put(mover)
+        return self._teeth[who]
+
     def _speaker(self, spoken_range: SpokenRange) -> SpeakerTrack:
         return self._film.speakers[spoken_range.who]
 
@@ -320,21 +461,6 @@ class FilmRenderer:
         if spoken_range.stop < self._timeline.frames:
             inside.append((spoken_range.stop - frame) / _EDGE_FRAMES)
         return min(inside)
-
-
-class LipMover:
-    """Moves the lips of the pictures of films: from where they stand to where they should."""
-
-    def __init__(self) -> None:
-        self._shapes, self._finder = open_shapes(), LipFinder()
-
-    def target(self, image: Image, crop: Float32) -> ShapeTarget:
-        """Prepare a picture and its (2, 3) unit crop. One thread."""
-        return self._shapes.target(image, crop, self._finder.points(image, crop))
-
-    def move(self, target: ShapeTarget, lips: LipFrame, strength: float) -> Image:
-        """Return a picture with its lips moved, as far as ``strength`` says. Any thread."""
-        return self._shapes.patch(target, lips, strength).image()
 
 
 class MouthPaster:

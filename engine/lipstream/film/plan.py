@@ -1,8 +1,9 @@
 """From a job to all that is needed to render it: checked, before anything is written."""
 
 import contextlib
+import glob
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,7 +14,10 @@ import numpy as np
 from lipstream.avatar.making import DEFAULT_FPS, LONGEST_SIDE, find_face, is_avatar, shrunk
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import FaceNotFound, InputError, LipstreamError, MediaError
+from lipstream.face.detector import FaceBox
+from lipstream.face.landmarks import FaceMesh, region_of_box, region_of_points, shows_no_lips
 from lipstream.face.tracker import open_crop_tracker
+from lipstream.film.captions import SUFFIXES, check_drawable, film_captions
 from lipstream.film.face_tracks import box_crop, find_faces
 from lipstream.film.job import WHOLE, FaceChoice, RenderJob, Segment, SpokenText, check_options
 from lipstream.film.provenance import check_label, check_signing
@@ -29,14 +33,16 @@ from lipstream.film.timeline import (
     read_sound,
     search_ranges,
 )
-from lipstream.film.video_source import LoopedSource, VideoSource
+from lipstream.film.video_source import LoopedSource, UntouchedPictures, VideoSource
 from lipstream.inference.model import MouthModel
-from lipstream.live.frame_source import AnimatedPicture, PreparedAvatar
+from lipstream.live.frame_source import AnimatedPicture, FrameSource, PreparedAvatar
 from lipstream.live.lipsync import make_timing
 from lipstream.machine import usable_cores
 from lipstream.media import (
     AudioTrack,
+    Colours,
     Encoding,
+    FilmExtras,
     FilmFormat,
     FilmReader,
     SoundFile,
@@ -52,6 +58,8 @@ from lipstream.timing import Timing
 from lipstream.types import Float32, Image
 
 _SHEET_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+_UNITS_SUFFIXES = {".csv", ".json"}
+_LEFT_ALONE = "the picture is left as it is; --box moves it all the same"
 _NAME = 32
 """Letters of a text by which messages call it."""
 
@@ -71,11 +79,42 @@ class RenderPlan:
     def shape(self) -> FilmFormat:
         """Shape of the film to write."""
         face, encoding = self.face, self.encoding
-        aspect = face.film.pixel_aspect if isinstance(face, VideoSource) else Fraction(1)
+        film = face.film if isinstance(face, VideoSource) else None
+        aspect = Fraction(1) if film is None else film.pixel_aspect
+        colours = Colours() if film is None else film.colours
         assert encoding.video is not None
+        size = (face.width, face.height) if isinstance(face, VideoSource) else face.shown_size
         return FilmFormat(
-            face.width, face.height, face.fps, aspect, encoding.video, encoding.quality
+            *(*size, face.fps, aspect),
+            *(encoding.video, encoding.quality, colours),
         )
+
+    @property
+    def extras(self) -> FilmExtras | None:
+        """What else is in the face's film, None where the face is none."""
+        if not isinstance(self.face, VideoSource):
+            return None
+        film, timeline = self.face.film, self.timeline
+        start = film.start + self.face.first / self.face.fps
+        return FilmExtras(film.path, start, timeline.frames / timeline.fps)
+
+    def notes(self) -> list[str]:
+        """Say what of the face's film is not in the output, a sentence each."""
+        if isinstance(self.face, LoopedSource):
+            covered = isinstance(self.face.frames, UntouchedPictures)
+            return (
+                [f"the mouth in {self.job.face.name} is covered: {_LEFT_ALONE}"] if covered else []
+            )
+        if self.extras is None:
+            return []
+        name, output = self.face.film.path.name, self.job.output
+        left = [
+            f"{one} of {name} does not fit into {output.suffix} and is left out; .mkv holds most"
+            for one in self.extras.left_out(output)
+        ]
+        if self.face.film.has_transparency:
+            left.append(f"the transparent parts of {name} lie on grey")
+        return left
 
     def sound_track(self) -> AudioTrack:
         """Return the film's sound, to be walked through once."""
@@ -96,7 +135,7 @@ class RenderPlan:
 
 
 @contextlib.contextmanager
-def open_plan(job: RenderJob) -> Iterator[RenderPlan]:
+def open_plan(job: RenderJob) -> Generator[RenderPlan]:
     """Plan a job, with its texts spoken and its model open as long as the block runs.
 
     Raises LipstreamError before anything is written that stays.
@@ -128,29 +167,53 @@ def make_plan(job: RenderJob, model: MouthModel) -> RenderPlan:
     spoken_ranges, frames = _lay_out(job, spoken, timing, film_frames)
     timeline = EditTimeline(face.fps, rate, channels, frames, tuple(spoken_ranges))
     _check_copy(job, encoding, timeline)
-    return RenderPlan(job, face, timeline, background, encoding, model)
+    if job.units is not None and model.manifest.paints != "shape":
+        raise InputError("--units needs a model that says how the lips stand: quality or low-delay")
+    plan = RenderPlan(job, face, timeline, background, encoding, model)
+    _check_captions(plan)
+    return plan
+
+
+def _check_captions(plan: RenderPlan) -> None:
+    """Raise InputError for captions that cannot be written or drawn."""
+    if plan.job.captions is None and not plan.job.burn_captions:
+        return
+    captions = film_captions(plan.timeline)
+    if not captions:
+        name = plan.timeline.spoken_ranges[0].clip.name
+        raise InputError(
+            f"nobody knows the words of {name}: captions are made of texts (--text), and of sounds"
+            " that were spoken from them here"
+        )
+    if plan.job.burn_captions:
+        check_drawable(captions)
 
 
 def check_outputs(job: RenderJob) -> None:
     """Raise LipstreamError for files that cannot be written as asked."""
     check_film_name(job.output)
-    for option, path in (("-o", job.output), ("--sheet", job.sheet)):
+    asked = (("--sheet", job.sheet), ("--units", job.units), ("--captions", job.captions))
+    for option, path in (("-o", job.output), *asked):
         for source in job.sources:
             if path is not None and path.exists() and source.exists() and source.samefile(path):
                 raise MediaError(f"{path} is also an input: choose another name with {option}")
     if job.label is not None:
         check_label(job.label)
     if job.sheet is not None:
-        _check_sheet_name(job.sheet)
+        _check_name(job.sheet, _SHEET_SUFFIXES, "a contact sheet")
+    if job.units is not None:
+        _check_name(job.units, _UNITS_SUFFIXES, "a table of units")
+    if job.captions is not None:
+        _check_name(job.captions, SUFFIXES, "captions")
     if job.certificate is not None:
         check_signing(job.certificate, job.output)
 
 
-def _check_sheet_name(path: Path) -> None:
+def _check_name(path: Path, suffixes: Collection[str], what: str) -> None:
     """Raise MediaError for a place or name unfit."""
-    if path.suffix.lower() not in _SHEET_SUFFIXES:
-        endings = ", ".join(sorted(_SHEET_SUFFIXES))
-        raise MediaError(f"cannot write {path.name}: a contact sheet's name ends in {endings}")
+    if path.suffix.lower() not in suffixes:
+        endings = ", ".join(sorted(suffixes))
+        raise MediaError(f"cannot write {path.name}: {what}'s name ends in {endings}")
     if not path.parent.is_dir():
         raise MediaError(f"cannot write {path}: there is no folder {path.parent}; make it first")
 
@@ -164,11 +227,14 @@ def open_face(job: RenderJob, model: MouthModel) -> VideoSource | LoopedSource:
     if is_avatar(job.face):
         avatar = Avatar.open(job.face)
         own = DEFAULT_FPS if len(avatar) == 1 else avatar.fps
-        return LoopedSource.of(avatar, PreparedAvatar.prepare(avatar, model), job.fps or own)
+        frames = PreparedAvatar.prepare(avatar, model)
+        return LoopedSource.of(avatar, frames, job.fps or own, job.view)
     if is_picture(job.face):
         avatar = _portrait(job)
         still = PreparedAvatar.prepare(avatar, model)
-        source = still if job.still else AnimatedPicture.of(still, model)
+        source: FrameSource = still if job.still else AnimatedPicture.of(still, model)
+        if job.box is None and _is_covered(avatar):
+            source = UntouchedPictures(source)
         return LoopedSource.of(avatar, source, job.fps or DEFAULT_FPS)
     film = FilmReader(job.face)
     return VideoSource(film, job.fps or film.fps, job.face_cut, job.view)
@@ -184,6 +250,17 @@ def _portrait(job: RenderJob) -> Avatar:
     else:
         crop = _picked(image, job)
     return Avatar.from_frames([image], pad_crops(crop[None], job.pads), name=job.face.stem)
+
+
+def _is_covered(avatar: Avatar) -> bool:
+    """Return whether something plain covers the mouth of a picture."""
+    image, crop = np.asarray(avatar.frames[0]), np.asarray(avatar.crops[0])
+    corners = crop @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]], np.float32)
+    with closing(FaceMesh.open()) as mesh:
+        box = FaceBox(1.0, *map(float, (*corners.min(1), *corners.max(1))))
+        face = mesh.landmarks(image, region_of_box(box))
+        face = mesh.landmarks(image, region_of_points(face.points))
+    return face.is_face_in(image) and shows_no_lips(image, face)
 
 
 def _picked(image: Image, job: RenderJob) -> Float32:
@@ -262,7 +339,7 @@ def _check_copy(job: RenderJob, encoding: Encoding, timeline: EditTimeline) -> N
 
 
 @contextlib.contextmanager
-def speak_texts(job: RenderJob) -> Iterator[RenderJob]:
+def speak_texts(job: RenderJob) -> Generator[RenderJob]:
     """Give the job with sound files in place of its texts; a job without a text as it is.
 
     Raises LipstreamError when a text cannot be spoken; then no file is left.
@@ -271,7 +348,7 @@ def speak_texts(job: RenderJob) -> Iterator[RenderJob]:
         raise InputError("give one of a sound, a text and segments: not several")
     texts = _texts(job)
     files = {text: _speech_file(job, text) for text in texts}
-    for other in job.output.parent.glob(f".{job.output.name}.*.wav") if texts else ():
+    for other in job.output.parent.glob(f".{glob.escape(job.output.name)}.*.wav") if texts else ():
         if other not in files.values():  # of an unfinished film with other texts
             other.unlink(missing_ok=True)
     try:

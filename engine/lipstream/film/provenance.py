@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from lipstream.errors import InputError, MediaError
-from lipstream.storage.atomic_files import written_whole
+from lipstream.storage import atomic_write
 from lipstream.types import Image
 
 SIGNED_SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -60,7 +60,7 @@ def sign(film: Path, certificate: Certificate, output: Path) -> None:
             None,
         )
         with (
-            written_whole(output) as unfinished,
+            atomic_write(output) as unfinished,
             c2pa.Signer.from_info(signer_info) as signer,
             c2pa.Builder(_manifest(output)) as made,
         ):

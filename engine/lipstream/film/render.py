@@ -1,6 +1,8 @@
 """A face and a sound to a film: the live engine, fed from files as fast as it goes."""
 
 import itertools
+import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,16 +13,28 @@ import cv2
 import numpy as np
 
 from lipstream.errors import MediaError
+from lipstream.film.captions import draw_caption, film_captions, write_captions
 from lipstream.film.checkpoint import PART_FRAMES, Checkpoint, open_checkpoint
-from lipstream.film.concurrency import open_part
-from lipstream.film.frame_renderers import FrameRenderer, open_renderer, render_timeline
+from lipstream.film.concurrency import one_blas_thread, open_part
+from lipstream.film.frame_renderers import (
+    FrameRenderer,
+    open_renderer,
+    range_requests,
+    render_timeline,
+)
 from lipstream.film.job import RenderJob
 from lipstream.film.plan import RenderPlan, make_plan, open_plan
 from lipstream.film.provenance import draw_label, sign
-from lipstream.film.video_source import EndlessVideo, VideoSource
+from lipstream.film.speaker_selection import UndrivenFrames
+from lipstream.film.video_source import EndlessVideo, LoopedSource, VideoSource
 from lipstream.inference.model import MouthModel
+from lipstream.lips.shape import NAMES, REST, UNIT_NAMES, LipFrame, arkit_units
+from lipstream.live.compositor import make_compositor
+from lipstream.live.frame_source import NO_FEATURES, SourceFrame
+from lipstream.live.lipsync import make_timing
+from lipstream.live.pipeline import Pipeline, paint
 from lipstream.media import FilmReader, join_parts
-from lipstream.storage.atomic_files import written_whole
+from lipstream.storage import atomic_write
 from lipstream.types import Image
 
 __all__ = ["RenderJob", "RenderResult", "render", "render_film", "render_frames"]
@@ -40,10 +54,17 @@ class RenderResult:
     fps: Fraction
     seconds: float
     """Length of the sound."""
-    faceless: int
+    undriven: UndrivenFrames
     """Spoken frames in which no face was driven, which passed through untouched."""
     resumed: int = 0
     """Frames that an earlier run had made."""
+    notes: tuple[str, ...] = ()
+    """What of the face's film is not in the output, a sentence each."""
+
+    @property
+    def faceless(self) -> int:
+        """All spoken frames in which no face was driven."""
+        return self.undriven.all
 
 
 def render(
@@ -56,14 +77,17 @@ def render(
     where it was. Raises LipstreamError; then nothing is left half-written, and an older file of
     that name is not touched.
     """
-    with open_plan(job) as plan, open_checkpoint(plan) as checkpoint:
+    with one_blas_thread(), open_plan(job) as plan, open_checkpoint(plan) as checkpoint:
         timeline = plan.timeline
         steps = _Steps(sum(map(len, plan.frames_to_search)) + timeline.frames, on_progress)
         renderer = open_renderer(plan, checkpoint, steps.step)
         resumed = _write_parts(plan, renderer, checkpoint, steps)
         _finish(plan, checkpoint)
+        notes = tuple(plan.notes())
     seconds = timeline.samples / timeline.rate
-    return RenderResult(timeline.frames, timeline.fps, seconds, renderer.faceless, resumed)
+    return RenderResult(
+        timeline.frames, timeline.fps, seconds, renderer.undriven, resumed, notes=notes
+    )
 
 
 def render_film(
@@ -119,6 +143,10 @@ def _write_parts(
 def _frames(plan: RenderPlan, renderer: FrameRenderer, first: int) -> Iterator[Image]:
     text = plan.job.label
     images = render_timeline(plan, renderer, first)
+    if isinstance(plan.face, LoopedSource):
+        images = map(plan.face.view.of, images)
+    if plan.job.burn_captions:
+        images = _captioned(plan, images, first)
     if text is None:
         return images
     spoken = [
@@ -132,15 +160,31 @@ def _frames(plan: RenderPlan, renderer: FrameRenderer, first: int) -> Iterator[I
     )
 
 
+def _captioned(plan: RenderPlan, images: Iterator[Image], first: int) -> Iterator[Image]:
+    """Draw into pictures, of which the first one is ``first``, what is said while they show."""
+    timeline = plan.timeline
+    captions = deque(film_captions(timeline))
+    for frame, image in enumerate(images, first):
+        middle = (timeline.start_of(frame) + timeline.start_of(frame + 1)) // 2
+        while captions and captions[0].stop <= middle:
+            captions.popleft()
+        shown = bool(captions) and captions[0].start <= middle
+        yield draw_caption(image, captions[0].text) if shown else image
+
+
 def _finish(plan: RenderPlan, checkpoint: Checkpoint) -> None:
     job, timeline = plan.job, plan.timeline
     parts = [checkpoint.part(k) for k in range(-(-timeline.frames // PART_FRAMES))]
     film = job.output
     if job.certificate is not None:
         film = checkpoint.joined.with_suffix(job.output.suffix)
-    join_parts(parts, timeline.fps, plan.sound_track(), film)
+    join_parts(parts, timeline.fps, plan.sound_track(), film, plan.extras)
     if job.sheet is not None:
         write_sheet(job.sheet, film, timeline.frames, _before(plan))
+    if job.units is not None:
+        write_units(job.units, plan)
+    if job.captions is not None:
+        write_captions(job.captions, film_captions(timeline), timeline.rate)
     if job.certificate is not None:
         sign(film, job.certificate, job.output)
 
@@ -149,7 +193,59 @@ def _before(plan: RenderPlan) -> Callable[[int], Image]:
     face = plan.face
     if isinstance(face, VideoSource):
         return EndlessVideo(face, plan.job.ends).picture_at
-    return lambda frame: face.picture(frame).image
+    return lambda frame: face.view.of(face.picture(frame).image)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoPictures:
+    """Pictures of nothing, for the lips alone."""
+
+    rests: bool = True
+
+    def picture(self, index: int, fps: Fraction) -> SourceFrame:  # noqa: ARG002
+        return SourceFrame(np.zeros((2, 2, 3), np.uint8), None, NO_FEATURES)
+
+
+def spoken_lips(plan: RenderPlan) -> list[LipFrame]:
+    """Return how the lips stand in each frame of a film, at rest where nobody speaks."""
+    timeline, model = plan.timeline, plan.model
+    lips = [REST] * timeline.frames
+    timing = make_timing(model, timeline.rate, timeline.fps)
+    for spoken_range in timeline.spoken_ranges:
+        pipeline = Pipeline(_NoPictures(), timing, make_compositor(model))
+        requests = range_requests(pipeline, spoken_range, timeline.rate)
+        frames = range(spoken_range.start, spoken_range.stop)
+        for frame, request in zip(frames, requests, strict=False):  # silence may follow
+            spoken = pipeline.lips(paint(model, request))
+            pipeline.skip(request)
+            if spoken is not None:
+                lips[frame] = spoken.scaled(request.openness)
+    return lips
+
+
+def write_units(path: Path, plan: RenderPlan) -> None:
+    """Write the lips of each frame: ARKit's units from 0 to 1, then the measures in spreads.
+
+    CSV has a row a frame; JSON has ``fps``, ``units``, ``measures`` (names), ``frames`` (rows).
+    Raises MediaError.
+    """
+    fps = plan.timeline.fps
+    rows = [
+        [round(float(value), 4) for value in (*arkit_units(lips), *lips.measures)]
+        for lips in spoken_lips(plan)
+    ]
+    if path.suffix.lower() == ".json":
+        names = {"units": UNIT_NAMES, "measures": NAMES}
+        text = json.dumps({"fps": float(fps), **names, "frames": rows})
+    else:
+        lines = [["frame", "seconds", *UNIT_NAMES, *NAMES]]
+        lines += [[str(k), f"{float(k / fps):.4f}", *map(str, row)] for k, row in enumerate(rows)]
+        text = "".join(",".join(line) + "\n" for line in lines)
+    try:
+        with atomic_write(path) as unfinished:
+            unfinished.write_text(text, "utf-8")
+    except OSError as error:
+        raise MediaError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def sheet_frames(frames: int) -> list[int]:
@@ -170,7 +266,7 @@ def write_sheet(path: Path, film: Path, frames: int, before: Callable[[int], Ima
     try:
         if not done:
             raise OSError("the picture cannot be encoded")
-        with written_whole(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_bytes(encoded.tobytes())
     except OSError as error:
         raise MediaError(f"cannot write {path}: {error.strerror or error}") from error

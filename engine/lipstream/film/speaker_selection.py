@@ -4,7 +4,7 @@ All of the film has been seen by now, so crops are smoothed without delay, and a
 before its face turns away, is covered or leaves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lipstream.face.crop import CropSmoother
 from lipstream.film.face_tracks import FaceTracks
 from lipstream.film.job import FaceChoice
+from lipstream.lips.shape import MEASURES, SPREAD
 from lipstream.types import Array, Float32
 
 _TURNED = (0.42, 0.62)
@@ -26,15 +27,32 @@ _UNLIKE = (0.88, 0.78)
 """How far the lower face is off its median in levels, and how it correlates with it, from which
 a mouth fades, and at which it is gone. Speech alone stays below 9.5 and above 0.91 (11 clips of 9
 speakers); a hand of the skin's own colour gives 10 to 17, other things 14 to 40, or below 0.8."""
+_LONGEST_LOOK = 4
+"""Frames that a look stands for, at most: then the face was gone."""
 _WINDOW = 500
 """Rows of one face over which the median is taken: light changes slowly."""
 
 
-def visibility(rows: Array) -> NDArray[np.float64]:
-    """Return (n,) float64 from 0 to 1 for rows of ``FaceTracks``."""
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """How much of each face of ``FaceTracks`` is seen, from 0 to 1, by what hides it."""
+
+    towards: NDArray[np.float64]
+    """(n,): 0 where it is turned away."""
+    bare: NDArray[np.float64]
+    """(n,): 0 where it is covered, or hardly a face."""
+
+    @property
+    def all(self) -> NDArray[np.float64]:
+        """(n,) for both together."""
+        return self.towards * self.bare
+
+
+def visibility(rows: Array) -> Visibility:
+    """Return what is seen of the faces of (n,) rows of ``FaceTracks``."""
     turned = _ramp(np.abs(rows["turn"].astype(np.float64)), *_TURNED)
     unsure = _ramp(rows["score"].astype(np.float64), *_UNSURE)
-    return turned * unsure * _uncovered(rows)
+    return Visibility(turned, unsure * _uncovered(rows))
 
 
 def _ramp(values: NDArray[np.float64], full: float, none: float) -> NDArray[np.float64]:
@@ -47,15 +65,20 @@ def _uncovered(rows: Array) -> NDArray[np.float64]:
     for track in np.unique(rows["track"]):
         mine = np.flatnonzero(rows["track"] == track)
         for piece in np.array_split(mine, max(1, round(len(mine) / _WINDOW))):
-            default[piece] = _likeness_to_median(rows["lower"][piece])
+            lasts = np.diff(rows["frame"][piece], append=rows["frame"][piece[-1]] + 1)
+            lasts = lasts.clip(1, _LONGEST_LOOK)
+            default[piece] = _likeness_to_median(rows["lower"][piece], lasts)
     return default
 
 
-def _likeness_to_median(looks: Array) -> NDArray[np.float64]:
-    """Return (n,) from 0 to 1 for (n, h, w, 3) looks, by their median, light taken out."""
+def _likeness_to_median(looks: Array, lasts: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return (n,) from 0 to 1 for (n, h, w, 3) looks, by their median, light taken out.
+
+    Each counts for the frames that it ``lasts``: moving faces are looked at more often.
+    """
     levels = looks.astype(np.float64)
     levels -= levels.mean((1, 2), keepdims=True)
-    median = np.median(levels, 0)
+    median = np.median(np.repeat(levels, lasts, 0), 0)
     off = np.sqrt(np.square(levels - median).mean((1, 2, 3)))
     size = np.sqrt(np.square(levels).mean((1, 2, 3)) * np.square(median).mean())
     likeness = (levels * median).mean((1, 2, 3)) / np.maximum(size, 1e-6)
@@ -69,6 +92,8 @@ _ALIKE = 0.6
 """Correlation of two looks above which they are one person's."""
 _FADE_S = 0.16
 """Seconds in which a mouth fades out or in."""
+_CLOSED_SHARE = 0.2
+"""The most closed frames of a track, whose median lips are those at rest."""
 _BRIDGED_S = 0.2
 """Gaps in the sight of a face up to this long are bridged, seconds."""
 
@@ -81,6 +106,40 @@ class SpeakerTrack:
     """(frames, 2, 3) float32 unit crops; zeros where there is no face."""
     strength: Float32
     """(frames,) float32: how much of the mouth is seen, 0 where none is."""
+    lips: Float32 | None = None
+    """(frames, 17) float32: how the lips stand against the same person's at rest, SPREADs; None
+    where that is not known."""
+    turned: NDArray[np.bool_] | None = None
+    """(frames,) bool: where strength is 0 because the face is turned away."""
+    covered: NDArray[np.bool_] | None = None
+    """(frames,) bool: where strength is 0 because the face is covered."""
+
+
+@dataclass(frozen=True, slots=True)
+class UndrivenFrames:
+    """Spoken frames in which no face is driven, which pass through untouched, by what hides it."""
+
+    faceless: int = 0
+    """There is no face, not the one asked for, or only for an instant."""
+    turned: int = 0
+    covered: int = 0
+
+    @property
+    def all(self) -> int:
+        """All of them."""
+        return self.faceless + self.turned + self.covered
+
+
+def undriven_frames(shown: Iterable[tuple[SpeakerTrack, int]]) -> UndrivenFrames:
+    """Count the frames that do not drive a face, of who speaks in which frame of the video."""
+    faceless = turned = covered = 0
+    for speaker, at in shown:
+        if speaker.strength[at] <= 0:
+            hidden = speaker.turned is not None and bool(speaker.turned[at])
+            under = speaker.covered is not None and bool(speaker.covered[at])
+            turned, covered = turned + hidden, covered + under
+            faceless += not (hidden or under)
+    return UndrivenFrames(faceless, turned, covered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +159,61 @@ def select_speaker(
     """Pick one face for every frame by a rule."""
     crops = np.zeros((face_tracks.frames, 2, 3), np.float32)
     strength = np.zeros(face_tracks.frames, np.float32)
+    lips = np.zeros((face_tracks.frames, MEASURES), np.float32)
     picked = _picked(face_tracks, who)
-    seen = visibility(face_tracks.rows) if settings.faded else np.ones(len(face_tracks.rows))
+    standing = lips_from_rest(face_tracks.rows)
+    hidden = np.zeros((2, face_tracks.frames), np.bool_)  # turned away, covered
+    seen = visibility(face_tracks.rows)
     for run in _runs(face_tracks, picked, round(_BRIDGED_S * fps)):
         frames = face_tracks.rows["frame"][run]
         span = np.arange(frames[0], frames[-1] + 1)
         path = _filled(span, frames, face_tracks.crops[run].reshape(-1, 6)).reshape(-1, 2, 3)
         crops[span] = _smoothed(path, fps) if settings.smooth else path
+        lips[span] = _smoothed_lips(_filled(span, frames, standing[run]))
         if settings.faded:
-            visible = _filled(span, frames, seen[run][:, None])[:, 0]
-            strength[span] = _faded(visible, _enters(face_tracks, run), fps)
+            parts = _filled(span, frames, np.stack([seen.towards[run], seen.bare[run]], 1))
+            edges = _enters(face_tracks, run)
+            strength[span] = _faded(parts[:, 0] * parts[:, 1], edges, fps)
+            hidden[:, span] = _hidden_by(parts, strength[span], fps)
         else:
             strength[span] = 1.0
-    return SpeakerTrack(pad_crops(crops, settings.pads), strength)
+    known = bool(np.isfinite(standing).all())
+    padded = pad_crops(crops, settings.pads)
+    return SpeakerTrack(padded, strength, lips if known else None, *hidden)
+
+
+def _hidden_by(parts: Float32, strength: Float32, fps: Fraction) -> NDArray[np.bool_]:
+    """Return (2, n): where a mouth is gone since its face is turned away, and since it is covered.
+
+    ``parts`` are (n, 2) how much is seen by each; what counts is the less of them nearby.
+    """
+    near = 2 * max(1, round(_FADE_S * fps))
+    padded = np.pad(parts, ((near, near), (0, 0)), mode="edge")
+    least = np.lib.stride_tricks.sliding_window_view(padded, 2 * near + 1, axis=0).min(-1)
+    gone = strength <= 0.0
+    turned = gone & (least[:, 0] <= least[:, 1]) & (least[:, 0] < 1.0)
+    return np.stack([turned, gone & ~turned & (least[:, 1] < 1.0)])
+
+
+def lips_from_rest(rows: Array) -> Float32:
+    """Return (n, 17) float32: how lips stand against those of the same track at rest, SPREADs.
+
+    At rest are the lips of a track's most closed frames: people close them often when they speak.
+    NaN where no mesh was seen.
+    """
+    moved = np.zeros((len(rows), MEASURES), np.float32)
+    for track in np.unique(rows["track"]):
+        mine = np.flatnonzero(rows["track"] == track)
+        measures = rows["lips"][mine]
+        closed = np.argsort(measures[:, 0])[: max(1, round(_CLOSED_SHARE * len(mine)))]
+        moved[mine] = (measures - np.median(measures[closed], 0)) / SPREAD
+    return moved
+
+
+def _smoothed_lips(lips: Float32) -> Float32:
+    """Return (n, 17) without the tremble of the mesh."""
+    padded = np.pad(lips, ((1, 1), (0, 0)), mode="edge")
+    return np.asarray(0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:], np.float32)
 
 
 def _picked(face_tracks: FaceTracks, who: FaceChoice) -> NDArray[np.intp]:
@@ -156,6 +257,9 @@ def _person(face_tracks: FaceTracks, who: FaceChoice, ends: NDArray[np.intp]) ->
         here = np.arange(ends[frame], ends[frame + 1])
         row = _pick(rows, here, who, -1) if len(here) else -1
         if row >= 0:
+            person = rows["person"][row]
+            if person:
+                return [int(t) for t in np.unique(rows["track"][rows["person"] == person])]
             tracks = np.unique(rows["track"])
             looks = {int(t): _look(rows, int(t)) for t in tracks}
             wanted = looks[int(rows["track"][row])]

@@ -12,12 +12,17 @@ from pathlib import Path
 
 from lipstream.errors import InputError, MediaError
 from lipstream.film.job import LARGEST, WHOLE, Cut, FaceChoice
+from lipstream.lips.phones import Phone, load_phones
 from lipstream.media import Sound, SoundFile, SoundReader
+from lipstream.speech import SpokenSentence, load_sentences
 from lipstream.timing import Timing
 
 _LEAST_FRAMES = 1
 _APART = 50
 """Spans closer than this many frames are looked at as one."""
+
+
+PHONE_RATE = 48_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +34,28 @@ class SoundClip:
     length_s: Fraction
     name: str
     """What messages call it."""
+    phones: tuple[Phone, ...] = ()
+    """What is spoken when, where it is known: samples of a clock of PHONE_RATE, from the start of
+    the sound."""
+    sentences: tuple[SpokenSentence, ...] = ()
+    """What is said when, where it is known, on the same clock."""
 
     @classmethod
     def open(cls, path: Path, cut: Cut = WHOLE, name: str | None = None) -> "SoundClip":
-        """Check a sound file and the part of it that is wanted; raises MediaError."""
-        return cls.of(SoundFile.open(path), cut, name)
+        """Check a sound file and the part of it that is wanted, and read the phones known of it.
+
+        Raises MediaError, InputError for phones that cannot be understood.
+        """
+        clip = cls.of(SoundFile.open(path), cut, name)
+        known = load_sentences(path, PHONE_RATE)
+        return replace(clip, phones=load_phones(path, PHONE_RATE), sentences=known)
 
     @classmethod
     def of(cls, sound: SoundFile, cut: Cut = WHOLE, name: str | None = None) -> "SoundClip":
-        """Check the part of a sound that is wanted; raises MediaError."""
+        """Check the part of a sound that is wanted, which need not lie at its path here.
+
+        Raises MediaError.
+        """
         name = name or sound.path.name
         stop = sound.seconds if cut.stop_s is None else cut.stop_s
         if not 0 <= cut.start_s < stop or stop > sound.seconds + Fraction(1, 100):
@@ -45,7 +63,8 @@ class SoundClip:
                 f"{name} lasts {float(sound.seconds):.2f} s: the part from"
                 f" {float(cut.start_s):g} to {float(stop):g} s is not in it"
             )
-        return cls(sound, cut.start_s, min(stop, sound.seconds) - cut.start_s, name)
+        length_s = min(stop, sound.seconds) - cut.start_s
+        return cls(sound, cut.start_s, length_s, name)
 
     @property
     def is_whole(self) -> bool:
@@ -136,7 +155,7 @@ def place_clips(
     spoken_ranges: list[SpokenRange] = []
     for one in ordered:
         name = one.clip.name
-        spoken_range = _passage(one, timing)
+        spoken_range = _spoken_range(one, timing)
         if film_frames is not None and not 0 <= spoken_range.start < film_frames:
             raise InputError(
                 f"{name} is to be spoken from {float(one.at_s):g} s, outside the film, which lasts"
@@ -152,7 +171,7 @@ def place_clips(
     return spoken_ranges
 
 
-def _passage(one: ClipPlacement, timing: Timing) -> SpokenRange:
+def _spoken_range(one: ClipPlacement, timing: Timing) -> SpokenRange:
     length = one.clip.length_s
     if one.until_s is not None:
         if one.until_s <= one.at_s:

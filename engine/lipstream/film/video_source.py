@@ -1,17 +1,18 @@
 """The pictures under a film: which part of a file, how cut and sized, and what follows its end."""
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Self
 
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import InputError
 from lipstream.film.concurrency import pictures_in_budget, prefetch
-from lipstream.film.job import AS_IT_IS, WHOLE, Cut, Ends, Framing
+from lipstream.film.job import AS_IT_IS, LEAST_SIDE, WHOLE, Cut, Ends, Framing
 from lipstream.live.frame_source import FrameSource, SourceFrame
 from lipstream.media import FilmReader
-from lipstream.types import Image
+from lipstream.types import Float32, Image
 
 _BACKWARDS_BYTES = 100_000_000
 """Pictures held at once to be played backwards."""
@@ -27,7 +28,7 @@ class VideoSource:
     ) -> None:
         """Measure the film's length; raises InputError for a part that is not in it."""
         self.film, self.fps = film, fps
-        self._view = view
+        self._cut, self._view = cut, view
         self.width, self.height = view.shown_size(film.width, film.height)
         whole = film.count(fps)
         self.first = int(cut.start_s * fps)
@@ -40,6 +41,24 @@ class VideoSource:
             )
         self.count = min(stop, whole) - self.first
         """Frames of the used part."""
+
+    @property
+    def unsized(self) -> "VideoSource":
+        """The same, cropped but not sized: where faces are is not to depend on how they are shown.
+
+        Itself where nothing is sized, or where so little is shown that it has to be.
+        """
+        view = Framing(self._view.crop)
+        part = view.rectangle(self.film.width, self.film.height)
+        small = min(part.right - part.left, part.bottom - part.top) < LEAST_SIDE
+        if self._view == view or small:
+            return self
+        return VideoSource(self.film, self.fps, self._cut, view)
+
+    def affine_from(self, unsized: "VideoSource") -> Float32:
+        """Return the (2, 3) affine from places in pictures of ``unsized`` to those in ours."""
+        view = AS_IT_IS if unsized is self else replace(self._view, crop=None)
+        return view.affine(unsized.width, unsized.height)
 
     def at(self, frame: int, ends: Ends) -> int:
         """Return which frame of the used part stands under a frame of the output."""
@@ -70,9 +89,8 @@ class VideoSource:
 
     def _last(self) -> Image:
         """Return the last picture there is of a film that has fewer than promised."""
-        for picture in self.film.pictures(self.fps):
-            last = picture
-        return self._view.of(last)
+        last = deque(self.film.pictures(self.fps), maxlen=1)
+        return self._view.of(last[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +101,40 @@ class LoopedSource:
     width: int
     height: int
     fps: Fraction
+    view: Framing = AS_IT_IS
+    """How finished pictures are shown: cropped and sized when all is painted."""
 
     @classmethod
-    def of(cls, avatar: Avatar, frames: FrameSource, fps: Fraction) -> Self:
-        """Return a source of an avatar's size."""
-        return cls(frames, avatar.width, avatar.height, fps)
+    def of(
+        cls, avatar: Avatar, frames: FrameSource, fps: Fraction, view: Framing = AS_IT_IS
+    ) -> Self:
+        """Return a source of an avatar; raises InputError for a view that is not in it."""
+        return cls(frames, avatar.width, avatar.height, fps, view)
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height of the pictures as shown."""
+        return self.view.shown_size(self.width, self.height)
 
     def picture(self, frame: int) -> SourceFrame:
         """Return the picture of a frame, with its mouth's place."""
         return self.frames.picture(frame, self.fps)
+
+
+@dataclass(frozen=True, slots=True)
+class UntouchedPictures:
+    """A source whose mouth nobody can move: it is covered."""
+
+    frames: FrameSource
+
+    @property
+    def rests(self) -> bool:
+        """Whether silence may show the pictures."""
+        return True
+
+    def picture(self, index: int, fps: Fraction) -> SourceFrame:
+        """Return the picture under an output frame, without a place for a mouth."""
+        return SourceFrame(self.frames.picture(index, fps).image, None, None)
 
 
 class EndlessVideo:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lipstream.errors import ModelError
-from lipstream.storage.atomic_files import sha256_of
+from lipstream.storage import sha256_of
 
 FORMATS = {1: "pixels", 2: "shape"}
 """Number of each format of ``model.toml`` -> what its models paint: rows of a face, or the shape of
@@ -86,30 +86,30 @@ def read_toml(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read: {error}; export the model again") from error
 
 
-def parse_manifest(written: dict[str, Any], folder: Path) -> ModelManifest:
+def parse_manifest(table: dict[str, Any], folder: Path) -> ModelManifest:
     """Return what ``read_toml`` read; raises ModelError when something lacks or is wrong."""
-    paints = FORMATS.get(written.get("format", 0))
-    if paints is None or written.get("paints", paints) != paints:
+    paints = FORMATS.get(table.get("format", 0))
+    if paints is None or table.get("paints", paints) != paints:
         raise ModelError(
-            f"{folder / 'model.toml'} has format {written.get('format')}, this version reads"
+            f"{folder / 'model.toml'} has format {table.get('format')}, this version reads"
             f" {' and '.join(map(str, FORMATS))}: export again"
         )
     shape = paints == "shape"
     try:
-        top, bottom = (0, 0) if shape else (int(row) for row in written["mouth_rows"])
+        top, bottom = (0, 0) if shape else (int(row) for row in table["mouth_rows"])
         return ModelManifest(
-            name=str(written["name"]),
-            version=str(written["version"]),
-            licence=str(written["licence"]),
-            source=str(written["source"]),
+            name=str(table["name"]),
+            version=str(table["version"]),
+            licence=str(table["licence"]),
+            source=str(table["source"]),
             paints=paints,
-            face_size=0 if shape else int(written["face_size"]),
-            mel_columns=int(written["mel_columns"]),
-            window_start_ms=int(written["window_start_ms"]),
+            face_size=0 if shape else int(table["face_size"]),
+            mel_columns=int(table["mel_columns"]),
+            window_start_ms=int(table["window_start_ms"]),
             mouth_top=top,
             mouth_bottom=bottom,
-            features=() if shape else tuple(str(name) for name in written["features"]),
-            decoder=dict(written["decoder"]) if shape and "decoder" in written else None,
+            features=() if shape else tuple(str(name) for name in table["features"]),
+            decoder=dict(table["decoder"]) if shape and "decoder" in table else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -119,14 +119,14 @@ def parse_manifest(written: dict[str, Any], folder: Path) -> ModelManifest:
 
 def check_parts(folder: Path) -> None:
     """Raise ModelError unless every file that ``model.toml`` names is there and as it was."""
-    written = read_toml(folder)
-    for part in written.get("files", {}):
-        checked_file(folder, written, part)
+    table = read_toml(folder)
+    for part in table.get("files", {}):
+        checked_file(folder, table, part)
 
 
-def checked_file(folder: Path, written: dict[str, Any], part: str) -> Path:
+def checked_file(folder: Path, table: dict[str, Any], part: str) -> Path:
     """Return the file of a part; raises ModelError when it is missing or fails its checksum."""
-    entry = written.get("files", {}).get(part)
+    entry = table.get("files", {}).get(part)
     if not isinstance(entry, dict) or not {"path", "sha256"} <= entry.keys():
         raise ModelError(f"{folder / 'model.toml'} does not name its {part} graph: export again")
     path = folder / str(entry["path"])
@@ -134,10 +134,10 @@ def checked_file(folder: Path, written: dict[str, Any], part: str) -> Path:
         raise ModelError(f"{folder / 'model.toml'} points outside its folder: {entry['path']}")
     if not path.is_file():
         raise ModelError(f"{path} is missing: export the model again")
-    found = sha256_of(path)
-    if found != entry["sha256"]:
+    digest = sha256_of(path)
+    if digest != entry["sha256"]:
         raise ModelError(
-            f"{path} is damaged: its sha256 begins {found[:12]}, model.toml says"
+            f"{path} is damaged: its sha256 begins {digest[:12]}, model.toml says"
             f" {str(entry['sha256'])[:12]}; copy or export it again"
         )
     return path

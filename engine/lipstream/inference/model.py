@@ -9,7 +9,7 @@ folder holds ``model.toml`` and the files it names: in fp32, and for pixels it m
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,10 +20,14 @@ from numpy.typing import NDArray
 from lipstream.audio.mel import BANDS
 from lipstream.errors import BackendUnavailable, ModelError
 from lipstream.inference.backends import (
-    BACKENDS,
     Backend,
+    BankRow,
     Device,
+    FeatureBank,
+    PasteTarget,
+    PastingBackend,
     available_backends,
+    backend_named,
     backends_for,
     open_backend,
 )
@@ -34,7 +38,7 @@ from lipstream.inference.manifest import (
     parse_manifest,
     read_toml,
 )
-from lipstream.types import Array, Float32
+from lipstream.types import Array, Float32, Planes
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +70,7 @@ class MouthModel:
     @classmethod
     def open(
         cls,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         *,
         backend: str = "auto",
         threads: int = 0,
@@ -82,16 +86,16 @@ class MouthModel:
         of it. Raises ModelError when a part is missing, fails its checksum or does not fit the
         manifest, and BackendUnavailable when the backend asked for cannot run here.
         """
-        folder = model_folder(folder)
-        written = read_toml(folder)
-        manifest = parse_manifest(written, folder)
+        folder = model_folder(None if folder is None else Path(folder))
+        table = read_toml(folder)
+        manifest = parse_manifest(table, folder)
         how = _How(backend, threads, precision, frame_threads)
         if manifest.paints == "shape":
-            return cls._open_shape(folder, written, how)
-        _check_precision(manifest, written, precision)
-        face_path = checked_file(folder, written, "face")
+            return cls._open_shape(folder, table, how)
+        _check_precision(manifest, table, precision)
+        face_path = checked_file(folder, table, "face")
         with contextlib.ExitStack() as opened:
-            mouth, part = _open_mouth(folder, written, how)
+            mouth, part = _open_mouth(folder, table, how)
             opened.callback(mouth.close)
             _check_mouth(manifest, mouth)
             opened.pop_all()
@@ -105,25 +109,24 @@ class MouthModel:
                 opened.pop_all()
             return face
 
-        digests = [str(written["files"][one]["sha256"]) for one in ("face", part)]
+        digests = [str(table["files"][one]["sha256"]) for one in ("face", part)]
         at_once = "alone" if frame_threads == 1 else "several at once"
         computed = f"{precision}, {threads} threads, {at_once}"
         return cls(manifest, open_face, mouth, (*digests, mouth.name, mouth.library, computed))
 
     @classmethod
-    def _open_shape(cls, folder: Path, written: dict[str, Any], how: "_How") -> Self:
+    def _open_shape(cls, folder: Path, table: dict[str, Any], how: "_How") -> Self:
         """Open a model of shapes; its one graph is computed as it is where it has no other."""
-        manifest = parse_manifest(written, folder)
-        named = BACKENDS.get(how.backend)
-        reads_plans = named is not None and named.form == "plan"
+        manifest = parse_manifest(table, folder)
+        reads_plans = how.backend != "auto" and backend_named(how.backend).form == "plan"
         if how.precision in _OWN_GRAPHS or reads_plans:  # too small to gain anything
             how = replace(how, precision="fp32", backend="auto")
         with contextlib.ExitStack() as opened:
-            lips = how.open(checked_file(folder, written, "lips"), how.backend)
+            lips = how.open(checked_file(folder, table, "lips"), how.backend)
             opened.callback(lips.close)
             _check_lips(manifest, lips)
             opened.pop_all()
-        digest = str(written["files"]["lips"]["sha256"])
+        digest = str(table["files"]["lips"]["sha256"])
 
         def open_face() -> Backend:
             raise ModelError(f"model '{manifest.name}' paints no face: it has no face graph")
@@ -148,12 +151,47 @@ class MouthModel:
         ``mouth_top`` to ``mouth_bottom``; of a model of shapes (N, n) float32: the measures of the
         lips, then the classes column by column. The array is reused by the next call.
         """
-        outputs = self._mouth.run({"mel": mel, **features})
+        return self._painted(self._mouth.run({"mel": mel, **features}))
+
+    def open_bank(self, features: Features, frames: int) -> FeatureBank:
+        """Take the features of ``frames`` faces to where the mouth graph reads them.
+
+        Raises BackendUnavailable where a GPU has no room for them.
+        """
+        return self._mouth.open_bank(features, frames)
+
+    def paint_rows(self, mels: Sequence[Float32], rows: Sequence[BankRow]) -> Array:
+        """Paint the mouths of faces in banks: as ``mouth``, nothing copied for it on a processor.
+
+        ``mels`` are (1, 1, 80, columns) float32, one for each row.
+        """
+        return self._painted(self._mouth.run_rows(mels, rows))
+
+    @property
+    def pastes(self) -> bool:
+        """Whether the backend puts mouths into pictures, too: ``open_targets``, ``paste_rows``."""
+        return self.manifest.paints == "pixels" and isinstance(self._mouth, PastingBackend)
+
+    def open_targets(
+        self, bank: FeatureBank, targets: Sequence[PasteTarget], feather: Float32
+    ) -> None:
+        """Take the pictures of a bank to where the mouth graph runs; as of PastingBackend."""
+        assert isinstance(self._mouth, PastingBackend), "ask pastes"
+        self._mouth.open_targets(bank, targets, feather)
+
+    def paste_rows(
+        self, mels: Sequence[Float32], rows: Sequence[BankRow], openness: Sequence[float]
+    ) -> list[Planes]:
+        """Paint mouths and put them into the pictures of their banks; as of PastingBackend."""
+        assert isinstance(self._mouth, PastingBackend), "ask pastes"
+        return self._mouth.paste_rows(mels, rows, openness)
+
+    def _painted(self, outputs: dict[str, Array]) -> Array:
         if self.manifest.paints == "pixels":
             return outputs["mouth"]
         if "classes" not in outputs:
             return outputs["measures"]
-        classes = outputs["classes"].reshape(len(mel), -1)
+        classes = outputs["classes"].reshape(len(outputs["measures"]), -1)
         return np.concatenate([outputs["measures"], classes], 1)
 
     @property
@@ -181,10 +219,11 @@ class MouthModel:
         return type(self)(self.manifest, self._open_face, self._mouth.clone(), self.identity)
 
     def close(self) -> None:
-        """Free both graphs."""
-        if self._face is not None:
-            self._face.close()
-        self._mouth.close()
+        """Free both graphs, the one also where the other cannot be."""
+        with contextlib.ExitStack() as freed:
+            freed.callback(self._mouth.close)
+            if self._face is not None:
+                freed.callback(self._face.close)
 
     def __enter__(self) -> Self:
         return self
@@ -206,13 +245,13 @@ class _How:
         return open_backend(path, name, self.threads, self.precision, self.frame_threads)
 
 
-def _open_mouth(folder: Path, written: dict[str, Any], how: _How) -> tuple[Backend, str]:
+def _open_mouth(folder: Path, table: dict[str, Any], how: _How) -> tuple[Backend, str]:
     """Return the mouth and the part of the manifest it is: a plan, if there is one, goes first."""
     part = f"mouth_{how.precision}_plan"
     for name in backends_for(how.precision, "plan"):
-        if how.backend != name and (how.backend != "auto" or part not in written["files"]):
+        if how.backend != name and (how.backend != "auto" or part not in table["files"]):
             continue
-        path = checked_file(folder, written, part)
+        path = checked_file(folder, table, part)
         try:
             return how.open(path, name), part
         except BackendUnavailable as error:
@@ -220,7 +259,7 @@ def _open_mouth(folder: Path, written: dict[str, Any], how: _How) -> tuple[Backe
                 raise
             log.info("backend auto: not %s: %s", name, error)
     part = f"mouth_{how.precision}" if how.precision in _OWN_GRAPHS else "mouth"
-    return how.open(checked_file(folder, written, part), how.backend), part
+    return how.open(checked_file(folder, table, part), how.backend), part
 
 
 def _face_backend(mouth: Backend) -> str:
@@ -228,8 +267,8 @@ def _face_backend(mouth: Backend) -> str:
     return mouth.name if mouth.form == "onnx" else next(iter(available_backends()), "cpu")
 
 
-def _check_precision(manifest: ModelManifest, written: dict[str, Any], precision: str) -> None:
-    if precision in _OWN_GRAPHS and f"mouth_{precision}" not in written.get("files", {}):
+def _check_precision(manifest: ModelManifest, table: dict[str, Any], precision: str) -> None:
+    if precision in _OWN_GRAPHS and f"mouth_{precision}" not in table.get("files", {}):
         raise ModelError(
             f"model '{manifest.name}' has no {precision} graph: open it with fp32, or export it"
             f" with --precision {precision}"
@@ -268,8 +307,8 @@ def _check_features(manifest: ModelManifest, fit: bool) -> None:
         )
 
 
-def _check_tensor(what: str, found: Any, wanted: tuple[int, ...]) -> None:
-    shape = None if found is None else found.shape[1:]
+def _check_tensor(what: str, tensor: Any, wanted: tuple[int, ...]) -> None:
+    shape = None if tensor is None else tensor.shape[1:]
     fits = shape is not None and len(shape) == len(wanted)
     if not fits or any(a not in (None, b) for a, b in zip(shape or (), wanted, strict=False)):
         raise ModelError(

@@ -7,7 +7,7 @@ and the measures move the lips otherwise.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -66,6 +66,8 @@ class DecoderSettings:
     """How far towards ``tuck`` the measures go."""
     rounding_gain: float
     """What ``rounding`` is multiplied by."""
+    gain: Float32 = field(default_factory=lambda: np.ones(MEASURES, np.float32))
+    """(17,): what the measures are multiplied by, because a network is timid with strangers."""
 
     @classmethod
     def parse(cls, table: Mapping[str, Any]) -> Self:
@@ -81,6 +83,7 @@ class DecoderSettings:
             parted=_number("parted", table),
             tuck_share=_number("tuck_share", table),
             rounding_gain=_number("rounding_gain", table),
+            **({"gain": _vector("gain", table)} if "gain" in table else {}),
         )
 
 
@@ -99,16 +102,21 @@ class LipDecoder:
         """Return how the lips stand in the next frame.
 
         ``classes`` (k, 14) are likelihoods of the frame's newest columns, ``measures`` (17,) those
-        of its last one. Neither is changed.
+        of its last one. Neither is changed. Whether lips close is told by the last column alone:
+        with the others they stay closed a frame longer than filmed people's do.
         """
         likely = classes.max(0)
         settings = self._settings
-        self._closed = settings.closed.holds(float(likely[_PRESSED]), self._closed)
+        pressed = float(classes[-1, _PRESSED])
+        self._closed = settings.closed.holds(pressed, self._closed)
         self._tucked = settings.tucked.holds(float(likely[_TUCKED]), self._tucked)
-        closed = settings.closed.amount(float(likely[_PRESSED]), self._closed, settings.soft)
+        closed = settings.closed.amount(pressed, self._closed, settings.soft)
         tucked = settings.tucked.amount(float(likely[_TUCKED]), self._tucked, settings.soft)
         rounded = min(1.0, float(likely[_ROUNDED].sum()))
-        lips = measures + np.float32(settings.rounding_gain * rounded) * settings.rounding
+        lips = (
+            measures * settings.gain
+            + np.float32(settings.rounding_gain * rounded) * settings.rounding
+        )
         lips = self._part(lips.astype(np.float32), float(classes[:, _SILENCE].max()))
         if not self._closed:
             lips = lips + np.float32(tucked * settings.tuck_share) * (settings.tuck - lips)

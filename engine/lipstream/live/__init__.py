@@ -1,1 +1,1 @@
-"""The live line from sound to frames: pipeline, compositor, sessions, worker and pacer."""
+"""The live line from sound to frames: conversation, playout, pipeline, compositor and worker."""

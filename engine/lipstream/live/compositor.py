@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.face.crop import cut_crop, pixel_affine, smooth_step
+from lipstream.inference.backends import PATCH_PIXELS, PasteTarget
 from lipstream.inference.model import MouthModel
 from lipstream.lips.decoder import DecoderSettings, LipDecoder
-from lipstream.lips.phones import CLASSES
+from lipstream.lips.phones import CLASSES, with_known_phones
 from lipstream.lips.shape import MEASURES, LipFrame
 from lipstream.mouth.compositor import ShapeCompositor, ShapeTarget
 from lipstream.types import NOWHERE, Array, AvFrame, Box, Float32, Image, Patch, Planes, Still
@@ -75,6 +76,12 @@ class Target:
         """The picture itself: (H, W, 3) uint8 BGR, never written to."""
         return self.still.image
 
+    @property
+    def patch_box(self) -> Box:
+        """``region`` with even edges, or those of the picture."""
+        height, width = self.image.shape[:2]
+        return _even(self.region[0], height), _even(self.region[1], width)
+
 
 @cache
 def open_shapes() -> ShapeCompositor:
@@ -122,6 +129,28 @@ class Compositor:
         region = _region(image, affine, (0, 0, own.shape[1], own.shape[0]))
         detail = cv2.subtract(image[region], _warp(own, affine, region), dtype=cv2.CV_16S)
         return Target(Still(image), rest, affine, region, np.asarray(detail, np.int16))
+
+    @property
+    def feather(self) -> Float32:
+        """The soft edge of a mouth: (rows, S) float32 from 0 to 1."""
+        return self._feather
+
+    def paste_target(self, target: Target) -> PasteTarget | None:
+        """Return a picture as a GPU pastes into it; None where that is too large, or odd."""
+        rows, columns = box = target.patch_box
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        if height * width > PATCH_PIXELS or height % 2 or width % 2:
+            return None
+        detail = np.zeros((height, width, 3), np.int16)
+        above, before = (
+            own.start - wide.start for own, wide in zip(target.region, box, strict=True)
+        )
+        tall, broad = target.detail.shape[:2]
+        detail[above : above + tall, before : before + broad] = target.detail
+        turn = np.asarray(cv2.invertAffineTransform(target.affine.astype(np.float64)))
+        corner = turn[:, :2] @ (columns.start, rows.start) + turn[:, 2]
+        inverse = np.column_stack([turn[:, :2], corner]).astype(np.float32)
+        return PasteTarget(target.image[box], detail, target.rest, inverse)
 
     def paste(self, target: Target, mouth: NDArray[np.uint8], openness: float = 1.0) -> Image:
         """Return a new picture with ``mouth`` (rows, S, 3) in it.
@@ -202,12 +231,17 @@ class LipCompositor:
         """Return the picture with its lips as (n,) float32, what the model says, has them."""
         return self.shapes.patch(target, self.lips(mouth), openness)
 
-    def lips(self, heard: Array) -> LipFrame:
-        """Return the lips of the next frame of (n,) float32: measures, then classes."""
+    def lips(self, heard: Array, known: Float32 | None = None) -> LipFrame:
+        """Return the lips of the next frame of (n,) float32: measures, then classes.
+
+        ``known`` (k, 14) stands in place of those classes where it says something.
+        """
         measures = np.asarray(heard[:MEASURES], np.float32)
         if self._decoder is None:
             return LipFrame(measures.copy())
         classes = np.asarray(heard[MEASURES:], np.float32).reshape(-1, len(CLASSES))
+        if known is not None:
+            classes = with_known_phones(classes, known)
         return self._decoder.step(classes, measures)
 
     def reset(self) -> None:
@@ -286,16 +320,31 @@ def _warp(layers: Array, affine: Float32, region: Box) -> Array:
 
 def draw(frame: AvFrame, planes: Planes) -> None:
     """Write a frame's picture, of even sides, into planes: its still and what differs."""
-    shown = frame.shown
-    if not isinstance(shown, Patch):
-        convert(shown, _all_of(shown), planes)
+    picture = frame.shown
+    if not isinstance(picture, Patch):
+        convert(picture, _all_of(picture), planes)
         return
-    still = planes_of(shown.still)
+    still = planes_of(picture.still)
     np.copyto(planes.y, still.y)
     np.copyto(planes.u, still.u)
     np.copyto(planes.v, still.v)
-    part = shown.part if shown.whole is None else shown.whole[shown.box]
-    convert(part, shown.box, planes)
+    if picture.planes is not None and picture.whole is None:
+        half = _half(picture.box)
+        planes.y[picture.box] = picture.planes.y
+        planes.u[half], planes.v[half] = picture.planes.u, picture.planes.v
+        return
+    part = picture.part if picture.whole is None else picture.whole[picture.box]
+    convert(part, picture.box, planes)
+
+
+def i420(frame: AvFrame) -> NDArray[np.uint8]:
+    """Return a picture of even sides as (H * W * 3 // 2,) uint8: planes Y, U and V, a copy."""
+    height, width = frame.shape[:2]
+    area, small = height * width, (height // 2, width // 2)
+    picture = np.empty(area * 3 // 2, np.uint8)
+    y, u, v = np.split(picture, [area, area * 5 // 4])
+    draw(frame, Planes(y.reshape(height, width), u.reshape(small), v.reshape(small)))
+    return picture
 
 
 def empty_planes(height: int, width: int) -> Planes:
@@ -335,5 +384,25 @@ def convert(part: Image, box: Box, planes: Planes) -> None:
     planes.y[rows, columns] = cv2.cvtColor(part, cv2.COLOR_BGR2YUV_I420)[:height]
     small = cv2.resize(part, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     colour = cv2.transform(small, _TO_CHROMA)
-    half = tuple(slice(one.start // 2, one.stop // 2) for one in (rows, columns))
+    half = _half(box)
     planes.u[half], planes.v[half] = colour[..., 0], colour[..., 1]
+
+
+def _half(box: Box) -> Box:
+    """Return where a box of even edges is in the planes of colour."""
+    rows, columns = box
+    return slice(rows.start // 2, rows.stop // 2), slice(columns.start // 2, columns.stop // 2)
+
+
+def pasted_patch(target: Target, pasted: Planes) -> Patch:
+    """Return a picture with what a GPU pasted into its ``patch_box``, copied."""
+    height, width = pasted.y.shape
+    flat = np.concatenate([pasted.y.reshape(-1), pasted.u.reshape(-1), pasted.v.reshape(-1)])
+    half, luma, colour = (height // 2, width // 2), height * width, height * width // 4
+    planes = Planes(
+        flat[:luma].reshape(height, width),
+        flat[luma : luma + colour].reshape(half),
+        flat[luma + colour :].reshape(half),
+    )
+    part = cv2.cvtColor(flat.reshape(height * 3 // 2, width), cv2.COLOR_YUV2BGR_I420)
+    return Patch(target.still, target.patch_box, np.asarray(part, np.uint8), planes=planes)

@@ -1,6 +1,6 @@
 """The library in one class: feed sound, get frames."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,13 +12,14 @@ from lipstream.audio.resampler import check_rate
 from lipstream.avatar.making import open_avatar
 from lipstream.errors import InputError
 from lipstream.inference.model import MouthModel
+from lipstream.lips.phones import Phone
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import FrameSource, PreparedAvatar
 from lipstream.live.pipeline import Pipeline, drain, pieces
 from lipstream.timing import MODEL_RATE, Timing, exact_fps
 from lipstream.types import AvFrame
 
-SLOWEST_FPS, FASTEST_FPS = 1, 120
+SLOWEST_FPS, FASTEST_FPS = 1, 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Options:
     rate: int = MODEL_RATE
     """Samples a second of the sound that will be fed, 8000 to 192000."""
     fps: Fraction | float | str = 25
-    """Frames a second to make, 1 to 120: 25, 29.97 or "30000/1001"."""
+    """Frames a second to make, 1 to 240: 25, 29.97 or "30000/1001"."""
     backend: str = "auto"
     """Name of the backend (``lipstream.inference.backends``)."""
     threads: int = 0
@@ -103,6 +104,14 @@ class LipSync:
         for piece in pieces(pcm, self.timing.rate):
             self._pipeline.feed(piece)
             yield from drain(self._pipeline, self._model)
+
+    def know(self, phones: Iterable[Phone]) -> None:
+        """Take phones known beforehand, in samples since the start, before the sound they are in.
+
+        Lips close on p, b and m, and meet the teeth on f and v, by them; see ``Pipeline.know``.
+        """
+        self._check_open()
+        self._pipeline.know(phones)
 
     def flush(self) -> list[AvFrame]:
         """End the sound and return the frames left; together they cover every sample fed."""

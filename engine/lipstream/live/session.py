@@ -8,7 +8,7 @@ completes no frame wakes nobody, and a session is served by one thread at a time
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,17 @@ from numpy.typing import ArrayLike
 
 from lipstream.audio.resampler import to_pcm
 from lipstream.inference.model import MouthModel
-from lipstream.live.pipeline import LARGEST_PIECE_SECONDS, MouthRequest, Pipeline, paint, pieces
-from lipstream.types import Array, AvFrame, Pcm
+from lipstream.lips.phones import Phone
+from lipstream.live.pipeline import (
+    LARGEST_PIECE_SECONDS,
+    MouthRequest,
+    Pipeline,
+    paint,
+    paint_together,
+    pieces,
+)
+from lipstream.timing import Timing
+from lipstream.types import Array, AvFrame, Pcm, Planes
 
 INBOX_SECONDS = 4.0
 """Sound a session may have waiting; beyond it ``feed`` refuses the block and counts it."""
@@ -71,6 +80,8 @@ class SessionHandle:
         on_frame: Callable[[AvFrame], None],
         most_late_ms: float | None,
     ) -> None:
+        self.picture_step = 1
+        """Every how many-th frame is made: more than 1 where there is no time for all."""
         self._worker, self._pipeline, self._on_frame = worker, pipeline, on_frame
         self._most_late_ms = most_late_ms
         self._lock = threading.Lock()  # guards all down to the empty line
@@ -88,6 +99,15 @@ class SessionHandle:
     def rate(self) -> int:
         """Samples a second of the session's sound."""
         return self._pipeline.timing.rate
+
+    def needed_samples(self, index: int) -> int:
+        """Return the samples to be fed, since the start, before a frame is complete."""
+        return self._pipeline.needed_samples(index)
+
+    @property
+    def timing(self) -> Timing:
+        """Which samples belong to which frame."""
+        return self._pipeline.timing
 
     @property
     def look_ahead_ms(self) -> float:
@@ -112,6 +132,13 @@ class SessionHandle:
         self._call_for_service()
         return True
 
+    def know(self, phones: Sequence[Phone]) -> None:
+        """Hand over phones known beforehand, in session samples, before the sound they are in."""
+        with self._lock:
+            self._inbox.append(lambda: self._pipeline.know(phones))
+            self._orders += 1
+        self._call_for_service()
+
     def flush(self) -> None:
         """End the sound: the frames that cover it to the last sample follow."""
         with self._lock:
@@ -129,6 +156,17 @@ class SessionHandle:
             self._waiting = 0
             self._inbox.append(self._pipeline.reset)
             self._orders = 1
+        self._call_for_service()
+
+    def interrupt(self, start_sample: int) -> None:
+        """Silence the sound handed over from a session sample on.
+
+        Frames whose making begins after it carry the next generation; numbers go on, and every
+        frame is made.
+        """
+        with self._lock:
+            self._inbox.append(lambda: self._pipeline.interrupt(start_sample))
+            self._orders += 1
         self._call_for_service()
 
     def close(self) -> None:
@@ -175,6 +213,8 @@ class SessionHandle:
             if request is None:
                 if not self._take():
                     return False
+            elif request.index % self.picture_step:
+                self._pipeline.skip(request)
             elif self._too_late():
                 self._pipeline.skip(request)
                 self._skipped += 1
@@ -230,9 +270,12 @@ class SessionHandle:
     def make_frame(self, model: MouthModel) -> None:
         """Make the frame that ``advance`` found ready and hand it over. The thread that serves."""
         begun = self._worker.clock()
-        self.finish_frame(paint(model, self.request), begun)
+        if self.request.picture.on_gpu:
+            self.finish_frame(paint_together(model, [self.request])[0], begun)
+        else:
+            self.finish_frame(paint(model, self.request), begun)
 
-    def finish_frame(self, mouth: Array | None, begun: float) -> None:
+    def finish_frame(self, mouth: Array | Planes | None, begun: float) -> None:
         """Put the mouth painted for ``request`` into its picture and hand it over.
 
         ``begun`` is the worker's clock when painting began. The thread that serves.

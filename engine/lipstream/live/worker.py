@@ -7,13 +7,14 @@ session's pictures do not depend on who else is served. A model that several thr
 many of them, each with a runner of its own and none waiting for another, which keeps all cores busy
 also while mouths are pasted. On a GPU one thread makes the frames that are ready together, up to
 the backend's ``best_batch``, and none is waited for, so no deadline passes meanwhile; a batch may
-round differently with its size.
+round differently with its size. TensorRT pastes there, too, and patches alone come back.
 
 Sessions are opened and ended on the first thread. An avatar is prepared on the thread that asks for
 it, with a runner of its own, and frames go on meanwhile; on a GPU, where there is one runner, the
 first thread prepares it and everything else waits.
 """
 
+import gc
 import logging
 import threading
 import time
@@ -42,6 +43,17 @@ _T = TypeVar("_T")
 _CLOSE_TIMEOUT_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 """How often who waits for the engine thread looks whether it still runs."""
+
+
+def leave_out_of_collections() -> None:
+    """Have Python's garbage collector look no more at what is loaded and stays, in this process.
+
+    A whole collection walks through some 100,000 objects and stops every thread for a tenth of a
+    second, in which no picture is made; sessions leave cycles behind, which now are all that there
+    is to look at.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class Worker:
@@ -82,8 +94,7 @@ class Worker:
             )
             for k, one in enumerate(self._others)
         ]
-        for thread in (self._thread, *self._other_threads):
-            thread.start()
+        self._start()
 
     @property
     def manifest_name(self) -> str:
@@ -203,9 +214,26 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _start(self) -> None:
+        """Start the threads; where the system has none to give, end those that run."""
+        try:
+            for thread in (*self._other_threads, self._thread):
+                thread.start()
+        except BaseException:
+            with self._turn:
+                self._closing = True
+                self._turn.notify_all()
+            for thread in self._other_threads:
+                if thread.ident is not None:
+                    thread.join()
+            for model in (*self._others, self._model):
+                model.close()
+            raise
+
     def _prepare(self, avatar: Avatar) -> PreparedAvatar:
         if self._model.device != "cpu":
-            return self._call(lambda: PreparedAvatar.prepare(avatar, self._model))
+            prepare = PreparedAvatar.prepare
+            return self._call(lambda: prepare(avatar, self._model, paste_on_gpu=True))
         with self._call(self._model.clone) as runner:
             return PreparedAvatar.prepare(avatar, runner)
 

@@ -9,9 +9,11 @@ from lipstream.media.codecs import (
     check_film_name,
     resolve_encoding,
 )
+from lipstream.media.colour import Colours
 from lipstream.media.film_reader import FilmReader
 from lipstream.media.film_writer import (
     AudioTrack,
+    FilmExtras,
     FilmFormat,
     PictureWriter,
     join_parts,
@@ -24,7 +26,9 @@ __all__ = [
     "DEFAULT_ENCODING",
     "AudioCodec",
     "AudioTrack",
+    "Colours",
     "Encoding",
+    "FilmExtras",
     "FilmFormat",
     "FilmReader",
     "PictureWriter",

@@ -4,19 +4,20 @@ Joining encodes no picture twice.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import av
-import cv2
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.codec.context import CodecContext
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
@@ -28,13 +29,17 @@ from lipstream.media.codecs import (
     check_film_name,
     video_encoder,
 )
+from lipstream.media.colour import Colours, matrix_of, yuv_of
 from lipstream.media.opening import open_media, reason
 from lipstream.media.sound_files import Sound
-from lipstream.storage.atomic_files import written_whole
+from lipstream.storage import atomic_write
 from lipstream.types import Image
 
-_BT601, _LIMITED = 5, 1
-"""FFmpeg's AVCOL_SPC_BT470BG and AVCOL_RANGE_MPEG: what OpenCV turns BGR into."""
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
+_LIMITED = 1
+"""FFmpeg's AVCOL_RANGE_MPEG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,13 @@ class FilmFormat:
     pixel_aspect: Fraction = Fraction(1)
     video: VideoCodec = "h264"
     quality: Quality = "medium"
+    colours: Colours = field(default_factory=Colours)
+    """Primaries and transfer of the pictures; the matrix is what players take this height for."""
+
+    @property
+    def tags(self) -> Colours:
+        """How the film's numbers stand for colours."""
+        return replace(self.colours, matrix=matrix_of(self.height))
 
     @property
     def part_suffix(self) -> str:
@@ -69,7 +81,7 @@ class PictureWriter:
         self._frames = 0
         try:
             kind = "mov" if shape.video == "prores" else "mp4"
-            self._container = av.open(str(self._temporary), "w", format=kind)
+            self._container = av.open(f"file:{self._temporary}", "w", format=kind)
             self._video = self._open_video()
             self._container.start_encoding()
         except (FFmpegError, OSError, ValueError) as error:
@@ -119,12 +131,15 @@ class PictureWriter:
             self.abandon()
 
     def _converted(self, image: Image) -> VideoFrame:
-        if self._encoder.pixels != "yuv420p":
-            frame = VideoFrame.from_ndarray(image, format="bgr24")
-            return frame.reformat(format=self._encoder.pixels, dst_colorspace=_BT601)
-        # FFmpeg's own conversion is quick but loses up to 4 of 255 in the colours, OpenCV's 1
-        planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8)
-        return VideoFrame.from_ndarray(planes, format="yuv420p")
+        tags = self._shape.tags
+        if self._encoder.pixels == "yuv420p":
+            frame = VideoFrame.from_ndarray(yuv_of(image, bt709=tags.is_bt709), format="yuv420p")
+        else:
+            packed = VideoFrame.from_ndarray(image, format="bgr24")
+            frame = packed.reformat(format=self._encoder.pixels, dst_colorspace=tags.matrix)
+        frame.colorspace, frame.color_range = tags.matrix, _LIMITED
+        frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer
+        return frame
 
     def _open_video(self) -> av.VideoStream:
         shape, encoder = self._shape, self._encoder
@@ -136,7 +151,10 @@ class PictureWriter:
         stream.pix_fmt = encoder.pixels
         stream.time_base = 1 / shape.fps
         stream.codec_context.sample_aspect_ratio = shape.pixel_aspect
-        stream.codec_context.colorspace = _BT601
+        tags = shape.tags
+        stream.codec_context.colorspace = tags.matrix
+        stream.codec_context.color_primaries = tags.primaries
+        stream.codec_context.color_trc = tags.transfer
         stream.codec_context.color_range = _LIMITED
         return stream
 
@@ -177,20 +195,89 @@ class AudioTrack:
     """File whose packets are taken as they are when the codec is ``copy``; else unused."""
 
 
-def join_parts(parts: Sequence[Path], fps: Fraction, sound: AudioTrack, output: Path) -> None:
-    """Write ``output`` of parts that ``PictureWriter`` wrote alike, and their sound.
+_TITLES = ("title", "artist", "author", "album", "date", "genre", "copyright", "description")
+_FITTING_SOUND = {
+    "mp4": ("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"),
+    "mov": ("aac", "mp3", "ac3", "eac3", "alac", "pcm_"),
+    "matroska": ("",),
+    "webm": ("opus", "vorbis"),
+}
+_FITTING_TEXT = {
+    "mp4": ("mov_text",),
+    "mov": ("mov_text",),
+    "matroska": ("subrip", "ass", "ssa", "webvtt", "hdmv_pgs", "dvd_subtitle"),
+    "webm": ("webvtt",),
+}
+"""Format -> beginnings of FFmpeg's names of the codecs that are copied into it."""
 
-    The file appears under its own name when it is whole. Raises MediaError.
+
+@dataclass(frozen=True, slots=True)
+class FilmExtras:
+    """What else is in a film: further sounds, subtitles, chapters and its title."""
+
+    film: Path
+    start: Fraction
+    """Time in the film that is the output's start, seconds by its own time stamps."""
+    seconds: Fraction
+    """Length of the output."""
+
+    def left_out(self, output: Path) -> list[str]:
+        """Name what ``output`` cannot hold."""
+        kind = check_film_name(output)
+        with open_media(self.film) as opened:
+            held = {stream.index for stream in _held(opened, kind)}
+            others = [stream for stream in _others(opened) if stream.index not in held]
+            return [f"{stream.type} {_called(stream)}" for stream in others]
+
+
+def _others(container: InputContainer) -> "list[Stream]":
+    """Return the streams beside the picture and the voice that is replaced."""
+    main = (container.streams.best("video"), container.streams.best("audio"))
+    wanted = ("audio", "subtitle", "attachment")
+    return [one for one in container.streams if one not in main and one.type in wanted]
+
+
+def _held(container: InputContainer, kind: str) -> "list[Stream]":
+    fitting = {"audio": _FITTING_SOUND[kind], "subtitle": _FITTING_TEXT[kind]}
+    return [one for one in _others(container) if _codec(one).startswith(fitting.get(one.type, ()))]
+
+
+def _codec(stream: "Stream") -> str:
+    context: CodecContext | None = stream.codec_context  # None for what nothing decodes
+    return "" if context is None else context.name  # pyright: ignore[reportUnnecessaryComparison]
+
+
+def _called(stream: "Stream") -> str:
+    named = (stream.metadata.get("language"), stream.metadata.get("title"), _codec(stream))
+    told = f"{stream.index} ({', '.join(name for name in named if name)})"
+    return told.encode("utf-8", "replace").decode()  # of tags that are no UTF-8
+
+
+def join_parts(
+    parts: Sequence[Path],
+    fps: Fraction,
+    sound: AudioTrack,
+    output: Path,
+    extras: FilmExtras | None = None,
+) -> None:
+    """Write ``output`` of parts that ``PictureWriter`` wrote alike, their sound, and extras.
+
+    The file appears under its own name when it is whole; a link stays one, to the new film. Raises
+    MediaError.
     """
+    output = output.resolve() if output.is_symlink() else output
     kind = check_film_name(output)
     options = {"movflags": "+faststart"} if kind in {"mp4", "mov"} else {}
     try:
-        with written_whole(output) as unfinished, contextlib.ExitStack() as stack:
+        with atomic_write(output) as unfinished, contextlib.ExitStack() as stack:
             container = stack.enter_context(
-                av.open(str(unfinished), "w", format=kind, options=options)
+                av.open(f"file:{unfinished}", "w", format=kind, options=options)
             )
             container.metadata["comment"] = _MARK
-            _mux(container, _Pictures(parts, fps), sound, stack)
+            further = None
+            if extras is not None:
+                further = _Further(stack.enter_context(open_media(extras.film)), extras, kind)
+            _mux(container, _Pictures(parts, fps), sound, stack, further)
     except (FFmpegError, OSError, ValueError) as error:
         raise write_failure(output, error) from error
 
@@ -233,22 +320,88 @@ def _mux(
     pictures: _Pictures,
     sound: AudioTrack,
     stack: contextlib.ExitStack,
+    further: "_Further | None",
 ) -> None:
     video = pictures.template(container)
+
+    def begin() -> None:
+        if further is not None:
+            further.declare(container)
+        container.start_encoding()
+
     if sound.codec == "copy":
         assert sound.copied is not None
-        audio = _copied(container, stack.enter_context(open_media(sound.copied)), sound.copied)
+        source = stack.enter_context(open_media(sound.copied))
+        audio = _copied(container, source, sound.copied, begin)
     else:
-        audio = _encoded(container, sound)
+        audio = _encoded(container, sound, begin)
     until = Fraction(0)
     for packet in pictures.packets(video):
         end = (packet.pts or 0) / pictures.fps
         while until <= end and (piece := next(audio, None)) is not None:
             until = piece.until
             container.mux(piece.packets)
+        if further is not None:
+            container.mux(further.packets(end))
         container.mux(packet)
     for piece in audio:
         container.mux(piece.packets)
+    if further is not None:
+        container.mux(further.packets(further.seconds))
+
+
+class _Further:
+    """Copies the extras of a film into another, in the order of their times."""
+
+    def __init__(self, source: InputContainer, extras: FilmExtras, kind: str) -> None:
+        self._source, self._start, self.seconds = source, extras.start, extras.seconds
+        self._taken = _held(source, kind)
+        self._streams: dict[int, Stream] = {}
+        self._packets = self._walk()
+        self._next: Packet[Stream] | None = None
+
+    def declare(self, container: OutputContainer) -> None:
+        """Add the streams, the titles and the chapters, before anything is written."""
+        for name in _TITLES:
+            if name in self._source.metadata:
+                container.metadata[name] = self._source.metadata[name]
+        chapters = [self._moved(chapter) for chapter in self._source.chapters()]
+        container.set_chapters([one for one in chapters if one["start"] < one["end"]])
+        for stream in self._taken:
+            added = container.add_stream_from_template(stream, opaque=True)
+            added.metadata.update(stream.metadata)
+            self._streams[stream.index] = added
+
+    def packets(self, until: Fraction) -> "list[Packet[Stream]]":
+        """Return the packets up to a time of the output, seconds."""
+        given: list[Packet[Stream]] = []
+        while True:
+            packet = self._next or next(self._packets, None)
+            if packet is None or (packet.pts or 0) * (packet.time_base or 0) > until:
+                self._next = packet
+                return given
+            self._next = None
+            given.append(packet)
+
+    def _walk(self) -> "Iterator[Packet[Stream]]":
+        if not self._taken:
+            return
+        for packet in self._source.demux(self._taken):
+            if packet.pts is None or packet.dts is None:
+                continue
+            shift = round(self._start / packet.time_base)
+            time = packet.pts * packet.time_base - self._start
+            if 0 <= time < self.seconds:
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = self._streams[packet.stream.index]
+                yield packet
+
+    def _moved(self, chapter: "Chapter") -> "Chapter":
+        tick = chapter["time_base"] or Fraction(1, 1000)
+        first, last = round(self._start / tick), round((self._start + self.seconds) / tick)
+        start = min(max(chapter["start"], first), last) - first
+        end = min(max(chapter["end"], first), last) - first
+        return {**chapter, "start": start, "end": end, "time_base": tick}
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +411,15 @@ class _AudioPackets:
     """Seconds of sound given so far."""
 
 
-def _encoded(container: OutputContainer, sound: AudioTrack) -> Iterator[_AudioPackets]:
+def _encoded(
+    container: OutputContainer, sound: AudioTrack, begin: Callable[[], None]
+) -> Iterator[_AudioPackets]:
     layout = "mono" if sound.channels == 1 else "stereo"
     stream = container.add_stream(audio_encoder(sound.codec), rate=sound.rate, layout=layout)
     assert isinstance(stream, av.AudioStream)
     if sound.codec in _BITS_A_CHANNEL:
         stream.bit_rate = _BITS_A_CHANNEL[sound.codec] * sound.channels
-    container.start_encoding()
+    begin()
     return _encode(stream, sound, layout)
 
 
@@ -280,13 +435,13 @@ def _encode(stream: av.AudioStream, sound: AudioTrack, layout: str) -> Iterator[
 
 
 def _copied(
-    container: OutputContainer, source: InputContainer, path: Path
+    container: OutputContainer, source: InputContainer, path: Path, begin: Callable[[], None]
 ) -> Iterator[_AudioPackets]:
     taken = source.streams.best("audio")
     assert isinstance(taken, av.AudioStream)
     try:
         stream = container.add_stream_from_template(taken, opaque=True)
-        container.start_encoding()
+        begin()
     except (FFmpegError, ValueError) as error:
         raise MediaError(
             f"the {taken.codec_context.name} sound of {path.name} does not fit into such a file"

@@ -1,6 +1,9 @@
 """Opening a media file, and saying plainly why it will not open."""
 
+import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 from av import AudioStream, VideoStream
@@ -12,16 +15,59 @@ from lipstream.errors import MediaError
 
 _ONLY_FILES = {"protocol_whitelist": "file"}
 """A playlist must not make us read from the network."""
+_FOREIGN_TAGS: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+"""How tags that are no UTF-8 are read: PyAV 19 keeps their bytes, and knows no other way."""
 
 
 def open_media(path: Path, options: dict[str, str] | None = None) -> InputContainer:
     """Open a sound, picture or film file for reading; raises MediaError."""
     check_readable(path)
     try:
-        container = av.open(f"file:{path}", options=_ONLY_FILES | (options or {}))
+        container: InputContainer = av.open(
+            f"file:{path}", options=_ONLY_FILES | (options or {}), **_FOREIGN_TAGS
+        )
     except (FFmpegError, ValueError, OSError) as error:
         raise MediaError(f"{path.name} cannot be read: {_cause(path, error)}") from error
     return container
+
+
+def open_chains(path: Path) -> Iterator[InputContainer]:
+    """Open a file, or one after the other the streams of a chained Ogg file (RFC 3533).
+
+    Raises MediaError. Each is the receiver's to close.
+    """
+    container = open_media(path)
+    chains = _ogg_chains(path) if container.format.name == "ogg" else []
+    if len(chains) < 2:
+        yield container
+        return
+    container.close()
+    with path.open("rb") as opened:
+        for chain in chains:
+            opened.seek(chain.start)
+            try:
+                content = io.BytesIO(opened.read(len(chain)))
+                yield av.open(content, mode="r", format="ogg")
+            except (FFmpegError, ValueError) as error:
+                raise MediaError(f"{path.name} cannot be read: {reason(error)}") from error
+
+
+def _ogg_chains(path: Path) -> list[range]:
+    """Return the bytes of each chain: it begins with pages that begin streams."""
+    starts: list[int] = []
+    at, beginning = 0, False
+    with path.open("rb") as opened:
+        while len(head := opened.read(27)) == 27 and head[:4] == b"OggS":
+            begins = bool(head[5] & 2)
+            if begins and not beginning:
+                starts.append(at)
+            beginning = begins
+            size = sum(opened.read(head[26]))
+            at = opened.seek(size, 1)
+    stops = [*starts[1:], path.stat().st_size]
+    return [range(start, stop) for start, stop in zip(starts, stops, strict=False)]
 
 
 def check_readable(path: Path) -> None:
@@ -41,7 +87,7 @@ def check_readable(path: Path) -> None:
 
 def check_decodable(stream: AudioStream | VideoStream, name: str) -> None:
     """Raise MediaError for a stream that nothing here decodes, as the drawing of an SVG file."""
-    if stream.codec_context is None:
+    if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  as for SVG
         raise MediaError(f"{name} is of a kind that cannot be decoded here: convert it first")
 
 

@@ -19,13 +19,18 @@ from lipstream.face.crop import smooth_step
 from lipstream.face.landmarks import POINTS
 from lipstream.inference.manifest import embedded_folder
 from lipstream.lips.shape import SPREAD, LipFrame
-from lipstream.types import NOWHERE, Float32, Image, Patch, Still
-
-from .head_frame import HeadFrame, PixelBox
-from .inner_mouth import InnerMouth, MouthLook, Opening, OwnTeeth, cut_teeth, paint_opening
-from .light import light_tint, measure_light
-from .lip_edges import NODES, find_lips
-from .rig import (
+from lipstream.mouth.head_frame import HeadFrame, PixelBox
+from lipstream.mouth.inner_mouth import (
+    InnerMouth,
+    MouthLook,
+    Opening,
+    light_tint,
+    measure_light,
+    paint_opening,
+)
+from lipstream.mouth.lip_edges import NODES, find_lips
+from lipstream.mouth.own_teeth import OtherPicture, cut_teeth, without_lips, without_skin
+from lipstream.mouth.rig import (
     COEFFICIENTS,
     CORNER_REACH,
     LEFT,
@@ -39,6 +44,7 @@ from .rig import (
     corner_ramp,
     inverse,
 )
+from lipstream.types import NOWHERE, Float32, Image, Patch, Still
 
 Float64 = NDArray[np.float64]
 
@@ -55,6 +61,8 @@ _RIM = 0.007
 """Dark rim of closed lips that goes with the opening, head units."""
 _SOFT_EDGE = 0.0045
 """Softness of the lips' inner edge (sigma), head units."""
+_SOFTEST = 0.02
+"""Blur of the picture that the edge takes over, at most, head units."""
 _SMILE_PART = 0.30
 """Share of a smiling picture's own gap that stays while its mouth is open in speech."""
 _UPPER_EDGE, _LOWER_EDGE, _TONGUE = 0.040, 0.034, 0.062
@@ -68,6 +76,11 @@ _ROUND_HIDES = 0.034
 """How far pursed lips, which stand off the teeth, hide them, head units."""
 _TUCK_GAP = 0.022
 """Gap in which the upper teeth show over a tucked lower lip, head units."""
+_LEAST_TEETH = 0.015
+"""Teeth that a picture shows if they are worth keeping, square head units."""
+_RELIT = (0.4, 2.5)
+"""How much darker or brighter teeth of another picture may become. Of the change of colour half is
+taken: skin reddens where light does not."""
 _FADE_TURN = (0.24, 0.40)
 """Shift of the nose, head units, from which a turned head keeps its own mouth, and wholly."""
 _CUBIC_UP_TO = 120.0
@@ -95,6 +108,28 @@ class ShapeTarget:
     def carried(self, image: Image, crop: Float32) -> "ShapeTarget":
         """Return the target of another picture in which the same face moves as a whole."""
         return replace(self, still=Still(image), frame=HeadFrame.of_crop(crop))
+
+    def with_teeth(self, shown: "ShapeTarget") -> "ShapeTarget":
+        """Return the target with the teeth that another picture of the same person shows.
+
+        Its own, where that picture shows none. The teeth are placed by the base of the nose and
+        the chin, and lit by the skin.
+        """
+        teeth, eye_px = shown.look.teeth, self.frame.eye_px
+        if teeth is None:
+            return self
+        here, there = self.look.light, shown.look.light
+        drop = self.rig.nose_base - shown.rig.nose_base
+        blur = (here.blur_px / eye_px) ** 2 - (there.blur_px / shown.frame.eye_px) ** 2
+        light = np.clip((here.skin + 1) / (there.skin + 1), *_RELIT)
+        scene = OtherPicture(
+            drop=drop,
+            jaw=shown.rig.chin + drop - self.rig.chin,
+            light=np.sqrt(light * light.mean()).astype(np.float32),
+            pixels=eye_px,
+            blur=math.sqrt(max(blur, 0.0)),
+        )
+        return replace(self, look=replace(self.look, teeth=teeth.shown_in(scene)))
 
     @property
     def image(self) -> Image:
@@ -132,7 +167,6 @@ class ShapeCompositor:
         points: Float32,
         *,
         own: Float32 | None = None,
-        teeth: OwnTeeth | None = None,
     ) -> ShapeTarget:
         """Prepare a picture: its (2, 3) unit crop and its (468, 2) points in pixels.
 
@@ -141,11 +175,17 @@ class ShapeCompositor:
         """
         frame = HeadFrame.of_crop(crop)
         mesh = frame.places(points.astype(np.float64) - 0.5)
-        curves = find_lips(image, frame, mesh, light_tint(image, frame, mesh))
+        found = find_lips(image, frame, mesh, light_tint(image, frame, mesh), own)
+        curves = without_lips(image, frame, found)
+        if own is not None:  # a film goes through narrow lips; stills rest or smile
+            curves = without_skin(curves)
         width = float(np.linalg.norm(mesh[263] - mesh[33]))
         rig = build_rig(mesh, curves, self._motions * np.float32(width))
         light = measure_light(image, frame, mesh, curves)
         layers = self._inner_mouth.layers(frame.eye_px, light.blur_px)
+        teeth = cut_teeth(image, frame, mesh, curves)
+        if teeth is not None and teeth.tooth_area(light.skin) < _LEAST_TEETH:
+            teeth = None
         start, full = _FADE_TURN
         turned = smooth_step(np.asarray((abs(rig.nose_shift) - start) / (full - start)))
         lips = np.zeros(MEASURED, np.float32) if own is None else own.astype(np.float32)
@@ -153,7 +193,7 @@ class ShapeCompositor:
             Still(image),
             frame,
             rig,
-            MouthLook(layers, light, teeth or cut_teeth(image, frame, curves)),
+            MouthLook(layers, light, teeth),
             lips,
             1.0 - float(turned),
         )
@@ -417,7 +457,8 @@ def _masks(target: ShapeTarget, opening: Opening, band: PixelBox) -> tuple[Float
     """Return (h, w) float32 each: how much of a pixel is above the upper edge, below the lower."""
     frame = target.frame
     across, down = (frame.to_pixels[:, k] / frame.eye_px * 1e4 for k in (0, 1))
-    sigma = max(0.5, frame.eye_px * _SOFT_EDGE)
+    blur = min(target.look.light.blur_px, frame.eye_px * _SOFTEST)
+    sigma = math.hypot(max(0.5, frame.eye_px * _SOFT_EDGE), blur)
     masks = []
     for curve, side in ((opening.upper, -down), (opening.lower, down)):
         line = frame.pixels(curve) - [band.left, band.top]

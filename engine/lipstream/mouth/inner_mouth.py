@@ -4,10 +4,7 @@ The upper teeth are part of the skull and follow half of the upper lip, the lowe
 tongue ride on the jaw. All is drawn from three flat pictures at the resolution of the face, lit
 and blurred as the face is.
 
-A person's own teeth, where a picture shows them, are better than anybody's: what stands between
-the lips of an open mouth is cut out in the head frame, the upper teeth as part of the skull, and in
-a wide mouth what lies below its middle as part of the jaw. Towards the lip each layer repeats its
-last row, so that it reaches under lips that draw back.
+A person's own teeth, where a picture shows them, are better than anybody's (``own_teeth``).
 """
 
 import math
@@ -21,91 +18,169 @@ from numpy.typing import NDArray
 
 from lipstream.errors import ModelError
 from lipstream.face.crop import smooth_step
+from lipstream.mouth.head_frame import HeadFrame, Layer, PixelBox, place
+from lipstream.mouth.lip_edges import LipCurves
+from lipstream.mouth.own_teeth import OwnTeeth
+from lipstream.mouth.rig import Float64
 from lipstream.types import Float32, Image
 
-from .head_frame import HeadFrame, Layer, PixelBox, place
-from .light import MouthLight
-from .lip_edges import NODES, LipCurves
-from .rig import Float64
-
-_MARGIN = 0.016
-"""What is left out along the lips, where they colour the teeth, head units."""
-_LEAST_GAP = 0.085
-"""Gap from which teeth show enough to be kept, head units: less of them ends in the dark."""
-_WIDE_GAP = 0.11
-"""Gap from which there may be dark between the rows, head units."""
-_DARK = 0.5
-"""Level against that of the teeth, below which it is the dark between the rows."""
-_ABOVE, _BELOW = 0.06, 0.05
-"""How far the layers reach beyond the lips, head units."""
-_MOST_PIXELS = 900.0
+_EYES = (
+    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+    (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
+)
+_CHEEKS = ((50, 205, 117), (280, 425, 346))
+"""Mesh points on the cheek at the viewer's left and right."""
+_LOWER_LIP = (84, 17, 314, 181, 405)
+_LEAST_TOOTH, _MOST_TOOTH = 45.0, 232.0
+_SHARPEST = 0.6
+"""Spread of an edge in a picture that is as sharp as its pixels, pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class OwnTeeth:
-    """Teeth cut out of one picture; premultiplied BGR levels, not lit anew."""
+class MouthLight:
+    """Colours and sharpness of what stands between the lips of one picture; BGR levels."""
 
-    upper: Layer
-    lower: Layer | None
-    """None where the mouth was hardly open: all that shows belongs to the skull."""
-    upper_lip: float
-    """Height of the upper lip's edge in that picture, head units: where ``upper`` hangs."""
-
-
-def cut_teeth(image: Image, frame: HeadFrame, curves: LipCurves) -> OwnTeeth | None:
-    """Return the teeth of a picture whose mouth is open, None where it shows none."""
-    gaps = (curves.lower - curves.upper)[:, 1]
-    if not curves.open or float(gaps.max()) < _LEAST_GAP:
-        return None
-    pixels = min(frame.eye_px, _MOST_PIXELS)
-    middle, anchor = float(curves.middle[0]), float(curves.upper[NODES // 2, 1])
-    half = curves.half_width
-    top, bottom = float(curves.upper[:, 1].min()) - _ABOVE, float(curves.lower[:, 1].max()) + _BELOW
-    columns, rows = round(2 * half * pixels), round((bottom - top) * pixels)
-    x = middle + (np.arange(columns) + 0.5 - columns / 2) / pixels
-    y = np.asarray(top + (np.arange(rows) + 0.5) / pixels, np.float64)
-    upper, lower = (np.interp(x, one[:, 0], one[:, 1]) for one in (curves.upper, curves.lower))
-    low, high = upper + _MARGIN, np.maximum(lower - _MARGIN, upper + _MARGIN)
-    shows = smooth_step((lower - upper - 2 * _MARGIN) / 0.02)
-    heights = np.clip(y[:, None], low, high)
-    colour = _sample(image, frame, np.stack(np.broadcast_arrays(x[None], heights), -1))
-    share = _dark_share(colour, y[:, None], low, high) if float(gaps.max()) > _WIDE_GAP else None
-    split = high + 1.0 if share is None else low + (high - low) * share
-    ends = smooth_step((high - y[:, None]) / 0.012 + 0.2) if share is None else 1.0
-    above = ends * smooth_step((split - y[:, None]) / 0.016 + 0.5) * shows
-    tip = anchor - top
-    upper_layer = _layer(colour, above, pixels, tip)
-    below = smooth_step((y[:, None] - split) / 0.016 + 0.5) * shows
-    lower_layer = None if share is None else _layer(colour, below, pixels, tip)
-    return OwnTeeth(upper_layer, lower_layer, anchor)
+    tooth: Float32
+    """(3,) an upper front tooth in full light."""
+    cavity: Float32
+    """(3,) the dark at the back."""
+    flesh: Float32
+    """(3,) the tongue in full light."""
+    skin: Float32
+    """(3,) the cheeks."""
+    side: float
+    """Light at the viewer's right over that at the left, as a logarithm."""
+    blur_px: float
+    """Blur that makes something sharp as soft as the picture, pixels (sigma)."""
+    grain: float
+    """Noise of the picture, levels (sigma)."""
 
 
-def _dark_share(colour: Float32, y: Float64, low: Float64, high: Float64) -> float | None:
-    """Return where between the edges, 0 to 1, the dark parts the two rows of teeth.
-
-    None where teeth fill the opening, as in a smile: then all belongs to the skull.
-    """
-    middle = slice(colour.shape[1] * 3 // 8, colour.shape[1] * 5 // 8)
-    level, share = colour[:, middle].mean(-1), ((y - low) / np.maximum(high - low, 1e-6))[:, middle]
-    parts = [level[(share >= k / 12) & (share < (k + 1) / 12)] for k in range(12)]
-    if any(part.size == 0 for part in parts):  # too few rows to tell
-        return None
-    bins = [float(part.mean()) for part in parts]
-    darkest = 2 + int(np.argmin(bins[2:10]))
-    return (darkest + 0.5) / 12 if bins[darkest] < _DARK * max(bins[:6]) else None
+def light_tint(image: Image, frame: HeadFrame, mesh: Float64) -> Float64:
+    """Return (3,) float64: the colour of the light, BGR, its mean 1."""
+    places = frame.pixels(mesh)
+    left, right = (_colour(image, places[list(one)], frame.eye_px) for one in _CHEEKS)
+    cheek = (left + right) / 2
+    white = _eye_white(image, places, cheek)
+    tint = white / white.mean() * 0.6 + cheek / cheek.mean() * [1.22, 1.0, 0.86] * 0.4
+    return np.asarray(tint / tint.mean())
 
 
-def _sample(image: Image, frame: HeadFrame, places: Float64) -> Float32:
-    at = frame.pixels(places).astype(np.float32)
-    seen = cv2.remap(
-        image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+def measure_light(image: Image, frame: HeadFrame, mesh: Float64, curves: LipCurves) -> MouthLight:
+    """Measure a picture; ``mesh`` is (468, 2) float64 in the head frame."""
+    places = frame.pixels(mesh)
+    left, right = (_colour(image, places[list(points)], frame.eye_px) for points in _CHEEKS)
+    cheek = (left + right) / 2
+    white = _eye_white(image, places, cheek)
+    lip = _colour(image, places[list(_LOWER_LIP)], frame.eye_px * 0.3)
+    dark = np.percentile(_at(image, frame.pixels(curves.upper)), 20, axis=0)
+    cavity = np.clip(np.minimum(dark * [0.26, 0.24, 0.50], [20, 18, 52]), 3, 60)
+    side = float(np.clip(np.log((right.mean() + 8) / (left.mean() + 8)), -0.9, 0.9))
+    flesh = 0.65 * lip * [0.80, 0.72, 0.92] + 0.35 * cheek * [0.62, 0.56, 0.86]
+    return MouthLight(
+        _tooth(white, cheek).astype(np.float32),
+        cavity.astype(np.float32),
+        flesh.astype(np.float32),
+        cheek.astype(np.float32),
+        side,
+        _blur(image, places),
+        _grain(image, places),
     )
-    return seen.astype(np.float32)
 
 
-def _layer(colour: Float32, alpha: Float64, pixels: float, tip: float) -> Layer:
-    weight = alpha.astype(np.float32)[..., None]
-    return Layer(np.dstack([colour * weight, weight]), pixels, tip)
+def _at(image: Image, places: Float64) -> Float64:
+    height, width = image.shape[:2]
+    x = np.clip(np.rint(places[:, 0]).astype(int), 0, width - 1)
+    y = np.clip(np.rint(places[:, 1]).astype(int), 0, height - 1)
+    return np.asarray(image[y, x], np.float64)
+
+
+def _colour(image: Image, places: Float64, eye_px: float) -> Float64:
+    """Return the median colour near some places."""
+    reach = eye_px * 0.03 * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
+    around = (places[:, None] + reach[None]).reshape(-1, 2)
+    return np.asarray(np.median(_at(image, around), 0))
+
+
+def _eye_white(image: Image, places: Float64, cheek: Float64) -> Float64:
+    """Return the colour of the whites of the eyes; a guess from the skin where none show."""
+    found = []
+    for eye in _EYES:
+        outline = places[list(eye)]
+        left, top = np.maximum(np.floor(outline.min(0)).astype(int), 0)
+        right, bottom = np.ceil(outline.max(0)).astype(int) + 1
+        part = image[top:bottom, left:right]
+        if part.size == 0:
+            continue
+        mask = np.zeros(part.shape[:2], np.uint8)
+        cv2.fillPoly(mask, [np.rint(outline - [left, top]).astype(np.int32)], 255)
+        found.append(part[mask > 0].astype(np.float64))
+    inside = np.concatenate(found) if found else np.zeros((0, 3))
+    if len(inside) < 20:
+        return cheek * [1.15, 1.0, 0.9]
+    level = inside.mean(1)
+    return np.asarray(np.median(inside[level >= np.percentile(level, 80)], 0))
+
+
+def _tooth(white: Float64, cheek: Float64) -> Float64:
+    """Return a tooth's colour: the level of the eyes' whites, a little of the light's tint."""
+    level = np.clip(white.mean(), 0.85 * cheek.mean(), 1.6 * cheek.mean() + 30) * 0.97
+    tint = white / white.mean() * 0.6 + cheek / cheek.mean() * [1.22, 1.0, 0.86] * 0.4
+    tint = 0.85 * tint / tint.mean() + 0.15 * np.array([0.95, 1.01, 1.04])
+    return np.asarray(np.clip(level * tint, _LEAST_TOOTH, _MOST_TOOTH))
+
+
+def _part(image: Image, places: Float64) -> Image:
+    """Return the part of a picture round some places, never empty."""
+    height, width = image.shape[:2]
+    left, top = (
+        int(np.clip(v, 0, most - 2)) for v, most in zip(places.min(0), (width, height), strict=True)
+    )
+    right, bottom = (int(v) for v in np.ceil(places.max(0)))
+    return image[top : max(bottom, top + 2), left : max(right, left + 2)]
+
+
+def _blur(image: Image, places: Float64) -> float:
+    """Return the blur that the picture has over a sharp one.
+
+    The steepest edges of eyes and lips: an edge blurred by sigma rises by its height over
+    sigma sqrt(2 pi) a pixel.
+    """
+    parts = [places[list(eye)] for eye in _EYES] + [places[[61, 291, 0, 17]]]
+    found = []
+    for part in parts:
+        margin = (part.max(0) - part.min(0)) * 0.15
+        grey = cv2.cvtColor(
+            _part(image, np.stack([part.min(0) - margin, part.max(0) + margin])),
+            cv2.COLOR_BGR2GRAY,
+        ).astype(np.float32)
+        if min(grey.shape) < 5:
+            continue
+        slope = np.hypot(
+            cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3) / 8,
+            cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3) / 8,
+        )
+        window = np.ones((9, 9), np.uint8)
+        height = cv2.dilate(grey, window) - cv2.erode(grey, window)
+        strong = slope >= np.percentile(slope, 97)
+        found.append(float(np.median(height[strong] / np.maximum(slope[strong], 1e-3))))
+    if not found:
+        return 0.0
+    sigma = min(found) / np.sqrt(2 * np.pi)
+    return float(np.sqrt(max(sigma**2 - _SHARPEST**2 - 0.5, 0.0)))
+
+
+def _grain(image: Image, places: Float64) -> float:
+    """Return the noise of the picture on the cheeks, in levels."""
+    middle = places[[50, 280, 205, 425]]
+    reach = np.linalg.norm(places[263] - places[33]) * 0.06
+    levels = []
+    for cheek in middle:
+        part = _part(image, np.stack([cheek - reach, cheek + reach]))
+        grey = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY).astype(np.float32)
+        rough = grey - cv2.GaussianBlur(grey, (0, 0), 1.0)
+        levels.append(float(np.median(np.abs(rough)) / 0.6745))
+    return float(np.median(levels))
 
 
 _PIXELS = 900
@@ -120,6 +195,8 @@ _SIZES, _BLURS, _MOST_KEPT = 24, 4, 64
 """Steps of size a factor of e and of blur a pixel that layers are made for, and how many stay."""
 _LOWER_LIGHT = 0.80
 """Light on the lower teeth against that on the upper ones."""
+_BORROWED_SHADE = 0.6
+"""Power of the shading on teeth of another picture, which bring some of their own."""
 _LEAST_BLUR = 0.25
 """Blur too small to be seen, pixels."""
 _SHADE_CELLS = 40
@@ -235,12 +312,18 @@ def paint_opening(look: MouthLook, frame: HeadFrame, opening: Opening, box: Pixe
     shade = _shade(light, frame, opening, box)[..., None]
     painted *= shade
     if own is not None:
-        lip = own.upper_lip
+        lip, lit = own.upper_lip, _on_borrowed(shade) if own.borrowed else None
         if own.lower is not None:
-            _lay(painted, place(own.lower, frame, (aside, lip + opening.jaw_y), box))
-        _lay(painted, place(own.upper, frame, (middle, lip + opening.lifted), box))
+            jaw = opening.jaw_y - own.jaw
+            _lay(painted, place(own.lower, frame, (aside, lip + jaw), box), lit)
+        _lay(painted, place(own.upper, frame, (middle, lip + opening.lifted), box), lit)
         painted *= _contact_shadow(frame, opening, box)[..., None]
     return painted
+
+
+def _on_borrowed(shade: Float32) -> Float32:
+    """Return (h, w, 1) float32: the light on teeth of another picture, of that on all others."""
+    return np.asarray(cv2.pow(shade[..., 0], _BORROWED_SHADE), np.float32)[..., None]
 
 
 def _lay(under: Float32, layer: Float32, light: Float32 | None = None) -> None:
@@ -270,9 +353,11 @@ def _enlarged(shade: Float64, box: PixelBox) -> Float32:
 
 
 def _contact_shadow(frame: HeadFrame, opening: Opening, box: PixelBox) -> Float32:
-    """Return (h, w) float32: the narrow shadow of the upper lip on a person's own teeth."""
-    _, below, _ = _coarse(frame, opening, box)
-    return _enlarged(0.70 + 0.30 * smooth_step(below / 0.022), box)
+    """Return (h, w) float32: the narrow shadow of the lips on a person's own teeth."""
+    across, below, _ = _coarse(frame, opening, box)
+    beside = np.abs(across - opening.middle_x) / opening.half_width
+    corners = 1.0 - 0.6 * smooth_step((beside - 0.75) / 0.25)
+    return _enlarged((0.70 + 0.30 * smooth_step(below / 0.022)) * corners, box)
 
 
 def _shade(light: MouthLight, frame: HeadFrame, opening: Opening, box: PixelBox) -> Float32:

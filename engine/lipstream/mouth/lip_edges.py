@@ -7,16 +7,16 @@ of what is no lip between them. Where lips are closed, the seam is a smooth curv
 way from corner to corner.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.face.crop import smooth_step
+from lipstream.lips.shape import NAMES
+from lipstream.mouth.head_frame import HeadFrame
 from lipstream.types import Float32, Image
-
-from .head_frame import HeadFrame
 
 Float64 = NDArray[np.float64]
 
@@ -259,8 +259,17 @@ _RED, _CERTAIN_RED, _CERTAIN = 0.06, 0.04, 0.08
 """Evidence that needs no dark line beside it, where lips are redder than teeth and where not."""
 _BESIDE = 0.016
 """How far the darkest way may be from an opening that it belongs to, head units."""
-_RIM = 0.011
+_RIM = 0.018
 """How far the edges of open lips are drawn into the lips, head units."""
+_RIM_PX = 0.8
+"""The same in pixels: where a picture is small, an edge is as wide as its pixels are."""
+_RIM_GAP = 0.02
+"""Gap from which the rim is whole, head units: where lips touch there is none."""
+_PARTED, _PURSED = 1.2, -2.0
+"""Spreads of gap from which lips of a film are parted, and of width below which they are pursed."""
+_WIDTH = NAMES.index("outer_width")
+_PINCHED_TO, _PINCHED_OVER = 0.2, 0.18
+"""Shares of the width from a corner up to which pursed lips touch, and until they are open."""
 _STIFFNESS = 12.0
 """Of the curves of open lips."""
 _STEP = 0.004
@@ -305,18 +314,30 @@ class LipCurves:
         return np.asarray(np.interp(x, middle[:, 0], middle[:, 1]))
 
 
-def find_lips(image: Image, frame: HeadFrame, mesh: Float64, tint: Float64) -> LipCurves:
+def find_lips(
+    image: Image, frame: HeadFrame, mesh: Float64, tint: Float64, own: Float32 | None = None
+) -> LipCurves:
     """Return the curves of a picture's lips.
 
-    ``mesh`` is (468, 2) float64 in the head frame, ``tint`` (3,) the colour of the light.
+    ``mesh`` is (468, 2) float64 in the head frame, ``tint`` (3,) the colour of the light, ``own``
+    (17,) how the lips stand against the same face at rest, where that is known. Lips known to be
+    parted need no evidence for it beside the mesh's.
     """
     rings = ring_curve(mesh, UPPER_RING), ring_curve(mesh, LOWER_RING)
     found = find_aperture(image, frame, mesh, rings, tint)
     seam = find_seam(image, frame, mesh)
-    if _is_open(found, seam):
-        return LipCurves(*_joined(found.upper, found.lower, mesh), open=True)
-    if (rings[1] - rings[0])[:, 1].max() >= _MESH_GAP:  # a tongue fills it
-        return LipCurves(*_joined(*rings, mesh), open=True)
+    parted = own is not None and float(own[0]) > _PARTED
+    pursed = own is not None and float(own[_WIDTH]) < _PURSED
+    rim = _RIM + _RIM_PX / frame.eye_px
+    gap = float((rings[1] - rings[0])[:, 1].max())
+    if pursed:
+        found = _pinched(found)
+    middle = len(found.upper) // 2
+    shut = pursed and float((found.lower - found.upper)[middle, 1]) < OPEN_GAP
+    if _is_open(found, seam) and not shut:
+        return LipCurves(*_joined(found.upper, found.lower, mesh, rim), open=True)
+    if gap >= (OPEN_GAP if parted and not pursed else _MESH_GAP):  # a tongue fills it
+        return LipCurves(*_joined(*rings, mesh, rim), open=True)
     return LipCurves(seam, seam, open=False)
 
 
@@ -335,7 +356,23 @@ def _is_open(found: Aperture, seam: Float64) -> bool:
     return found.evidence >= least or bool(along.mean() > 0.5)
 
 
-def _joined(upper: Float64, lower: Float64, mesh: Float64) -> tuple[Float64, Float64]:
+def _pinched(found: Aperture) -> Aperture:
+    """Return an opening whose edges are brought together towards the corners.
+
+    Lips that are pursed are open in the middle alone; beside it, skin may look like teeth.
+    """
+    upper, lower = found.upper.copy(), found.lower.copy()
+    across = (upper[:, 0] - upper[0, 0]) / (upper[-1, 0] - upper[0, 0])
+    inside = smooth_step((np.minimum(across, 1.0 - across) - _PINCHED_TO) / _PINCHED_OVER)
+    middle = (upper[:, 1] + lower[:, 1]) / 2
+    straight = np.interp(upper[:, 0], upper[[0, -1], 0], middle[[0, -1]])
+    line = straight + (middle - straight) * inside
+    half = (lower[:, 1] - upper[:, 1]) / 2 * inside
+    upper[:, 1], lower[:, 1] = line - half, line + half
+    return replace(found, upper=upper, lower=lower)
+
+
+def _joined(upper: Float64, lower: Float64, mesh: Float64, rim: float) -> tuple[Float64, Float64]:
     """Return two found edges as smooth curves of NODES that meet at the corners.
 
     They are drawn into the lips a little: a rim of teeth that stays on a lip is seen when it shuts.
@@ -346,7 +383,8 @@ def _joined(upper: Float64, lower: Float64, mesh: Float64) -> tuple[Float64, Flo
     for end, corner in ((0, left), (-1, right)):
         top[end] = bottom[end] = (top[end] + bottom[end]) / 4 + corner[1] / 2
     inside = smooth_step(np.minimum(np.arange(NODES), np.arange(NODES)[::-1]) / 5.0)
-    top, bottom = top - _RIM * inside, bottom + _RIM * inside
+    rims = rim * inside * smooth_step((bottom - top) / _RIM_GAP)
+    top, bottom = top - rims, bottom + rims
     return np.stack([x, top], -1), np.stack([x, np.maximum(bottom, top)], -1)
 
 
@@ -355,12 +393,14 @@ def _smooth(heights: Float64) -> Float64:
     count = len(heights)
     second = np.diff(np.eye(count), 2, axis=0)
     stiff = _STIFFNESS * second.T @ second
-    weights = np.ones(count)
+    weights, smooth = np.ones(count), heights.astype(np.float64)
     for _ in range(3):
-        smooth = np.linalg.solve(np.diag(weights) + stiff, weights * heights)
+        smooth = np.asarray(
+            np.linalg.solve(np.diag(weights) + stiff, weights * heights), np.float64
+        )
         off = np.abs(heights - smooth)
         weights = 1.0 / (1.0 + (off / max(float(np.median(off)) * 3, 0.004)) ** 2)
-    return np.asarray(smooth, np.float64)
+    return smooth
 
 
 def corners(mesh: Float64) -> tuple[Float64, Float64]:

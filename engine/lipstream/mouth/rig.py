@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.face.crop import smooth_step
+from lipstream.mouth.lip_edges import LOWER_RING, NODES, UPPER_RING, LipCurves
 from lipstream.types import Array, Float32
-
-from .lip_edges import LOWER_RING, NODES, UPPER_RING, LipCurves
 
 Float64 = NDArray[np.float64]
 
@@ -155,14 +154,6 @@ _NODES = tuple(
 )
 
 
-def steepest(motion: Float32) -> float:
-    """Return the least determinant of a motion's Jacobian on the grid: above 0 nothing folds."""
-    along = np.gradient(motion, STEP, axis=1)
-    down = np.gradient(motion, STEP, axis=0)
-    determinant = (1 + along[..., 0]) * (1 + down[..., 1]) - along[..., 1] * down[..., 0]
-    return float(determinant.min())
-
-
 MEASURED = 17
 SHUT, ROUND = MEASURED, MEASURED + 1
 """Coefficients after those of the measures: how far the lips are brought together, head units of
@@ -172,6 +163,7 @@ COEFFICIENTS = MEASURED + 2
 _LOOSE = (76, 62, 78, 306, 292, 308)
 """Mesh points near the corners that lie inside the true ones: left out."""
 _CHIN = (152, 148, 377, 200, 175)
+_NOSE_BASE = 2
 _EDGE_STEP = 2
 """Every so many nodes of a curve carry the fields."""
 _CORNER_RAMP = 2.5
@@ -202,6 +194,10 @@ class FaceRig:
     """Distance of the outer eye corners, head units: what lip measures are told in."""
     nose_shift: float
     """How far the tip of the nose is from the middle of the eyes: how the head is turned."""
+    nose_base: float
+    """Height of the base of the nose, which goes with the upper teeth as the head nods."""
+    chin: float
+    """Height of the chin, which goes with the lower teeth."""
 
     @property
     def gap_motion(self) -> Float32:
@@ -233,6 +229,8 @@ def build_rig(mesh: Float64, curves: LipCurves, motions: Float32) -> FaceRig:
         jaw.astype(np.float32),
         float(np.linalg.norm(mesh[263] - mesh[33])),
         float(mesh[4, 0]),
+        float(mesh[_NOSE_BASE, 1]),
+        float(mesh[list(_CHIN), 1].mean()),
     )
 
 

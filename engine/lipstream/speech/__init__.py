@@ -4,7 +4,14 @@
 as it is made, for files; ``SpeechQueue`` makes it on a thread, a bounded time ahead, for live use.
 """
 
-from lipstream.speech.text_to_speech import SpeechQueue, check_text, read_aloud, write_speech
+from lipstream.speech.text_to_speech import (
+    SpeechQueue,
+    SpokenSentence,
+    check_text,
+    load_sentences,
+    read_aloud,
+    write_speech,
+)
 from lipstream.speech.voices import (
     PROVIDERS,
     Mark,
@@ -14,6 +21,7 @@ from lipstream.speech.voices import (
     VoiceCard,
     list_voices,
     open_voice,
+    provider_names,
 )
 
 __all__ = [
@@ -22,11 +30,14 @@ __all__ = [
     "SpeechChunk",
     "SpeechQueue",
     "SpeechSettings",
+    "SpokenSentence",
     "Voice",
     "VoiceCard",
     "check_text",
     "list_voices",
+    "load_sentences",
     "open_voice",
+    "provider_names",
     "read_aloud",
     "write_speech",
 ]

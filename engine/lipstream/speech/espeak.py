@@ -6,20 +6,24 @@ are of ``speak_lib.h`` of espeak-ng 1.49 to 1.52.
 """
 
 import atexit
+import contextlib
 import ctypes
 import ctypes.util
+import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from lipstream.errors import BackendUnavailable, InputError
+from lipstream.lips.phones import Phone, classes_of_espeak
 from lipstream.speech.language import marks_at
 from lipstream.speech.voices import SpeechChunk, SpeechSettings, VoiceCard
 from lipstream.types import Pcm
@@ -116,7 +120,22 @@ _PHONEME_EVENTS, _DO_NOT_EXIT = 1, 0x8000
 _EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
 _RATE, _PITCH = 1, 3
 _UTF8, _END_PAUSE = 1, 0x1000
+_IPA = 2
 _KINDS: dict[int, Literal["word", "phoneme"]] = {_EVENT_WORD: "word", _EVENT_PHONEME: "phoneme"}
+
+
+@contextlib.contextmanager
+def _without_sound_server() -> Generator[None]:
+    """Keep the library from leaving PulseAudio's folder in the home: it opens it unasked."""
+    if "PULSE_RUNTIME_PATH" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PULSE_RUNTIME_PATH"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["PULSE_RUNTIME_PATH"]
 
 
 class EspeakLibrary:
@@ -131,7 +150,8 @@ class EspeakLibrary:
             )
         self._library = ctypes.CDLL(path)
         options = _PHONEME_EVENTS | _DO_NOT_EXIT
-        self.rate = int(self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, options))
+        with _without_sound_server():
+            self.rate = int(self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, options))
         """Samples a second of what it says."""
         if self.rate <= 0:
             raise BackendUnavailable(
@@ -139,6 +159,7 @@ class EspeakLibrary:
                 " 'apt install --reinstall espeak-ng-data'"
             )
         self._library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
+        self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self._library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
         self._library.espeak_SetVoiceByFile.argtypes = [ctypes.c_char_p]
         self._lock = threading.Lock()  # guards the library and what follows, for one sentence
@@ -173,6 +194,18 @@ class EspeakLibrary:
                 )
             pcm = np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.int16)
             return EspeakSpeech(pcm, tuple(self._events))
+
+    def phonemes(self, text: str, voice: str) -> str:
+        """Return how a clause sounds, in IPA with stress, its words apart by spaces."""
+        spoken = ctypes.create_string_buffer(text.replace("\0", " ").encode())
+        at = ctypes.c_void_p(ctypes.addressof(spoken))
+        parts = []
+        with self._lock:
+            self._choose(voice)
+            while at.value is not None:
+                part = self._library.espeak_TextToPhonemes(ctypes.byref(at), _UTF8, _IPA)
+                parts.append((part or b"").decode("utf-8", "replace").strip())
+        return " ".join(part for part in parts if part)
 
     def _choose(self, voice: str) -> None:
         own = Path(voice).is_absolute()
@@ -249,6 +282,10 @@ _VARIANTS = (
 """Variants that change who speaks: women, men, children's voices and a few more."""
 
 
+_STRESS = "'!,%=_:; "
+"""What stands round a phoneme's mnemonic and is none."""
+
+
 class EspeakVoice:
     """A voice of espeak-ng. A sentence takes it milliseconds."""
 
@@ -267,7 +304,18 @@ class EspeakVoice:
         for event in speech.events:
             if event.kind == "word" and event.length > 0:
                 begins.setdefault(event.at, event.sample)
-        yield SpeechChunk(speech.pcm, marks_at(sentence, begins, len(speech.pcm)))
+        marks = marks_at(sentence, begins, len(speech.pcm))
+        yield SpeechChunk(speech.pcm, marks, self._phones(speech))
+
+    def _phones(self, speech: EspeakSpeech) -> tuple[Phone, ...]:
+        begun = [event for event in speech.events if event.kind == "phoneme"]
+        edges = [*(event.sample for event in begun), len(speech.pcm)]
+        english = self.language.startswith("en")
+        return tuple(
+            Phone(classes_of_espeak(event.name.strip(_STRESS), english), start, stop)
+            for event, (start, stop) in zip(begun, pairwise(edges), strict=True)
+            if start < stop
+        )
 
     def stop(self) -> None:
         """Do nothing: a sentence is over before anybody could stop it."""

@@ -3,6 +3,9 @@
 The form: POST ``{url}/audio/speech`` with ``{"model", "input", "voice", "response_format": "pcm"}``
 answers with int16 little-endian mono (https://platform.openai.com/docs/api-reference/audio). Many
 servers of other makers speak it. Redirects are not followed, so a key goes nowhere else.
+
+A voice that is a sound file is to be imitated: it is sent with each sentence as ``voice_file`` of a
+form to ``{url}/audio/speech/upload``, as servers of Chatterbox and Qwen3-TTS take it.
 """
 
 import http.client
@@ -10,11 +13,13 @@ import ipaddress
 import json
 import os
 import re
+import secrets
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -120,6 +125,10 @@ LONGEST_SECONDS = 300
 _BLOCK = 8192
 """Bytes read at most at once; less is taken as soon as it is there."""
 _LONGEST_ERROR = 200
+_SOUND_FILES = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".webm"}
+"""What a voice ends in that is a file to be imitated."""
+_LARGEST_REFERENCE = 20_000_000
+"""Bytes of such a file; ten to thirty seconds of speech are what servers want."""
 _ADVICE = {
     401: f"set {KEY_NAME} to the server's key",
     403: f"set {KEY_NAME} to a key that may use speech",
@@ -159,6 +168,7 @@ class HttpVoice:
 
     def __init__(self, server: SpeechServer, settings: SpeechSettings) -> None:
         self._server, self._settings = server, settings
+        self._reference = _reference(settings.voice)
         self.name = settings.voice or DEFAULT_VOICE
         self.rate = settings.rate
         self._connection: http.client.HTTPConnection | None = None
@@ -197,9 +207,9 @@ class HttpVoice:
         _connect(connection, self._server)
         if self._stopped:
             return
-        connection.request(
-            "POST", f"{self._server.path}/audio/speech", self._body(sentence), self._headers()
-        )
+        asked = self._request(sentence)
+        path = f"{self._server.path}/audio/speech{asked.below}"
+        connection.request("POST", path, asked.body, self._headers(asked.kind))
         answer = connection.getresponse()
         if answer.status != 200:
             raise BackendUnavailable(_refusal(self._server, answer))
@@ -229,22 +239,78 @@ class HttpVoice:
                 f" voice {self.name} is there"
             )
 
-    def _body(self, sentence: str) -> bytes:
+    def _request(self, sentence: str) -> "_Request":
         body: dict[str, str | float] = {
             "model": self._settings.model,
             "input": sentence,
-            "voice": self.name,
-            "response_format": "pcm",
+            "response_format": "pcm" if self._reference is None else "wav",
         }
         if self._settings.speed != 1:
             body["speed"] = self._settings.speed
-        return json.dumps(body).encode()
+        if self._reference is None:
+            body["voice"] = self.name
+            return _Request("", "application/json", json.dumps(body).encode())
+        return _form(body, self._reference)
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept": "audio/*"}
+    def _headers(self, kind: str) -> dict[str, str]:
+        headers = {"Content-Type": kind, "Accept": "audio/*"}
         if self._server.key is not None:
             headers["Authorization"] = f"Bearer {self._server.key}"
         return headers
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is posted."""
+
+    below: str
+    """Path below ``/audio/speech``."""
+    kind: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """Somebody's recorded voice."""
+
+    name: str
+    sound: bytes
+
+
+def _reference(voice: str | None) -> _Reference | None:
+    """Read the file that a voice names, if it does. Raises InputError."""
+    path = Path(voice or "")
+    if path.suffix.lower() not in _SOUND_FILES:
+        return None
+    try:
+        if path.stat().st_size > _LARGEST_REFERENCE:
+            raise InputError(
+                f"{path} has more than {_LARGEST_REFERENCE // 1_000_000} MB: half a minute of the"
+                " voice is enough"
+            )
+        return _Reference(path.name, path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"the voice {path} cannot be read: {error.strerror}; give a recording of whom to"
+            " imitate, or a name that the server knows"
+        ) from error
+
+
+def _form(fields: Mapping[str, str | float], reference: _Reference) -> _Request:
+    """Return fields and a file as ``multipart/form-data`` (RFC 7578)."""
+    boundary = secrets.token_hex(16)
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    name = re.sub(r'["\r\n\\]', "_", reference.name)
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="voice_file"; filename="{name}"'
+        "\r\nContent-Type: application/octet-stream\r\n\r\n"
+    )
+    end = f"\r\n--{boundary}--\r\n".encode()
+    body = "".join(parts).encode() + reference.sound + end
+    return _Request("/upload", f"multipart/form-data; boundary={boundary}", body)
 
 
 def open_voice(settings: SpeechSettings) -> HttpVoice:
@@ -266,7 +332,7 @@ def _server(url: str | None) -> SpeechServer:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = None, None
+        parts, host, port = urlsplit(""), None, None
     if host is None or parts.scheme not in ("http", "https") or parts.query or parts.username:
         raise InputError(
             f"--speech-url {url} is no address of a server: give one such as"

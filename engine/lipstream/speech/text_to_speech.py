@@ -1,18 +1,20 @@
 """A text spoken sentence by sentence: at once for files, a bounded time ahead for live use."""
 
+import json
 import logging
 import queue
 import threading
 import wave
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from lipstream.errors import InputError, LipstreamError, MediaError
+from lipstream.lips.phones import Phone, append_chunk, append_phones, read_chunk
 from lipstream.speech.language import check_scripts, split_sentences
 from lipstream.speech.voices import Mark, SpeechChunk, Voice
-from lipstream.storage.atomic_files import written_whole
+from lipstream.storage import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ def _spoken(voice: Voice, text: str, is_over: Callable[[], bool]) -> Iterator[Sp
                 replace(mark, start=mark.start + sentence.start, stop=mark.stop + sentence.start)
                 for mark in spoken.marks
             )
-            yield SpeechChunk(spoken.pcm, (*begins, *words))
+            yield SpeechChunk(spoken.pcm, (*begins, *words), spoken.phones)
             begins = ()
 
 
@@ -155,7 +157,51 @@ def cut(spoken: SpeechChunk, longest: int) -> Iterator[SpeechChunk]:
         pcm = spoken.pcm[at : at + longest]
         stop = at + len(pcm)
         marks = (mark for mark in spoken.marks if at <= mark.sample < stop)
-        yield SpeechChunk(pcm, tuple(replace(mark, sample=mark.sample - at) for mark in marks))
+        phones = (phone for phone in spoken.phones if at <= phone.start < stop)
+        yield SpeechChunk(
+            pcm,
+            tuple(replace(mark, sample=mark.sample - at) for mark in marks),
+            tuple(phone.later(-at) for phone in phones),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenSentence:
+    """A sentence, and the samples in which it is heard."""
+
+    text: str
+    start: int
+    stop: int
+    """One past the last."""
+
+
+_SENTENCES = b"sent"
+
+
+def append_sentences(path: Path, sentences: Sequence[SpokenSentence], rate: int) -> None:
+    """Write into a WAV file which sentences are spoken in it when, as a chunk after its sound.
+
+    The chunk ``sent`` is JSON: [[text, start_s, end_s], ...]. Other readers pass it over.
+    """
+    rows = [[one.text, round(one.start / rate, 5), round(one.stop / rate, 5)] for one in sentences]
+    append_chunk(path, _SENTENCES, json.dumps(rows, ensure_ascii=False).encode())
+
+
+def load_sentences(path: Path, rate: int) -> tuple[SpokenSentence, ...]:
+    """Read what ``append_sentences`` wrote, in samples of ``rate``; nothing where none are known.
+
+    Raises InputError for a chunk that cannot be understood.
+    """
+    written = read_chunk(path, _SENTENCES)
+    try:
+        return tuple(
+            SpokenSentence(str(text), round(float(start) * rate), round(float(stop) * rate))
+            for text, start, stop in json.loads(written or "[]")
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: its chunk of sentences is broken: make the speech again"
+        ) from error
 
 
 def write_speech(
@@ -164,30 +210,39 @@ def write_speech(
     path: Path,
     *,
     longest_s: float | None = None,
-    on_written: Callable[[float], None] = lambda _: None,
+    on_progress: Callable[[float], None] = lambda _: None,
 ) -> int:
     """Say a text into a wav file; return its samples, at the voice's rate.
 
-    The file gets its name when it is whole; an error leaves nothing of it. ``on_written`` is told
-    the seconds so far. Raises as ``read_aloud`` does, InputError when the speech is longer than
-    ``longest_s`` or there is none, and MediaError when it cannot be written.
+    The file gets its name when it is whole; an error leaves nothing of it. ``on_progress`` is told
+    the seconds so far. What is spoken when stands in the file too: sentences, and phones where the
+    voice knows; see ``append_sentences`` and ``append_phones``. Raises as ``read_aloud`` does,
+    InputError when the speech is longer than ``longest_s`` or there is none, and MediaError when it
+    cannot be written.
     """
-    samples = 0
+    samples, phones, sentences = 0, list[Phone](), list[SpokenSentence]()
     try:
-        with (
-            written_whole(path) as unfinished,
-            unfinished.open("wb") as file,
-            wave.open(file, "wb") as wav,
-        ):
-            wav.setparams((1, 2, voice.rate, 0, "NONE", ""))
-            for spoken in read_aloud(voice, text):
-                wav.writeframes(spoken.pcm.astype("<i2").tobytes())
-                samples += len(spoken.pcm)
-                if longest_s is not None and samples > longest_s * voice.rate:
-                    raise InputError(f"the text takes longer than {longest_s:g} s: shorten it")
-                on_written(samples / voice.rate)
+        with atomic_write(path) as unfinished:
+            with unfinished.open("wb") as file, wave.open(file, "wb") as wav:
+                wav.setparams((1, 2, voice.rate, 0, "NONE", ""))
+                for spoken in read_aloud(voice, text):
+                    wav.writeframes(spoken.pcm.astype("<i2").tobytes())
+                    phones += [phone.later(samples) for phone in spoken.phones]
+                    begun = [mark for mark in spoken.marks if mark.kind == "sentence"]
+                    sentences += [
+                        SpokenSentence(text[one.start : one.stop], samples + one.sample, 0)
+                        for one in begun
+                    ]
+                    samples += len(spoken.pcm)
+                    sentences[-1] = replace(sentences[-1], stop=samples)
+                    if longest_s is not None and samples > longest_s * voice.rate:
+                        raise InputError(f"the text takes longer than {longest_s:g} s: shorten it")
+                    on_progress(samples / voice.rate)
             if samples == 0:
                 raise InputError(f"voice {voice.name} says nothing for this text: use its words")
+            if phones:
+                append_phones(unfinished, phones, voice.rate)
+            append_sentences(unfinished, sentences, voice.rate)
     except OSError as error:
         raise MediaError(f"speech cannot be written to {path.parent}: {error.strerror}") from error
     return samples

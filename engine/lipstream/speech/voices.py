@@ -1,12 +1,15 @@
 """What every provider of speech gives, the table of providers, and voices opened by name."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lipstream.audio.resampler import check_rate
 from lipstream.errors import InputError
+from lipstream.lips.phones import Phone
+from lipstream.machine import load_plugin, plugin_names
 from lipstream.types import Pcm
 
 
@@ -31,6 +34,9 @@ class SpeechChunk:
     """(n,) int16 mono at the voice's rate, n > 0, owned by the receiver."""
     marks: tuple[Mark, ...] = ()
     """In order of time."""
+    phones: tuple[Phone, ...] = ()
+    """What is spoken when, in samples of the piece, where the voice knows; the last may go on
+    beyond the piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +92,23 @@ PROVIDERS = {
     "openai": "lipstream.speech.openai_speech",
 }
 """Provider -> module with ``open_voice(settings) -> Voice`` and ``list_voices(settings)``."""
+AUTO = "auto"
+"""Piper where a voice of it is installed or asked for, else espeak-ng."""
+PLUGINS = "lipstream.voices"
+"""Entry-point group of other packages' providers: name -> a module with these two."""
+
+
+def provider_names() -> tuple[str, ...]:
+    """Return every provider, those of other packages last; nothing is imported."""
+    return (AUTO, *PROVIDERS, *(name for name in plugin_names(PLUGINS) if name not in PROVIDERS))
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechSettings:
     """Who speaks."""
 
-    provider: str = "espeak-ng"
-    """One of ``PROVIDERS``; ``openai`` is any server with OpenAI's ``/v1/audio/speech``."""
+    provider: str = AUTO
+    """One of ``provider_names()``; ``openai`` is any server with OpenAI's ``/v1/audio/speech``."""
     voice: str | None = None
     """A voice's name; None for the provider's default. For Piper also an ``.onnx`` file."""
     speed: float = 1.0
@@ -115,18 +130,32 @@ def open_voice(settings: SpeechSettings) -> Voice:
     if not 0.5 <= settings.speed <= 2:
         raise InputError(f"speech at {settings.speed:g} times its speed: give 0.5 to 2")
     check_rate(settings.rate)
-    opener: Callable[[SpeechSettings], Voice] = _module(settings.provider).open_voice
+    opener: Callable[[SpeechSettings], Voice] = _module(_provider(settings)).open_voice
     return opener(settings)
 
 
 def list_voices(settings: SpeechSettings) -> Sequence[VoiceCard]:
     """Return the voices of a provider, in the order to show them; raises as ``open_voice``."""
-    lister: Callable[[SpeechSettings], Sequence[VoiceCard]] = _module(settings.provider).list_voices
-    return lister(settings)
+    names = ("piper", "espeak-ng") if settings.provider == AUTO else (settings.provider,)
+    listers: list[Callable[[SpeechSettings], Sequence[VoiceCard]]]
+    listers = [_module(name).list_voices for name in names]
+    return [card for lister in listers for card in lister(settings)]
+
+
+def _provider(settings: SpeechSettings) -> str:
+    """Return who has the voice that is asked for."""
+    if settings.provider != AUTO:
+        return settings.provider
+    installed: Mapping[str, Path] = _module("piper").installed_voices()
+    name = (settings.voice or next(iter(installed), "")).partition("#")[0]
+    return "piper" if name in installed or name.endswith(".onnx") else "espeak-ng"
 
 
 def _module(provider: str) -> Any:
-    module = PROVIDERS.get(provider)
-    if module is None:
-        raise InputError(f"no provider of speech '{provider}': give {' or '.join(PROVIDERS)}")
-    return importlib.import_module(module)
+    if module := PROVIDERS.get(provider):
+        return importlib.import_module(module)
+    added = load_plugin(PLUGINS, provider)
+    if added is None:
+        names = " or ".join(provider_names())
+        raise InputError(f"no provider of speech '{provider}': give {names}")
+    return added

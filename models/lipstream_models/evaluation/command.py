@@ -1,9 +1,13 @@
-"""``lipstream evaluate``: measure a trained mouth network on clips held out from training."""
+"""``lipstream evaluate``: measure a mouth model on clips that it was not trained on.
+
+A model that paints pixels is measured on prepared crops, a model of lip shapes on whole films.
+"""
 
 import argparse
 import json
+import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +15,16 @@ from lipstream.errors import InputError
 
 if TYPE_CHECKING:
     from lipstream_models.corpora.grid_corpus import PreparedFolder
-    from lipstream_models.evaluation.results import EvaluationReport
+    from lipstream_models.evaluation.metrics import (
+        EvaluationReport,
+        Lpips,
+        MetricRange,
+        ShapeReport,
+    )
+    from lipstream_models.evaluation.shape_evaluation import ShapeClip
     from lipstream_models.evaluation.sync_scorer import SyncScorer
+
+log = logging.getLogger(__name__)
 
 _ON_THE_SHEET = 5
 """Clips on the picture."""
@@ -21,7 +33,9 @@ _ON_THE_SHEET = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", type=Path, help="checkpoint of a Wav2Lip, or an exported folder")
-    parser.add_argument("--clips", type=Path, required=True, help="folder made by 'train prepare'")
+    clips = parser.add_mutually_exclusive_group(required=True)
+    clips.add_argument("--clips", type=Path, help="folder made by 'train prepare', for pixels")
+    clips.add_argument("--films", type=Path, help="folder of films of 3 s, for lip shapes")
     parser.add_argument(
         "--all", action="store_true", help="every clip, for speakers never trained on"
     )
@@ -41,16 +55,91 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the medians."""
+    _check_sheet(arguments.sheet)
+    if arguments.films is None:
+        return _run_pixels(arguments)
+    report = evaluate_films(
+        arguments.model,
+        arguments.films,
+        FilmSettings(arguments.limit, arguments.sheet, _open_scorer(arguments), arguments.threads),
+    )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(asdict(report), indent=1), "utf-8")
+    print(f"{len(report.clips)} clips of {report.films_from}")
+    _print_summary(report.summary)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class FilmSettings:
+    """How films are judged."""
+
+    limit: int = 0
+    """Clips, spread over the folder; 0 for all."""
+    sheet: Path | None = None
+    """A picture of the film, the resting frame that speaks, and the same with the film's lips."""
+    scorer: "SyncScorer | None" = None
+    threads: int = 1
+
+
+def evaluate_films(model: Path, films: Path, settings: FilmSettings) -> "ShapeReport[ShapeClip]":
+    """Judge a folder of a model of shapes on a folder of films. Raises LipstreamError."""
+    import cv2  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    from lipstream.inference.manifest import read_manifest  # noqa: PLC0415
+    from lipstream_models.corpora.grid_corpus import find_clips  # noqa: PLC0415
+    from lipstream_models.evaluation import shape_evaluation as shapes  # noqa: PLC0415
+    from lipstream_models.evaluation.metrics import summarise_shapes  # noqa: PLC0415
+
+    if not model.is_dir() or read_manifest(model).paints != "shape":
+        raise InputError(
+            f"{model} is no folder of a model of lip shapes: films are for those; name prepared"
+            " crops, --clips FOLDER"
+        )
+    torch.set_num_threads(settings.threads)
+    cv2.setNumThreads(settings.threads)
+    paths = find_clips(films)
+    paths = paths[:: -(-len(paths) // settings.limit)] if settings.limit else paths
+    clips, rows = [], []
+    with shapes.ShapeEvaluation(model, settings.scorer, _open_lpips()) as evaluation:
+        for path in paths:
+            after = paths[(paths.index(path) + 1) % len(paths)]
+            truth, other = evaluation.read(path), evaluation.read(after)
+            clips.append(evaluation.clip(truth, other))
+            if settings.sheet:
+                spoken, moved = (
+                    evaluation.speak(truth, truth.sound),
+                    evaluation.move(truth, truth.lips),
+                )
+                rows.append(shapes.sheet_row(truth, (spoken, moved)))
+    if settings.sheet:
+        cv2.imwrite(str(settings.sheet), shapes.join_rows(rows))
+    return summarise_shapes(str(model), str(films), clips)
+
+
+def _open_lpips() -> "Lpips | None":
+    """Return the judge of how different pictures look, None where its weights are not there."""
+    from lipstream.errors import BackendUnavailable  # noqa: PLC0415
+    from lipstream_models.evaluation.metrics import Lpips  # noqa: PLC0415
+
+    try:
+        return Lpips.open()
+    except BackendUnavailable as missing:
+        print(f"without LPIPS: {missing}")
+        return None
+
+
+def _run_pixels(arguments: argparse.Namespace) -> int:
+    """Measure a network that paints, on prepared crops."""
     import cv2  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
     from lipstream.face.landmarks import FaceMesh  # noqa: PLC0415
     from lipstream_models.corpora.grid_corpus import PreparedFolder  # noqa: PLC0415
-    from lipstream_models.evaluation.evaluate import Evaluation, make_sheet  # noqa: PLC0415
-    from lipstream_models.evaluation.renderers import open_renderer  # noqa: PLC0415
-    from lipstream_models.evaluation.results import summarise  # noqa: PLC0415
+    from lipstream_models.evaluation.evaluate import Evaluation, make_sheet, open_renderer  # noqa: PLC0415
+    from lipstream_models.evaluation.metrics import summarise  # noqa: PLC0415
 
-    _check_sheet(arguments.sheet)
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     folder = PreparedFolder(arguments.clips)
@@ -82,7 +171,10 @@ def _open_scorer(arguments: argparse.Namespace) -> "SyncScorer | None":
         return sync_scorer.SyncNetScorer(load_syncnet(arguments.syncnet))
     if arguments.scorer:
         return sync_scorer.OwnSyncScorer(sync_scorer.load_sync_network(arguments.scorer))
-    if arguments.no_scorer or not sync_scorer.EMBEDDED.exists():
+    if arguments.no_scorer:
+        return None
+    if not sync_scorer.EMBEDDED.exists():
+        log.warning("in step or not is not judged: packages leave out the scorer; give --scorer")
         return None
     return sync_scorer.OwnSyncScorer(sync_scorer.load_sync_network())
 
@@ -105,6 +197,10 @@ def _check_sheet(path: Path | None) -> None:
 
 def _print(report: "EvaluationReport") -> None:
     print(f"{len(report.clips)} clips of {report.clips_from}")
+    _print_summary(report.summary)
+
+
+def _print_summary(summary: "dict[str, MetricRange]") -> None:
     print(f"{'':32} {'median':>9} {'lowest':>9} {'highest':>9}")
-    for name, middle in report.summary.items():
+    for name, middle in summary.items():
         print(f"{name:32} {middle.median:9.3f} {middle.lowest:9.3f} {middle.highest:9.3f}")

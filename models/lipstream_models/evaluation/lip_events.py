@@ -6,7 +6,7 @@ lip counts as right when p, b, m, f or v is within a frame.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -15,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.audio.mel import BANDS, SILENCE
+from lipstream.errors import InputError
 from lipstream.inference.backends import Backend, open_backend
 from lipstream.inference.manifest import checked_file, read_toml
-from lipstream.lips.decoder import NEWEST_COLUMNS, DecoderSettings, LipDecoder
+from lipstream.lips.decoder import DecoderSettings, LipDecoder
 from lipstream.lips.phones import CLASSES
+from lipstream.lips.shape import MEASURES
 from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32
 from lipstream_models.corpora.grid_corpus import FPS
 from lipstream_models.corpora.labelled_speech import (
     COLUMNS_A_SECOND,
     LabelledUtterance,
-    frame_columns,
+    smoothed_lips,
 )
 
 _PRESSED, _TUCKED = CLASSES.index("MBP"), CLASSES.index("FV")
@@ -35,6 +37,8 @@ _WIDTH = 3
 _CLOSED_GAP, _TUCKED_GAP, _OPEN_GAP = 0.3, 0.5, 0.5
 """SPREADs."""
 _FRAME_S = 1 / FPS
+GAINS_END = 1.5
+"""No measure is enlarged further."""
 _PAUSE_S, _PAUSE_EDGE_S = 0.1, 0.06
 """A silence this long is a pause, in which, and a little round it, closed lips are right."""
 _INSIDE_S = -0.01
@@ -98,15 +102,15 @@ class LipModel:
 
     def __init__(self, folder: Path, backend: str = "cpu") -> None:
         """Raises ModelError or BackendUnavailable."""
-        written = read_toml(folder)
-        self.settings = DecoderSettings.parse(written["decoder"])
+        table = read_toml(folder)
+        self.settings = DecoderSettings.parse(table["decoder"])
         """How its answers are decoded."""
         self._timing = Timing(
-            MODEL_RATE, Fraction(FPS), int(written["mel_columns"]), int(written["window_start_ms"])
+            MODEL_RATE, Fraction(FPS), int(table["mel_columns"]), int(table["window_start_ms"])
         )
-        self._graph: Backend = open_backend(checked_file(folder, written, "lips"), backend, 1)
+        self._graph: Backend = open_backend(checked_file(folder, table, "lips"), backend, 1)
 
-    def hear(self, mel: Float32) -> HeardFrames:
+    def predict(self, mel: Float32) -> HeardFrames:
         """Return what the network says of each frame of a mel (80, columns), silence round it."""
         before, columns = -self._timing.first_column(0), self._timing.mel_columns
         around = np.full((BANDS, before + mel.shape[1] + columns), SILENCE, np.float32)
@@ -130,19 +134,28 @@ class LipModel:
         self.close()
 
 
-def known_lips(
-    utterance: LabelledUtterance, targets: Float32, settings: DecoderSettings
-) -> Float32:
-    """Return the (frames, 17) lips of phones known beforehand, through the same decoder.
+def find_gains(model: LipModel, film: Sequence[LabelledUtterance]) -> Float32:
+    """Return (17,): what the measures are to be multiplied by for speakers like the filmed ones.
 
-    ``targets`` are (columns, 17) measures that go with the phones. What no network can better.
+    A speaker's ratio is the film's standard deviation over that of what is heard without a gain.
+    The median ratio is taken to the power of the median correlation: the less of a measure is
+    heard, the less it is enlarged. From 1 to GAINS_END.
     """
-    frames = len(utterance.classes) * FPS // COLUMNS_A_SECOND
-    columns = np.minimum(frame_columns(frames), len(utterance.classes) - 1)
-    newest = columns[:, None] + np.arange(1 - NEWEST_COLUMNS, 1)
-    spoken = utterance.classes[np.maximum(newest, 0)]
-    classes = (spoken[..., None] == np.arange(len(CLASSES))).astype(np.float32)
-    return HeardFrames(classes, targets[columns]).decoded(settings)
+    settings = replace(model.settings, gain=np.ones(MEASURES, np.float32))
+    ratios, correlations = [], []
+    for one in film:
+        if one.lips is None:
+            continue
+        heard = model.predict(one.mel).decoded(settings)
+        both = min(len(heard), len(one.lips))
+        lips, true = heard[:both][_EDGE], smoothed_lips(one)[:both][_EDGE]
+        ratios.append(true.std(0) / lips.std(0))
+        correlations.append([np.corrcoef(lips[:, k], true[:, k])[0, 1] for k in range(MEASURES)])
+    if not ratios:
+        raise InputError("no film to find the gains on: prepare clips first")
+    power = np.maximum(np.median(correlations, 0), 0.0)
+    gains = np.clip(np.median(ratios, 0) ** power, 1.0, GAINS_END)
+    return np.asarray(gains, np.float32)
 
 
 def count_events(tracks: Sequence[LipTrack]) -> LipEvents:
@@ -185,12 +198,12 @@ class _Spoken:
 
     def heard(self, index: int, gap: float) -> Mask:
         """Return of every phone of a class whether the gap falls below ``gap`` at it."""
-        found = []
+        hits = []
         for interval in _intervals(self._track.classes, index):
             near = self._near([interval], _FRAME_S)
             if near.any():
-                found.append(bool((self._track.lips[near, 0] < gap).any()))
-        return np.array(found, bool)
+                hits.append(bool((self._track.lips[near, 0] < gap).any()))
+        return np.array(hits, bool)
 
     @property
     def toggles(self) -> int:
@@ -237,5 +250,5 @@ def _against_film(track: LipTrack) -> tuple[float, float]:
     return float(np.corrcoef(gap, film)[0, 1]), float(gap.std() / film.std())
 
 
-def _mean(found: Mask) -> float | None:
-    return float(found.mean()) if len(found) else None
+def _mean(hits: Mask) -> float | None:
+    return float(hits.mean()) if len(hits) else None

@@ -20,24 +20,12 @@ from lipstream.timing import MODEL_RATE, Timing
 from lipstream.types import Float32
 from lipstream_models.corpora.grid_corpus import FPS, PreparedFolder
 from lipstream_models.corpora.grid_corpus import FRAMES as CLIP_FRAMES
-from lipstream_models.evaluation.metrics import peak
-from lipstream_models.networks.checkpoints import load_weights, read_checkpoint
+from lipstream_models.evaluation.metrics import SyncScore, peak
+from lipstream_models.networks.loading import load_weights, read_checkpoint
 from lipstream_models.networks.sync_networks import COLUMNS, FRAMES, SyncNetColor, SyncNetwork
 
 LONGEST_SHIFT = 15
 """Frames by which the picture is shifted, both ways, as SyncNet's evaluation does (vshift)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SyncScore:
-    """What a scorer says of one clip."""
-
-    offset: float
-    """Frames by which the mouth comes after its sound; negative: before."""
-    confidence: float
-    """Median distance over the shifts less the smallest: LSE-C."""
-    distance: float
-    """Smallest distance over the shifts: LSE-D."""
 
 
 class SyncScorer(Protocol):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lipstream_models.networks.checkpoints import load_weights, read_state_dict
+from lipstream_models.networks.loading import load_weights, read_state_dict
 from lipstream_models.networks.wav2lip import ConvBlock, Pair
 
 FRAMES = 5

@@ -1,4 +1,10 @@
-"""Vary sound so that a network does not cling to one room and one voice."""
+"""Vary sound so that a network does not cling to one room and one voice.
+
+For the sync scorer windows are varied (``vary_sound``); for the lip network whole examples are
+(``LipVariation``): other speakers, rooms, lines and noises, by arithmetic on mel spectrograms. A
+mel of the engine is ``20 log10`` of an amplitude, scaled to -4 to 4 over 100 dB, so a sum of two
+sounds is a sum of powers. Everything is drawn from one generator.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,10 +13,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from lipstream.audio.mel import SILENCE
+from lipstream.audio.mel import BANDS, SILENCE
+from lipstream.lips.shape import MEASURES
 
-UNITS_A_DECIBEL = 0.08
-"""The mel is scaled 100 dB to 8 units."""
+UNITS_A_DECIBEL = 8 / 100
+"""Mel units a decibel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +75,159 @@ def _add_noise(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
     both = torch.logaddexp(mel * to_power, noise * to_power) / to_power
     noisy = torch.rand(count, 1, 1, 1, generator=random) < variation.noise_share
     return torch.where(noisy, both, mel)
+
+
+_TO_LOG_POWER = math.log(10) / (10 * UNITS_A_DECIBEL)
+_REST_CLASS = 0
+_VOICES_OF_BABBLE = 5
+_LOUD_NOISE = (-6, 10)
+"""Decibels of speech over noise, by the power of the mel: its filters and the emphasis of high
+frequencies before them make of white noise 10 dB below a voice one of -1 to 5 dB."""
+_ECHOES = (1, 2, 4, 7, 11)
+"""Columns after which a room answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class LipExamples:
+    """A batch. N utterances' parts of equal length."""
+
+    mel: Tensor
+    """(N, 1, 80, columns) float32."""
+    classes: Tensor
+    """(N, columns) int64, -1 where unknown."""
+    lips: Tensor
+    """(N, columns, 17) float32."""
+    trust: Tensor
+    """(N,) float32, 0 to 1: how far ``lips`` are to be believed."""
+
+
+def loudness(mel: Tensor) -> Tensor:
+    """Return (N, 1, 1, columns): power of a mel (N, 1, 80, columns) over all bands, mel units."""
+    power: Tensor = torch.logsumexp(mel * _TO_LOG_POWER, 2, keepdim=True) / _TO_LOG_POWER
+    return power
+
+
+def loudest(mel: Tensor) -> Tensor:
+    """Return (N, 1, 1, 1): how loud the loud parts are, a tenth of them being louder."""
+    return loudness(mel).quantile(0.9, 3, keepdim=True)
+
+
+def mix(one: Tensor, other: Tensor) -> Tensor:
+    """Return the mel of two sounds heard together."""
+    return torch.logaddexp(one * _TO_LOG_POWER, other * _TO_LOG_POWER) / _TO_LOG_POWER
+
+
+class LipVariation:
+    """Varies batches to ``columns`` columns. The shares are of examples, 0 to 1."""
+
+    def __init__(self, columns: int, music: Tensor, noise: Tensor) -> None:
+        """``music`` and ``noise`` are (pieces, 80, columns) without a voice."""
+        self._columns, self._music, self._noise = columns, music, noise
+
+    def vary(self, batch: LipExamples, random: Generator) -> LipExamples:
+        """Return other speech with the same labels; new tensors."""
+        chance = _Chance(len(batch.mel), random)
+        varied = self._tempo_and_tract(batch, chance)
+        mel = _loudness_and_colour(varied.mel, chance)
+        mel = _room(mel, chance)
+        crowd = _babble(mel, chance)
+        noise, music = (self._part(pieces, chance) for pieces in (self._noise, self._music))
+        level = loudest(mel)
+        for share, sound, decibels in (
+            (0.3, noise, _LOUD_NOISE),
+            (0.3, noise, (8, 36)),
+            (0.25, crowd, (0, 24)),
+            (0.15, music, (4, 26)),
+        ):
+            softer = sound + level - loudest(sound) - UNITS_A_DECIBEL * chance.between(*decibels)
+            mel = torch.where(chance.on(share), mix(mel, softer), mel)
+        quiet = noise - UNITS_A_DECIBEL * chance.between(-10, 40)
+        classes, lips, trust = varied.classes, varied.lips, varied.trust
+        for share, sound in ((0.06, music), (0.05, quiet), (0.06, crowd)):  # lips at rest
+            alone = chance.on(share)
+            mel = torch.where(alone, sound, mel)
+            classes = torch.where(alone[:, 0, 0], _REST_CLASS, classes)
+            lips = torch.where(alone[:, 0], torch.zeros(()), lips)
+            trust = torch.where(alone[:, 0, 0, 0], torch.ones(()), trust)
+        mel = _telephone(mel, chance)
+        return LipExamples(mel.clamp(SILENCE, -SILENCE), classes, lips, trust)
+
+    def _tempo_and_tract(self, batch: LipExamples, chance: "_Chance") -> LipExamples:
+        """Speak faster or slower with a longer or shorter vocal tract: one warp of the picture."""
+        count, columns = batch.classes.shape
+        affine = torch.zeros(count, 2, 3)
+        share = (self._columns * chance.flat(0.8, 1.28) / columns).clamp(max=1.0)
+        affine[:, 0, 0] = share
+        affine[:, 0, 2] = (1 - share) * chance.flat(-1, 1)
+        affine[:, 1, 1] = torch.exp(0.12 * chance.normal())
+        affine[:, 1, 2] = 0.04 * chance.normal() + affine[:, 1, 1] - 1
+        grid = functional.affine_grid(affine, [count, 1, BANDS, self._columns], align_corners=False)
+        mel = functional.grid_sample(batch.mel, grid, padding_mode="border", align_corners=False)
+        at = ((grid[:, 0, :, 0] + 1) * columns / 2 - 0.5).clamp(0, columns - 1)
+        before = at.floor().long().clamp(max=columns - 2)
+        later = (at - before)[..., None]
+        index = before[..., None].expand(-1, -1, MEASURES)
+        lips = batch.lips.gather(1, index) * (1 - later) + batch.lips.gather(1, index + 1) * later
+        return LipExamples(mel, batch.classes.gather(1, at.round().long()), lips, batch.trust)
+
+    def _part(self, sounds: Tensor, chance: "_Chance") -> Tensor:
+        """Return a part of a random one for each example: (N, 1, 80, columns)."""
+        pieces = torch.randint(0, len(sounds), (chance.count,), generator=chance.random)
+        last = sounds.shape[2] - self._columns
+        start = int(torch.randint(0, last + 1, (1,), generator=chance.random))
+        return sounds[pieces, :, start : start + self._columns][:, None]
+
+
+def _babble(mel: Tensor, chance: "_Chance") -> Tensor:
+    """Return what many speak at once, as loud as each other: (N, 1, 80, columns)."""
+    babble = torch.full_like(mel, SILENCE)
+    even = mel - loudest(mel)
+    for _ in range(_VOICES_OF_BABBLE):
+        order = torch.randperm(chance.count, generator=chance.random)
+        shift = int(torch.randint(0, mel.shape[3], (1,), generator=chance.random))
+        babble = mix(babble, even[order].roll(shift, 3) - UNITS_A_DECIBEL * chance.between(0, 6))
+    return babble
+
+
+@dataclass(frozen=True, slots=True)
+class _Chance:
+    """Random numbers, one an example."""
+
+    count: int
+    random: Generator
+
+    def flat(self, low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(self.count, generator=self.random)
+
+    def between(self, low: float, high: float) -> Tensor:
+        return self.flat(low, high).view(-1, 1, 1, 1)
+
+    def on(self, share: float) -> Tensor:
+        return (torch.rand(self.count, generator=self.random) < share).view(-1, 1, 1, 1)
+
+    def normal(self) -> Tensor:
+        return torch.randn(self.count, generator=self.random)
+
+
+def _loudness_and_colour(mel: Tensor, chance: _Chance) -> Tensor:
+    louder = mel + UNITS_A_DECIBEL * chance.between(-12, 12)
+    mel = torch.where(mel > SILENCE + 0.01, louder, mel)  # digital silence stays
+    band = torch.linspace(0, 1, BANDS).view(1, 1, BANDS, 1)
+    ripple = 0.35 * torch.sin(band * chance.between(2, 12) + chance.between(0, 6))
+    colour = chance.between(-1, 1) * (band - 0.5) + ripple
+    return torch.where(chance.on(0.5), mel + colour, mel)
+
+
+def _room(mel: Tensor, chance: _Chance) -> Tensor:
+    """Add echoes that fall by 2.5 to 7.5 dB a column."""
+    fall, heard = chance.between(-0.6, -0.2), mel
+    for columns in _ECHOES:
+        late = functional.pad(mel, (columns, 0), value=SILENCE)[..., :-columns]
+        heard = mix(heard, late + fall * columns - chance.between(0.4, 1.2))
+    return torch.where(chance.on(0.25), heard, mel)
+
+
+def _telephone(mel: Tensor, chance: _Chance) -> Tensor:
+    band = torch.arange(BANDS).view(1, 1, BANDS, 1)
+    lost = chance.on(0.12) & ((band > chance.between(45, 78)) | (band < 4))
+    return torch.where(lost, torch.full_like(mel, SILENCE), mel)

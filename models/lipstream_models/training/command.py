@@ -1,23 +1,171 @@
 """``lipstream train``: from data to weights, step by step."""
 
 import argparse
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lipstream_models.training import (
-    corpus_command,
-    lip_command,
-    sync_scorer_command,
-)
+from lipstream_models.corpora import grid_download
+from lipstream_models.corpora.grid_download import RECORD, RemoteFile
+from lipstream_models.training import lip_command
+from lipstream_models.training.run_command import add_run_arguments, carry_out, options_of
+
+if TYPE_CHECKING:
+    from lipstream_models.corpora.grid_corpus import PreparedFolder
+    from lipstream_models.training.sync_scorer import SyncTrainer
+
+
+def add_download_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--speakers", nargs="+", required=True, metavar="NAME", help="s1 to s34, without s21"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write; continued if there"
+    )
+    parser.add_argument("--record", default=RECORD, metavar="URL", help="where the record is")
+    parser.add_argument("--keep", action="store_true", help="keep the archives once unpacked")
+
+
+def run_download(arguments: argparse.Namespace) -> int:
+    """Download, check and unpack what is not there yet."""
+    out: Path = arguments.out
+    missing = [name for name in arguments.speakers if not _is_here(out, name)]
+    if missing:
+        words, *films = grid_download.choose(grid_download.list_files(arguments.record), missing)
+        _fetch(words, out)
+        for film in films:
+            name = film.name.removesuffix(".zip")
+            grid_download.write_alignments(out / words.name, name, _table(out, name))
+            _fetch(film, out)
+            clips = grid_download.unpack_speaker(out / film.name, out / name)
+            print(f"{name}: {clips} clips", flush=True)
+            if not arguments.keep:
+                (out / film.name).unlink()
+    for name in arguments.speakers:
+        options = f"--grid {out / name} --alignments {_table(out, name)}"
+        print(f"next: lipstream train prepare {options} --out FOLDER")
+    return 0
+
+
+def _table(out: Path, name: str) -> Path:
+    return out / "alignments" / f"{name}.tsv"
+
+
+def _is_here(out: Path, name: str) -> bool:
+    return (out / name).is_dir() and _table(out, name).is_file()
+
+
+def _fetch(file: RemoteFile, out: Path) -> None:
+    last_percent = -1
+    for at in grid_download.fetch(file, out):
+        percent = 100 * at.done // at.size
+        if percent != last_percent:
+            last_percent = percent
+            sys.stderr.write(f"\r{at.name}: {at.done >> 20} of {at.size >> 20} MB, {percent} %")
+    sys.stderr.write("\n")
+
+
+def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--grid", type=Path, required=True, help="folder with one speaker's clips")
+    parser.add_argument("--alignments", type=Path, help="table of word times (clip, start_s, ...)")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write; continued if there"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
+
+
+def run_prepare(arguments: argparse.Namespace) -> int:
+    """Prepare what is not there yet."""
+    from lipstream_models.corpora.grid_corpus import prepare  # noqa: PLC0415
+
+    for progress in prepare(
+        arguments.grid, arguments.out, alignments=arguments.alignments, jobs=arguments.jobs
+    ):
+        line = f"{progress.done} of {progress.total} clips, {progress.faceless} without a face"
+        sys.stderr.write(f"\r{line}")
+    sys.stderr.write("\n")
+    return 0
+
+
+def add_sync_scorer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_run_arguments(parser, save_every=250)
+    parser.add_argument("--weights", type=Path, help="at the end, write the weights alone here too")
+    parser.add_argument(
+        "--check",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="FOLDER",
+        help="at the end, score all clips of these folders too: speakers never trained on",
+    )
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--batch", type=int, default=8, help="clips in a step (default 8)")
+
+
+def run_sync_scorer(arguments: argparse.Namespace) -> int:
+    """Train, with a log and a plot beside the checkpoint, and check what was learned."""
+    from lipstream_models.corpora.grid_corpus import PreparedFolder, split_rows  # noqa: PLC0415
+    from lipstream_models.training.sync_scorer import SYNC_OPTIONS, MomentSource, SyncTrainer  # noqa: PLC0415
+
+    folders, strangers = (
+        [PreparedFolder(path) for path in paths] for paths in (arguments.clips, arguments.check)
+    )
+    source = MomentSource([(folder, split_rows(folder)[0]) for folder in folders])
+    samples = arguments.steps * arguments.batch
+    options = replace(options_of(arguments, SYNC_OPTIONS), samples=samples, batch=arguments.batch)
+    trainer = SyncTrainer(source, options)
+    carry_out(trainer, arguments)
+    if arguments.weights:
+        trainer.export(arguments.weights)
+    _check_scorer(trainer, folders, strangers, arguments.out.with_suffix(".json"))
+    return 0
+
+
+def _check_scorer(
+    trainer: "SyncTrainer",
+    folders: "list[PreparedFolder]",
+    strangers: "list[PreparedFolder]",
+    path: Path,
+) -> None:
+    """Score the clips held out of ``folders`` and all clips of ``strangers``."""
+    from lipstream_models.corpora.grid_corpus import split_rows  # noqa: PLC0415
+    from lipstream_models.evaluation.sync_scorer import OwnSyncScorer, check_scorer  # noqa: PLC0415
+
+    scorer = OwnSyncScorer(trainer.sync_network.cpu())
+    parts = [(folder, list(split_rows(folder)[1])) for folder in folders]
+    parts += [
+        (folder, [row for rows in split_rows(folder) for row in rows]) for folder in strangers
+    ]
+    checks = [check_scorer(scorer, folder, rows) for folder, rows in parts if rows]
+    path.write_text(json.dumps([asdict(check) for check in checks], indent=1), "utf-8")
+    for check in checks:
+        print(
+            f"{check.folder}, {check.clips} clips never trained on: {check.correct_share:.0%} of"
+            f" the offsets found to a frame, median error {check.error_frames:.2f} frames,"
+            f" confidence {check.confidence:.2f} (lowest {check.lowest_confidence:.2f})"
+        )
+
 
 _STEPS = {
     "download": (
         "fetch speakers of the GRID corpus",
-        corpus_command.add_download_arguments,
-        corpus_command.run_download,
+        add_download_arguments,
+        run_download,
     ),
     "prepare": (
         "cut a corpus of clips into training arrays",
-        corpus_command.add_prepare_arguments,
-        corpus_command.run_prepare,
+        add_prepare_arguments,
+        run_prepare,
+    ),
+    "texts": (
+        "write texts for voices to speak",
+        lip_command.add_texts_arguments,
+        lip_command.run_texts,
     ),
     "voices": (
         "speak texts with voices whose phones have known times",
@@ -34,6 +182,21 @@ _STEPS = {
         lip_command.add_label_arguments,
         lip_command.run_label,
     ),
+    "gains": (
+        "measure on film of other speakers how far a model's lips are to be enlarged",
+        lip_command.add_gains_arguments,
+        lip_command.run_gains,
+    ),
+    "motion": (
+        "measure on film how the lip measures move the face mesh",
+        lip_command.add_motion_arguments,
+        lip_command.run_motion,
+    ),
+    "units": (
+        "measure on a head with ARKit's units what they do to the lip measures",
+        lip_command.add_units_arguments,
+        lip_command.run_units,
+    ),
     "lips": (
         "train the lip network: sound to lip classes and measures",
         lip_command.add_lips_arguments,
@@ -41,8 +204,8 @@ _STEPS = {
     ),
     "sync-scorer": (
         "train the scorer of sound against lips",
-        sync_scorer_command.add_arguments,
-        sync_scorer_command.run,
+        add_sync_scorer_arguments,
+        run_sync_scorer,
     ),
 }
 

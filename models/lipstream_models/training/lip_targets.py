@@ -3,29 +3,37 @@
 The face mesh sees closed lips in about a fifth of the p, b and m of a small film, so film alone
 teaches lips that never close. Here the film's measures are closed where the phones say so. Speech
 without film gets its measures from a small network that learned on film how phones move lips.
+Two tables that go with the measures are made here as well, each once: how they move the mesh, and
+what ARKit's units do to them.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lipstream.errors import InputError
+from lipstream.face.crop import CROP_HEIGHT, CROP_WIDTH
 from lipstream.lips.phones import CLASSES
-from lipstream.lips.shape import MEASURES
+from lipstream.lips.shape import FITTED, MEASURES, SPREAD, measure_lips
 from lipstream.types import Array, Float32
-from lipstream_models.corpora.labelled_speech import LabelledUtterance, frame_columns
+from lipstream_models.corpora.grid_corpus import PREPARED, PreparedFolder
+from lipstream_models.corpora.labelled_speech import (
+    LabelledUtterance,
+    frame_columns,
+    lips_from_rest,
+    smoothed_lips,
+)
 
 _PRESSED, _TUCKED, _UW, _OW = (CLASSES.index(name) for name in ("MBP", "FV", "UW", "OW"))
 _LEAD_COLUMNS, _TRIM_COLUMNS = 1, 1
 """Lips are together a little before the sound's middle, and part a little before its end."""
 _PRESSED_BELOW_REST, _TUCK_SHARE = 0.15, 0.8
 _NEAR_CLOSURE_FRAMES = 5
-_REACH = (-6.0, 8.0)
-"""Measures beyond this are mistakes of the mesh, SPREADs."""
-_SMOOTHING = np.array([0.15, 0.7, 0.15])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +46,6 @@ class EventDirections:
     """How the lips stand at f and v."""
     rounding: Float32
     """What u, w and o add to the mean of other sounds."""
-
-
-def smoothed_lips(utterance: LabelledUtterance) -> Float32:
-    """Return a clip's (75, 17) measures without the mesh's jumps; a new array."""
-    assert utterance.lips is not None, "only film has lips"
-    inside = np.clip(utterance.lips, *_REACH)
-    padded = np.pad(inside, ((1, 1), (0, 0)), mode="edge")
-    return np.asarray(
-        sum(w * padded[k : k + len(inside)] for k, w in enumerate(_SMOOTHING)), np.float32
-    )
 
 
 def find_directions(film: Sequence[LabelledUtterance]) -> EventDirections:
@@ -153,9 +151,9 @@ def train_teacher(
     optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-2)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
     for rows in _draws(len(film), steps, seed):
-        shown = classes[rows]
-        shown = shown * (torch.rand(len(rows), 1, shown.shape[2]) > 0.03)
-        loss = (network(shown) - wanted[rows]).abs().mean()
+        phones = classes[rows]
+        phones = phones * (torch.rand(len(rows), 1, phones.shape[2]) > 0.03)
+        loss = (network(phones) - wanted[rows]).abs().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -175,5 +173,141 @@ def _draws(rows: int, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
 def _one_hot(utterances: Sequence[LabelledUtterance]) -> Tensor:
     """Return (N, 14, columns) of utterances of one length; nothing where a class is UNKNOWN."""
     classes = torch.from_numpy(np.stack([one.classes for one in utterances]))
-    shown = nn.functional.one_hot(classes.clamp(min=0), len(CLASSES)).float()
-    return (shown * (classes >= 0)[..., None]).transpose(1, 2)
+    one_hot = nn.functional.one_hot(classes.clamp(min=0), len(CLASSES)).float()
+    return (one_hot * (classes >= 0)[..., None]).transpose(1, 2)
+
+
+POINTS = 468
+_STEADY = [33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 2, 98, 327, 129, 358]
+"""Points of eyes and nose, which speech hardly moves: their mean is where the head is."""
+_RIDGE = 0.01
+"""Of the regression, a frame."""
+_FEWEST_QUIET = 4
+_MIRRORED_CLIPS = 20
+
+_LANDMARKS = {
+    **{33: 1507, 263: 3721, 168: 978, 1: 4857, 2: 1147, 94: 1147, 152: 966},
+    **{61: 5708, 291: 6213, 78: 5702, 308: 6207, 0: 0, 17: 5518, 13: 5533, 14: 5517},
+    **{80: 5711, 310: 6216, 88: 5966, 318: 6470, 37: 2081, 267: 4275},
+}
+"""Point of the face mesh -> vertex of ICT-FaceKit: those of its 68 landmarks that are the same."""
+_PLACES = {
+    **{82: (-0.5, -3.31), 312: (0.5, -3.31), 87: (-0.5, -3.39), 317: (0.5, -3.39)},
+    **{
+        84: (-0.73, -4.35),
+        314: (0.73, -4.35),
+        200: (0.0, -5.9),
+        57: (-3.1, -4.0),
+        287: (3.1, -4.0),
+    },
+}
+"""Point of the face mesh -> where it lies on the neutral ICT-FaceKit, seen from the front."""
+_NEAR = 0.2
+"""Units of the model, about a centimetre each."""
+_SKIN = 9409
+"""Vertices of the face; the mouth's inside, teeth and eyes follow."""
+
+
+def motion_table(folder: PreparedFolder) -> Float32:
+    """Return (17, 468, 2): how a spread of each measure moves the mesh, outer-eye distances.
+
+    Ridge regression over all frames of a filmed speaker, the head held still by its eyes and nose;
+    made the same left and right.
+    """
+    rows = np.flatnonzero(folder.done == PREPARED)
+    if not len(rows):
+        raise InputError("no prepared clip: run 'lipstream train prepare' first")
+    size = MEASURES, POINTS * 2
+    squares, products = np.zeros((MEASURES, MEASURES)), np.zeros(size)
+    frames = 0
+    for row in rows.tolist():
+        lips = lips_from_rest(folder, row).astype(np.float64)
+        moved = _moved_points(folder, row).reshape(len(lips), -1)
+        squares += lips.T @ lips
+        products += lips.T @ moved
+        frames += len(lips)
+    ridge = _RIDGE * frames * np.eye(MEASURES)
+    solved = np.linalg.solve(squares + ridge, products).reshape(MEASURES, POINTS, 2)
+    table = np.asarray(solved, np.float64)
+    return _made_even(table, _mirrored(folder, rows)).astype(np.float32)
+
+
+def _moved_points(folder: PreparedFolder, row: int) -> NDArray[np.float64]:
+    """Return (frames, 468, 2): how far each point is from where it rests, in the head's frame."""
+    points = np.array(folder.points[row], np.float64) * (CROP_WIDTH, CROP_HEIGHT)
+    across = points[:, 263] - points[:, 33]
+    length = np.linalg.norm(across, axis=-1, keepdims=True)
+    across /= length
+    down = np.stack([-across[:, 1], across[:, 0]], -1)
+    from_head = points - points[:, _STEADY].mean(1, keepdims=True)
+    axes = np.stack([across, down], -1)
+    placed = from_head @ axes / length[:, None]
+    quiet = np.flatnonzero(folder.quiet[row])
+    if len(quiet) < _FEWEST_QUIET:
+        quiet = np.argsort(measure_lips(points.astype(np.float32))[:, 0])[:15]
+    apart = placed - np.median(placed[quiet], 0)
+    padded = np.pad(apart, ((1, 1), (0, 0), (0, 0)), mode="edge")
+    return np.asarray(0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:])
+
+
+def _mirrored(folder: PreparedFolder, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (468,): the point on the other side of the face, in pictures with open lips."""
+    apart = np.zeros((POINTS, POINTS))
+    for row in rows[:_MIRRORED_CLIPS].tolist():
+        points = np.array(folder.points[row], np.float64) * (CROP_WIDTH, CROP_HEIGHT)
+        face = points[np.argmax(points[:, 14, 1] - points[:, 13, 1])]
+        across = face[263] - face[33]
+        across /= np.linalg.norm(across)
+        middle = (face[33] + face[263]) / 2
+        other = face - 2 * ((face - middle) @ across)[:, None] * across
+        apart += np.linalg.norm(other[:, None] - face[None], axis=-1)
+    return np.asarray(apart.argmin(1))
+
+
+def _made_even(table: NDArray[np.float64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+    mirrored = table[:, other] * np.array([-1.0, 1.0])
+    return np.asarray((table + mirrored) / 2)
+
+
+def unit_effects(path: Path) -> Float32:
+    """Return (units, 17): what each of ``lips.shape.FITTED`` does to a neutral head.
+
+    ``path`` is ICT-FaceKit as arrays: ``neutral`` (vertices, 3), ``expression`` (units, vertices,
+    3), ``expression_names``. Units of a side are moved on both. Raises InputError.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            neutral = stored["neutral"].astype(np.float32)
+            shapes = dict(
+                zip(stored["expression_names"].tolist(), stored["expression"], strict=True)
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is no ICT-FaceKit head: {error}") from error
+    places = _vertices(neutral)
+    rest = _measure(neutral, places)
+    effects = []
+    for name in FITTED:
+        moved = neutral.copy()
+        for side in ("", "_L", "_R"):
+            if name + side in shapes:
+                moved += shapes[name + side].astype(np.float32)
+        effects.append((_measure(moved, places) - rest) / SPREAD)
+    return np.stack(effects)
+
+
+def _vertices(neutral: Float32) -> dict[int, int]:
+    """Return the vertex of each measured point of the mesh; of a place, the foremost near it."""
+    vertices = dict(_LANDMARKS)
+    face = neutral[:_SKIN]
+    for point, place in _PLACES.items():
+        distance = np.linalg.norm(face[:, :2] - np.array(place, np.float32), axis=1)
+        near = np.flatnonzero(distance <= max(_NEAR, float(distance.min())))
+        vertices[point] = int(near[np.argmax(face[near, 2])])
+    return vertices
+
+
+def _measure(vertices: Float32, places: dict[int, int]) -> Float32:
+    points = np.zeros((POINTS, 2), np.float32)
+    for point, vertex in places.items():
+        points[point] = vertices[vertex, :2] * (1.0, -1.0)  # the model's y points up
+    return measure_lips(points)

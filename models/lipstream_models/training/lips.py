@@ -1,5 +1,6 @@
 """Train the lip network: what the lips do in sound, class and measures, at two look-aheads."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,9 @@ from lipstream.lips.phones import CLASSES
 from lipstream.lips.shape import MEASURES
 from lipstream.types import Float32
 from lipstream_models.corpora.labelled_speech import UNKNOWN, LabelledUtterance
-from lipstream_models.networks.checkpoints import save_checkpoint
 from lipstream_models.networks.lip_network import DELAYS, LipNetwork
-from lipstream_models.training.lip_augmentation import LipExamples, LipVariation
+from lipstream_models.networks.loading import load_weights, read_checkpoint, save_checkpoint
+from lipstream_models.training.augmentation import LipExamples, LipVariation
 from lipstream_models.training.lip_targets import EventDirections
 from lipstream_models.training.trainer import About, Trainer, TrainOptions
 
@@ -32,25 +33,38 @@ LIP_OPTIONS = TrainOptions(
 )
 _CLASS_WEIGHTS = {"sil": 0.6, "MBP": 1.8, "FV": 2.5, "UW": 1.4}
 _GAP_WEIGHT = 1.5
-_REGRESSION, _SPREAD = 2.0, 0.3
+_REGRESSION, _SPREAD, _FOLLOWING = 2.0, 0.3, 0.3
+TRUST_IN_PHONES = 0.3
+"""Weight of measures that phones alone tell: they lack loudness, stress and manner."""
+_STILL = 0.25
+"""SPREADs: measures that move less in an example have no course to follow."""
+_AVERAGED_STEPS = 500
+"""The weights that are kept are a running mean over about so many steps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TrainingUtterance:
     """An utterance and its lips."""
 
     utterance: LabelledUtterance
     lips: Float32
     """(columns, 17)."""
 
+    @property
+    def trust(self) -> float:
+        """How far the measures are to be believed: a film more than phones' typical lips."""
+        return TRUST_IN_PHONES if self.utterance.lips is None else 1.0
+
 
 class LipSource:
     """Random parts of utterances, the longer ones more often; some are held out."""
 
-    def __init__(self, lessons: Sequence[Sequence[Lesson]], shares: Sequence[float]) -> None:
-        """``lessons`` are groups, of which ``shares`` says how often each is drawn from."""
+    def __init__(
+        self, utterances: Sequence[Sequence[TrainingUtterance]], shares: Sequence[float]
+    ) -> None:
+        """``utterances`` are groups, of which ``shares`` says how often each is drawn from."""
         self._groups = [
-            [one for place, one in enumerate(group) if place % HELD_OUT] for group in lessons
+            [one for place, one in enumerate(group) if place % HELD_OUT] for group in utterances
         ]
         self._shares = np.array(shares, float) / sum(shares)
         lengths = [np.array([len(one.lips) for one in group], float) for group in self._groups]
@@ -61,9 +75,10 @@ class LipSource:
         mel = np.full((count, BANDS, DRAWN_COLUMNS), SILENCE, np.float32)
         classes = np.zeros((count, DRAWN_COLUMNS), np.int64)
         lips = np.zeros((count, DRAWN_COLUMNS, MEASURES), np.float32)
+        trust = np.zeros(count, np.float32)
         for row, group in enumerate(rng.choice(len(self._groups), count, p=self._shares)):
-            lessons = self._groups[group]
-            one = lessons[rng.choice(len(lessons), p=self._chances[group])]
+            utterances = self._groups[group]
+            one = utterances[rng.choice(len(utterances), p=self._chances[group])]
             length = min(len(one.lips), DRAWN_COLUMNS)
             start = int(rng.integers(len(one.lips) - length + 1))
             at = int(rng.integers(DRAWN_COLUMNS - length + 1))
@@ -71,7 +86,8 @@ class LipSource:
             mel[row, :, place] = one.utterance.mel[:, part]
             classes[row, place] = one.utterance.classes[part]
             lips[row, place] = one.lips[part]
-        tensors = (torch.from_numpy(array) for array in (mel[:, None], classes, lips))
+            trust[row] = one.trust
+        tensors = (torch.from_numpy(array) for array in (mel[:, None], classes, lips, trust))
         return LipExamples(*tensors)
 
 
@@ -104,6 +120,7 @@ class LipTrainer(Trainer[LipExamples]):
         measures = torch.ones(MEASURES, device=options.device)
         measures[:3] = _GAP_WEIGHT
         self._measure_weights = (measures / measures.mean()).view(1, -1, 1)
+        self._mean = copy.deepcopy(network).to(options.device).eval()
 
     def draw(self, rng: np.random.Generator, random: Generator) -> LipExamples:
         """Make a batch of varied parts of utterances."""
@@ -112,30 +129,49 @@ class LipTrainer(Trainer[LipExamples]):
     def losses(self, batch: LipExamples) -> dict[str, Tensor]:
         """Return the losses of both heads together."""
         device = self.options.device
-        mel, classes, lips = (one.to(device) for one in (batch.mel, batch.classes, batch.lips))
+        mel, classes, lips, trust = (
+            one.to(device) for one in (batch.mel, batch.classes, batch.lips, batch.trust)
+        )
+        self._average()
         self.network.train()
         with self.precision():
             answers = self.network(mel)
-        parts: dict[str, list[Tensor]] = {"classes": [], "measures": [], "spread": []}
+        parts: dict[str, list[Tensor]] = {}
         for answer, delay in zip(answers, DELAYS.values(), strict=True):
             told = answer.float()[..., _PAST_COLUMNS + delay :]
             part = slice(_PAST_COLUMNS, mel.shape[-1] - delay)
             wanted = lips[:, part].transpose(1, 2)
             given = told[:, len(CLASSES) :]
-            parts["classes"].append(
-                functional.cross_entropy(
-                    told[:, : len(CLASSES)],
-                    classes[:, part],
-                    self._class_weights,
-                    ignore_index=UNKNOWN,
-                    label_smoothing=0.02,
-                )
+            loss = functional.cross_entropy(
+                told[:, : len(CLASSES)],
+                classes[:, part],
+                self._class_weights,
+                ignore_index=UNKNOWN,
+                label_smoothing=0.02,
             )
+            parts.setdefault("classes", []).append(loss)
             far = functional.smooth_l1_loss(given, wanted, reduction="none", beta=0.3)
-            parts["measures"].append(_REGRESSION * (far * self._measure_weights).mean())
+            share = trust.view(-1, 1, 1) / trust.mean().clamp(min=1e-3)
+            loss = _REGRESSION * (far * self._measure_weights * share).mean()
+            parts.setdefault("measures", []).append(loss)
             spread = _spread(given) - _spread(wanted)
-            parts["spread"].append(_SPREAD * spread.abs().mean())
+            parts.setdefault("spread", []).append(_SPREAD * spread.abs().mean())
+            filmed = trust == 1.0
+            parts.setdefault("course", []).append(
+                _FOLLOWING * course_missed(given[filmed], wanted[filmed])
+            )
         return {name: torch.stack(both).sum() for name, both in parts.items()}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Let the mean weights follow those of the last step; faster at the start of a run."""
+        share = max(1 / _AVERAGED_STEPS, 1 / (1 + self.step))
+        state = self.network.state_dict()
+        for name, mean in self._mean.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(state[name], share)
+            else:
+                mean.copy_(state[name])
 
     def save(self, path: Path) -> None:
         """Write a checkpoint that holds what the export needs, the directions of events too."""
@@ -144,7 +180,8 @@ class LipTrainer(Trainer[LipExamples]):
             for name in ("closing", "tuck", "rounding")
         }
         state = {
-            "state_dict": self.network.state_dict(),
+            "state_dict": self._mean.state_dict(),
+            "last_step": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "step": self.step,
             "seed": self.options.seed,
@@ -152,6 +189,26 @@ class LipTrainer(Trainer[LipExamples]):
             "decoder": directions,
         }
         save_checkpoint(path, state | self.about)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of this trainer. Raises ModelError or InputError."""
+        super().resume(path)  # its weights are the mean's
+        self._mean.load_state_dict(self.network.state_dict())
+        checkpoint = read_checkpoint(path)
+        load_weights(self.network, checkpoint.get("last_step", checkpoint["state_dict"]), path)
+
+
+def course_missed(given: Tensor, wanted: Tensor) -> Tensor:
+    """Return how badly measures (N, 17, columns) follow the wanted ones in time: 0 best, 1 not.
+
+    One less the mean of the correlations over time, of measures that move; 0 where none does.
+    """
+    given, wanted = (one - one.mean(2, keepdim=True) for one in (given, wanted))
+    together = (given * wanted).mean(2)
+    spreads = [one.square().mean(2).add(1e-6).sqrt() for one in (given, wanted)]
+    moving = (spreads[1] > _STILL).float()
+    follows = together / (spreads[0] * spreads[1] + 0.02)
+    return ((1 - follows) * moving).sum() / moving.sum().clamp(min=1.0)
 
 
 def _spread(measures: Tensor) -> Tensor:

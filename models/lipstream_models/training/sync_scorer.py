@@ -23,7 +23,7 @@ from lipstream.types import Float32
 from lipstream_models.corpora.grid_corpus import FRAMES as CLIP_FRAMES
 from lipstream_models.corpora.grid_corpus import PreparedFolder
 from lipstream_models.evaluation.sync_scorer import NETWORK, TIMING
-from lipstream_models.networks.checkpoints import save_checkpoint
+from lipstream_models.networks.loading import save_checkpoint
 from lipstream_models.networks.sync_networks import COLUMNS, FRAMES, SyncNetwork
 from lipstream_models.training.augmentation import Variation, vary_sound
 from lipstream_models.training.trainer import About, Trainer, TrainOptions

@@ -78,6 +78,8 @@ class OrderMessage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ends: Ends = "repeat"
     quality: Quality = "medium"
     still: bool = False
+    captions: bool = False
+    preview: bool = False
 
 
 class SpeechMessage(msgspec.Struct, frozen=True):
@@ -98,7 +100,7 @@ _SENTENCES = {
     r"\$\.speech\[\d+\]\.(at|until|from|to)": "its times must be seconds, 0 or more",
     r"\$.*\.who": _WHO,
     r"\$.*\.who\.(x|y)": "the point of who is in the picture: give x and y in its pixels",
-    r"\$\.(follow|still)": r"\1 is true or false",
+    r"\$\.(follow|still|captions|preview)": r"\1 is true or false",
     r"\$\.title": "the title is text",
     r"\$\.length": f"there is no such length: choose one of {', '.join(get_args(Length))}",
     r"\$\.ends": f"there is no such ends: choose one of {', '.join(get_args(Ends))}",
@@ -190,22 +192,20 @@ class SpeakerChoices:
 def parse_json(body: bytes) -> dict[str, Any]:
     """Read a JSON object. Raises InputError."""
     try:
-        written = msgspec.json.decode(body)
+        decoded = msgspec.json.decode(body)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         raise InputError("what was sent is not JSON: send an object") from None
-    if not isinstance(written, dict):
+    if not isinstance(decoded, dict):
         raise InputError("what was sent is not a JSON object: send one")
-    return written
+    return decoded
 
 
-def parse_order(
-    written: Mapping[str, Any], choices: OrderChoices, limits: StudioLimits
-) -> FilmOrder:
+def parse_order(body: Mapping[str, Any], choices: OrderChoices, limits: StudioLimits) -> FilmOrder:
     """Read an order and check that its film can be made. Raises InputError."""
     try:
-        message = msgspec.convert(written, OrderMessage)
+        message = msgspec.convert(body, OrderMessage)
     except msgspec.ValidationError as error:
-        raise InputError(_sentence(str(error), written, choices)) from None
+        raise InputError(_sentence(str(error), body, choices)) from None
     face, avatar = _face(message.face, choices)
     speakers = SpeakerChoices.of(face, message.follow)
     pieces = _pieces(message.speech, speakers, choices, limits)
@@ -219,25 +219,27 @@ def parse_order(
         ends=message.ends,
         quality=message.quality,
         still=message.still,
+        captions=message.captions,
+        preview=message.preview,
         who=speakers.of_film(message.who),
     )
     _check_times(order, limits)
     return order
 
 
-def parse_speech(written: Mapping[str, Any]) -> SpeechMessage:
+def parse_speech(body: Mapping[str, Any]) -> SpeechMessage:
     """Read a text to be spoken. Raises InputError."""
     try:
-        message = msgspec.convert(written, SpeechMessage)
+        message = msgspec.convert(body, SpeechMessage)
     except msgspec.ValidationError as error:
-        where = _where(str(error)) if "text" in written else "$.text"
+        where = _where(str(error)) if "text" in body else "$.text"
         raise InputError(_sentence_at(where)) from None
     if not message.text.strip():
         raise InputError(_sentence_at("$.text"))
     return message
 
 
-def _sentence(message: str, written: Mapping[str, Any], choices: OrderChoices) -> str:
+def _sentence(message: str, order: Mapping[str, Any], choices: OrderChoices) -> str:
     """Return what is told of the first thing that msgspec found wrong in an order."""
     where = _where(message)
     in_piece = _PIECE.match(where)
@@ -250,11 +252,11 @@ def _sentence(message: str, written: Mapping[str, Any], choices: OrderChoices) -
         return f"{what} has an unknown {name}: send {', '.join(sorted(fields))}"
     if where == "$.face.avatar":
         return f"there is no such avatar: choose one of {', '.join(choices.avatars)}"
-    if where == "$" and "face" in written:
+    if where == "$" and "face" in order:
         where = "$.speech"
     sentence = _sentence_at(where)
     if in_piece and in_piece["field"] not in {"", ".sound"}:
-        return f"{_sound_name(written.get('speech'), int(in_piece['index']), choices)}: {sentence}"
+        return f"{_sound_name(order.get('speech'), int(in_piece['index']), choices)}: {sentence}"
     return sentence
 
 
@@ -276,13 +278,13 @@ def _where(message: str) -> str:
     return (match and match["where"]) or "$"
 
 
-def _face(written: FaceMessage, choices: OrderChoices) -> tuple[Media | None, str | None]:
-    if written.avatar is not None and written.media is None:
-        if written.avatar not in choices.avatars:
+def _face(message: FaceMessage, choices: OrderChoices) -> tuple[Media | None, str | None]:
+    if message.avatar is not None and message.media is None:
+        if message.avatar not in choices.avatars:
             raise InputError(f"there is no such avatar: choose one of {', '.join(choices.avatars)}")
-        return None, written.avatar
-    if written.media is not None and written.avatar is None:
-        media = choices.media(written.media)
+        return None, message.avatar
+    if message.media is not None and message.avatar is None:
+        media = choices.media(message.media)
         if media.kind != "sound":
             return media, None
     raise InputError(_sentence_at("$.face"))
@@ -329,15 +331,15 @@ def _check_times(order: FilmOrder, limits: StudioLimits) -> None:
     fps = film.fps if film is not None else Fraction(25)
     placed = film is not None and order.length == "film"
     own_sound = film if placed and film is not None and film.rate else order.pieces[0].sound
-    passages = place_clips(
+    ranges = place_clips(
         [_spoken(piece) for piece in order.pieces],
         Timing(playable_rate(own_sound.rate), fps),
         film.frames if placed and film is not None else None,
     )
-    end = passages[-1].stop
+    end = ranges[-1].stop
     if placed and film is not None and end > film.frames:
         raise InputError(
-            f"{passages[-1].clip.name} would be spoken until {float(end / fps):.2f} s,"
+            f"{ranges[-1].clip.name} would be spoken until {float(end / fps):.2f} s,"
             f" but the film ends at {float(film.frames / fps):.2f} s: begin earlier, end it sooner,"
             " or let the film be as long as the speech"
         )

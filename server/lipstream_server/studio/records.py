@@ -91,10 +91,10 @@ class Media:
         return asdict(self) | {"fps": str(self.fps)}
 
     @classmethod
-    def from_json(cls, written: Mapping[str, Any]) -> Self:
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
-        faces = tuple(FacePosition(**face) for face in written.get("faces", ()))
-        return cls(**{**written, "fps": Fraction(written["fps"]), "faces": faces})
+        faces = tuple(FacePosition(**face) for face in record.get("faces", ()))
+        return cls(**{**record, "fps": Fraction(record["fps"]), "faces": faces})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,14 @@ class Piece:
         return {"sound": self.sound.to_json(), "who": who} | times
 
     @classmethod
-    def from_json(cls, written: Mapping[str, Any]) -> Self:
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
         until, stop = (
-            None if written.get(key) is None else Fraction(written[key]) for key in ("until", "to")
+            None if record.get(key) is None else Fraction(record[key]) for key in ("until", "to")
         )
-        cut = Cut(Fraction(written.get("from", 0)), stop)
-        who = None if written.get("who") is None else FaceChoice(**written["who"])
-        return cls(Media.from_json(written["sound"]), Fraction(written["at"]), until, cut, who)
+        cut = Cut(Fraction(record.get("from", 0)), stop)
+        who = None if record.get("who") is None else FaceChoice(**record["who"])
+        return cls(Media.from_json(record["sound"]), Fraction(record["at"]), until, cut, who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,10 @@ class FilmOrder:
     quality: Quality = "medium"
     still: bool = False
     """Whether a picture stays still where it would breathe and blink."""
+    captions: bool = False
+    """Whether what is said is drawn into the pictures."""
+    preview: bool = False
+    """Whether it is made small, before others, to see how it will be."""
     who: FaceChoice = LARGEST
     """Of several people in ``face``, the one who speaks, unless a piece names another."""
 
@@ -156,13 +160,13 @@ class FilmOrder:
         return plain | {"face": face, "pieces": pieces, "who": asdict(self.who)}
 
     @classmethod
-    def from_json(cls, written: Mapping[str, Any]) -> Self:
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
-        face = written["face"]
-        pieces = tuple(Piece.from_json(piece) for piece in written["pieces"])
+        face = record["face"]
+        pieces = tuple(Piece.from_json(piece) for piece in record["pieces"])
         face = None if face is None else Media.from_json(face)
-        who = FaceChoice(**written["who"]) if "who" in written else LARGEST
-        return cls(**{**written, "face": face, "pieces": pieces, "who": who})
+        who = FaceChoice(**record["who"]) if "who" in record else LARGEST
+        return cls(**{**record, "face": face, "pieces": pieces, "who": who})
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +176,14 @@ class FinishedFilm:
     frames: int
     seconds: float
     faceless: int
-    """Spoken frames in which nobody's face was found."""
+    """Spoken frames in which nobody's mouth was driven."""
     bytes: int
+    turned: int = 0
+    """Those in which the face is turned away."""
+    covered: int = 0
+    """Those in which the mouth is covered."""
+    captions: bool = False
+    """Whether its captions are kept beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +214,10 @@ class Job:
         return {"format": FORMAT} | plain | {"order": self.order.to_json(), "made": made}
 
     @classmethod
-    def from_json(cls, written: Mapping[str, Any]) -> Self:
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` wrote. Raises KeyError, TypeError or ValueError."""
-        if written["format"] != FORMAT:
-            raise ValueError(f"format {written['format']}, not {FORMAT}")
-        plain = {name: written[name] for name in cls.__slots__}
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}, not {FORMAT}")
+        plain = {name: record[name] for name in cls.__slots__}
         made = None if plain["made"] is None else FinishedFilm(**plain["made"])
         return cls(**{**plain, "order": FilmOrder.from_json(plain["order"]), "made": made})

@@ -2,9 +2,8 @@
 
 import contextlib
 import mimetypes
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,10 +14,12 @@ from starlette.routing import Route
 
 from lipstream.avatar.pack import embedded_avatars
 from lipstream.errors import InputError, LipstreamError
+from lipstream.film.captions import srt_of_vtt
+from lipstream.machine import steady_time
 from lipstream_server.auth import UrlSigner
 from lipstream_server.config import StudioConfig, StudioLimits, default_folder
+from lipstream_server.limits import check_kind, read_body
 from lipstream_server.metrics import ServerMetrics
-from lipstream_server.request_body import check_kind, read_body
 from lipstream_server.studio.errors import (
     DiskFull,
     NotFound,
@@ -36,7 +37,7 @@ from lipstream_server.studio.orders import (
 )
 from lipstream_server.studio.records import Job, Media
 from lipstream_server.studio.runner import JobRunner
-from lipstream_server.studio.store import FILM, POSTER, Folder, Store
+from lipstream_server.studio.store import CAPTIONS, FILM, POSTER, Folder, Store
 from lipstream_server.studio.uploads import Upload, Uploads, Use
 
 _DAY = 86_400
@@ -60,6 +61,7 @@ class Views:
         return {
             "id": job.id,
             "title": order.title,
+            "preview": order.preview,
             "state": job.state,
             "asked": job.asked,
             "ended": job.ended,
@@ -76,6 +78,10 @@ class Views:
                 "bytes": made.bytes,
                 "frames": made.frames,
                 "faceless": made.faceless,
+                "turned": made.turned,
+                "covered": made.covered,
+                "before": self._unspoken(job),
+                "captions": self._signer.link(f"{link}/captions") if made.captions else None,
             },
         }
 
@@ -113,12 +119,21 @@ class Views:
             return self._avatar(job.order.avatar)
         return self._signer.link(f"/studio/jobs/{job.id}/poster")
 
+    def _unspoken(self, job: Job) -> dict[str, str] | None:
+        """Return the picture or film as it was before; None for an avatar."""
+        face = job.order.face
+        if face is None:
+            return None
+        link = f"/studio/jobs/{job.id}/{'face' if face.kind == 'film' else 'poster'}"
+        return {"kind": face.kind, "link": self._signer.link(link)}
+
     def _before(self, job: Job) -> int:
         """Return how many films are made before this one."""
         if job.state != "waiting":
             return 0
-        under_way = [one for one in self._store.jobs() if not one.over and one.id != job.id]
-        return sum(one.asked <= job.asked or one.state == "working" for one in under_way)
+        alike = [one for one in self._store.jobs() if one.order.preview == job.order.preview]
+        waiting = [one for one in self._store.waiting() if one in alike]
+        return sum(one.state == "working" for one in alike) + waiting.index(job)
 
     def _progress(self, job: Job) -> dict[str, Any] | None:
         progress = self._runner.progress(job)
@@ -155,7 +170,7 @@ class StudioRoutes:
         config: StudioConfig,
         signer: UrlSigner,
         metrics: ServerMetrics,
-        now: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
+        now: Callable[[], float] = steady_time,
     ) -> None:
         """``signer`` signs the links to files, which open them for players and downloads."""
         self._config = config
@@ -167,7 +182,7 @@ class StudioRoutes:
         self._avatars = list(embedded_avatars())
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    async def open(self) -> AsyncGenerator[None]:
         """Take up what an earlier server left, and make films until the end."""
         try:
             self._store.open()
@@ -205,6 +220,8 @@ class StudioRoutes:
             ("media/{id}/poster", self._media_poster),
             ("media/{id}/file", self._media_file),
             ("jobs/{id}/poster", self._job_poster),
+            ("jobs/{id}/face", self._job_face),
+            ("jobs/{id}/captions", self._captions),
             ("jobs/{id}/film", self._film),
         ]
         return [
@@ -248,8 +265,8 @@ class StudioRoutes:
         return JSONResponse(self._views.media(media), 201)
 
     async def _speech(self, request: Request) -> Response:
-        written = parse_json(await read_body(request, _JSON, LARGEST_ORDER))
-        media = await self._uploads.synthesize(parse_speech(written))
+        body = parse_json(await read_body(request, _JSON, LARGEST_ORDER))
+        media = await self._uploads.synthesize(parse_speech(body))
         return JSONResponse(self._views.media(media), 201)
 
     async def _delete_media(self, request: Request) -> Response:
@@ -260,9 +277,9 @@ class StudioRoutes:
         return JSONResponse({"jobs": self._views.jobs(self._config.limits.keep_days)})
 
     async def _order_film(self, request: Request) -> Response:
-        written = parse_json(await read_body(request, _JSON, LARGEST_ORDER))
+        body = parse_json(await read_body(request, _JSON, LARGEST_ORDER))
         choices = OrderChoices(self._store.media, self._avatars)
-        order = parse_order(written, choices, self._config.limits)
+        order = parse_order(body, choices, self._config.limits)
         job = await self._store.add_job(order)
         self._runner.wake()
         return self._described(job, 201, {"Location": f"/studio/jobs/{job.id}"})
@@ -292,12 +309,28 @@ class StudioRoutes:
 
     async def _media_file(self, request: Request) -> Response:
         media = self._store.media(request.path_params["id"])
-        guessed, _ = mimetypes.guess_type(media.file)  # of an ending that we chose
-        kind = guessed if guessed and guessed.startswith(("audio/", "video/")) else _BYTES
-        return _file(self._store.folder_of(media) / media.file, kind)
+        return _media(self._store.folder_of(media) / media.file)
 
     async def _job_poster(self, request: Request) -> Response:
         return _file(self._store.folder_of(self._requested(request)) / POSTER, "image/jpeg")
+
+    async def _job_face(self, request: Request) -> Response:
+        job = self._requested(request)
+        if job.order.face is None:
+            raise NotFound("an avatar speaks in this film")
+        return _media(self._store.folder_of(job) / job.order.face.file)
+
+    async def _captions(self, request: Request) -> Response:
+        """Answer with WebVTT, or SRT where ``format=srt`` asks for it."""
+        job = self._requested(request)
+        path = self._store.folder_of(job) / CAPTIONS
+        if job.made is None or not job.made.captions or not path.is_file():
+            raise NotFound("nothing is known of what is said in this film")
+        if request.query_params.get("format") != "srt":
+            return _file(path, "text/vtt")
+        text = srt_of_vtt(path.read_text("utf-8"))
+        named = {"Content-Disposition": 'attachment; filename="captions.srt"'}
+        return Response(text, media_type="application/x-subrip", headers=_PLAIN | named)
 
     async def _film(self, request: Request) -> Response:
         job = self._requested(request)
@@ -316,6 +349,12 @@ class StudioRoutes:
     ) -> Response:
         described = self._views.job(job, self._config.limits.keep_days)
         return JSONResponse(described, status, headers)
+
+
+def _media(path: Path) -> Response:
+    guessed, _ = mimetypes.guess_type(path.name)  # of an ending that we chose
+    kind = guessed if guessed and guessed.startswith(("audio/", "video/")) else _BYTES
+    return _file(path, kind)
 
 
 def _file(path: Path, kind: str, name: str | None = None) -> Response:

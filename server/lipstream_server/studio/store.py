@@ -14,25 +14,26 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lipstream.storage.atomic_files import written_whole
+from lipstream.storage import atomic_write
 from lipstream_server.config import StudioLimits
 from lipstream_server.metrics import ServerMetrics
 from lipstream_server.studio.errors import (
+    DiskSpace,
     NotFound,
     QueueFull,
     StudioBusy,
     WrongState,
+    bytes_in,
     disk_full_error,
     is_disk_full,
 )
 from lipstream_server.studio.records import FilmOrder, Job, Media
-from lipstream_server.studio.space import DiskSpace, bytes_in
 
 log = logging.getLogger(__name__)
 
@@ -91,15 +92,15 @@ class Folder:
         note = "job.json" if kind == "jobs" else "media.json"
         for folder in sorted((self.path / kind).glob("[0-9a-f]*")):
             try:
-                written = json.loads((folder / note).read_text("utf-8"))
+                record = json.loads((folder / note).read_text("utf-8"))
             except (OSError, ValueError) as error:
                 log.warning("studio: %s in %s cannot be read: %s", note, folder.name, error)
                 continue
-            if isinstance(written, dict):
-                yield folder, written
+            if isinstance(record, dict):
+                yield folder, record
 
     @contextmanager
-    def new(self, kind: str) -> Iterator["NewFolder"]:
+    def new(self, kind: str) -> Generator["NewFolder"]:
         """Give a folder to fill and a name for it; it vanishes unless its ``keep`` was called.
 
         Raises DiskFull when the disk fills up meanwhile.
@@ -134,7 +135,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file so that it is there whole or not at all. Raises DiskFull."""
     text = json.dumps(content, ensure_ascii=False, indent=1)
     try:
-        with written_whole(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.touch(PRIVATE_FILE)
             unfinished.write_text(text, "utf-8")
     except OSError as error:
@@ -166,7 +167,8 @@ def link_or_copy(source: Path, target: Path) -> None:
 MOST_STARTS = 4
 """A film whose making outlived the server this often has probably ended it."""
 _DAY, _HOUR = 86_400.0, 3_600.0
-FILM, POSTER = "film.mp4", "poster.jpg"
+CAPTIONS = "captions.vtt"
+FILM, POSTER, TRACKS = "film.mp4", "poster.jpg", "faces.npz"
 
 
 class Store:
@@ -306,8 +308,8 @@ class Store:
             return job
 
     def _read(self, kind: str, parse: Callable[[Mapping[str, Any]], Any]) -> Iterator[Any]:
-        for folder, written in self.folder.entries(kind):
+        for folder, record in self.folder.entries(kind):
             try:
-                yield folder.name, parse(written)
+                yield folder.name, parse(record)
             except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
                 log.warning("studio: %s %s cannot be read: %r", kind, folder.name, error)

@@ -22,7 +22,7 @@ from lipstream.errors import LipstreamError
 
 FILM_NICENESS, INSPECTION_NICENESS = 10, 3
 """Against live sessions, at 0, a film gets about a tenth of a core that both want; somebody waits
-for the rest, which is short: that gets a third."""
+for the rest and for previews, which are short: they get a third."""
 
 
 INSPECTION_MEMORY, FILM_MEMORY = 2_000_000_000, 12_000_000_000
@@ -40,7 +40,7 @@ def main() -> int:
     os.dup2(2, 1)  # what libraries print is no answer
     request = json.loads(sys.stdin.readline())
     limit_self(request)
-    os.nice(FILM_NICENESS if request["task"] == "film" else INSPECTION_NICENESS)
+    os.nice(niceness_of(request))
     threading.Thread(target=_end_with_the_server, name="watch", daemon=True).start()
     from lipstream_server.studio.tasks import TASKS, Reply  # noqa: PLC0415  at low priority
 
@@ -50,6 +50,12 @@ def main() -> int:
     except LipstreamError as error:
         reply.end(error=_sentence(error))
     return 0
+
+
+def niceness_of(request: Mapping[str, Any]) -> int:
+    """Return at which priority a task is done."""
+    waits = request["task"] != "film" or request.get("preview")
+    return INSPECTION_NICENESS if waits else FILM_NICENESS
 
 
 def limit_self(request: Mapping[str, Any]) -> None:
@@ -82,8 +88,8 @@ def _end_with_the_server() -> None:
 def _sentence(error: LipstreamError) -> str:
     from lipstream_server.studio.errors import disk_full_error, is_disk_full  # noqa: PLC0415
 
-    shown = disk_full_error() if is_disk_full(error) else error
-    return " ".join(str(shown).split())
+    cause = disk_full_error() if is_disk_full(error) else error
+    return " ".join(str(cause).split())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,14 +23,20 @@ from lipstream.avatar.making import LONGEST_SIDE, avatar_of_picture, shrunk
 from lipstream.avatar.pack import Avatar, embedded_avatars
 from lipstream.errors import InputError, MediaError
 from lipstream.face.tracker import CropTracker, open_crop_tracker
-from lipstream.film.job import WHOLE, Segment
+from lipstream.film.job import AS_IT_IS, WHOLE, FaceChoice, Framing, Segment
 from lipstream.film.render import RenderJob, render
-from lipstream.media import Encoding, FilmReader, SoundFile, is_picture
+from lipstream.media import Encoding, FilmReader, Quality, SoundFile, is_picture
 from lipstream.media.opening import open_media
-from lipstream.speech import SpeechSettings, list_voices, open_voice, write_speech
+from lipstream.speech import (
+    SpeechSettings,
+    list_voices,
+    load_sentences,
+    open_voice,
+    write_speech,
+)
 from lipstream.types import Image
 from lipstream_server.studio.records import FilmOrder, Job
-from lipstream_server.studio.store import FILM, POSTER
+from lipstream_server.studio.store import CAPTIONS, FILM, POSTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class Reply:
         self.output.flush()
 
 
+_PREVIEW_ROWS = 240
+"""Of a film that is only looked at, at most."""
 _PROGRESS_SECONDS = 0.2
 """Progress is told no oftener."""
 
@@ -62,11 +70,21 @@ def make_film(request: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     job = Job.from_json(json.loads((folder / "job.json").read_text("utf-8")))
     model = None if request["model"] is None else Path(request["model"])
     engine = (model, str(request["backend"]), str(request["precision"]))
-    made = render(render_job(job.order, folder, engine), _throttled(reply.progress))
+    asked = render_job(job.order, folder, engine)
+    sounds = [folder / piece.sound.file for piece in job.order.pieces]
+    worded = any(load_sentences(sound, 1000) for sound in sounds)
+    if worded:
+        asked = replace(asked, captions=folder / CAPTIONS)
+    if request["tracks"] is not None:
+        asked = replace(asked, tracks=Path(request["tracks"]))
+    made = render(asked, _throttled(reply.progress))
     return {
         "frames": made.frames,
         "seconds": float(made.frames / made.fps),
         "faceless": made.faceless,
+        "turned": made.undriven.turned,
+        "covered": made.undriven.covered,
+        "captions": worded,
         "bytes": (folder / FILM).stat().st_size,
     }
 
@@ -74,16 +92,20 @@ def make_film(request: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
 def render_job(order: FilmOrder, folder: Path, engine: tuple[Path | None, str, str]) -> RenderJob:
     """Return what to render; ``engine`` is the model, the backend and the precision."""
     segments: tuple[Segment, ...] = ()
-    sound, cut, who = None, WHOLE, order.who
+    view = _view(order)
+    sound, cut, who = None, WHOLE, _shown(order.who, order, view)
     if is_whole_sound(order):
         first = order.pieces[0]
-        sound, cut, who = folder / first.sound.file, first.cut, first.who or order.who
+        sound, cut = folder / first.sound.file, first.cut
+        who = _shown(first.who or order.who, order, view)
     else:
+        whose = [None if one.who is None else _shown(one.who, order, view) for one in order.pieces]
         segments = tuple(
-            Segment(folder / piece.sound.file, piece.at, piece.until, piece.cut, piece.who)
-            for piece in order.pieces
+            Segment(folder / piece.sound.file, piece.at, piece.until, piece.cut, who)
+            for piece, who in zip(order.pieces, whose, strict=True)
         )
     model, backend, precision = engine
+    quality: Quality = "low" if order.preview else order.quality
     return RenderJob(
         face=_face(order, folder),
         sound=sound,
@@ -96,8 +118,30 @@ def render_job(order: FilmOrder, folder: Path, engine: tuple[Path | None, str, s
         sound_cut=cut,
         who=who,
         still=order.still and order.face is not None,
-        encoding=Encoding(quality=order.quality),
+        view=view,
+        draft=order.preview,
+        burn_captions=order.captions,
+        encoding=Encoding(quality=quality),
     )
+
+
+def _view(order: FilmOrder) -> Framing:
+    """Return how pictures are shown: a preview's are small."""
+    if not order.preview:
+        return AS_IT_IS
+    face = order.face
+    if face is None:
+        return Framing(size=(-1, _PREVIEW_ROWS))
+    rows = min(_PREVIEW_ROWS, face.height - face.height % 2)
+    return Framing(size=(max(16, 2 * round(face.width * rows / face.height / 2)), rows))
+
+
+def _shown(who: FaceChoice, order: FilmOrder, view: Framing) -> FaceChoice:
+    """Return a choice whose point lies in the pictures as they are shown."""
+    if view.size is None or order.face is None or who.rule != "nearest":
+        return who
+    across, down = view.size[0] / order.face.width, view.size[1] / order.face.height
+    return replace(who, x=who.x * across, y=who.y * down)
 
 
 def is_whole_sound(order: FilmOrder) -> bool:
@@ -158,7 +202,7 @@ def inspect_face(request: Mapping[str, Any], _: Reply) -> dict[str, Any]:
     film = FilmReader(path)
     frames = film.count()
     _check_length(path.name, float(frames / film.fps), request["longest_s"])
-    poster, faces = _shown_first(film)
+    poster, faces = _poster_picture(film)
     _write_poster(poster, path.with_name(POSTER))
     size = {"width": film.width, "height": film.height}
     length = {"frames": frames, "fps": str(film.fps)}
@@ -201,7 +245,7 @@ def _check_length(name: str, seconds: float, longest_s: int) -> None:
         )
 
 
-def _shown_first(film: FilmReader) -> tuple[Image, list[dict[str, int]]]:
+def _poster_picture(film: FilmReader) -> tuple[Image, list[dict[str, int]]]:
     """Return the first picture, or one soon after in which there is a face, and its faces."""
     every = max(1, round(film.fps * _POSTER_SECONDS / _POSTER_TRIES))
     first: Image | None = None

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from lipstream.errors import InputError
-from lipstream.storage.atomic_files import written_whole
+from lipstream.storage import atomic_write
 from lipstream_server.config import StudioConfig
-from lipstream_server.studio.errors import TooLarge
+from lipstream_server.studio.errors import Claim, TooLarge
 from lipstream_server.studio.orders import SpeechMessage
 from lipstream_server.studio.records import Media, display_name, safe_suffix
-from lipstream_server.studio.space import Claim
+from lipstream_server.studio.runner import SubprocessDied, run_in_subprocess
 from lipstream_server.studio.store import PRIVATE_FILE, NewFolder, Store, write_json
-from lipstream_server.studio.subprocess_client import SubprocessDied, run_in_subprocess
 
 Use = Literal["face", "sound"]
 INSPECTION_SECONDS = 300.0
@@ -105,7 +104,7 @@ class Uploads:
         path = self._store.folder.path / "avatars" / f"{name}.jpg"
         async with self._drawing:
             if not path.exists():
-                with written_whole(path) as unfinished:
+                with atomic_write(path) as unfinished:
                     request = {"task": "avatar", "name": name, "file": str(unfinished)}
                     await run_in_subprocess(request, limit_s=INSPECTION_SECONDS)
         return path
@@ -119,8 +118,8 @@ class Uploads:
             raise InputError(f"{name} cannot be read: it is damaged, or too much for us") from error
         except InputError as error:
             raise InputError(str(error).replace(file, name)) from error
-        written = {"id": new.id, "name": name, "file": file, "kept": self._store.now()}
-        media = Media.from_json({"fps": "25"} | inspected | written)
+        record = {"id": new.id, "name": name, "file": file, "kept": self._store.now()}
+        media = Media.from_json({"fps": "25"} | inspected | record)
         write_json(new.path / "media.json", media.to_json())
         new.keep()
         self._store.add_media(media)

@@ -33,6 +33,9 @@ class InlineSession:
         self._made += [(self._clock() + self._late, frame) for frame in self._lips.feed(pcm)]
         return True
 
+    def know(self, phones):
+        raise AssertionError("a file has no phones")
+
     def flush(self):
         self._made += [(self._clock() + self._late, frame) for frame in self._lips.flush()]
 
@@ -227,7 +230,7 @@ def test_the_command_opens_a_real_window_and_ends_with_the_sound(
     source = write_wav(tmp_path / "a.wav", tone(RATE, RATE), RATE)
     words = ["--input", source, "--model", toy_folder, "--avatar", toy_pack, *sound]
     done = subprocess.run(
-        [sys.executable, "-m", "lipstream.cli", "window", *map(str, words)],
+        [sys.executable, "-m", "lipstream", "window", *map(str, words)],
         env=os.environ | {"DISPLAY": screen_number} | null_sound_card,
         capture_output=True,
         text=True,
@@ -238,3 +241,30 @@ def test_the_command_opens_a_real_window_and_ends_with_the_sound(
     assert "pictures shown" in done.stdout
     assert int(done.stdout.split()[0]) > 0
     assert "without sound" not in done.stderr
+
+
+LEFT_OPEN = """
+import gc, sys
+import sounddevice
+from lipstream.cli import main
+code = main(["window", *sys.argv[1:]])
+streams = [one for one in gc.get_objects() if isinstance(one, sounddevice._StreamBase)]
+print(code, [type(one).__name__ for one in streams], [one.closed for one in streams])
+"""
+
+
+@pytest.mark.parametrize("missing", ["--avatar", "--model"])
+def test_a_window_that_cannot_be_opened_lets_the_sound_card_go(
+    tmp_path, toy_folder, toy_pack, null_sound_card, missing
+):
+    pytest.importorskip("sounddevice", reason="the extra mic is not installed")
+    given = {"--avatar": toy_pack, "--model": toy_folder} | {missing: tmp_path / "nowhere"}
+    words = [str(word) for pair in given.items() for word in pair]
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN, *words],
+        env=os.environ | null_sound_card,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "2 ['InputStream', 'OutputStream'] [True, True]", done.stderr

@@ -9,6 +9,7 @@ import pytest
 from lipstream import LipSync, Options
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
+from lipstream.lips.phones import Phone
 from lipstream.speech import SpeechChunk
 from lipstream_clients.window.devices import SilentSink, TextSource
 from lipstream_clients.window.playback import Playback, PlaybackDevices
@@ -32,7 +33,8 @@ class Hummer:
         if self.error:
             raise self.error
         self.said.append(tone(RATE, RATE // 2, len(self.said)))
-        yield SpeechChunk(self.said[-1])
+        spoken = Phone((1,), RATE // 10, RATE // 5)
+        yield SpeechChunk(self.said[-1], phones=(spoken,))
 
     def stop(self):
         self.may_speak.set()
@@ -104,13 +106,16 @@ class Inline:
     """The engine on the caller's thread."""
 
     def __init__(self, lips, show):
-        self._lips, self._show = lips, show
+        self._lips, self._show, self.known = lips, show, []
         self.look_ahead_ms = lips.timing.look_ahead_ms
 
     def feed(self, pcm):
         for frame in self._lips.feed(pcm):
             self._show.arrive(frame)
         return True
+
+    def know(self, phones):
+        self.known += phones
 
     def flush(self):
         for frame in self._lips.flush():
@@ -129,6 +134,9 @@ def test_every_picture_of_a_text_is_shown(toy_folder, toy_pack):
         while show.step(session, pacer) and now < 110:
             now += 0.01
     assert screen.shown == 38
+    said = RATE // 2
+    begins = [number * said + RATE // 10 for number in range(3)]
+    assert [phone.start for phone in session.known] == begins  # told in samples of the session
 
 
 def test_the_command_refuses_two_sources_at_once(capsys):

@@ -9,6 +9,8 @@ from lipstream.avatar.making import AvatarSettings, make_avatar, open_avatar
 from lipstream.cli import main
 from lipstream.errors import AvatarError, FaceNotFound, InputError
 from media_files import numbered, write_film, write_picture
+from mouth_faces import compositor, found, opened, resized, target
+from mouth_faces import portrait as known_face
 
 
 def test_a_still_picture_becomes_an_avatar_of_one_frame(portrait, tmp_path, capsys):
@@ -82,3 +84,48 @@ def test_an_avatar_is_taken_by_name_and_an_unknown_one_is_told_the_names():
     assert open_avatar(Path("ada")).name == "ada"
     with pytest.raises(AvatarError, match="ada"):
         open_avatar(Path("nobody"))
+
+
+def test_the_size_asked_for_is_the_size_of_the_avatar(portrait, tmp_path):
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), cv2.resize(cv2.imread(str(portrait)), (200, 200)))
+    output = tmp_path / "b.avatar"
+    command = ["avatar", "make", str(small), "-o", str(output), "--still"]
+    assert main([*command, "--size", "400"]) == 0
+    assert Avatar.open(output).width == 400
+    assert main(command) == 0
+    assert Avatar.open(output).width == 200
+
+
+def speaking(rests: int) -> list[np.ndarray]:
+    """Return a film's pictures: the mouth rests, opens wide, rests."""
+    face = resized(known_face(), 0.9)
+    wide = [compositor().patch(target(face), opened(k)).image() for k in (2.0, 4.5, 4.5, 4.5, 2.0)]
+    return [face.image] * rests + wide + [face.image] * 3
+
+
+def test_of_a_film_of_speech_the_longest_rest_is_shown_and_the_widest_frame_kept(tmp_path):
+    film = write_film(tmp_path / "me.mkv", speaking(26))
+    avatar = make_avatar(film, AvatarSettings("me", bounce=False))
+    assert len(avatar) == 26
+    assert np.array_equal(avatar.frames[0], speaking(1)[0])
+    assert avatar.open_mouth is not None
+    assert any(np.array_equal(avatar.open_mouth.image, frame) for frame in speaking(1)[2:5])
+
+
+def test_where_no_rest_is_long_enough_one_picture_lives(tmp_path):
+    film = write_film(tmp_path / "me.mkv", speaking(6))
+    avatar = make_avatar(film, AvatarSettings("me", seconds=1))
+    assert len(avatar) == 25
+    face = found(np.array(avatar.frames[0]))
+    assert not compositor().target(face.image, face.crop, face.points).rig.curves.open
+
+
+def test_a_second_picture_gives_the_teeth_and_one_without_is_refused(tmp_path, capsys):
+    closed, *_, wide = speaking(1)[:4]
+    paths = [write_picture(tmp_path / f"{k}.png", one) for k, one in enumerate((closed, wide))]
+    command = ["avatar", "make", str(paths[0]), "-o", str(tmp_path / "a.avatar"), "--still"]
+    assert main([*command, "--open-mouth", str(paths[1])]) == 0
+    assert Avatar.open(tmp_path / "a.avatar").open_mouth is not None
+    assert main([*command, "--open-mouth", str(paths[0])]) == 2
+    assert "no teeth are seen" in capsys.readouterr().err

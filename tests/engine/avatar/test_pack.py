@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipstream import Avatar
+from lipstream import Avatar, MouthModel
 from lipstream.avatar.pack import EMBEDDED, embedded_avatars, embedded_pack
 from lipstream.errors import AvatarError, InputError
+from lipstream.face.crop import FacePicture
 
 
 def test_a_raw_pack_gives_back_every_pixel_without_a_copy(toy_avatar, toy_pack):
@@ -24,6 +25,25 @@ def test_jpeg_pack_is_small_and_close(toy_avatar, toy_pack, tmp_path):
     assert path.stat().st_size < toy_pack.stat().st_size / 10
     difference = Avatar.open(path).frames.astype(int) - toy_avatar.frames
     assert np.abs(difference).max() <= 2
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_a_pack_keeps_the_picture_that_shows_the_teeth(toy_avatar, tmp_path, codec):
+    shown = FacePicture(np.full((40, 30, 3), 90, np.uint8), np.float32([[9, 0, 4], [0, 9, 5]]))
+    toy_avatar.with_open_mouth(shown).save(tmp_path / "a.avatar", codec=codec)
+    opened = Avatar.open(tmp_path / "a.avatar").open_mouth
+    assert opened is not None
+    np.testing.assert_allclose(opened.image, shown.image, atol=2)
+    np.testing.assert_array_equal(opened.crop, shown.crop)
+    assert not opened.image.flags.writeable
+
+
+def test_a_pack_without_such_a_picture_has_the_sections_it_always_had(toy_avatar, tmp_path):
+    """So old programs read new packs, and new programs old ones."""
+    toy_avatar.save(tmp_path / "a.avatar")
+    assert Avatar.open(tmp_path / "a.avatar").open_mouth is None
+    header = (tmp_path / "a.avatar").read_bytes()[48:4096]
+    assert b"open mouth" not in header
 
 
 def test_a_lower_quality_makes_a_smaller_jpeg_pack(tmp_path):
@@ -132,3 +152,11 @@ def test_nothing_half_written_stays(toy_avatar, tmp_path):
 def test_frames_and_crops_that_do_not_fit_are_refused(frames, crops):
     with pytest.raises(InputError):
         Avatar.from_frames(frames, crops)
+
+
+def test_names_and_places_may_be_text(tmp_path, toy_folder):
+    avatar = Avatar.open("omar")
+    avatar.save(str(tmp_path / "o.avatar"), "jpeg")
+    assert Avatar.open(str(tmp_path / "o.avatar")).name == avatar.name
+    with MouthModel.open(str(toy_folder)) as model:
+        assert model.manifest.name

@@ -15,7 +15,7 @@ from lipstream.avatar import prepare as module
 from lipstream.avatar.prepare import prepare_faces
 from lipstream.inference.backends import available_backends
 from lipstream.live.frame_source import PreparedAvatar
-from lipstream.storage.atomic_files import user_cache
+from lipstream.storage import user_cache
 from toys import make_toy_avatar
 
 
@@ -69,7 +69,7 @@ def test_a_prepared_avatar_shows_the_same_pictures(toy_folder, computed):
         with MouthModel.open(toy_folder, threads=1) as model:
             prepared = PreparedAvatar.prepare(avatar, model)
             pictures = [prepared.picture(k, avatar.fps) for k in range(9)]
-            mouths = [model.mouth(mel, one.features).copy() for one in pictures]
+            mouths = [model.paint_rows([mel], [one.face]).copy() for one in pictures]
             shown.append([np.concatenate(mouths), np.stack([p.target.rest for p in pictures])])
     assert computed == [9]
     for first, second in zip(*shown, strict=True):

@@ -7,12 +7,13 @@ from lipstream.errors import ModelError
 from lipstream.face.detector import (
     FaceBox,
     FaceDetector,
+    S3fdDetector,
+    crop_of_box,
     merge_boxes,
     overlap_of,
     rank_faces,
     shrink_to,
 )
-from lipstream.face.s3fd import S3fdDetector, crop_of_box
 from lipstream.inference.backends import TensorInfo
 from lipstream.inference.manifest import embedded_folder
 

@@ -4,8 +4,9 @@ import threading
 from itertools import count, islice
 
 import pytest
+from threadpoolctl import threadpool_info
 
-from lipstream.film.concurrency import parallel_map, prefetch
+from lipstream.film.concurrency import one_blas_thread, parallel_map, prefetch
 
 
 def squares(numbers, made=None):
@@ -69,3 +70,16 @@ def test_closing_does_not_wait_for_the_call_that_runs():
     closing.join(5)
     assert not closing.is_alive()
     go_on.set()
+
+
+def test_linear_algebra_stays_on_its_thread_while_a_film_is_made_and_is_as_before_after():
+    def told():
+        pools = [one for one in threadpool_info() if one["user_api"] == "blas"]
+        return {one["filepath"]: one["num_threads"] for one in pools if "numpy" in one["filepath"]}
+
+    before = told()
+    if not before:
+        pytest.skip("numpy has no OpenBLAS of its own here")
+    with one_blas_thread():
+        assert set(told().values()) == {1}
+    assert told() == before

@@ -6,12 +6,16 @@ import cv2
 import numpy as np
 import pytest
 
-from lipstream import LipSync, MouthModel, Options
+from lipstream import Avatar, LipSync, MouthModel, Options
 from lipstream.cli import main
 from lipstream.errors import InputError
+from lipstream.film.job import Framing
 from lipstream.film.plan import open_face
 from lipstream.film.render import RenderJob, render, render_film, render_frames
+from lipstream.media import FilmReader
 from media_files import film_contents, numbered, tone, write_film, write_picture, write_wav
+from mouth_faces import portrait as portrait_face
+from toys import make_toy_shape_model
 
 RATE = 16_000
 
@@ -33,6 +37,27 @@ def test_rendered_frames_are_those_of_the_live_engine(job, tmp_path, toy_folder,
     assert len(rendered) == len(live)
     for ours, theirs in zip(rendered, live, strict=True):
         assert np.array_equal(ours, theirs.image)
+
+
+def test_a_model_of_shapes_renders_what_it_shows_live(tmp_path):
+    """With sound and silence, on an avatar whose frames move."""
+    face = portrait_face()
+    shifted = [np.roll(face.image, 2 * k, 1) for k in range(2)]
+    crops = [face.crop + np.float32([[0, 0, 2 * k], [0, 0, 0]]) for k in range(2)]
+    pack = tmp_path / "a.avatar"
+    Avatar.from_frames(shifted, crops).save(pack)
+    folder = make_toy_shape_model(tmp_path / "shapes")
+    noise = np.random.default_rng(7).normal(0, 6000, RATE // 2).clip(-32768, 32767)
+    pcm = np.concatenate([noise, np.zeros(RATE // 2)]).astype(np.int16)
+    job = RenderJob(pack, write_wav(tmp_path / "a.wav", pcm, RATE), tmp_path / "a.mp4", folder)
+    with MouthModel.open(folder) as model:
+        rendered = list(render_frames(job, model, tmp_path))
+    with LipSync.open(Options(folder, pack, RATE)) as lips:
+        blocks = np.split(pcm, range(331, len(pcm), 331))
+        live = [frame for block in blocks for frame in lips.feed(block)] + lips.flush()
+    assert len(rendered) == len(live)
+    assert all(np.array_equal(a, b.image) for a, b in zip(rendered, live, strict=True))
+    assert any(not np.array_equal(one, shifted[k % 2]) for k, one in enumerate(rendered))
 
 
 def test_the_film_covers_the_sound_to_its_last_sample(job):
@@ -213,3 +238,14 @@ def test_one_call_renders_a_film_and_tells_its_progress(job):
     assert result.frames == len(told) == 13
     assert told[-1] == (13, 13)
     assert job.output.is_file()
+
+
+@pytest.mark.parametrize(
+    ("view", "size"),
+    [(Framing(size=(-1, 180)), (180, 180)), (Framing(size=(320, 180)), (320, 180))],
+)
+def test_an_avatar_is_rendered_at_the_size_asked_for(job, toy_pack, view, size):
+    result = render(replace(job, face=toy_pack, view=view))
+    film = FilmReader(job.output)
+    assert (film.width, film.height) == size
+    assert film.count() == result.frames

@@ -3,16 +3,20 @@
 import json
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
 
+from lipstream import Avatar, MouthModel
 from lipstream.errors import InputError
-from lipstream.film.job import Cut, Framing, Rectangle, Segment
+from lipstream.film.checkpoint import Checkpoint
+from lipstream.film.frame_renderers import open_renderer, render_timeline
+from lipstream.film.job import Cut, Framing, Rectangle, Segment, parse_face_choice
+from lipstream.film.plan import make_plan
 from lipstream.film.render import RenderJob, render, render_frames
-from lipstream.film.segments import parse_face_choice
 from lipstream.media import Encoding
 from media_files import add_sound, film_contents, numbered, tone, write_film
 
@@ -90,8 +94,7 @@ def test_a_third_face_that_is_not_there_leaves_the_film_alone(job, toy_model, fa
 
 @pytest.mark.slow
 def test_a_person_is_followed_from_shot_to_shot(job, toy_model, face):
-    other = np.ascontiguousarray(face[:, ::-1])
-    other[:70] = 255 - other[:70]
+    other = np.asarray(cv2.resize(Avatar.open(Path("omar")).frames[0], (SIDE, SIDE)), np.uint8)
     film = [beside(face, other)] * 20 + [beside(other, face)] * 20
     write_film(job.face, film)
     frames = frames_of(replace(job, who=parse_face_choice("1", follow=True)), toy_model)
@@ -153,6 +156,51 @@ def test_a_film_is_cropped_sized_and_set_to_another_rate(job, toy_model, face):
     assert rendered.frames == len(pictures) == 80
     assert pictures[0].shape == (320, 280, 3)
     assert max(changed(picture, pictures[0]) for picture in pictures) > 20
+
+
+def test_what_a_small_film_found_is_taken_by_the_large_one_and_changes_nothing(
+    job, toy_model, face
+):
+    film = [np.roll(beside(face, face[:, ::-1]), k % 4, 1) for k in range(24)]
+    write_film(job.face, film)
+    alone = frames_of(job, toy_model)
+    noted = replace(job, tracks=job.output.with_name("faces.npz"))
+    view = Framing(size=(-1, 80))
+    small = frames_of(replace(noted, view=view), toy_model)
+    middles = [
+        np.argwhere(np.abs(frame.astype(int) - original).max(2) > 20).mean(0)
+        for frame, original in ((alone[10], film[10]), (small[10], view.of(film[10])))
+    ]
+    assert middles[0] / 2 == pytest.approx(middles[1], abs=2)  # the mouth
+    with_it = frames_of(noted, toy_model)
+    assert all(np.array_equal(a, b) for a, b in zip(alone, with_it, strict=True))
+    with np.load(noted.tracks) as stored:
+        kept = {name: stored[name] for name in stored.files}
+    np.savez(noted.tracks, **{**kept, "rows": kept["rows"][:0]})
+    unseen = frames_of(noted, toy_model)  # so it is read
+    assert all(np.array_equal(a, film[k % 24]) for k, a in enumerate(unseen))
+    other = frames_of(replace(noted, face_cut=Cut(Fraction(1, 5))), toy_model)
+    assert changed(other[5], film[10]) > 20  # of another part: looked for
+
+
+@pytest.mark.parametrize("first", [0, 10])
+def test_in_a_draft_a_picture_with_a_mouth_stands_for_the_next_one_too(job, face, first):
+    film = [np.roll(face, k % 3, 1) for k in range(20)] + [np.full_like(face, 90)] * 10
+    write_film(job.face, film)
+    with MouthModel.open() as model:
+        made = []
+        for asked in (job, replace(job, draft=True)):
+            plan = make_plan(replace(asked, ends="cut"), model)
+            with Checkpoint(job.output, "x", ".mp4") as checkpoint:
+                renderer = open_renderer(plan, checkpoint, lambda: None)
+            made.append(list(render_timeline(plan, renderer, first)))
+    whole, draft = made
+    assert len(whole) == len(draft) == 30 - first
+    with_mouth = [changed(a, film[k]) > 0 for k, a in enumerate(whole, first)]
+    assert sum(with_mouth) > 5
+    for k, image in enumerate(draft):
+        repeated = with_mouth[k] and k % 2
+        assert np.array_equal(image, draft[k - 1] if repeated else whole[k]), k
 
 
 @pytest.mark.slow

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from lipstream.errors import BackendUnavailable, FaceNotFound, InputError
-from lipstream.film.job import Cut, Framing, Segment
+from lipstream.film.job import Cut, Segment, parse_face_choice
 from lipstream.film.render import RenderJob, render, render_frames
-from lipstream.film.segments import parse_face_choice
 from lipstream.media import Encoding
 from media_files import write_film, write_picture
 
@@ -73,7 +72,6 @@ _FOR_A_FACE_TO_BE_FOUND = [
     ({"who": parse_face_choice("2")}, "--who"),
     ({"pads": (0, 9, 0, 0)}, "--pads"),
     ({"box": (0, 90, 0, 90)}, "--box"),
-    ({"view": Framing(shrink=2.0)}, "--crop and --resize"),
     ({"s3fd": Path("s3fd.onnx")}, "--s3fd"),
     ({"still": True}, "--still"),
     ({"keep": True, "still": True}, "--keep, --still"),

@@ -77,7 +77,7 @@ def test_frames_taken_up_anywhere_are_those_of_the_whole_to_the_pixel(job, toy_m
 
 
 @pytest.mark.parametrize("backend", ["cpu", "openvino"])
-def test_frames_painted_on_several_lanes_are_those_of_one_to_the_pixel(
+def test_frames_painted_on_several_threads_are_those_of_one_to_the_pixel(
     job, toy_folder, face, backend
 ):
     write_film(job.face, [np.roll(face, k % 5, 0) for k in range(40)])
@@ -134,7 +134,7 @@ def test_kill_9_and_the_same_command_again_finish_the_film(job, face):
     write_film(job.face, [np.roll(face, k % 5, 0) for k in range(100)])
     long = write_wav(job.output.parent / "long.wav", tone(RATE, 22 * RATE), RATE)
     words = [str(w) for w in ("render", job.face, long, "--model", job.model, "-o")]
-    command = [sys.executable, "-m", "lipstream.cli", *words]
+    command = [sys.executable, "-m", "lipstream", *words]
     started = subprocess.Popen([*command, str(job.output)])
     part = job.output.parent / f".{job.output.name}.work" / "000000.mp4"
     while not part.exists() and started.poll() is None:

@@ -1,5 +1,6 @@
 """A text in place of a sound, spoken by a real HTTP server on 127.0.0.1."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -8,11 +9,11 @@ import pytest
 
 from engine.speech.toy_voices import hum, send_chunks, send_text, speech_server
 from lipstream.cli import main
-from lipstream.errors import BackendUnavailable, InputError
+from lipstream.errors import BackendUnavailable, InputError, MediaError
 from lipstream.film import render as module
+from lipstream.film.job import parse_segment
 from lipstream.film.plan import speak_texts
 from lipstream.film.render import RenderJob, render
-from lipstream.film.segments import parse_segment
 from lipstream.speech import SpeechSettings
 from media_files import film_contents, numbered, tone, write_film, write_wav
 
@@ -209,3 +210,26 @@ def test_segments_taken_up_again_are_spoken_by_the_same_speech(on_film, tmp_path
         assert again == before
         assert all(one.sound.is_file() for one in again.segments)
     assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
+
+
+def test_the_lips_of_each_frame_are_written_as_face_units(tmp_path, toy_pack):
+    write_wav(tmp_path / "a.wav", tone(16_000, 24_000), 16_000)
+    job = RenderJob(toy_pack, tmp_path / "a.wav", tmp_path / "a.mp4")
+    rendered = render(replace(job, units=tmp_path / "a.csv"))
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0].startswith("frame,seconds,jawOpen,mouthClose,")
+    assert len(lines) == 1 + rendered.frames
+    render(replace(job, units=tmp_path / "a.json"))
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert told["fps"] == 25
+    assert len(told["frames"]) == rendered.frames
+    names = [*told["units"], *told["measures"]]
+    assert lines[0].split(",")[2:] == names
+    assert [float(value) for value in lines[9].split(",")[2:]] == told["frames"][8]
+
+
+def test_units_are_refused_where_a_model_paints_pixels_or_the_name_is_unfit(job, tmp_path):
+    with pytest.raises(InputError, match="how the lips stand"):
+        render(replace(job, units=tmp_path / "a.csv"))
+    with pytest.raises(MediaError, match=r"ends in \.csv, \.json"):
+        render(replace(job, units=tmp_path / "a.txt"))

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lipstream.errors import ModelError
 from lipstream.face.crop import fit_crop
 from lipstream.face.tracker import FaceTracker
-from lipstream.film.restoration import Restorer
+from lipstream.film.frame_renderers import Restorer
 from lipstream.live.compositor import make_compositor
 
 

@@ -4,8 +4,16 @@ from pathlib import Path
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.film.job import Cut, FaceChoice, Segment, SpokenText
-from lipstream.film.segments import parse_face_choice, parse_segment, parse_time, read_segments
+from lipstream.film.job import (
+    Cut,
+    FaceChoice,
+    Segment,
+    SpokenText,
+    parse_face_choice,
+    parse_segment,
+    parse_time,
+    read_segments,
+)
 
 
 @pytest.mark.parametrize(

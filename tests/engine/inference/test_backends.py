@@ -10,17 +10,14 @@ from lipstream.errors import BackendUnavailable, ModelError
 from lipstream.inference.backends import (
     BACKENDS,
     PRECISIONS,
+    BatchRange,
     available_backends,
     backends_for,
     open_backend,
 )
 from lipstream.inference.backends.cuda import find_gpu
-from lipstream.inference.backends.tensorrt_engines import (
-    BatchRange,
-    EngineKey,
-    load_blob,
-    save_blob,
-)
+from lipstream.inference.backends.tensorrt import EngineKey
+from lipstream.storage import load_blob, save_blob
 
 
 def feeds_of(rows):
@@ -131,7 +128,7 @@ def test_a_backend_accelerates_no_precision_that_it_refuses():
 def test_auto_tries_a_gpu_first_and_for_int8_what_gains_from_it():
     assert backends_for("fp32", "onnx") == ("tensorrt", "tensorrt_rtx", "cuda", "cpu", "openvino")
     assert backends_for("fp16", "onnx") == backends_for("fp32", "onnx")
-    assert backends_for("int8", "onnx") == ("openvino", "cpu")
+    assert backends_for("int8", "onnx") == ("openvino", "tensorrt", "tensorrt_rtx", "cpu")
     assert backends_for("bf16", "onnx") == ("openvino",)
     assert backends_for("int8", "plan") == ("native",)
     assert backends_for("fp32", "plan") == ()

@@ -47,6 +47,14 @@ def test_a_closure_lasts_down_to_the_lower_threshold_and_begins_at_the_upper():
     ]
 
 
+def test_lips_part_with_the_newest_column_and_not_a_frame_later():
+    decoder = LipDecoder(SETTINGS)
+    assert decoder.step(likely(MBP=0.9), ONES).closed == 1.0
+    ending = likely(MBP=0.9)
+    ending[-1, CLASSES.index("MBP")] = 0.1
+    assert decoder.step(ending, ONES).closed < 1.0
+
+
 def test_the_lower_lip_goes_to_the_teeth_on_f_and_v():
     lips = LipDecoder(SETTINGS).step(likely(FV=0.9), 2 * ONES)
     assert lips.tucked == 1.0
@@ -137,3 +145,23 @@ def test_wrong_settings_are_told_by_name(name, wrong, told):
         given[name] = wrong
     with pytest.raises(ModelError, match=told):
         DecoderSettings.parse(given)
+
+
+def test_measures_are_enlarged_by_their_gains_and_closures_are_not():
+    gain = np.where(np.arange(MEASURES) == 0, 1.5, 1.0).astype(np.float32)
+    timid, bold = LipDecoder(SETTINGS), LipDecoder(replace(SETTINGS, gain=gain))
+    small, large = (each.step(likely(AA=0.9), 2 * ONES).measures for each in (timid, bold))
+    assert large[0] == pytest.approx(1.5 * small[0])
+    np.testing.assert_array_equal(large[1:], small[1:])
+    assert bold.step(likely(MBP=0.9), 2 * ONES).measures[0] == pytest.approx(-0.15, abs=1e-6)
+
+
+def test_a_model_without_gains_has_none():
+    table = {"closed_begin": 0.65, "closed_end": 0.4, "tucked_begin": 0.6, "tucked_end": 0.4}
+    table |= dict.fromkeys(("soft", "pressed", "parted", "tuck_share", "rounding_gain"), 0.3)
+    table |= {name: [1.0] * MEASURES for name in ("closing", "tuck", "rounding")}
+    np.testing.assert_array_equal(DecoderSettings.parse(table).gain, ONES)
+    with_gains = DecoderSettings.parse(table | {"gain": [2.0] * MEASURES})
+    np.testing.assert_array_equal(with_gains.gain, 2 * ONES)
+    with pytest.raises(ModelError, match="gain must be 17"):
+        DecoderSettings.parse(table | {"gain": [2.0] * 3})

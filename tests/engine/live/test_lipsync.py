@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipstream import LipstreamError, LipSync, Options
+from lipstream import LipstreamError, LipSync, MouthModel, Options
 from lipstream.errors import InputError
 
 RATE = 16_000
@@ -54,6 +54,16 @@ def test_what_is_closed_says_so(toy_folder, toy_pack):
     for call in (lambda: lips.feed(hum()), lips.flush, lips.reset):
         with pytest.raises(InputError, match="closed"):
             call()
+
+
+def test_what_cannot_be_opened_whole_leaves_no_model_open(toy_folder, toy_pack, monkeypatch):
+    close, closed = MouthModel.close, []
+    monkeypatch.setattr(MouthModel, "close", lambda self: (closed.append(self), close(self)))
+    with pytest.raises(InputError, match="500 frames a second: give 1 to 240"):
+        LipSync.open(model=toy_folder, avatar=toy_pack, fps=500)
+    assert len(closed) == 1
+    LipSync.open(model=toy_folder, avatar=toy_pack).close()
+    assert len(closed) == 2
 
 
 def test_an_avatar_that_is_not_there_is_one_sentence(toy_folder):

@@ -6,6 +6,7 @@ import pytest
 
 from lipstream import LipSync, Options
 from lipstream.errors import InputError
+from lipstream.inference.backends import BankRow, HostFeatures
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import SourceFrame
 from lipstream.live.lipsync import make_timing
@@ -151,7 +152,7 @@ class Film:
         crop = np.array([[40, 0, 4], [0, 50, 8]], np.float32)
         target = make_compositor(self.model).target(image, crop)
         features = self.model.face_features(np.zeros((1, 96, 96, 3), np.uint8))
-        return SourceFrame(image, target, features)
+        return SourceFrame(image, target, BankRow(HostFeatures(features, 1), 0))
 
 
 def test_a_film_is_asked_once_a_frame_and_faceless_pictures_pass_untouched(toy_model, bursts):

@@ -158,13 +158,13 @@ def test_sessions_made_together_get_the_pictures_they_would_get_alone(
     with LipSync.open(options) as lips:
         offline = lips.feed(bursts) + lips.flush()
     model = MouthModel.open(toy_folder, threads=1)
-    batches, paint_alone = [], MouthModel.mouth
+    batches, paint_rows = [], MouthModel.paint_rows
 
-    def mouth(self, mel, features):
-        batches.append(len(mel))
-        return paint_alone(self, mel, features)
+    def counted(self, mels, rows):
+        batches.append(len(rows))
+        return paint_rows(self, mels, rows)
 
-    monkeypatch.setattr(MouthModel, "mouth", mouth)
+    monkeypatch.setattr(MouthModel, "paint_rows", counted)
     monkeypatch.setattr(MouthModel, "best_batch", 3)
     collected = [Collected(75) for _ in range(4)]
     show_at_once(model, bursts, collected)
@@ -176,7 +176,7 @@ def test_sessions_made_together_get_the_pictures_they_would_get_alone(
 
 
 @pytest.mark.parametrize("backend", ["cpu", "openvino"])
-def test_lanes_make_frames_at_once_and_each_session_gets_the_pictures_it_would_get_alone(
+def test_worker_threads_make_frames_at_once_and_each_session_gets_the_pictures_it_would_get_alone(
     toy_folder, toy_pack, bursts, backend
 ):
     if backend == "openvino":
@@ -346,3 +346,27 @@ def test_a_worker_that_cannot_start_closes_the_model(toy_folder, monkeypatch):
     with pytest.raises(MemoryError):
         Worker(model)
     assert closed == [*made, model]
+
+
+@pytest.mark.parametrize(
+    "refused", ["lipstream-frames_0", "lipstream-frames_1", "lipstream-engine"]
+)
+def test_a_system_without_threads_to_give_leaves_none_and_no_model(
+    toy_folder, monkeypatch, refused
+):
+    start, close, closed = threading.Thread.start, MouthModel.close, []
+
+    def start_unless_refused(thread):
+        if thread.name == refused:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_unless_refused)
+    monkeypatch.setattr(MouthModel, "close", lambda self: (closed.append(self), close(self)))
+    before = threading.active_count()
+    model = MouthModel.open(toy_folder, threads=1, frame_threads=3)
+    with pytest.raises(RuntimeError, match="can't start"):
+        Worker(model, capacity=3)
+    assert threading.active_count() == before
+    assert len(set(closed)) == 3
+    assert model in closed

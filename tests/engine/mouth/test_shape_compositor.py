@@ -5,14 +5,21 @@ import numpy as np
 import pytest
 
 from lipstream.lips.shape import REST, LipFrame
-from lipstream.mouth.light import light_tint
+from lipstream.mouth.inner_mouth import light_tint
 from lipstream.mouth.lip_edges import find_lips
-from lipstream.mouth.rig import steepest
+from lipstream.mouth.rig import STEP
 from lipstream.types import Image
 from mouth_faces import PURSED, Face, compositor, found, opened, portrait, resized, target
 
 SIZES = (0.14, 0.5, 1.0, 3.0)
 """Of the embedded avatar, whose face is 420 pixels high: 60 to 1,300."""
+
+
+def least_determinant(motion):
+    """Return the least determinant of a motion's Jacobian on the grid: above 0 nothing folds."""
+    along, down = np.gradient(motion, STEP, axis=1), np.gradient(motion, STEP, axis=0)
+    determinant = (1 + along[..., 0]) * (1 + down[..., 1]) - along[..., 1] * down[..., 0]
+    return float(determinant.min())
 
 
 def lips_of(image: Image, face: Face) -> tuple[float, bool]:
@@ -74,7 +81,7 @@ def test_the_patch_and_what_it_paints_are_the_same_twice() -> None:
 
 def test_an_open_picture_closes() -> None:
     closed = portrait()
-    face = found(compositor().patch(target(closed), opened(5.0)).image())
+    face = found(compositor().patch(target(closed), opened(4.0)).image())
     assert lips_of(face.image, face)[1], "the reference is open"
     ready = target(face)
     shut = compositor().patch(ready, LipFrame(REST.measures, closed=1.0)).image()
@@ -108,8 +115,8 @@ def test_pursed_lips_are_narrower_by_a_tenth_at_least() -> None:
 def test_nothing_folds(name: str, lips: LipFrame) -> None:
     ready = target(portrait(name))
     above, below = compositor().motions(ready, lips)
-    assert steepest(above) > 0.0
-    assert steepest(below) > 0.0
+    assert least_determinant(above) > 0.0
+    assert least_determinant(below) > 0.0
 
 
 def test_more_is_asked_than_a_mesh_bears_and_the_mouth_stays_a_mouth() -> None:

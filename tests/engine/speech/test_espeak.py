@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.speech import SpeechSettings, list_voices, open_voice, read_aloud
+from lipstream.lips.phones import CLASSES, load_phones
+from lipstream.speech import SpeechSettings, list_voices, open_voice, read_aloud, write_speech
 from lipstream.speech.espeak import EspeakLibrary, espeak_library
+from lipstream.speech.text_to_speech import cut
 
 
 @pytest.fixture(autouse=True)
@@ -119,11 +121,28 @@ def test_two_who_speak_at_once_do_not_mix():
         thread.start()
     for thread in threads:
         thread.join()
-    assert one == [[pytest.approx(alone, rel=0.1)]] * 10
-    assert two == [[pytest.approx(two[0][0], rel=0.1)]] * 10
+    # A voice varies by up to an eighth by itself; the other text is half as long again.
+    assert one == [[pytest.approx(alone, rel=0.2)]] * 10
+    assert two == [[pytest.approx(two[0][0], rel=0.2)]] * 10
 
 
 def test_without_the_library_the_package_to_install_is_named(monkeypatch):
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
     with pytest.raises(BackendUnavailable, match="apt install espeak-ng"):
         EspeakLibrary()
+
+
+def test_what_is_spoken_when_comes_along_and_is_parted_with_the_speech(tmp_path):
+    voice = open_voice(SpeechSettings(voice="en-us"))
+    (spoken,) = read_aloud(voice, "Papa may bake.")
+    pressed = [one for one in spoken.phones if one.classes == (CLASSES.index("MBP"),)]
+    assert len(pressed) == 4
+    assert all(0 <= one.start < one.stop <= len(spoken.pcm) for one in spoken.phones)
+    at, again = 0, []
+    for piece in cut(spoken, 1000):
+        again += [one.later(at) for one in piece.phones]
+        at += len(piece.pcm)
+    assert tuple(again) == spoken.phones
+    write_speech(voice, "Papa may bake. Bob.", tmp_path / "a.wav")
+    written = load_phones(tmp_path / "a.wav", voice.rate)
+    assert len([one for one in written if one.classes == pressed[0].classes]) == 6

@@ -48,6 +48,31 @@ def test_a_sentence_is_asked_for_in_the_known_form_and_heard_untouched(server, s
     assert server.keys == [None]
 
 
+def test_a_recorded_voice_is_sent_along_to_be_imitated(server, tmp_path):
+    recorded = wav(hum(0.2)) + b"\r\n--\0"
+    (tmp_path / "me.wav").write_bytes(recorded)
+    server.answer = send_chunks(server, wav(hum(0.3)), b"")
+    server.go_on.set()
+    settings = SpeechSettings("openai", str(tmp_path / "me.wav"), url=server.url, speed=1.5)
+    assert np.array_equal(heard(settings, "Guten Tag, Zoë."), hum(0.3))
+    assert server.asked == [
+        {
+            "path": "/v1/audio/speech/upload",
+            "model": "tts-1",
+            "input": "Guten Tag, Zoë.",
+            "response_format": "wav",
+            "speed": "1.5",
+            "voice_file": recorded,
+        }
+    ]
+
+
+def test_a_recording_that_is_not_there_is_named_before_anything_is_asked(server):
+    with pytest.raises(InputError, match=r"the voice gone\.mp3 cannot be read"):
+        open_voice(SpeechSettings("openai", "gone.mp3", url=server.url))
+    assert server.asked == []
+
+
 def test_each_sentence_is_asked_for_by_itself(server, settings):
     pcm = heard(settings, "One. Two? Three!")
     assert [asked["input"] for asked in server.asked] == ["One.", "Two?", "Three!"]

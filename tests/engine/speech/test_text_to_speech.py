@@ -120,7 +120,7 @@ def test_a_script_that_the_voice_cannot_read_is_named():
 
 def test_speech_is_written_as_a_sound_file(tmp_path):
     path, told = tmp_path / "a.wav", []
-    samples = write_speech(Hummer(), TEXT, path, on_written=told.append)
+    samples = write_speech(Hummer(), TEXT, path, on_progress=told.append)
     with wave.open(str(path)) as written:
         assert written.getparams()[:4] == (1, 2, RATE, samples)
         sound = np.frombuffer(written.readframes(samples), "<i2")
@@ -147,7 +147,10 @@ def test_a_speech_that_fails_leaves_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (SpeechSettings("parrot"), "no provider of speech 'parrot': give espeak-ng or piper"),
+        (
+            SpeechSettings("parrot"),
+            "no provider of speech 'parrot': give auto or espeak-ng or piper",
+        ),
         (SpeechSettings(speed=9), "0.5 to 2"),
         (SpeechSettings("openai", url="http://a/v1", rate=100), "100 Hz"),
     ],

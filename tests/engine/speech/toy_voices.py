@@ -1,18 +1,25 @@
-"""Voices that need nothing installed, and a real HTTP server of OpenAI's form."""
+"""Voices that need nothing installed, a network of Piper's form, and a real HTTP server of
+OpenAI's."""
 
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lipstream.speech import Mark, SpeechChunk
 
 RATE = 24_000
+HOP = 256
+SYMBOLS = "_^$ .,?!:;həlˈoʊwɜːdaɪfɹɛnmuipˌ"
+"""Of the toy of Piper's form: samples of a hop, and the symbols that it knows."""
 
 
 def hum(seconds: float, rate: int = RATE) -> np.ndarray:
@@ -101,8 +108,19 @@ def head(request: BaseHTTPRequestHandler, status: int, kind: str, length: int) -
     request.end_headers()
 
 
+def read_form(kind: str, body: bytes) -> dict[str, Any]:
+    """Read ``multipart/form-data``: text by name, and a file as its bytes."""
+    message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+    fields: dict[str, Any] = {}
+    for part in message.get_payload():
+        told = part.get_params(header="Content-Disposition")
+        sound = part.get_payload(decode=True)
+        fields[dict(told)["name"]] = sound if part.get_filename() else sound.decode()
+    return fields
+
+
 @contextmanager
-def speech_server() -> Iterator[SpeechServer]:
+def speech_server() -> Generator[SpeechServer]:
     """Run a server on a free port of 127.0.0.1."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -110,7 +128,9 @@ def speech_server() -> Iterator[SpeechServer]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            served.asked.append(json.loads(body) | {"path": self.path})
+            kind = self.headers["Content-Type"]
+            fields = json.loads(body) if kind == "application/json" else read_form(kind, body)
+            served.asked.append(fields | {"path": self.path})
             served.keys.append(self.headers.get("Authorization"))
             self.close_connection = True
             served.answer(self)
@@ -137,3 +157,56 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
     while not true():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.002)
+
+
+def write_toy_voice(path: Path, *, lengths: bool = True, speakers: int = 1) -> Path:
+    """Write a network that hums 3 hops for each number it is given, times the length scale."""
+    onnx = pytest.importorskip("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+
+    def constant(name: str, value: object, kind: type) -> object:
+        return onnx.numpy_helper.from_array(np.array(value, kind), name)
+
+    each = "/Ceil_output_0" if lengths else "each"
+    nodes = [
+        helper.make_node("Cast", ["input"], ["numbers"], to=kinds.FLOAT),
+        helper.make_node("Mul", ["numbers", "nothing"], ["zeros"]),
+        helper.make_node("Gather", ["scales", "second"], ["scale"], axis=0),
+        helper.make_node("Mul", ["scale", "three"], ["hops"]),
+        helper.make_node("Add", ["zeros", "hops"], ["long"]),
+        helper.make_node("Ceil", ["long"], [each]),
+        helper.make_node("ReduceSum", [each], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "hop"], ["samples"]),
+        helper.make_node("Range", ["none", "samples", "one"], ["times"]),
+        helper.make_node("Mul", ["times", "pitch"], ["phase"]),
+        helper.make_node("Sin", ["phase"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "shape"], ["output"]),
+    ]
+    constants = [
+        *(constant(n, v, np.float32) for n, v in (("nothing", 0), ("three", 3), ("none", 0))),
+        *(constant(n, v, np.float32) for n, v in (("one", 1), ("hop", HOP), ("pitch", 0.05))),
+        constant("second", 1, np.int64),
+        constant("shape", [1, 1, -1], np.int64),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("input", kinds.INT64, [1, "n"]),
+        helper.make_tensor_value_info("input_lengths", kinds.INT64, [1]),
+        helper.make_tensor_value_info("scales", kinds.FLOAT, [3]),
+    ]
+    if speakers > 1:
+        inputs.append(helper.make_tensor_value_info("sid", kinds.INT64, [1]))
+    output = helper.make_tensor_value_info("output", kinds.FLOAT, [1, 1, "samples"])
+    graph = helper.make_graph(nodes, "hum", inputs, [output], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    settings = {
+        "audio": {"sample_rate": 16_000},
+        "espeak": {"voice": "en-us"},
+        "inference": {"noise_scale": 0.6, "length_scale": 1.0, "noise_w": 0.8},
+        "language": {"code": "en_US", "name_english": "English"},
+        "phoneme_id_map": {symbol: [number] for number, symbol in enumerate(SYMBOLS)},
+        "num_speakers": speakers,
+        "speaker_id_map": {f"p{n}": n for n in range(speakers)} if speakers > 1 else {},
+    }
+    path.with_name(path.name + ".json").write_text(json.dumps(settings))
+    return path

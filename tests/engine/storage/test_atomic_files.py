@@ -2,12 +2,12 @@
 
 import pytest
 
-from lipstream.storage.atomic_files import written_whole
+from lipstream.storage import atomic_write
 
 
 def test_a_file_appears_under_its_name_at_the_end(tmp_path):
     path = tmp_path / "a.mp4"
-    with written_whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(b"all of it")
         assert unfinished.suffix == ".mp4"
         assert not path.exists()
@@ -20,7 +20,7 @@ def test_an_error_leaves_the_older_file_and_nothing_else(tmp_path):
     path.write_text("older")
 
     def half():
-        with written_whole(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_text("hal")
             raise ValueError("no more")
 
@@ -32,7 +32,7 @@ def test_an_error_leaves_the_older_file_and_nothing_else(tmp_path):
 
 def test_two_writers_of_one_path_do_not_meet(tmp_path):
     path = tmp_path / "a.bin"
-    with written_whole(path, ".1") as first, written_whole(path, ".2") as second:
+    with atomic_write(path, ".1") as first, atomic_write(path, ".2") as second:
         first.write_bytes(b"first")
         second.write_bytes(b"second")
     assert path.read_bytes() == b"first"  # its block ended last
@@ -41,7 +41,7 @@ def test_two_writers_of_one_path_do_not_meet(tmp_path):
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     def write():
-        with written_whole(tmp_path / "no" / "a.txt") as unfinished:
+        with atomic_write(tmp_path / "no" / "a.txt") as unfinished:
             unfinished.write_text("x")
 
     with pytest.raises(FileNotFoundError):

@@ -10,6 +10,7 @@ import pytest
 from fuzzing import COUNT, SEED, mutated_bytes, mutated_value, seeds
 from lipstream import Avatar
 from lipstream.errors import AvatarError
+from lipstream.face.crop import FacePicture, cut_crop
 
 PREFIX = struct.Struct("<8sII32s")
 
@@ -24,7 +25,8 @@ def sealed(magic: bytes, version: int, text: bytes, body: bytes) -> bytes:
 @pytest.mark.parametrize("codec", ["raw", "jpeg"])
 def test_fuzzed_packs_are_opened_or_refused(toy_avatar, tmp_path, codec):
     path = tmp_path / "a.avatar"
-    toy_avatar.save(path, codec=codec)
+    shown = FacePicture(toy_avatar.frames[0], toy_avatar.crops[0])
+    toy_avatar.with_open_mouth(shown).save(path, codec=codec)
     held = path.read_bytes()
     magic, version, length, _ = PREFIX.unpack(held[: PREFIX.size])
     header = json.loads(held[PREFIX.size : PREFIX.size + length])
@@ -44,6 +46,8 @@ def test_fuzzed_packs_are_opened_or_refused(toy_avatar, tmp_path, codec):
             opened = Avatar.open(path)
             opened.cut_crops(16)
             opened.at(10_000, opened.fps)
+            if opened.open_mouth is not None:
+                cut_crop(opened.open_mouth.image, opened.open_mouth.crop, 16)
             outcomes.add("opened")
         except AvatarError:
             outcomes.add("refused")

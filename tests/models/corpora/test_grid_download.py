@@ -13,7 +13,7 @@ import pytest
 from lipstream.errors import InputError
 from lipstream_models.corpora import grid_download
 from lipstream_models.corpora.grid_corpus import find_clips, quiet_frames
-from lipstream_models.training.corpus_command import add_download_arguments, run_download
+from lipstream_models.training.command import add_download_arguments, run_download
 
 CLIP = bytes(range(256)) * 400
 

@@ -13,8 +13,13 @@ from lipstream_models.evaluation.evaluate import (
     compare_pictures,
     resting_frame,
 )
-from lipstream_models.evaluation.results import ClipMetrics, RestMetrics, StillMetrics, summarise
-from lipstream_models.evaluation.sync_scorer import SyncScore
+from lipstream_models.evaluation.metrics import (
+    ClipMetrics,
+    RestMetrics,
+    StillMetrics,
+    SyncScore,
+    summarise,
+)
 from prepared_clips import make_clip, make_folder
 
 

@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 
+from lipstream.errors import InputError
+from lipstream.lips.decoder import DecoderSettings, Hysteresis
 from lipstream.lips.phones import CLASSES
 from lipstream.lips.shape import MEASURES
-from lipstream_models.evaluation.lip_events import LipTrack, count_events
+from lipstream_models.corpora.labelled_speech import LabelledUtterance
+from lipstream_models.evaluation.lip_events import (
+    GAINS_END,
+    HeardFrames,
+    LipTrack,
+    count_events,
+    find_gains,
+)
 
 PRESSED, TUCKED, OPEN, ROUND = (CLASSES.index(name) for name in ("MBP", "FV", "AA", "UW"))
 
@@ -68,3 +77,46 @@ def test_where_nothing_is_spoken_there_is_nothing_to_count():
     assert events.closures == 0
     assert events.closure_recall is None
     assert events.toggles_a_second is None
+
+
+class Timid:
+    """Hears the lips that were filmed at a share of their motion, but for one measure at random."""
+
+    settings = DecoderSettings(
+        *(np.zeros(MEASURES, np.float32) for _ in range(3)),
+        closed=Hysteresis(0.9, 0.9),
+        tucked=Hysteresis(0.9, 0.9),
+        soft=0.0,
+        pressed=0.0,
+        parted=-99.0,
+        tuck_share=0.0,
+        rounding_gain=0.0,
+    )
+
+    def __init__(self, share):
+        self._share = share
+
+    def predict(self, mel):
+        lips = (self._share * mel[0, :75, None] * np.ones(MEASURES)).astype(np.float32)
+        lips[:, 3] = np.random.default_rng(1).standard_normal(75)
+        return HeardFrames(np.zeros((75, 3, len(CLASSES)), np.float32), lips)
+
+
+def filmed(seed):
+    slow = np.convolve(np.random.default_rng(seed).standard_normal(90), np.ones(16) / 4, "valid")
+    mel = np.tile(slow.astype(np.float32), (80, 1))
+    lips = (slow[:, None] * np.ones(MEASURES)).astype(np.float32)
+    return LabelledUtterance(f"clip{seed}", mel, np.zeros(240, np.int64), lips)
+
+
+def test_timid_measures_are_enlarged_and_those_that_are_not_heard_are_left():
+    gains = find_gains(Timid(0.8), [filmed(seed) for seed in range(4)])
+    assert gains[0] == pytest.approx(1 / 0.8, rel=0.06)
+    assert gains[3] < 1.1
+    assert find_gains(Timid(0.3), [filmed(seed) for seed in range(4)])[0] == GAINS_END
+    assert find_gains(Timid(1.4), [filmed(seed) for seed in range(4)])[0] == 1.0
+
+
+def test_gains_need_film():
+    with pytest.raises(InputError, match="no film"):
+        find_gains(Timid(1.0), [])

@@ -8,7 +8,7 @@ from export.small_mouths import NARROW, seeded
 from lipstream.audio.mel import SILENCE
 from lipstream.errors import InputError
 from lipstream.inference.manifest import embedded_models
-from lipstream_models.evaluation.renderers import (
+from lipstream_models.evaluation.evaluate import (
     ModelFolderRenderer,
     TorchRenderer,
     make_timing,

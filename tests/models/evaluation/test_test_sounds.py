@@ -5,7 +5,7 @@ import pytest
 
 from lipstream.audio.mel import SILENCE
 from lipstream_models.corpora.grid_corpus import COLUMNS
-from lipstream_models.evaluation import test_sounds as sounds
+from lipstream_models.evaluation import evaluate as sounds
 
 
 @pytest.mark.parametrize("make", [sounds.room_noise, sounds.music, sounds.vowel])

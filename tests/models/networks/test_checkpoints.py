@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lipstream.errors import ModelError
-from lipstream_models.networks.checkpoints import load_weights, read_state_dict
+from lipstream_models.networks.loading import load_weights, read_state_dict
 from lipstream_models.networks.sync_networks import SyncNetwork
 from lipstream_models.networks.wav2lip import Wav2Lip
 

@@ -6,8 +6,13 @@ import numpy as np
 import torch
 
 from golden.seeded_state import GOLDEN, seeded_state
-from lipstream_models.networks.split import FaceGraph, MouthGraph, mask_and_join, to_pixels
-from lipstream_models.networks.wav2lip import Wav2Lip
+from lipstream_models.networks.wav2lip import (
+    FaceGraph,
+    MouthGraph,
+    Wav2Lip,
+    mask_and_join,
+    to_pixels,
+)
 
 
 def make_varied(network: torch.nn.Module) -> torch.nn.Module:

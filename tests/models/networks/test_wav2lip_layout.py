@@ -7,8 +7,17 @@ import pytest
 import torch
 
 from lipstream.errors import ModelError
-from lipstream_models.networks.split import FaceGraph, MouthGraph, mask_and_join, to_pixels
-from lipstream_models.networks.wav2lip import PUBLISHED, Layout, LayoutBlock, Wav2Lip, read_layout
+from lipstream_models.networks.wav2lip import (
+    PUBLISHED,
+    FaceGraph,
+    Layout,
+    LayoutBlock,
+    MouthGraph,
+    Wav2Lip,
+    mask_and_join,
+    read_layout,
+    to_pixels,
+)
 
 AUDIO = (4, 6, 8, 8, 12)
 PATH = Path("some.pth")

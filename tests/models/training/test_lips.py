@@ -17,7 +17,7 @@ from lipstream_models.corpora.labelled_speech import (
     column_classes,
     frame_columns,
 )
-from lipstream_models.training.lip_augmentation import LipExamples, LipVariation, mix
+from lipstream_models.training.augmentation import LipExamples, LipVariation, mix
 from lipstream_models.training.lip_targets import find_directions, put_right
 
 PRESSED, TUCKED, OPEN, ROUND = (CLASSES.index(name) for name in ("MBP", "FV", "AA", "UW"))
@@ -98,8 +98,8 @@ def test_variation_repeats_with_its_seed_and_keeps_each_label_at_its_sound():
     mel = torch.from_numpy(one.mel)[None, None].repeat(count, 1, 1, 1)
     classes = torch.from_numpy(one.classes)[None].repeat(count, 1)
     lips = torch.from_numpy((one.classes == OPEN).astype(np.float32))[None, :, None]
-    batch = LipExamples(mel, classes, lips.repeat(count, 1, MEASURES))
-    variation = LipVariation(160, torch.full((2, 80, 400), -4.0))
+    batch = LipExamples(mel, classes, lips.repeat(count, 1, MEASURES), torch.ones(count))
+    variation = LipVariation(160, torch.full((2, 80, 400), -4.0), torch.full((2, 80, 400), -1.0))
     varied = variation.vary(batch, torch.Generator().manual_seed(3))
     again = variation.vary(batch, torch.Generator().manual_seed(3))
     assert torch.equal(varied.mel, again.mel)

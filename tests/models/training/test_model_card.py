@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.training.model_card import (
+from lipstream_models.training.run_command import (
     DataFolder,
     Recipe,
     current_commit,

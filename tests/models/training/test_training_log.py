@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.training.training_log import TrainingLog, plot, time_left
+from lipstream_models.training.trainer import TrainingLog, plot, time_left
 
 
 class Clock:

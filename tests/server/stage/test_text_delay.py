@@ -5,58 +5,63 @@ The promise is under 300 ms beyond the model's look-ahead, with espeak-ng, on a 
 """
 
 import asyncio
+import json
 import statistics
 import sys
+import time
 
 import pytest
 
 from lipstream.errors import BackendUnavailable
-from lipstream.speech import SpeechSettings
+from lipstream.live.playout import ShownPicture
 from lipstream.speech.espeak import espeak_library
-from lipstream_server.stage.live_avatar import FPS, LiveAvatar
 from lipstream_server.stage.messages import SpeakText
-from lipstream_server.stage.schedule import RATE, VideoPicture
-from lipstream_server.stage.text_to_speech import TextToSpeechQueue
+from lipstream_server.stage.stage import Stage
 from server.peers import until
 
 TEXT = "Good morning, and thank you for calling: how may I help you today? One moment, please."
 TIMES = 20
 
 
+class Watcher:
+    """Takes part in a stage, and notes when its pictures were shown and a text was begun."""
+
+    wants_face, lost, name = False, 0, "watcher"
+
+    def __init__(self):
+        self.shown, self.started = [], []
+
+    def on_media(self, item):
+        if isinstance(item, ShownPicture):
+            self.shown.append((time.monotonic(), item.frame.openness))
+
+    def tell(self, event):
+        if json.loads(event)["type"] == "started":
+            self.started.append(time.monotonic())
+
+    def stage_ended(self, error):
+        pass
+
+
 async def measure(worker, avatar):
     """Return, for each text, the milliseconds to its first picture beyond the look-ahead."""
-    live_avatar = LiveAvatar(worker, avatar)
-    clock, begun, shown, told = live_avatar._clock, [], [], []
-    texts = TextToSpeechQueue(live_avatar, SpeechSettings(), told.append)
-    tell, send = live_avatar.on_cue, live_avatar.on_media
-
-    def on_cue(cue):
-        begun.append(cue.sample)
-        tell(cue)
-
-    def on_media(item):
-        if isinstance(item, VideoPicture):
-            shown.append((clock(), item.sample))
-        send(item)
-
-    live_avatar.on_cue, live_avatar.on_media = on_cue, on_media
-    playing, delays = asyncio.create_task(live_avatar.run()), []
+    watcher, stage, delays = Watcher(), Stage.open("delay", worker, avatar), []
+    stage.join(watcher)
+    stage.attach(watcher)
+    stage.start()
     try:
-        await until(lambda: len(shown) > 10)
+        await until(lambda: len(watcher.shown) > 10)
         for _ in range(TIMES):
-            begun.clear()
-            sent = clock()
-            texts.add(SpeakText(TEXT))
-            await until(lambda: begun and shown[-1][1] >= begun[0])
-            first = next(at for at, sample in shown if sample > begun[0] - RATE / FPS and at > sent)
-            delays.append((first - sent) * 1000 - live_avatar._session.look_ahead_ms)
-            texts.interrupt()
-            live_avatar.interrupt()
+            watcher.started.clear()
+            sent = time.monotonic()
+            stage.say(SpeakText(TEXT))
+            await until(lambda: watcher.started)
+            look_ahead_ms = stage.conversation._session.look_ahead_ms
+            delays.append((watcher.started[0] - sent) * 1000 - look_ahead_ms)
+            stage.interrupt()
             await asyncio.sleep(0.4)
     finally:
-        playing.cancel()
-        texts.interrupt()
-        live_avatar.close()
+        stage.end()
     return delays
 
 

@@ -11,9 +11,9 @@ from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.speech import SpeechSettings
 from lipstream.speech.espeak import espeak_library
-from lipstream_server.stage.live_avatar import LiveAvatar
 from lipstream_server.stage.messages import SpeakText
-from lipstream_server.stage.text_to_speech import MOST_TEXTS, TextToSpeechQueue
+from lipstream_server.stage.stage import Stage
+from lipstream_server.stage.text_to_speech import MOST_TEXTS
 from server.peers import peer, running, until
 
 
@@ -31,7 +31,7 @@ async def told(client, last):
     async with asyncio.timeout(30):
         while not events or not last(events[-1]):
             event = await client.events.get()
-            if event["type"] not in ("stats", "state"):
+            if event["type"] not in ("stats", "state", "stage", "floor", "progress"):
                 events.append(event)
     return events
 
@@ -54,13 +54,15 @@ def test_an_interrupt_ends_all_texts_and_the_next_begins_at_once(worker, toy_ava
             refused = await told(client, lambda e: e["type"] == "error")
             send(client, type="interrupt")
             send(client, type="speak", text="Yes.", id=3)
-            return refused, await told(client, lambda e: e.get("state") == "ended")
+            return refused, await told(client, lambda e: e["type"] == "ended")
 
     refused, events = asyncio.run(talk())
     assert "a text is being spoken" in refused[-1]["message"]
-    ends = [(e["id"], e["state"]) for e in events if e["type"] == "text"]
-    assert ends == [(1, "interrupted"), (2, "interrupted"), (3, "begun"), (3, "ended")]
-    after = events[events.index({"type": "text", "id": 1, "state": "interrupted"}) :]
+    kinds = ("interrupted", "started", "ended")
+    ends = [(e["id"], e["type"]) for e in events if e["type"] in kinds]
+    assert sorted(ends[:2]) == [(1, "interrupted"), (2, "interrupted")]
+    assert ends[2:] == [(3, "started"), (3, "ended")]
+    after = events[[e["type"] for e in events].index("interrupted") :]
     assert {e["id"] for e in after if e["type"] == "word"} == {3}
 
 
@@ -73,7 +75,7 @@ def test_voices_are_listed(worker, toy_avatar, espeak):
             return await client.event("voices")
 
     said = asyncio.run(ask())
-    assert said["provider"] == "espeak-ng"
+    assert said["provider"] == "auto"
     assert {"name": "ar", "language": "ar", "title": "Arabic"} in said["voices"]
     assert "error" not in said
 
@@ -81,39 +83,47 @@ def test_voices_are_listed(worker, toy_avatar, espeak):
 HELLO = SpeakText("Hello there.", None, 1)
 
 
-class Stage:
-    """A live_avatar and its texts, without a network."""
+class Listener:
+    """Takes part in a stage without a network, and keeps what is told of texts."""
+
+    wants_face = False
+    name = "listener"
 
     def __init__(self, worker, avatar, speech=None):
         self.told = []
-        self.live_avatar = LiveAvatar(worker, avatar)
-        self.texts = TextToSpeechQueue(
-            self.live_avatar, speech or SpeechSettings(), lambda e: self.told.append(json.loads(e))
-        )
+        self.stage = Stage.open("texts", worker, avatar, speech)
+        self.texts = self.stage.texts
+
+    def tell(self, event):
+        event = json.loads(event)
+        if event["type"] not in ("stage", "floor", "state", "stats", "progress"):
+            self.told.append(event)
+
+    def stage_ended(self, error):
+        pass
 
     async def play(self, until_told):
-        running = asyncio.create_task(self.live_avatar.run())
+        self.stage.join(self)
+        self.stage.start()
         try:
             await until(lambda: until_told(self.told))
         finally:
-            running.cancel()
-            self.texts.interrupt()
-            self.live_avatar.close()
+            self.stage.end()
 
 
 def perform(worker, avatar, speech, until_told, *texts):
     async def run():
-        stage = Stage(worker, avatar, speech)
+        listener = Listener(worker, avatar, speech)
         for text in texts:
-            stage.texts.add(text)
-        await stage.play(until_told)
-        return stage.told
+            listener.texts.add(text)
+        await listener.play(until_told)
+        return listener.told
 
     return asyncio.run(run())
 
 
 def ended(told):
-    return bool(told) and told[-1].get("state") == "ended"
+    return bool(told) and told[-1]["type"] == "ended"
 
 
 def failed(told):
@@ -126,18 +136,18 @@ def test_texts_are_spoken_one_after_the_other_with_events(worker, toy_avatar, es
     events = perform(
         worker, toy_avatar, None, lambda told: ended(told) and told[-1]["id"] == "two", *texts
     )
-    assert [(e["type"], e["id"], e.get("state") or e["text"]) for e in events] == [
-        ("text", 1, "begun"),
+    assert [(e["type"], e["id"], e.get("text")) for e in events] == [
+        ("started", 1, None),
         ("sentence", 1, "Hi 😀 you."),
         ("word", 1, "Hi"),
         ("word", 1, "you"),
         ("sentence", 1, "Yes."),
         ("word", 1, "Yes"),
-        ("text", 1, "ended"),
-        ("text", "two", "begun"),
+        ("ended", 1, None),
+        ("started", "two", None),
         ("sentence", "two", "نعم"),
         ("word", "two", "نعم"),
-        ("text", "two", "ended"),
+        ("ended", "two", None),
     ]
     places = [(e["start"], e["stop"]) for e in events[1:6]]
     assert places == [(0, 9), (0, 2), (5, 8), (10, 14), (10, 13)]
@@ -169,10 +179,10 @@ def test_a_server_of_voices_that_fails_in_mid_sentence_is_heard_so_far_and_named
     with speech_server() as server:
         server.answer = send_chunks(server, hum(0.3).tobytes(), None)
         server.go_on.set()
-        told = perform(worker, toy_avatar, SpeechSettings("openai", url=server.url), failed, HELLO)
-    assert [e["type"] for e in told] == ["text", "sentence", "error"]
-    assert "hung up in mid-sentence" in told[-1]["message"]
-    assert told[-1]["id"] == 1
+        told = perform(worker, toy_avatar, SpeechSettings("openai", url=server.url), ended, HELLO)
+    assert [e["type"] for e in told] == ["started", "sentence", "error", "ended"]
+    assert "hung up in mid-sentence" in told[-2]["message"]
+    assert told[-2]["id"] == 1
 
 
 def test_a_refused_key_is_named(worker, toy_avatar):
@@ -194,20 +204,19 @@ def test_the_first_word_is_heard_before_the_server_has_made_the_sentence(worker,
 
         speech = SpeechSettings("openai", url=server.url)
         told = perform(worker, toy_avatar, speech, first_heard, HELLO)
-    assert Counter(e["type"] for e in told) == {"text": 2, "sentence": 1}
+    assert Counter(e["type"] for e in told) == {"started": 1, "sentence": 1, "ended": 1}
 
 
 def test_too_many_texts_are_refused(worker, toy_avatar):
     async def run():
-        stage = Stage(worker, toy_avatar)
+        stage = Listener(worker, toy_avatar)
         try:
             for _ in range(MOST_TEXTS):
                 stage.texts.add(HELLO)
             with pytest.raises(InputError, match=f"{MOST_TEXTS} texts wait"):
                 stage.texts.add(HELLO)
         finally:
-            stage.texts.interrupt()
-            stage.live_avatar.close()
+            stage.stage.end()
 
     asyncio.run(run())
 

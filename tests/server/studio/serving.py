@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,9 @@ import uvicorn
 from lipstream_server.app import Routes
 from lipstream_server.auth import AccessRules
 from lipstream_server.command import bind, listen
-from lipstream_server.config import StudioConfig
+from lipstream_server.config import ServerConfig, StudioConfig
 from lipstream_server.http_server import HttpServer
-from lipstream_server.webrtc.peers import PeerSessions
+from lipstream_server.webrtc.peer import PeerSessions
 
 PATIENCE_SECONDS = 240.0
 OVER = {"done", "failed", "cancelled"}
@@ -100,10 +100,15 @@ def until(true: Callable[[], Any]) -> None:
 
 
 @contextmanager
-def serving(worker, avatar, config: StudioConfig, *, token: str | None = None) -> Iterator[Visitor]:
+def serving(
+    worker, avatar, config: StudioConfig, *, token: str | None = None
+) -> Generator[Visitor]:
     """Serve a studio on a free port, in a thread."""
     routes = Routes(
-        PeerSessions(worker, avatar), rules=AccessRules(token), loopback=True, studio=config
+        PeerSessions(worker, avatar),
+        ServerConfig(studio=config),
+        rules=AccessRules(token),
+        loopback=True,
     )
     with closing(bind("127.0.0.1", 0)) as listener:
         settings = uvicorn.Config(routes.app(), log_config=None, access_log=False)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lipstream_server.config import StudioConfig, StudioLimits
+from lipstream_server.studio.store import TRACKS
 from lipstream_server.studio.subprocess_worker import FILM_NICENESS
 from media_files import add_sound, numbered, tone, write_film, write_wav
 from server.studio.serving import serving, until
@@ -55,6 +56,11 @@ def decoded(content):
     with av.open(io.BytesIO(content)) as opened:
         sound = [frame.to_ndarray()[0] for frame in opened.decode(audio=0)]
     return pictures, np.concatenate(sound)
+
+
+def decoded_pictures(content):
+    with av.open(io.BytesIO(content)) as opened:
+        return sum(1 for _ in opened.decode(video=0))
 
 
 def children():
@@ -106,6 +112,44 @@ def metrics(visitor):
         r"^lipstream_studio_(\S+) (\S+)$", visitor.ask("GET", "/metrics").body.decode(), re.M
     )
     return {name: float(value) for name, value in told}
+
+
+@pytest.mark.slow
+def test_a_preview_is_told_as_one_and_the_film_before_is_there_to_compare(visitor, face, sound):
+    job = visitor.wait(visitor.order(face, {"sound": sound}, preview=True).said["id"])
+    assert (job["state"], job["preview"]) == ("done", True)
+    before = job["film"]["before"]
+    assert before["kind"] == "film"
+    answer = visitor.ask("GET", before["link"])
+    assert (answer.status, answer.headers["content-type"]) == (200, "video/x-matroska")
+    assert decoded_pictures(answer.body) == 50
+    avatar = visitor.wait(visitor.order({"avatar": "ada"}, {"sound": sound}).said["id"])
+    assert avatar["film"]["before"] is None
+    assert visitor.ask("GET", f"/studio/jobs/{avatar['id']}/face").status == 404
+
+
+@pytest.mark.slow
+def test_a_preview_waits_for_no_film(visitor, face, sound, long_face, long_sound):
+    film = visitor.order(long_face, {"sound": long_sound}).said["id"]
+    visitor.wait(film, WORKING)
+    preview = visitor.order(face, {"sound": sound}, preview=True).said["id"]
+    visitor.wait(preview, {*WORKING, "done"})
+    assert visitor.job(film)["state"] == "working"
+    assert visitor.wait(preview)["state"] == "done"
+    visitor.post(f"/studio/jobs/{film}/cancel")
+
+
+@pytest.mark.slow
+def test_what_a_preview_found_is_noted_beside_the_file_and_goes_with_it(visitor, film, sound):
+    media = visitor.added("face", film)
+    noted = visitor.folder / "media" / media / TRACKS
+    assert not noted.exists()
+    job = visitor.wait(visitor.order({"media": media}, {"sound": sound}, preview=True).said["id"])
+    assert job["state"] == "done"
+    assert noted.is_file()
+    assert noted.stat().st_mode & 0o777 == 0o600
+    assert visitor.ask("DELETE", f"/studio/media/{media}").status == 204
+    assert not noted.parent.exists()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Orders as the page sends them: good ones, and each wrong value named."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -64,6 +65,28 @@ def test_pieces_on_a_film_are_spoken_by_different_people():
     second = FaceChoice("nth", place=2, follow=True)
     assert [segment.who for segment in asked.segments] == [None, second, None]
     assert asked.who == FaceChoice("nearest", x=12.5, y=40, follow=True)
+
+
+def test_a_preview_is_small_and_means_the_same_people():
+    big = replace(FILM, width=1920, height=1080)
+    choices = OrderChoices({"f": big, "s": SHORT}.__getitem__, ["ada"])
+    written = {
+        "face": ON_FILM,
+        "speech": [{"sound": "s"}, {"sound": "s", "at": 1, "who": {"x": 1440, "y": 540}}],
+        "who": {"x": 480, "y": 270},
+        "quality": "high",
+        "preview": True,
+    }
+    made = parse_order(written, choices, StudioLimits())
+    assert FilmOrder.from_json(made.to_json()) == made
+    asked = render_job(made, Path("j"), (None, "auto", "fp32"))
+    assert (asked.view.size, asked.encoding.quality, asked.draft) == ((426, 240), "low", True)
+    assert (asked.who.x, asked.who.y) == pytest.approx((106.5, 60))
+    other = asked.segments[1].who
+    assert other is not None
+    assert (other.x, other.y) == pytest.approx((319.5, 120))
+    small = order(ON_FILM, {"sound": "s"}, preview=True)
+    assert render_job(small, Path("j"), (None, "auto", "fp32")).view.size == (64, 48)
 
 
 def test_the_only_piece_of_a_film_as_long_as_its_speech_may_name_its_speaker():

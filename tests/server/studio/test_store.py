@@ -11,9 +11,16 @@ import pytest
 
 from lipstream_server.config import StudioLimits
 from lipstream_server.metrics import ServerMetrics
-from lipstream_server.studio.errors import DiskFull, NotFound, QueueFull, StudioBusy, WrongState
+from lipstream_server.studio.errors import (
+    DiskFull,
+    DiskSpace,
+    NotFound,
+    QueueFull,
+    StudioBusy,
+    WrongState,
+    bytes_in,
+)
 from lipstream_server.studio.records import FilmOrder, Job, Media, Piece
-from lipstream_server.studio.space import DiskSpace, bytes_in
 from lipstream_server.studio.store import MOST_STARTS, Folder, Store, write_json
 
 LIMITS = StudioLimits(waiting=2, keep_days=7, upload_hours=24)

@@ -11,8 +11,8 @@ import pytest
 
 from lipstream.media.pictures import read_picture
 from lipstream.speech.openai_speech import KEY_NAME
-from lipstream_server.studio.subprocess_client import environment_for
-from lipstream_server.studio.subprocess_worker import INSPECTION_MEMORY
+from lipstream_server.studio.runner import environment_for
+from lipstream_server.studio.subprocess_worker import INSPECTION_MEMORY, niceness_of
 
 LIMITED = """
 import json, os, resource
@@ -27,7 +27,7 @@ print(json.dumps([limits, "NoNewPrivs:\\t1" in status, os.umask(0)]))
 MEASURED = """
 import asyncio, resource, sys
 from lipstream.errors import InputError
-from lipstream_server.studio.subprocess_client import run_in_subprocess
+from lipstream_server.studio.runner import run_in_subprocess
 request = {"task": "face", "file": sys.argv[1], "longest_s": 600}
 try:
     asyncio.run(run_in_subprocess(request))
@@ -59,6 +59,13 @@ def test_an_inspection_is_limited_and_gains_no_privileges():
     assert limits[3] == [0, 0]
     assert no_new_privileges
     assert mask == 0o077
+
+
+def test_somebody_waits_for_a_preview_and_not_for_a_film():
+    film = {"task": "film", "preview": False}
+    assert (
+        niceness_of(film) > niceness_of(film | {"preview": True}) == niceness_of({"task": "face"})
+    )
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import aioice.ice
 import pytest
 from aiortc import RTCPeerConnection
 
@@ -54,7 +55,7 @@ def test_a_session_ends_though_its_connection_does_not_close(
     ended, left, more = asyncio.run(end())
     assert ended < 2
     assert (left, worker.session_count()) == (0, 0)
-    assert more <= 1  # the request's own
+    assert more <= len(aioice.ice.get_host_addresses(True, True))  # the client's own
 
 
 @pytest.mark.slow
@@ -76,6 +77,7 @@ def test_2000_requests_for_voices_are_answered_few_times(worker, toy_avatar):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # 45 s on a quiet machine; 3 s a session beside a dozen busy processes
 def test_200_sessions_come_and_go_and_leave_nothing(toy_folder, toy_pack, tmp_path):
     async def come_and_go():
         async with apart(toy_folder, toy_pack, tmp_path / "log") as server:

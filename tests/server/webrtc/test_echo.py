@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from aiortc import MediaStreamTrack, RTCRtpSender
-from av import AudioFrame, AudioResampler
+from av import AudioFrame, AudioResampler, CodecContext, Packet
 
 from lipstream_server.webrtc import aiortc_setup
 from server.peers import peer, running
@@ -114,6 +114,58 @@ def test_a_muted_microphone_leaves_the_session_silent_and_open(worker, toy_avata
     loudest, sessions = asyncio.run(once())
     assert loudest < 50
     assert sessions == 1
+
+
+class Discontinuous(Microphone):
+    """0.6 s of a tone, 1.4 s of nothing, and so on, sent as with DTX (RFC 7587, 3.1.3).
+
+    Of silence one packet in 400 ms is sent: timestamps leap, sequence numbers do not. FFmpeg gives
+    libopus no such option, so it is the packets of pure silence, three bytes, that are left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._encoder = CodecContext.create("libopus", "w")
+        self._encoder.options = {"application": "voip"}
+        self._encoder.format, self._encoder.layout = "s16", "mono"
+        self._encoder.sample_rate = RATE
+        self.left_out = 0
+
+    async def recv(self) -> Packet:
+        while True:
+            frame = await super().recv()
+            if self.block % 100 > 30:
+                silent = AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")
+                silent.sample_rate, silent.time_base = RATE, frame.time_base
+                silent.pts = frame.pts
+                frame = silent
+            for packet in self._encoder.encode(frame):
+                if packet.size > 3 or self.left_out % 20 == 19:
+                    self.left_out += packet.size <= 3
+                    packet.pts += 960  # the encoder's own delay lies before zero
+                    return packet
+                self.left_out += 1
+
+
+@pytest.mark.slow
+def test_pauses_that_are_not_sent_last_as_long_as_they_did(worker, toy_avatar):
+    microphone = Discontinuous()
+
+    async def once():
+        async with running(worker, toy_avatar) as server:
+            return await echo(server, microphone, "opus", seconds=10.0)
+
+    heard = asyncio.run(once())
+    assert microphone.left_out > 100
+    loud = np.abs(heard[: len(heard) // 480 * 480].reshape(-1, 480)).max(axis=1) > 3000
+    begun = np.flatnonzero(np.diff(loud.astype(int), prepend=0) == 1)
+    onsets = np.array([at for k, at in enumerate(begun) if k == 0 or at - begun[k - 1] > 50]) / 100
+    assert len(onsets) >= 5
+    np.testing.assert_allclose(np.diff(onsets), 2.0, atol=0.2)  # a late block is made up for
+    assert onsets[-1] - onsets[0] == pytest.approx(2.0 * (len(onsets) - 1), abs=0.2)
+    loud = loud[int(onsets[0] * 100) : int(onsets[-1] * 100)]
+    assert 0.25 <= loud.mean() <= 0.35
+    assert pitch(heard) == pytest.approx(TONE, rel=0.01)
 
 
 def test_the_ticks_of_a_report_are_those_of_the_track():

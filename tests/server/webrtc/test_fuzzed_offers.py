@@ -9,7 +9,9 @@ import pytest
 from fuzzing import COUNT, SEED, mutated_text, seeds
 from lipstream.errors import InputError, ServerError
 from lipstream_server.webrtc.offer import Role, read_offer
+from lipstream_server.webrtc.peer import Place
 from server.peers import peer, running
+from timing import limit
 
 
 async def offers() -> list[str]:
@@ -37,7 +39,8 @@ def test_fuzzed_offers_are_answered_or_refused_and_leave_nothing_open(worker, to
                 begun = time.monotonic()
                 try:
                     offer = read_offer(sent.encode(), role, keep_candidates=chance.random() < 0.5)
-                    session, _ = await server.sessions.open(offer)
+                    place = Place(await server.sessions.stages.open())
+                    session, _ = await server.sessions.open(offer, place)
                 except (InputError, ServerError) as error:
                     outcomes[type(error).__name__] += 1
                 else:
@@ -67,4 +70,4 @@ def test_an_offer_of_many_sections_or_lines_is_refused_at_once(lines, says):
     begun = time.monotonic()
     with pytest.raises(InputError, match=says):
         read_offer((head + lines).encode(), Role.BOTH, keep_candidates=False)
-    assert time.monotonic() - begun < 0.1
+    assert time.monotonic() - begun < limit(0.1, 1)

@@ -34,7 +34,7 @@ def test_a_viewer_sees_the_idle_avatar_and_hears_silence(worker, toy_avatar):
 def test_what_is_sent_to_be_spoken_is_spoken_and_can_be_interrupted(
     worker, toy_avatar, bursts, monkeypatch
 ):
-    monkeypatch.setattr("lipstream_server.webrtc.peer.REPORT_SECONDS", 0.02)
+    monkeypatch.setattr("lipstream_server.stage.stage.REPORT_SECONDS", 0.02)
 
     async def talk():
         async with running(worker, toy_avatar) as server, peer() as client:
@@ -46,7 +46,7 @@ def test_what_is_sent_to_be_spoken_is_spoken_and_can_be_interrupted(
             spoken = await client.event("state")
             client.channel.send(json.dumps({"type": "interrupt"}))
             [session] = server.sessions
-            await until(lambda: session.live_avatar.stats().queue_ms == 0)
+            await until(lambda: session.stage.conversation.queued_ms == 0)
             return spoken, await client.event("stats")
 
     spoken, stats = asyncio.run(talk())
@@ -70,10 +70,35 @@ NONSENSE = [
 ]
 
 
+def test_a_peer_alone_is_told_its_stage_and_when_its_sound_is_due(worker, toy_avatar):
+    async def watch():
+        async with running(worker, toy_avatar) as server, peer() as client:
+            await client.join(server)
+            await client.ready()
+            return await client.event("stage"), await client.event("clock")
+
+    stage, told = asyncio.run(watch())
+    assert stage["members"] == 1
+    assert told["rate"] == 48_000
+    assert 0 <= told["timestamp"] < 1 << 32
+
+
+def test_a_peer_is_told_what_pictures_it_is_sent(worker, toy_avatar):
+    async def watch():
+        async with running(worker, toy_avatar) as server, peer() as client:
+            await client.join(server)
+            await client.ready()
+            return await client.event("pictures")
+
+    told = asyncio.run(watch())
+    assert (told["scale"], told["bits_per_second"]) == (1.0, 800_000)
+    assert told["every"] >= 1
+
+
 def test_messages_that_make_no_sense_are_answered_and_the_session_goes_on(
     worker, toy_avatar, monkeypatch
 ):
-    monkeypatch.setattr("lipstream_server.webrtc.peer.REPORT_SECONDS", 0.02)
+    monkeypatch.setattr("lipstream_server.stage.stage.REPORT_SECONDS", 0.02)
 
     async def send():
         async with running(worker, toy_avatar) as server, peer() as client:

@@ -7,19 +7,33 @@ Whoever has to choose asks for that, never for a name.
 import importlib
 import importlib.util
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lipstream.errors import BackendUnavailable, LipstreamError, ModelError
-from lipstream.types import Array
+from lipstream.machine import load_plugin, plugin_names
+from lipstream.types import Array, Float32, Image, Planes
 
 __all__ = [
     "BACKENDS",
+    "PATCH_PIXELS",
     "PRECISIONS",
     "Backend",
+    "BackendEntry",
+    "BankRow",
+    "FeatureBank",
+    "HostFeatures",
+    "PasteTarget",
+    "PastingBackend",
     "TensorInfo",
     "available_backends",
+    "backend_named",
+    "backend_names",
     "backends_for",
     "open_backend",
 ]
@@ -33,6 +47,16 @@ GraphForm = Literal["onnx", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRange:
+    """Sizes of axis 0 an engine is built for."""
+
+    least: int = 1
+    optimal: int = 8
+    """The size that is made fastest."""
+    most: int = 32
+
+
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
     """Shape and type of one input or output."""
 
@@ -40,6 +64,81 @@ class TensorInfo:
     """Sizes of the axes; None where any size goes."""
     dtype: str
     """numpy's name of the element type."""
+
+
+class FeatureBank(Protocol):
+    """Features of an avatar's frames where a backend has them at hand; opaque to all others.
+
+    Shared by sessions and freed with the last of them.
+    """
+
+    def close(self) -> None:
+        """Free it; closing twice is fine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BankRow:
+    """The features of one frame."""
+
+    bank: FeatureBank
+    index: int
+    """Which of the bank's frames."""
+
+
+class HostFeatures:
+    """A bank in the memory of the processor: views of each frame's features."""
+
+    __slots__ = ("frames",)
+
+    def __init__(self, features: dict[str, Array], frames: int) -> None:
+        """Take arrays of ``frames`` rows each, of which views are kept."""
+        self.frames = [{n: a[k : k + 1] for n, a in features.items()} for k in range(frames)]
+
+    def close(self) -> None:
+        """Let the views go."""
+        self.frames = []
+
+
+PATCH_PIXELS = 1 << 17
+"""Largest part of a picture that a GPU pastes into."""
+
+
+@dataclass(frozen=True, slots=True)
+class PasteTarget:
+    """A picture as a GPU pastes a mouth into it, as far as the mouth can touch it."""
+
+    part: Image
+    """(h, w, 3) uint8 BGR, of even sides and PATCH_PIXELS at most."""
+    detail: NDArray[np.int16]
+    """(h, w, 3) int16: what fades where the mouth changes."""
+    rest: NDArray[np.uint8]
+    """(rows, S, 3) uint8 BGR: the mouth that changes nothing."""
+    inverse: Float32
+    """(2, 3) float32: pixels of ``part`` to pixels of the mouth."""
+
+
+def host_features(row: BankRow) -> dict[str, Array]:
+    """Return the views, of one row each, that a bank of the processor has of a frame."""
+    assert isinstance(row.bank, HostFeatures), "the bank is of another backend"
+    return row.bank.frames[row.index]
+
+
+def run_one_by_one(
+    run: Callable[[dict[str, Array]], dict[str, Array]],
+    mels: Sequence[Array],
+    rows: Sequence[BankRow],
+) -> dict[str, Array]:
+    """Return what ``run`` makes of each row alone, as it is for one, in new arrays for several."""
+    if len(rows) == 1:
+        return run({"mel": mels[0], **host_features(rows[0])})
+    made: dict[str, Array] = {}
+    for at, (mel, row) in enumerate(zip(mels, rows, strict=True)):
+        for name, output in run({"mel": mel, **host_features(row)}).items():
+            if at == 0:
+                made[name] = np.empty((len(rows), *output.shape[1:]), output.dtype)
+            made[name][at] = output[0]
+    return made
 
 
 class Backend(Protocol):
@@ -75,6 +174,21 @@ class Backend(Protocol):
         """Run once. The outputs are valid until the next run."""
         ...
 
+    def open_bank(self, features: dict[str, Array], frames: int) -> FeatureBank:
+        """Take the features of ``frames`` frames to where they are computed with.
+
+        Arrays are name -> (frames, ...); on a processor the bank is views of them.
+        """
+        ...
+
+    def run_rows(self, mels: Sequence[Array], rows: Sequence[BankRow]) -> dict[str, Array]:
+        """Run once for frames of any banks of this backend, or of HostFeatures.
+
+        ``mels`` has (1, 1, bands, columns) float32 for each row. The outputs, a row each, are
+        valid until the next run.
+        """
+        ...
+
     def clone(self) -> Self:
         """Return another runner of the same graph, for one other thread; each is closed by itself.
 
@@ -87,16 +201,39 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class PastingBackend(Protocol):
+    """What a backend has besides where it can put mouths into pictures, too: a GPU of NVIDIA's."""
+
+    def open_targets(
+        self, bank: FeatureBank, targets: Sequence[PasteTarget], feather: Float32
+    ) -> None:
+        """Take the pictures of all frames of a bank to where mouths are painted.
+
+        ``feather`` is the (rows, S) float32 soft edge of a mouth, the same for all banks.
+        """
+        ...
+
+    def paste_rows(
+        self, mels: Sequence[Array], rows: Sequence[BankRow], openness: Sequence[float]
+    ) -> list[Planes]:
+        """Run once as ``run_rows``, for banks with targets, and put the mouths into them.
+
+        Returns the (h, w) of each target as it is shown; valid until the next run.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BackendEntry:
     """What is known of a backend before its runtime is imported."""
 
     target: str
-    """``module:Class`` below this package that implements Backend."""
+    """``module:Class`` that implements Backend; a module of this package begins with a dot."""
     package: str
     """Import name of the runtime it needs."""
     extra: str
-    """Extra of this project that installs the runtime."""
+    """Extra of this project that installs the runtime; "" where another package does."""
     device: Device
     accelerates: frozenset[str] = frozenset()
     """Precisions in which it is faster than in fp32."""
@@ -112,33 +249,32 @@ class BackendEntry:
     def load(self) -> type[Backend]:
         """Import the runtime and return the class."""
         module, _, name = self.target.partition(":")
-        backend: type[Backend] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        backend: type[Backend] = getattr(importlib.import_module(module, __name__), name)
         return backend
 
 
-_GPU_LACKS = frozenset({"bf16", "int8"})
 BACKENDS = {
     "tensorrt": BackendEntry(
-        *("tensorrt:TensorRtBackend", "tensorrt", "tensorrt", "gpu"),
+        *(".tensorrt:TensorRtBackend", "tensorrt", "tensorrt", "gpu"),
         frozenset({"fp16"}),
-        _GPU_LACKS,
+        frozenset({"bf16"}),
     ),
     "tensorrt_rtx": BackendEntry(
-        *("tensorrt:TensorRtRtxBackend", "tensorrt_rtx", "tensorrt-rtx", "gpu"),
-        *(frozenset({"fp16"}), _GPU_LACKS),
+        *(".tensorrt:TensorRtRtxBackend", "tensorrt_rtx", "tensorrt-rtx", "gpu"),
+        *(frozenset({"fp16"}), frozenset({"bf16"})),
     ),
     "cuda": BackendEntry(
-        *("onnxruntime:OnnxRuntimeCuda", "onnxruntime", "gpu", "gpu"),
-        *(frozenset({"fp16"}), _GPU_LACKS),
+        *(".onnxruntime:OnnxRuntimeCuda", "onnxruntime", "gpu", "gpu"),
+        *(frozenset({"fp16"}), frozenset({"bf16", "int8"})),
     ),
     "cpu": BackendEntry(
-        *("onnxruntime:OnnxRuntimeCpu", "onnxruntime", "cpu", "cpu"), refuses=frozenset({"bf16"})
+        *(".onnxruntime:OnnxRuntimeCpu", "onnxruntime", "", "cpu"), refuses=frozenset({"bf16"})
     ),
     "openvino": BackendEntry(
-        *("openvino:OpenVinoBackend", "openvino", "cpu", "cpu"), frozenset({"bf16", "int8"})
+        *(".openvino:OpenVinoBackend", "openvino", "cpu", "cpu"), frozenset({"bf16", "int8"})
     ),
     "native": BackendEntry(
-        *("native:NativeBackend", "lipstream", "cpu", "cpu"),
+        *(".native:NativeBackend", "lipstream", "cpu", "cpu"),
         accelerates=frozenset({"int8"}),
         refuses=frozenset(PRECISIONS) - {"int8"},
         form="plan",
@@ -151,6 +287,31 @@ embedded one on two cores); where an encoder or a browser shares the cores, Open
 waits for them (95th percentile of a whole frame 226 ms against 10). From int8 ONNX Runtime gains
 nothing (see bench/results).
 """
+
+
+RESTORE_CUDA = (
+    "pip install 'lipstream[gpu]', then pip install --force-reinstall --no-deps onnxruntime-gpu:"
+    " the runtime for processors, installed last, overwrites the one for CUDA"
+)
+"""What to do where both of ONNX Runtime's packages lie in one folder and the wrong one won."""
+PLUGINS = "lipstream.backends"
+"""Entry-point group of other packages' backends: name -> a BackendEntry. They are used when asked
+for by name; what ``auto`` takes does not change with what is installed besides."""
+
+
+def backend_names() -> tuple[str, ...]:
+    """Return every name that ``open_backend`` takes, without importing anything."""
+    return (*BACKENDS, *(name for name in plugin_names(PLUGINS) if name not in BACKENDS))
+
+
+def backend_named(name: str) -> BackendEntry:
+    """Return what is known of a backend; raises BackendUnavailable when there is none."""
+    entry = BACKENDS.get(name) or load_plugin(PLUGINS, name)
+    if entry is None:
+        raise BackendUnavailable(f"no backend '{name}': choose auto, {', '.join(backend_names())}")
+    if not isinstance(entry, BackendEntry):
+        raise BackendUnavailable(f"the plug-in '{name}' gives no BackendEntry: update it")
+    return entry
 
 
 def available_backends() -> tuple[str, ...]:
@@ -187,20 +348,17 @@ def open_backend(
         raise BackendUnavailable(f"no precision '{precision}': choose {', '.join(PRECISIONS)}")
     if name == "auto":
         return _open_first(graph, threads, precision, frame_threads)
-    if name not in BACKENDS:
-        raise BackendUnavailable(f"no backend '{name}': choose auto, {', '.join(BACKENDS)}")
-    entry = BACKENDS[name]
+    entry = backend_named(name)
     if not entry.installed:
-        raise BackendUnavailable(
-            f"backend '{name}' needs {entry.package}: pip install 'lipstream[{entry.extra}]'"
-        )
+        wanted = f"'lipstream[{entry.extra}]'" if entry.extra else entry.package
+        raise BackendUnavailable(f"backend '{name}' needs {entry.package}: pip install {wanted}")
     return entry.load().open(graph, threads, precision, frame_threads)
 
 
 def _open_first(graph: Path, threads: int, precision: str, frame_threads: int) -> Backend:
     names = backends_for(precision, "onnx")
     if not any(one.installed for one in BACKENDS.values() if one.form == "onnx"):
-        raise BackendUnavailable("no ONNX runtime is installed: pip install 'lipstream[cpu]'")
+        raise BackendUnavailable("no ONNX runtime is installed: pip install onnxruntime")
     refused: dict[str, LipstreamError] = {}
     for name in names:
         try:

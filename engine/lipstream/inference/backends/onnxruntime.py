@@ -1,5 +1,6 @@
 """ONNX Runtime: on the CPU it runs anywhere; on CUDA with its buffers kept on the GPU."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -7,7 +8,17 @@ import numpy as np
 import onnxruntime as ort
 
 from lipstream.errors import BackendUnavailable, ModelError
-from lipstream.inference.backends import Device, GraphForm, TensorInfo
+from lipstream.inference.backends import (
+    RESTORE_CUDA,
+    BankRow,
+    Device,
+    FeatureBank,
+    GraphForm,
+    HostFeatures,
+    TensorInfo,
+    host_features,
+    run_one_by_one,
+)
 from lipstream.types import Array
 
 _DTYPES = {
@@ -28,7 +39,6 @@ class OnnxRuntimeCpu:
     form: GraphForm = "onnx"
     best_batch = 1
     _provider = "CPUExecutionProvider"
-    _extra = "cpu"
     _most_frame_threads = 1024
 
     def __init__(self, session: "ort.InferenceSession", frame_threads: int = 1) -> None:
@@ -78,8 +88,7 @@ class OnnxRuntimeCpu:
     @classmethod
     def _unavailable(cls, reason: str) -> BackendUnavailable:
         return BackendUnavailable(
-            f"backend '{cls.name}' needs {cls._provider}: {reason}; pip uninstall onnxruntime"
-            f" onnxruntime-gpu, then pip install 'lipstream[{cls._extra}]'"
+            f"backend '{cls.name}' needs {cls._provider}: {reason}; {RESTORE_CUDA}"
         )
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -87,6 +96,14 @@ class OnnxRuntimeCpu:
         assert self._session is not None, "closed"
         outputs: list[Any] = list(self._session.run(self._wanted, feeds))
         return dict(zip(self._wanted, outputs, strict=True))
+
+    def open_bank(self, features: dict[str, Array], frames: int) -> FeatureBank:
+        """Keep views of the features of each frame."""
+        return HostFeatures(features, frames)
+
+    def run_rows(self, mels: Sequence[Array], rows: Sequence[BankRow]) -> dict[str, Array]:
+        """Run row by row; the outputs of one row are those of ``run``."""
+        return run_one_by_one(self.run, mels, rows)
 
     def close(self) -> None:
         """Free the session."""
@@ -100,7 +117,6 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
     device: Device = "gpu"
     best_batch = 8
     _provider = "CUDAExecutionProvider"
-    _extra = "gpu"
     _most_frame_threads = 1
     """Frames are made together there, by one thread."""
 
@@ -108,6 +124,17 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
         super().__init__(session, frame_threads)
         self._binding: Any = session.io_binding()
         self._on_gpu: dict[str, Any] = {}
+        self._batch: dict[str, Array] = {}
+        """What ``run_rows`` collects, kept for the next run."""
+
+    @classmethod
+    def open(
+        cls, graph: Path, threads: int, precision: str = "fp32", frame_threads: int = 1
+    ) -> Self:
+        """Load ``graph``, as on the CPU; CUDA and cuDNN are found where pip has put them."""
+        if cls._provider in ort.get_available_providers():
+            ort.preload_dlls()  # the linker does not look there
+        return super().open(graph, threads, precision, frame_threads)
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run once; the outputs are new arrays, copied from the GPU."""
@@ -119,6 +146,19 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
         self._session.run_with_iobinding(self._binding)
         outputs: list[Any] = self._binding.copy_outputs_to_cpu()
         return dict(zip(self._wanted, outputs, strict=True))
+
+    def run_rows(self, mels: Sequence[Array], rows: Sequence[BankRow]) -> dict[str, Array]:
+        """Run once for all; the features are collected here and go up with the sound."""
+        count = len(rows)
+        for name, taken in self.inputs.items():
+            batch = self._batch.get(name)
+            if batch is None or len(batch) < count:
+                shape = [size or 0 for size in taken.shape[1:]]
+                size = max(count, self.best_batch)
+                batch = self._batch[name] = np.empty((size, *shape), taken.dtype)
+            for at, row in enumerate(rows):
+                batch[at] = mels[at][0] if name == "mel" else host_features(row)[name][0]
+        return self.run({name: self._batch[name][:count] for name in self.inputs})
 
     def clone(self) -> Self:
         """Refuse: a GPU's frames are made together, by one thread."""
@@ -133,15 +173,15 @@ class OnnxRuntimeCuda(OnnxRuntimeCpu):
     def _uploaded(self, name: str, array: Array) -> Any:
         """Copy into the buffer of this input, which is kept while its shape stays."""
         array = np.ascontiguousarray(array)
-        kept = self._on_gpu.get(name)
-        if kept is None or tuple(kept.shape()) != array.shape:
-            kept = self._on_gpu[name] = ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0)
+        value = self._on_gpu.get(name)
+        if value is None or tuple(value.shape()) != array.shape:
+            value = self._on_gpu[name] = ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0)
         else:
-            kept.update_inplace(array)
-        return kept
+            value.update_inplace(array)
+        return value
 
 
-def _describe(node: "ort.NodeArg") -> TensorInfo:
+def _describe(node: Any) -> TensorInfo:
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
     return TensorInfo(shape, _DTYPES.get(str(node.type), str(node.type)))
 

@@ -1,5 +1,6 @@
 """OpenVINO on the CPU: the faster one where cores are free, and the one for bf16 and int8."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -8,7 +9,15 @@ import numpy as np
 import openvino as ov
 
 from lipstream.errors import ModelError
-from lipstream.inference.backends import Device, GraphForm, TensorInfo
+from lipstream.inference.backends import (
+    BankRow,
+    Device,
+    FeatureBank,
+    GraphForm,
+    HostFeatures,
+    TensorInfo,
+    run_one_by_one,
+)
 from lipstream.types import Array
 
 
@@ -99,6 +108,14 @@ class OpenVinoBackend:
             self._request.set_input_tensor(place, ov.Tensor(array, shared_memory=True))
         results = self._request.infer(share_outputs=True)
         return dict(zip(self.outputs, results.values(), strict=True))
+
+    def open_bank(self, features: dict[str, Array], frames: int) -> FeatureBank:
+        """Keep views of the features of each frame."""
+        return HostFeatures(features, frames)
+
+    def run_rows(self, mels: Sequence[Array], rows: Sequence[BankRow]) -> dict[str, Array]:
+        """Run row by row; the outputs of one row are those of ``run``."""
+        return run_one_by_one(self.run, mels, rows)
 
     def clone(self) -> Self:
         """Return another request of the compiled graph, for one other thread."""

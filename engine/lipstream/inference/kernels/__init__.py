@@ -5,20 +5,26 @@ multiply less: Winograd's convolution takes 16 products where they take 36. ``pl
 computed, ``*.h`` and ``kernels.c`` compute it, ``frame`` lays the two together. The shared library
 is built when the package is installed (``hatch_build.py``). Kinds of steps are named as XNNPACK
 names its kernels; they and the layout of a step stand in ``step.h`` alone, which is read here.
+
+And ``mouth.cu``: what a GPU does round the network of a mouth, compiled for the card at hand.
 """
 
 import ctypes
 import functools
+import importlib
 import platform
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lipstream.errors import BackendUnavailable
 
-__all__ = ["StepHeader", "kernels_run_here", "load_library", "step_header"]
+__all__ = ["StepHeader", "compile_kernels", "kernels_run_here", "load_library", "step_header"]
 
 HEADER = Path(__file__).with_name("step.h")
+CUDA = Path(__file__).with_name("mouth.cu")
 LIBRARY = Path(__file__).with_name("kernels.so")
 _NEEDED = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni")
 _TYPES = {"float": ctypes.c_float, "int32_t": ctypes.c_int32}
@@ -60,8 +66,8 @@ def parse_header(text: str) -> StepHeader:
     return StepHeader(int(abi), tuple(re.findall(r"KIND\((\w+)\)", kinds)), step)
 
 
-def _only(found: list[str]) -> str:
-    (one,) = found
+def _only(names: list[str]) -> str:
+    (one,) = names
     return one
 
 
@@ -100,10 +106,10 @@ def load_library() -> ctypes.CDLL:
 def check_abi(library: ctypes.CDLL) -> None:
     """Raise BackendUnavailable for a library that was built from another ``step.h``."""
     header = step_header()
-    found = [getattr(library, f"lipstream_{name}", lambda: 0)() for name in ("abi", "step_size")]
-    if found != [header.abi, ctypes.sizeof(header.step)]:
+    built = [getattr(library, f"lipstream_{name}", lambda: 0)() for name in ("abi", "step_size")]
+    if built != [header.abi, ctypes.sizeof(header.step)]:
         raise BackendUnavailable(
-            f"backend 'native': {LIBRARY.name} is of another build (ABI {found[0]}, {header.abi}"
+            f"backend 'native': {LIBRARY.name} is of another build (ABI {built[0]}, {header.abi}"
             f" expected): {_REINSTALL}"
         )
 
@@ -124,3 +130,70 @@ def _processor_flags() -> frozenset[str]:
         if line.startswith("flags"):
             return frozenset(line.split())
     return frozenset()
+
+
+def open_nvrtc() -> Any:
+    """Return ``cuda.bindings.nvrtc``; raises BackendUnavailable where NVRTC is not installed."""
+    try:
+        nvrtc = importlib.import_module("cuda.bindings.nvrtc")
+        nvrtc.nvrtcVersion()  # the library itself is loaded by the first call
+    except (ImportError, OSError, RuntimeError) as error:
+        raise BackendUnavailable(
+            "TensorRT needs NVRTC, which compiles for the GPU: pip install nvidia-cuda-nvrtc"
+        ) from error
+    return nvrtc
+
+
+def compile_kernels(capability: str) -> bytes:
+    """Return ``mouth.cu`` compiled for a compute capability, such as "8.9".
+
+    Raises BackendUnavailable where NVRTC cannot: a card older than it knows, or a mistake of ours.
+    """
+    nvrtc = open_nvrtc()
+    source, name = CUDA.read_bytes(), CUDA.name.encode()
+    known = [int(one) for one in _checked(nvrtc.nvrtcGetSupportedArchs)]
+    option = f"--gpu-architecture=sm_{choose_architecture(capability, known)}"
+    program = _checked(nvrtc.nvrtcCreateProgram, source, name, 0, [], [])
+    try:
+        code = _compile(nvrtc, program, [option.encode()])
+    except BaseException:
+        nvrtc.nvrtcDestroyProgram(program)
+        raise
+    _checked(nvrtc.nvrtcDestroyProgram, program)
+    return code
+
+
+def _compile(nvrtc: Any, program: Any, options: list[bytes]) -> bytes:
+    status, *_ = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    if int(status) != 0:
+        failed, size = nvrtc.nvrtcGetProgramLogSize(program)
+        told = b" " * (0 if int(failed) else int(size))
+        nvrtc.nvrtcGetProgramLog(program, told)  # where it fails the status has to do
+        reason = told.decode(errors="replace").strip("\0 \n")[:300]
+        raise BackendUnavailable(f"CUDA refused nvrtcCompileProgram: {reason or _named(status)}")
+    code = b" " * int(_checked(nvrtc.nvrtcGetCUBINSize, program))
+    _checked(nvrtc.nvrtcGetCUBIN, program, code)
+    return code
+
+
+def choose_architecture(capability: str, known: Sequence[int]) -> int:
+    """Return the newest of the architectures, 89 for 8.9, whose code runs on a capability."""
+    major, minor = (int(one) for one in capability.split("."))
+    fits = [one for one in known if one // 10 == major and one % 10 <= minor]
+    if not fits:
+        raise BackendUnavailable(
+            f"NVRTC compiles nothing for compute capability {capability}: it knows"
+            f" {', '.join(map(str, known))}; install nvidia-cuda-nvrtc of the card's time"
+        )
+    return max(fits)
+
+
+def _checked(function: Callable[..., Any], *arguments: Any) -> Any:
+    status, *results = function(*arguments)
+    if int(status) != 0:
+        raise BackendUnavailable(f"CUDA refused {function.__name__}: {_named(status)}")
+    return results[0] if results else None
+
+
+def _named(status: Any) -> str:
+    return str(getattr(status, "name", status))

@@ -16,7 +16,7 @@ import numpy as np
 
 from lipstream.errors import ModelError
 from lipstream.inference.kernels import step_header
-from lipstream.storage.tensor_files import MISSTATED, PackError, PackKind, read_pack, write_pack
+from lipstream.storage import MISSTATED, PackError, PackKind, read_pack, write_pack
 from lipstream.types import Array
 
 BEFORE, AFTER = 1, 2
@@ -116,7 +116,7 @@ def load_plan(path: Path) -> KernelPlan:
     try:
         pack = read_pack(path, _KIND)
         header = json.loads(pack.text)
-        steps = tuple(_step(written) for written in header["steps"])
+        steps = tuple(_step(entry) for entry in header["steps"])
         plan = KernelPlan(
             inputs={str(name): tuple(map(int, shape)) for name, shape in header["inputs"].items()},
             output=tuple(map(int, header["output"])),  # type: ignore[arg-type]
@@ -137,13 +137,13 @@ def load_plan(path: Path) -> KernelPlan:
     return plan
 
 
-def _step(written: dict[str, Any]) -> KernelStep:
+def _step(entry: dict[str, Any]) -> KernelStep:
     pairs = {
-        "stride": tuple(map(int, written["stride"])),
-        "taps": tuple((int(y), int(x)) for y, x in written["taps"]),
-        "target": OutputSlice(**written["target"]),
+        "stride": tuple(map(int, entry["stride"])),
+        "taps": tuple((int(y), int(x)) for y, x in entry["taps"]),
+        "target": OutputSlice(**entry["target"]),
     }
-    return KernelStep(**{**written, **pairs})
+    return KernelStep(**{**entry, **pairs})
 
 
 def _arrays_of(step: KernelStep) -> dict[str, int]:
@@ -199,11 +199,11 @@ def _check_target(plan: KernelPlan, step: KernelStep, where: str) -> None:
         return
     target = step.target
     _need(target.tensor >= 0 and min(target.row, target.column, target.channel) >= 0, where)
-    written = plan.tensors[target.tensor]
+    tensor = plan.tensors[target.tensor]
     down = target.row + _extent(step.height, target.stride)
     across = target.column + _extent(step.width, target.stride)
-    _need(down <= written.height and across <= written.width, f"{where}: target")
-    _need(target.channel + step.channels <= written.channels, f"{where}: target")
+    _need(down <= tensor.height and across <= tensor.width, f"{where}: target")
+    _need(target.channel + step.channels <= tensor.channels, f"{where}: target")
     whole = step.kind in ("quantize_f32", "quantize") or step.channels % LANES == 0
     _need(target.stride > 0 and whole, f"{where}: channels")
 

@@ -1,10 +1,7 @@
-"""Synthetic people: from a parametric head, or from words, to a looping avatar, by our own code.
+"""Synthetic people, rendered by Blender: from numbers to an avatar that breathes and blinks.
 
-``look`` says what a person is made of, ``people`` who they are. ``source`` reads the head, ``mesh``
-refines it, ``skin`` and ``relief``, ``props`` (teeth and eyes), ``hair``, ``short_hair``,
-``face_hair``, ``clothes``, ``headwear`` and ``eyewear`` dress it, ``person`` puts it together and
-poses it, ``materials`` and ``scene`` render it (these three need Blender). ``words`` reads a
-description by its ``vocabulary``, ``casting`` finds a look that fits it by the ``palette``, and
-``describe`` makes the avatar. ``visemes`` says how mouths speak, ``loop`` turns a plate and a few
-patches into a seamless idle loop, ``pack`` makes that an avatar. ``__main__`` is the command.
+``people`` says who they are. ``garments`` and ``hair`` dress the head of ``synthetic.body``,
+``person`` puts it together and poses it, ``scene`` renders it; these last two need Blender.
+``idle_loop`` turns a plate and a few patches into a seamless loop. ``__main__`` is the command.
+Not here: the head itself (``body``), and people described in words (``describe``).
 """

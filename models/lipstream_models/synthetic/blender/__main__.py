@@ -35,7 +35,7 @@ from lipstream_models.synthetic.blender.idle_loop import (
     pack,
 )
 from lipstream_models.synthetic.blender.people import PEOPLE, person_named
-from lipstream_models.synthetic.body.visemes import NEUTRAL, blink, mouth_shapes
+from lipstream_models.synthetic.body.head_model import NEUTRAL, blink, mouth_shapes
 from lipstream_models.synthetic.describe.sampling import sample_person
 from lipstream_models.synthetic.describe.words import read_description
 
@@ -85,12 +85,12 @@ def _render(arguments: argparse.Namespace) -> int:
     from lipstream_models.synthetic.blender.person import BlenderPerson  # noqa: PLC0415  (Blender, which few have)
     from lipstream_models.synthetic.body.head_model import HeadSource  # noqa: PLC0415
 
-    look = person_named(arguments.person)
+    appearance = person_named(arguments.person)
     if arguments.describe:
-        look = sample_person(read_description(arguments.describe), arguments.seed)
+        appearance = sample_person(read_description(arguments.describe), arguments.seed)
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    person = BlenderPerson(HeadSource(arguments.head_data), look, threads=arguments.threads)
+    person = BlenderPerson(HeadSource(arguments.head_data), appearance, threads=arguments.threads)
     if arguments.shapes:
         _render_library(person, folder, arguments.shapes, arguments.seed)
     if not (folder / "plate.png").exists():

@@ -175,16 +175,16 @@ _ENOUGH = 6000
 """Points of the head are enough to lay cloth on."""
 
 
-def headwear(skin: Surface, wear: Headwear) -> dict[str, Garment]:
+def headwear(skin: Surface, worn: Headwear) -> dict[str, Garment]:
     """Return the parts of what covers the head, by name."""
     skull = _skull(skin)
     matrix = np.column_stack([skin.points, np.ones(len(skin.points))])
     base = Surface(_back(matrix[:, :3], skull), skin.normals, skin.quads, skin.places)
-    if wear.kind == "turban":
-        parts = {"turban": _turban(base, wear.seed)}
+    if worn.kind == "turban":
+        parts = {"turban": _turban(base, worn.seed)}
     else:
-        hood = _hood(base, wear.seed)
-        parts = {"scarf": hood, "wrap": _wrap(base, hood.vertices, wear.seed)}
+        hood = _hood(base, worn.seed)
+        parts = {"scarf": hood, "wrap": _wrap(base, hood.vertices, worn.seed)}
     return {
         name: Garment(part.vertices @ skull[:3] + skull[3], part.quads)
         for name, part in parts.items()
@@ -391,18 +391,18 @@ _NOSE = 0.085
 """Half the width of the nose between the rims, dm."""
 
 
-def glasses(skin: Surface, eyes: Float, look: Glasses) -> Garment:
+def glasses(skin: Surface, eyes: Float, style: Glasses) -> Garment:
     """Return the frame of a pair of glasses; ``eyes`` (2, 3) are the middles of the eyeballs."""
     half = float(np.abs(eyes[:, 0] - eyes[:, 0].mean()).mean())
     middle = eyes.mean(0) + np.array([0.0, -0.035, 0.0])
     away = half + 0.015  # rims sit a little wider than the pupils
-    width = min(look.width, away - _NOSE)
+    width = min(style.width, away - _NOSE)
     turn = np.linspace(0, 2 * np.pi, 72)
     c, s = np.cos(turn), np.sin(turn)
-    power = 2 / look.power
+    power = 2 / style.power
     rim_x = np.sign(c) * np.abs(c) ** power * width
-    rim_y = np.sign(s) * np.abs(s) ** power * look.height
-    front = _front(skin, middle, away + width, look.height)
+    rim_y = np.sign(s) * np.abs(s) ** power * style.height
+    front = _front(skin, middle, away + width, style.height)
     wires = []
     for side in (-1.0, 1.0):
         x = side * away + rim_x
@@ -411,7 +411,7 @@ def glasses(skin: Surface, eyes: Float, look: Glasses) -> Garment:
         wires.append(_temple(skin, middle, np.array([hinge, 0.07, front - 0.16 * hinge**2])))
     wires.append(_bridge(skin, middle, away - width, front))
     place = np.array([middle[0], middle[1], 0.0])
-    tubes = [_tube(wire + place, look.radius) for wire in wires]
+    tubes = [_tube(wire + place, style.radius) for wire in wires]
     counts = np.cumsum([0, *(len(vertices) for vertices, _ in tubes)])
     quads = [faces + start for (_, faces), start in zip(tubes, counts[:-1], strict=True)]
     return Garment(np.concatenate([vertices for vertices, _ in tubes]), np.concatenate(quads))

@@ -2,6 +2,7 @@
 
 from lipstream.errors import InputError
 from lipstream_models.synthetic.body.appearance import (
+    Appearance,
     Beard,
     BrowStyle,
     Clothes,
@@ -9,13 +10,12 @@ from lipstream_models.synthetic.body.appearance import (
     Crop,
     HairTone,
     Light,
-    Look,
     Relief,
     Tied,
 )
 from lipstream_models.synthetic.body.head_model import Identity, mirrored
 
-ADA = Look(
+ADA = Appearance(
     Identity(
         gender=0.03,
         age=0.06,
@@ -52,7 +52,7 @@ WINDOW = (
 )
 """The light of a large window and a reflector."""
 
-OMAR = Look(
+OMAR = Appearance(
     Identity(
         gender=1.0,
         age=0.40,
@@ -119,7 +119,7 @@ OMAR = Look(
     lights=WINDOW,
 )
 
-MEI = Look(
+MEI = Appearance(
     Identity(
         gender=0.0,
         age=0.10,
@@ -180,7 +180,7 @@ PEOPLE = {"ada": ADA, "mei": MEI, "omar": OMAR}
 """Everybody by name."""
 
 
-def person_named(name: str) -> Look:
+def person_named(name: str) -> Appearance:
     """Return the look of one of PEOPLE; raises InputError when there is none of this name."""
     if name not in PEOPLE:
         raise InputError(f"there is no person {name!r}: give one of {', '.join(PEOPLE)}")

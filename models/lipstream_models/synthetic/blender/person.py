@@ -17,11 +17,19 @@ from lipstream_models.synthetic.blender.hair import (
     cropped,
     tied,
 )
-from lipstream_models.synthetic.blender.materials import bump, cloth, hairs, painted, plain, pores
-from lipstream_models.synthetic.blender.relief import relief
-from lipstream_models.synthetic.blender.scene import BlenderScene, Camera, SubdivisionMesh
-from lipstream_models.synthetic.body.appearance import Crop, HairTone, Look, Tied
-from lipstream_models.synthetic.body.head_model import Float, HeadSource
+from lipstream_models.synthetic.blender.scene import (
+    BlenderScene,
+    Camera,
+    SubdivisionMesh,
+    bump,
+    cloth,
+    hairs,
+    painted,
+    plain,
+    pores,
+)
+from lipstream_models.synthetic.body.appearance import Appearance, Crop, HairTone, Tied
+from lipstream_models.synthetic.body.head_model import NEUTRAL, Float, HeadSource
 from lipstream_models.synthetic.body.mesh import Part, normals, refine
 from lipstream_models.synthetic.body.skin import (
     Masks,
@@ -29,10 +37,10 @@ from lipstream_models.synthetic.body.skin import (
     brow_density,
     paint,
     read_mask,
+    relief,
     scalp_cover,
 )
 from lipstream_models.synthetic.body.teeth_and_eyes import Prop, eyes, teeth
-from lipstream_models.synthetic.body.visemes import NEUTRAL
 
 TONGUE = (0.60, 0.21, 0.20)
 _SHAVEN = 0.10
@@ -51,8 +59,10 @@ class _Coat:
 class BlenderPerson:
     """The person on a stage."""
 
-    def __init__(self, source: HeadSource, look: Look, size: int = 512, threads: int = 1) -> None:
-        self._source, self._look = source, look
+    def __init__(
+        self, source: HeadSource, appearance: Appearance, size: int = 512, threads: int = 1
+    ) -> None:
+        self._source, self._appearance = source, appearance
         base = source.base
         faces = base.groups["body"]
         corners = base.vertices[base.quads[faces]]
@@ -61,15 +71,15 @@ class BlenderPerson:
         self._tongue = refine(base, base.groups["helper-tongue"], 2)
         self._places = self._body.place(base.vertices)
         self._lips = read_mask(source.mask("lips"), self._body.texture, 2.0)
-        self._relief = relief(self._places, look.relief) if look.relief else None
-        self._shape = source.shape(look.identity)
+        self._relief = relief(self._places, appearance.relief) if appearance.relief else None
+        self._shape = source.shape(appearance.identity)
         posed = source.pose(self._shape, self._units(NEUTRAL))
         skin = self._surface(posed)
-        self._coats = [*_brow_coats(skin, look), *_beard_coats(skin, self._lips, look)]
+        self._coats = [*_brow_coats(skin, appearance), *_beard_coats(skin, self._lips, appearance)]
         self._lashes = Lashes(base)
-        self._props: list[Prop] = teeth(base, look.jaw)
-        self._props += eyes(base, look.iris, look.eye_white, look.complexion.seed)
-        self._stage = BlenderScene(_camera(base.vertices, posed, size), look, threads)
+        self._props: list[Prop] = teeth(base, appearance.jaw)
+        self._props += eyes(base, appearance.iris, appearance.eye_white, appearance.complexion.seed)
+        self._stage = BlenderScene(_camera(base.vertices, posed, size), appearance, threads)
         self._build(skin, posed)
 
     def pose(self, units: Mapping[str, float]) -> None:
@@ -87,7 +97,7 @@ class BlenderPerson:
     def _units(self, units: Mapping[str, float]) -> dict[str, float]:
         """Return the units with the person's manner added."""
         total = dict(units)
-        for name, weight in self._look.manner.items():
+        for name, weight in self._appearance.manner.items():
             total[name] = max(0.0, total.get(name, 0.0) + weight)
         return total
 
@@ -105,7 +115,7 @@ class BlenderPerson:
 
     def _build(self, skin: Surface, posed: Float) -> None:
         self._add_skin(skin)
-        look, stage = self._look, self._stage
+        appearance, stage = self._appearance, self._stage
         materials = {
             "teeth": painted("enamel", (0.5, 0.16), 0.0),
             "eye": painted("eye", (0.5, 0.25), 0.0, coat=1.0),
@@ -118,53 +128,53 @@ class BlenderPerson:
             )
         tongue = SubdivisionMesh(_lowered(self._tongue, posed), self._tongue.quads)
         stage.add_mesh("tongue", tongue, plain("tongue", TONGUE, 0.38))
-        wool = cloth("cloth", look.clothes.colour)
-        for name, garment in garments(skin, look.clothes).items():
+        wool = cloth("cloth", appearance.clothes.colour)
+        for name, garment in garments(skin, appearance.clothes).items():
             solid = SubdivisionMesh(
                 garment.vertices, garment.quads, places=garment.vertices, levels=1
             )
             stage.add_mesh(name, solid, wool)
-        self._add_wear(skin, posed)
-        for coat in [*_hair_coats(look), *self._coats]:
+        self._add_headwear_and_glasses(skin, posed)
+        for coat in [*_hair_coats(appearance), *self._coats]:
             stage.add_strands(coat.name, coat.grow(skin), hairs(coat.name, coat.tone))
         stage.add_strands(
             "lashes", self._lashes.strands(posed), plain("lash", (0.01, 0.01, 0.01), 0.6)
         )
 
-    def _add_wear(self, skin: Surface, posed: Float) -> None:
-        look, stage = self._look, self._stage
-        if look.headwear is not None:
-            weave = cloth("headwear", look.headwear.colour)
-            for name, part in headwear(skin, look.headwear).items():
+    def _add_headwear_and_glasses(self, skin: Surface, posed: Float) -> None:
+        appearance, stage = self._appearance, self._stage
+        if appearance.headwear is not None:
+            weave = cloth("headwear", appearance.headwear.colour)
+            for name, part in headwear(skin, appearance.headwear).items():
                 solid = SubdivisionMesh(part.vertices, part.quads, places=part.vertices, levels=1)
                 stage.add_mesh(name, solid, weave)
-        if look.glasses is not None:
+        if appearance.glasses is not None:
             base = self._source.base
             groups = [base.group_vertices(f"helper-{side}-eye") for side in "lr"]
             eyes_at = np.stack([posed[group].mean(0) for group in groups])
-            wire = glasses(skin, eyes_at, look.glasses)
-            material = plain("glasses", look.glasses.colour, 0.25, 0.5)
+            wire = glasses(skin, eyes_at, appearance.glasses)
+            material = plain("glasses", appearance.glasses.colour, 0.25, 0.5)
             stage.add_mesh("glasses", SubdivisionMesh(wire.vertices, wire.quads), material)
 
     def _add_skin(self, skin: Surface) -> None:
-        look = self._look
+        appearance = self._appearance
         inside = read_mask(self._source.mask("inside-mouth"), self._body.texture, 3.0)
-        masks = Masks(self._lips, inside, _hair_cover(self._places, self._lips, look))
-        colours = paint(self._places, masks, look.complexion)
+        masks = Masks(self._lips, inside, _hair_cover(self._places, self._lips, appearance))
+        colours = paint(self._places, masks, appearance.complexion)
         leather = bump(painted("skin", (0.52, 0.24), 0.035), 90.0, 0.16, 0.012)
-        if look.complexion.pores:
-            pores(leather, look.complexion.pores)
+        if appearance.complexion.pores:
+            pores(leather, appearance.complexion.pores)
         solid = SubdivisionMesh(skin.points, skin.quads, colours, self._places, 1)
         self._stage.add_mesh("skin", solid, leather)
 
 
-def _hair_coats(look: Look) -> list[_Coat]:
+def _hair_coats(appearance: Appearance) -> list[_Coat]:
     """Return the hair of the head that shows."""
-    hair = look.hair
-    if hair is None or look.headwear is not None:
+    hair = appearance.hair
+    if hair is None or appearance.headwear is not None:
         return []
     coats = []
-    for k, (count, tone) in enumerate(_shares(hair.count, look.tone, look.tone.grey)):
+    for k, (count, tone) in enumerate(_shares(hair.count, appearance.tone, appearance.tone.grey)):
         seed = hair.seed + k
         grow: Callable[[Surface], Strands]
         if isinstance(hair, Crop):
@@ -177,23 +187,23 @@ def _hair_coats(look: Look) -> list[_Coat]:
     return coats
 
 
-def _brow_coats(skin: Surface, look: Look) -> list[_Coat]:
-    style = look.brows
-    dark = HairTone(look.tone.melanin * style.melanin, look.tone.redness * 0.3, 0.5)
+def _brow_coats(skin: Surface, appearance: Appearance) -> list[_Coat]:
+    style = appearance.brows
+    dark = HairTone(appearance.tone.melanin * style.melanin, appearance.tone.redness * 0.3, 0.5)
     return [
         _Coat(f"brows {k}", Brows(skin, style, count, seed=5 + k).strands, tone)
         for k, (count, tone) in enumerate(_shares(style.count, dark, style.grey))
     ]
 
 
-def _beard_coats(skin: Surface, lips: Float, look: Look) -> list[_Coat]:
-    if look.beard is None:
+def _beard_coats(skin: Surface, lips: Float, appearance: Appearance) -> list[_Coat]:
+    if appearance.beard is None:
         return []
-    tone = look.beard.tone or look.tone
-    shares = _shares(look.beard.count, tone, look.beard.grey)
-    seed = look.beard.seed
+    tone = appearance.beard.tone or appearance.tone
+    shares = _shares(appearance.beard.count, tone, appearance.beard.grey)
+    seed = appearance.beard.seed
     return [
-        _Coat(f"beard {k}", Whiskers(skin, lips, look.beard, count, seed + k).strands, tone)
+        _Coat(f"beard {k}", Whiskers(skin, lips, appearance.beard, count, seed + k).strands, tone)
         for k, (count, tone) in enumerate(shares)
     ]
 
@@ -205,15 +215,16 @@ def _shares(count: int, tone: HairTone, grey: float) -> list[tuple[int, HairTone
     return [(n, t) for n, t in zip(numbers, (tone, pale), strict=True) if n]
 
 
-def _hair_cover(places: Float, lips: Float, look: Look) -> Float:
+def _hair_cover(places: Float, lips: Float, appearance: Appearance) -> Float:
     """Return how far hair tints the skin, (N,) 0 to 1."""
-    recede = look.hair.recede if isinstance(look.hair, Crop) else 0.0
-    grown = 0.0 if look.headwear else _SHAVEN if look.hair is None else 1.0
+    recede = appearance.hair.recede if isinstance(appearance.hair, Crop) else 0.0
+    grown = 0.0 if appearance.headwear else _SHAVEN if appearance.hair is None else 1.0
     cover = np.maximum(
-        grown * scalp_cover(places, recede), look.brows.shade * brow_density(places, look.brows)
+        grown * scalp_cover(places, recede),
+        appearance.brows.shade * brow_density(places, appearance.brows),
     )
-    if look.beard is not None:
-        beard = look.beard.shade * beard_density(places, lips, look.beard.shape)
+    if appearance.beard is not None:
+        beard = appearance.beard.shade * beard_density(places, lips, appearance.beard.shape)
         cover = np.maximum(cover, beard)
     return np.asarray(cover)
 

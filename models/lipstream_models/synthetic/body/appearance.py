@@ -214,7 +214,7 @@ STUDIO = (
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Appearance:
     """A whole person, what they wear and how they are lit."""
 
     identity: Identity

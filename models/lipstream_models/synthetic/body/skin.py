@@ -1,4 +1,4 @@
-"""Paint the skin: albedo and gloss per vertex, from where the vertex lies on the base head.
+"""The skin: its albedo, gloss and relief per vertex, from where the vertex lies on the base head.
 
 Colours are linear RGB reflectances. Landmarks are places on MakeHuman's base head (dm), which every
 identity shares, so one set of masks fits all.
@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from lipstream.errors import InputError
-from lipstream_models.synthetic.body.appearance import BrowStyle, Complexion
+from lipstream_models.synthetic.body.appearance import BrowStyle, Complexion, Relief
 from lipstream_models.synthetic.body.head_model import Float
 
 MOUTH_INSIDE = (0.44, 0.13, 0.12)
@@ -106,7 +106,8 @@ _JAW = ([0.2, 0.5, 1.0, 1.5], [6.46, 6.36, 6.16, 6.08])
 def beard_density(places: Float, lips: Float, shape: str = "full") -> Float:
     """Return the density of a beard with moustache, (N,) 0 to 1; ``lips`` is their mask.
 
-    ``shape`` is that of ``look.Beard``: a goatee leaves the cheeks bare, a moustache the chin too.
+    ``shape`` is that of ``appearance.Beard``: a goatee leaves the cheeks bare, a moustache the
+    chin too.
     """
     x, y, z = np.abs(places[:, 0]), places[:, 1], places[:, 2]
     fray = 0.02 * waves(places, 10.0, 31)
@@ -135,25 +136,27 @@ class Masks:
     """How far the tint of hair covers the skin."""
 
 
-def paint(places: Float, masks: Masks, look: Complexion) -> Float:
+def paint(places: Float, masks: Masks, complexion: Complexion) -> Float:
     """Return (N, 4) linear RGB and gloss for vertices at (N, 3) ``places`` of the base head."""
-    tone = np.array(look.skin)
+    tone = np.array(complexion.skin)
     colour = np.repeat(tone[None], len(places), 0)
     red = np.array([1.02, 0.80, 0.76])
     for strength, centre, radius in RED_PLACES:
-        weight = strength * look.blush * blob(places, centre, radius)
+        weight = strength * complexion.blush * blob(places, centre, radius)
         colour *= 1 + weight[:, None] * (red - 1) * 1.3
-    shadow = look.shadow * blob(places, (0.27, 7.13, 1.42), (0.15, 0.055, 0.2))  # under the eyes
+    shadow = complexion.shadow * blob(
+        places, (0.27, 7.13, 1.42), (0.15, 0.055, 0.2)
+    )  # under the eyes
     colour *= 1 - shadow[:, None] * np.array([0.45, 0.55, 0.45])
     forehead = 0.5 * blob(places, (0.0, 7.70, 1.5), (0.55, 0.22, 0.5))
     colour *= 1 + forehead[:, None] * np.array([0.03, 0.035, 0.0])
-    mottle = waves(places, 9.0, look.seed)[:, None] * np.array([0.020, 0.045, 0.05])
-    grain = waves(places, 60.0, look.seed + 1)[:, None] * np.array([0.02, 0.035, 0.035])
-    colour *= 1 + look.blotches * (mottle + grain)
-    colour *= 1 - _moles(places, look)[:, None] * np.array([0.45, 0.6, 0.62])
+    mottle = waves(places, 9.0, complexion.seed)[:, None] * np.array([0.020, 0.045, 0.05])
+    grain = waves(places, 60.0, complexion.seed + 1)[:, None] * np.array([0.02, 0.035, 0.035])
+    colour *= 1 + complexion.blotches * (mottle + grain)
+    colour *= 1 - _moles(places, complexion)[:, None] * np.array([0.45, 0.6, 0.62])
     cover = masks.hair[:, None]
-    colour = colour * (1 - cover) + np.array(look.hair) * cover
-    return _lips(places, colour, masks, look)
+    colour = colour * (1 - cover) + np.array(complexion.hair) * cover
+    return _lips(places, colour, masks, complexion)
 
 
 def scalp_cover(places: Float, recede: float = 0.0) -> Float:
@@ -162,11 +165,11 @@ def scalp_cover(places: Float, recede: float = 0.0) -> Float:
     return np.asarray(0.8 * ramp(-0.10, 0.12, edge))
 
 
-def _moles(places: Float, look: Complexion) -> Float:
+def _moles(places: Float, complexion: Complexion) -> Float:
     """Return the density of small spots scattered over face and neck, (N,) 0 to 1."""
-    rng = np.random.default_rng(look.seed + 2)
+    rng = np.random.default_rng(complexion.seed + 2)
     total = np.zeros(len(places))
-    for _ in range(look.moles):
+    for _ in range(complexion.moles):
         x, y = rng.uniform(-0.75, 0.75), rng.uniform(6.2, 7.9)
         radius, strength = rng.uniform(0.007, 0.014), rng.uniform(0.2, 0.6)
         off = np.hypot(places[:, 0] - x, places[:, 1] - y) / radius
@@ -174,9 +177,9 @@ def _moles(places: Float, look: Complexion) -> Float:
     return total
 
 
-def _lips(places: Float, colour: Float, masks: Masks, look: Complexion) -> Float:
+def _lips(places: Float, colour: Float, masks: Masks, complexion: Complexion) -> Float:
     creases = 1 + 0.07 * np.sin(places[:, 0] * 150 + 3 * waves(places, 20.0, 11))[:, None]
-    lip = np.array(look.lips) * creases
+    lip = np.array(complexion.lips) * creases
     edge = ramp(0.15, 0.85, masks.lips)[:, None] * 0.92
     colour = colour * (1 - edge) + lip * edge
     deep = ramp(0.2, 0.8, masks.inside)[:, None]
@@ -184,5 +187,103 @@ def _lips(places: Float, colour: Float, masks: Masks, look: Complexion) -> Float
     oily = 0.35 * blob(places, (0.0, 7.0, 1.62), (0.10, 0.4, 0.2)) + 0.15 * blob(
         places, (0.0, 7.72, 1.5), (0.4, 0.25, 0.4)
     )
-    gloss = np.clip(look.shine + oily + look.lip_shine * edge[:, 0] + 0.4 * deep[:, 0], 0, 1)
+    gloss = np.clip(
+        complexion.shine + oily + complexion.lip_shine * edge[:, 0] + 0.4 * deep[:, 0], 0, 1
+    )
     return np.column_stack([np.clip(colour, 0.002, 0.95), gloss])
+
+
+def relief(places: Float, shape: Relief) -> Float:
+    """Return how far each vertex moves along its normal, (N,) dm; fixed to the skin."""
+    height = np.zeros(len(places))
+    if shape.forehead:
+        height -= shape.forehead * _forehead(places, shape.seed)
+    if shape.frown:
+        height -= shape.frown * _frown(places)
+    if shape.eyes:
+        height -= shape.eyes * _eyes(places, shape.seed)
+    if shape.cheeks:
+        height -= shape.cheeks * _cheeks(places, shape.seed)
+    if shape.lumps:
+        calm = 1 - np.clip(blob(places, (0.31, 7.28, 1.39), (0.26, 0.14, 0.5)) * 1.5, 0, 1)
+        calm = calm * (1 - np.clip(blob(places, (0.0, 6.6, 1.5), (0.4, 0.2, 0.5)) * 1.5, 0, 1))
+        height += shape.lumps * calm * waves(places, 2.2, shape.seed, 3)
+    return height
+
+
+def _groove(off: Float, width: float) -> Float:
+    """Return a groove with a soft rim on both sides: 1 in the middle, slightly below 0 beside."""
+    t = (off / width) ** 2
+    return np.asarray(np.exp(-t) - 0.35 * np.exp(-t / 6))
+
+
+def _forehead(places: Float, seed: int) -> Float:
+    x, y = places[:, 0], places[:, 1]
+    sway = 0.018 * waves(places * np.array([1.0, 0.3, 0.0]), 3.0, seed)
+    total = np.zeros(len(places))
+    for line, strength in ((7.615, 0.7), (7.695, 1.0), (7.785, 0.8)):
+        off = y - line - sway + 0.05 * x**2
+        broken = 0.65 + 0.35 * np.sin(9 * x + 40 * line)
+        total += strength * broken * _groove(off, 0.014)
+    return np.asarray(total * ramp(0.62, 0.30, np.abs(x)) * ramp(0.9, 1.1, places[:, 2]))
+
+
+def _frown(places: Float) -> Float:
+    x, y = places[:, 0], places[:, 1]
+    left = _groove(x - 0.085 - 0.1 * (y - 7.45), 0.014) * 0.8
+    right = _groove(x + 0.075 + 0.05 * (y - 7.45), 0.014)
+    reach = ramp(7.33, 7.40, y) * ramp(7.58, 7.48, y) * (places[:, 2] > 1.2)
+    return np.asarray((left + right) * reach)
+
+
+def _eyes(places: Float, seed: int) -> Float:
+    """Return lines that fan out from the outer corner of each eye, and one below it."""
+    x, y = np.abs(places[:, 0]), places[:, 1]
+    from_x, from_y = x - 0.46, y - 7.27
+    reach, angle = np.hypot(from_x, from_y), np.arctan2(from_y, from_x)
+    angle = angle + 0.10 * waves(places, 7.0, seed + 1)
+    fan = sum(_groove((angle - at) * np.maximum(reach, 0.03), 0.009) for at in (-0.55, -0.12, 0.3))
+    fan = fan * ramp(0.03, 0.08, reach) * ramp(0.24, 0.12, reach) * (from_x > 0)
+    below = _groove(from_y + 0.16 - 1.2 * (x - 0.30) ** 2, 0.012)
+    below = below * ramp(0.16, 0.22, x) * ramp(0.48, 0.36, x)
+    return np.asarray((fan + below) * (places[:, 2] > 0.9))
+
+
+_FOLDS = (
+    (((0.165, 6.90), (0.25, 6.78), (0.325, 6.64), (0.36, 6.52)), 1.0, 0.022),
+    (((0.285, 6.50), (0.315, 6.42), (0.325, 6.32), (0.30, 6.24)), 0.8, 0.018),
+    (((0.47, 6.86), (0.52, 6.72), (0.53, 6.58), (0.50, 6.44)), 0.55, 0.016),
+    (((0.20, 7.13), (0.30, 7.075), (0.42, 7.07), (0.50, 7.10)), 0.5, 0.015),
+)
+"""Folds of one half of the face: the points (x, y) they run through, depth, and width in dm. From
+the nose to the mouth, from there to the chin, down the cheek, below the eye."""
+
+
+def _cheeks(places: Float, seed: int) -> Float:
+    """Return the folds beside nose and mouth, and fine lines over the cheeks."""
+    at = np.column_stack([np.abs(places[:, 0]), places[:, 1]])
+    total = np.zeros(len(places))
+    for k, (line, depth, width) in enumerate(_FOLDS):
+        off, along = _from_line(at, np.array(line))
+        off = off + 0.008 * waves(places, 6.0, seed + 3 + k)
+        total += depth * _groove(off, width) * ramp(0.0, 0.2, along) * ramp(1.0, 0.75, along)
+    lines = waves(places * np.array([1.0, 0.45, 0.6]), 26.0, seed + 8, 3)
+    cheek = blob(places, (0.46, 6.85, 1.25), (0.20, 0.35, 0.4))
+    lip = blob(places, (0.0, 6.70, 1.55), (0.22, 0.05, 0.2)) * np.sin(95 * places[:, 0])
+    return np.asarray((total + 0.16 * cheek * lines + 0.10 * lip) * (places[:, 2] > 0.8))
+
+
+def _from_line(at: Float, line: Float) -> tuple[Float, Float]:
+    """Return the signed distance (n,) of points (n, 2) from a bent line, and how far along, 0-1."""
+    best, side, along = np.full(len(at), np.inf), np.zeros(len(at)), np.zeros(len(at))
+    parts = len(line) - 1
+    for k in range(parts):
+        step = line[k + 1] - line[k]
+        t = np.clip((at - line[k]) @ step / (step @ step), 0, 1)
+        off = at - line[k] - t[:, None] * step
+        distance = np.hypot(*off.T)
+        closer = distance < best
+        best = np.where(closer, distance, best)
+        side = np.where(closer, np.sign(step[0] * off[:, 1] - step[1] * off[:, 0]), side)
+        along = np.where(closer, (k + t) / parts, along)
+    return best * side, along

@@ -12,6 +12,7 @@ import numpy as np
 
 from lipstream_models.synthetic.blender.people import WINDOW
 from lipstream_models.synthetic.body.appearance import (
+    Appearance,
     Beard,
     Bob,
     BrowStyle,
@@ -22,7 +23,6 @@ from lipstream_models.synthetic.body.appearance import (
     Glasses,
     HairTone,
     Headwear,
-    Look,
     Relief,
     Tied,
 )
@@ -225,7 +225,7 @@ class _Dice:
         return float(self.of(name).uniform(low, high))
 
 
-def sample_person(description: Description, seed: int) -> Look:
+def sample_person(description: Description, seed: int) -> Appearance:
     """Return the look of somebody of whom ``description`` is true; ``seed`` is not negative."""
     dice = _Dice(seed)
     basics = _basics(description, dice)
@@ -235,7 +235,7 @@ def sample_person(description: Description, seed: int) -> Look:
         grey = float(np.clip(1.6 * basics.worn - 0.5, 0, 0.5))
         tone = replace(tone, grey=grey if grey > _FEW else 0.0)
     skin = _colour(basics.tone)
-    return Look(
+    return Appearance(
         _identity(description, basics, dice),
         _complexion(description, basics, skin, tint, dice),
         relief=_relief(basics, dice),

@@ -1,6 +1,6 @@
 """The words a description may be made of, and what each says; the first word of a row is its name.
 
-A ``Trait`` gives one field of ``words.Description`` a value. Values are names; ``casting`` turns
+A ``Trait`` gives one field of ``words.Description`` a value. Values are names; ``sampling`` turns
 them into shapes and colours. Ages are spans of years, ``"60-69"``.
 """
 
@@ -246,10 +246,10 @@ def word_rows() -> list[VocabularyRow]:
     """Return the words by topic and trait, but for "early", "mid" and "late" decades."""
     rows: dict[tuple[str, str], dict[tuple[Trait, ...], list[str]]] = {}
     for name, topic in TOPICS.items():
-        for word, said in (*topic.nouns.items(), *topic.words.items()):
+        for word, traits in (*topic.nouns.items(), *topic.words.items()):
             if not word.startswith(("early ", "mid ", "late ")):
-                says = said[0].field.replace("_", " ") if said else ""
-                rows.setdefault((name, says), {}).setdefault(said, []).append(word)
+                says = traits[0].field.replace("_", " ") if traits else ""
+                rows.setdefault((name, says), {}).setdefault(traits, []).append(word)
     return [
         VocabularyRow(topic, says, tuple(tuple(same) for same in meanings.values()))
         for (topic, says), meanings in rows.items()

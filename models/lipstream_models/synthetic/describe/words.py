@@ -96,10 +96,10 @@ def _phrases(text: str) -> list[str]:
     phrases, unknown, at = [], [], 0
     while at < len(tokens):
         sizes = range(min(_LONGEST, len(tokens) - at), 0, -1)
-        found = [n for n in sizes if " ".join(tokens[at : at + n]) in _PHRASES]
-        size = found[0] if found else 1
+        lengths = [n for n in sizes if " ".join(tokens[at : at + n]) in _PHRASES]
+        size = lengths[0] if lengths else 1
         phrase = " ".join(tokens[at : at + size])
-        if not found and not phrase.startswith("#"):
+        if not lengths and not phrase.startswith("#"):
             unknown.append(phrase)
         phrases.append(phrase)
         at += size

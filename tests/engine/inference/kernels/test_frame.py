@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from engine.inference.kernels.toy_plans import TOP, needs_kernels, small_feeds, small_mouth
-from lipstream.inference.backends.native import NativeBackend
-from lipstream.inference.kernels.frame import PackedWeights
+from lipstream.inference.backends.native import NativeBackend, PackedWeights
 
 pytestmark = needs_kernels
 

@@ -10,7 +10,7 @@ import pytest
 import lipstream.inference.kernels
 from engine.inference.kernels.toy_plans import needs_kernels, small_feeds, small_mouth
 from lipstream.errors import BackendUnavailable
-from lipstream.inference.backends import TensorInfo, open_backend
+from lipstream.inference.backends import BankRow, TensorInfo, open_backend
 from lipstream.inference.kernels import (
     LIBRARY,
     check_abi,
@@ -88,6 +88,20 @@ def test_frame_threads_are_runners_of_one_thread_that_paint_the_same(path):
     np.testing.assert_array_equal(clone.run(feeds)["mouth"], wanted)
     for one in (alone, several, clone):
         one.close()
+
+
+@needs_kernels
+def test_rows_of_a_bank_are_painted_as_when_they_are_handed_over(path):
+    feeds = small_feeds(3)
+    backend = open_backend(path, "native", 1, "int8")
+    wanted = backend.run(feeds)["mouth"].copy()
+    bank = backend.open_bank({name: feeds[name] for name in ("f", "share")}, 3)
+    order = (2, 0, 1)
+    mels = [feeds["mel"][at : at + 1] for at in order]
+    rows = [BankRow(bank, at) for at in order]
+    np.testing.assert_array_equal(backend.run_rows(mels, rows)["mouth"], wanted[list(order)])
+    np.testing.assert_array_equal(backend.run_rows(mels[:1], rows[:1])["mouth"], wanted[2:])
+    backend.close()
 
 
 @needs_kernels

@@ -13,7 +13,7 @@ from engine.inference.kernels.wrong_plans import KIND, held, refusal, rewritten,
 from lipstream.errors import ModelError
 from lipstream.inference.backends.native import NativeBackend
 from lipstream.inference.kernels.plan import OutputSlice, load_plan, save_plan
-from lipstream.storage.tensor_files import read_pack
+from lipstream.storage import read_pack
 
 
 def test_a_plan_written_again_unchanged_is_still_good(plan, path):

@@ -7,7 +7,7 @@ import pytest
 
 from engine.inference.kernels.wrong_plans import KIND, refusal
 from lipstream.inference.kernels.plan import load_plan
-from lipstream.storage.tensor_files import PackKind, read_pack, write_pack
+from lipstream.storage import PackKind, read_pack, write_pack
 
 
 def test_what_is_saved_is_loaded(plan, path):

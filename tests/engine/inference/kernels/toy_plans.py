@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from engine.inference.kernels.reference import TOP, Reference
+from lipstream.inference.backends.native import PackedWeights, PlanRunner
 from lipstream.inference.kernels import kernels_run_here
-from lipstream.inference.kernels.frame import PackedWeights, PlanRunner
 from lipstream.inference.kernels.plan import (
     AFTER,
     BEFORE,

@@ -6,7 +6,7 @@ import pytest
 
 from lipstream.errors import ModelError
 from lipstream.inference.kernels.plan import load_plan
-from lipstream.storage.tensor_files import PackKind, read_pack, write_pack
+from lipstream.storage import PackKind, read_pack, write_pack
 
 KIND = PackKind(b"LIPPLAN\0", 2, "a plan of lipstream's kernels")
 

@@ -9,11 +9,10 @@ from scipy.spatial import cKDTree
 
 from lipstream_models.synthetic.blender.garments import glasses, headwear
 from lipstream_models.synthetic.blender.hair import Surface, Whiskers, bob, cropped
-from lipstream_models.synthetic.blender.relief import relief
 from lipstream_models.synthetic.body.appearance import Beard, Bob, Crop, Glasses, Headwear, Relief
 from lipstream_models.synthetic.body.head_model import Float, HeadSource, Identity
 from lipstream_models.synthetic.body.mesh import normals, refine
-from lipstream_models.synthetic.body.skin import beard_density
+from lipstream_models.synthetic.body.skin import beard_density, relief
 
 CLOTH = (0.1, 0.1, 0.1)
 

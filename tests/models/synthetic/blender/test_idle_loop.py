@@ -21,7 +21,7 @@ from lipstream_models.synthetic.blender.idle_loop import (
     move_points,
     pose_at,
 )
-from lipstream_models.synthetic.body.visemes import NEUTRAL, VISEMES, blend, blink, mouth_shapes
+from lipstream_models.synthetic.body.head_model import NEUTRAL, VISEMES, blend, blink, mouth_shapes
 
 STILL = Idle(sway_px=0, nod_px=0, roll_degrees=0, turn_px=0, breath_px=0)
 

@@ -9,13 +9,24 @@ pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
 from lipstream_models.synthetic.blender.hair import Brows, Surface, Whiskers, cropped, tied
 from lipstream_models.synthetic.blender.people import PEOPLE, person_named
-from lipstream_models.synthetic.blender.relief import relief
-from lipstream_models.synthetic.body.appearance import Beard, BrowStyle, Crop, Look, Relief, Tied
-from lipstream_models.synthetic.body.head_model import HeadSource
+from lipstream_models.synthetic.body.appearance import (
+    Appearance,
+    Beard,
+    BrowStyle,
+    Crop,
+    Relief,
+    Tied,
+)
+from lipstream_models.synthetic.body.head_model import VISEMES, HeadSource
 from lipstream_models.synthetic.body.mesh import normals
-from lipstream_models.synthetic.body.skin import beard_density, brow_density, hairline, scalp_cover
+from lipstream_models.synthetic.body.skin import (
+    beard_density,
+    brow_density,
+    hairline,
+    relief,
+    scalp_cover,
+)
 from lipstream_models.synthetic.body.teeth_and_eyes import grid_quads
-from lipstream_models.synthetic.body.visemes import VISEMES
 
 
 def ball() -> Surface:
@@ -47,13 +58,15 @@ def source() -> HeadSource:
 def test_every_person_is_made_of_shapes_and_units_that_there_are(
     source: HeadSource, name: str
 ) -> None:
-    look = person_named(name)
-    shape = source.shape(look.identity)
-    assert np.isfinite(source.pose(shape, {unit: abs(w) for unit, w in look.manner.items()})).all()
+    appearance = person_named(name)
+    shape = source.shape(appearance.identity)
+    assert np.isfinite(
+        source.pose(shape, {unit: abs(w) for unit, w in appearance.manner.items()})
+    ).all()
 
 
 def test_people_differ_in_sex_age_and_origin() -> None:
-    heads = [look.identity for look in PEOPLE.values()]
+    heads = [appearance.identity for appearance in PEOPLE.values()]
     assert {round(head.gender) for head in heads} == {0, 1}
     assert len({head.age for head in heads}) == len(heads)
     assert max(head.asian for head in heads) > 0.9 > 0.5 > min(head.asian for head in heads)
@@ -66,8 +79,8 @@ def test_an_unknown_person_is_told_who_there_is() -> None:
 
 def test_manner_leaves_room_for_speech() -> None:
     lips = {unit for shape in VISEMES.values() for unit in shape}
-    for look in PEOPLE.values():
-        assert all(abs(w) <= 0.15 for unit, w in look.manner.items() if unit in lips)
+    for appearance in PEOPLE.values():
+        assert all(abs(w) <= 0.15 for unit, w in appearance.manner.items() if unit in lips)
 
 
 def test_a_beard_leaves_lips_eyes_and_forehead_bare() -> None:
@@ -129,4 +142,4 @@ def test_whiskers_and_brows_move_with_the_skin() -> None:
 
 
 def test_a_look_is_a_value() -> None:
-    assert Look(PEOPLE["ada"].identity) == PEOPLE["ada"]
+    assert Appearance(PEOPLE["ada"].identity) == PEOPLE["ada"]

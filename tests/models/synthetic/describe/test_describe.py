@@ -70,11 +70,11 @@ def test_a_pixel_is_the_same_each_time_whatever_the_threads(tmp_path: Path) -> N
     person = pytest.importorskip(
         "lipstream_models.synthetic.blender.person", reason="needs Blender"
     )
-    look = sample_person(read_description("an old woman with a headscarf and glasses"), 3)
+    appearance = sample_person(read_description("an old woman with a headscarf and glasses"), 3)
     pictures = []
     for threads in (1, 2):
         path = tmp_path / f"{threads}.png"
-        person.Person(HeadSource(), look, threads=threads).stage.render(path, 1, scale=0.25)
+        person.Person(HeadSource(), appearance, threads=threads).stage.render(path, 1, scale=0.25)
         pictures.append(cv2.imread(str(path)))
     assert pictures[0].shape == (128, 128, 3)
     assert np.ptp(pictures[0]) > 100

@@ -5,9 +5,8 @@ import pytest
 
 pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
-from lipstream_models.synthetic.body.appearance import Bob, Crop, Look, Tied
-from lipstream_models.synthetic.body.head_model import HeadSource
-from lipstream_models.synthetic.body.visemes import NEUTRAL
+from lipstream_models.synthetic.body.appearance import Appearance, Bob, Crop, Tied
+from lipstream_models.synthetic.body.head_model import NEUTRAL, HeadSource
 from lipstream_models.synthetic.describe.sampling import sample_person
 from lipstream_models.synthetic.describe.vocabulary import TOPICS
 from lipstream_models.synthetic.describe.words import read_description
@@ -15,7 +14,7 @@ from lipstream_models.synthetic.describe.words import read_description
 SEEDS = range(12)
 
 
-def someone(text: str, seed: int = 0) -> Look:
+def someone(text: str, seed: int = 0) -> Appearance:
     return sample_person(read_description(text), seed)
 
 
@@ -39,14 +38,16 @@ def test_another_word_leaves_the_rest_of_the_person_as_they_were() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_was_said_is_so(seed: int) -> None:
-    look = someone("a 70 year old black woman with a red headscarf and round gold glasses", seed)
-    assert look.identity.gender < 0.1
-    assert look.identity.age == pytest.approx((70 - 25) / 57)
-    assert (look.identity.african, look.beard) == (1.0, None)
-    assert look.headwear is not None
-    assert look.glasses is not None
-    assert (look.headwear.kind, look.glasses.power) == ("headscarf", 2.0)
-    red, green, blue = look.headwear.colour
+    appearance = someone(
+        "a 70 year old black woman with a red headscarf and round gold glasses", seed
+    )
+    assert appearance.identity.gender < 0.1
+    assert appearance.identity.age == pytest.approx((70 - 25) / 57)
+    assert (appearance.identity.african, appearance.beard) == (1.0, None)
+    assert appearance.headwear is not None
+    assert appearance.glasses is not None
+    assert (appearance.headwear.kind, appearance.glasses.power) == ("headscarf", 2.0)
+    red, green, blue = appearance.headwear.colour
     assert red > 5 * max(green, blue)
 
 
@@ -131,6 +132,8 @@ def test_everybody_is_made_of_shapes_and_units_that_there_are() -> None:
     units = {path.stem for path in (source.root / "faceunits01/targets/faceunits").iterdir()}
     for word in TOPICS["person"].words:
         for seed in SEEDS:
-            look = someone(word, seed)
-            assert look.manner.keys() <= units, word
-            assert all((folders / f"{name}.target.gz").exists() for name in look.identity.details)
+            appearance = someone(word, seed)
+            assert appearance.manner.keys() <= units, word
+            assert all(
+                (folders / f"{name}.target.gz").exists() for name in appearance.identity.details
+            )

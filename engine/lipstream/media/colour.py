@@ -1,0 +1,143 @@
+"""Colours of decoded pictures and of films to write: matrix, range, primaries, transfer, HDR.
+
+Numbers are FFmpeg's, which are those of ITU-T H.273.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+
+from lipstream.types import Array, Float32, Image
+
+BT709 = 1
+_UNSPECIFIED, _SMPTE170M, _BT2020, _LIMITED = 2, 6, 9, 1
+_PQ, _HLG = 16, 18
+_HD_HEIGHT = 720
+"""Films of this height and more are BT.709 where they do not say, as players take them."""
+_WIDE: Final = np.array(
+    [
+        [1.660491, -0.587641, -0.072850],
+        [-0.124550, 1.132900, -0.008349],
+        [-0.018151, -0.100579, 1.118730],
+    ]
+)
+"""Linear RGB of BT.2020 to BT.709 (ITU-R BT.2407, annex 2)."""
+_WHITE_NITS = 203.0
+"""Diffuse white of HDR (ITU-R BT.2408): it becomes white."""
+_KNEE = 0.8
+"""Above this share of white, light is rolled off towards white."""
+_STEPS = 4096
+_BRIGHTEST = 16.0
+"""Light that is told apart, whites: above it all is white."""
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """How a film's numbers stand for colours."""
+
+    matrix: int = _SMPTE170M
+    primaries: int = BT709
+    transfer: int = BT709
+
+    @property
+    def is_bt709(self) -> bool:
+        """Whether luma and colour differences are BT.709's; else they are BT.601's."""
+        return self.matrix == BT709
+
+
+def matrix_of(height: int) -> int:
+    """Return the matrix that players take pictures of this height for where they do not look."""
+    return BT709 if height >= _HD_HEIGHT else _SMPTE170M
+
+
+def colours_of(frame: VideoFrame) -> Colours:
+    """Return how pictures that ``bgr_of`` made of such frames are tagged in a film of their size.
+
+    Primaries and transfer are the source's, for BGR passes unchanged; HDR and wide colours have
+    been brought to BT.709.
+    """
+    matrix = matrix_of(frame.height)
+    if _is_wide(frame):
+        return Colours(matrix, BT709, BT709)
+    usual = BT709 if frame.format.is_rgb else matrix
+    known = (int(frame.color_primaries), int(frame.color_trc))
+    primaries, transfer = (usual if one == _UNSPECIFIED else one for one in known)
+    return Colours(matrix, primaries, transfer)
+
+
+def bgr_of(frame: VideoFrame) -> Image:
+    """Return (H, W, 3) uint8 BGR, its own array; HDR and BT.2020 as BT.709 shows them."""
+    if int(frame.colorspace) == _UNSPECIFIED and frame.height >= _HD_HEIGHT:
+        frame.colorspace = BT709
+    if not _is_wide(frame):
+        return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    deep = np.asarray(frame.to_ndarray(format="rgb48le"), np.uint16)
+    light = np.take(_light(int(frame.color_trc)), deep >> 4)
+    narrow = cv2.transform(light, _WIDE.astype(np.float32)[::-1])  # BGR from here on
+    steps = np.sqrt(np.clip(narrow, 0, _BRIGHTEST) / np.float32(_BRIGHTEST)) * (_STEPS - 1)
+    return np.asarray(np.take(_shown(), steps.astype(np.uint16)), np.uint8)
+
+
+def yuv_of(image: Image, *, bt709: bool) -> Image:
+    """Return (3 H / 2, W) uint8 planes of 4:2:0, limited range, of (H, W, 3) BGR, even sides.
+
+    FFmpeg's own conversion is quick but loses up to 4 of 255 in the colours, this one 1.
+    """
+    if not bt709:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8)
+    height, width = image.shape[:2]
+    full = cv2.transform(image, _bgr_to_bt709())
+    half = cv2.resize(full, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    planes = np.empty((height * 3 // 2, width), np.uint8)
+    planes[:height] = full[..., 0]
+    planes[height:] = np.stack([half[..., 1], half[..., 2]]).reshape(-1, width)
+    return planes
+
+
+def _is_wide(frame: VideoFrame) -> bool:
+    return int(frame.color_trc) in (_PQ, _HLG) or int(frame.color_primaries) == _BT2020
+
+
+@cache
+def _bgr_to_bt709() -> Float32:
+    """Return (3, 4): blue, green and red to Y, U and V of limited range (ITU-R BT.709)."""
+    red, green, blue = 0.2126, 0.7152, 0.0722
+    luma = np.array([blue, green, red]) * 219 / 255
+    scale = 224 / 255
+    u = (np.array([1.0, 0, 0]) - [blue, green, red]) / (2 * (1 - blue)) * scale
+    v = (np.array([0, 0, 1.0]) - [blue, green, red]) / (2 * (1 - red)) * scale
+    rows = np.stack([luma, u, v])
+    return np.concatenate([rows, [[16.0], [128.0], [128.0]]], 1).astype(np.float32)
+
+
+@cache
+def _light(transfer: int) -> Float32:
+    """Return light in whites for 12-bit numbers of a transfer function (ITU-R BT.2100, BT.2020)."""
+    signal = np.arange(_STEPS) / (_STEPS - 1)
+    if transfer == _PQ:
+        power = np.power(signal, 1 / 78.84375)
+        base = np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)
+        return (np.power(base, 1 / 0.1593017578125) * 10_000 / _WHITE_NITS).astype(np.float32)
+    if transfer == _HLG:
+        low = signal * signal / 3
+        high = (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12
+        scene = np.where(signal <= 0.5, low, high)
+        return (np.power(scene, 1.2) * 1000 / _WHITE_NITS).astype(np.float32)
+    low = signal / 4.5
+    return np.where(signal < 0.081, low, np.power((signal + 0.099) / 1.099, 1 / 0.45)).astype(
+        np.float32
+    )
+
+
+@cache
+def _shown() -> Array:
+    """Return BT.709's uint8 numbers for the roots of light: above the knee it is rolled off."""
+    light = np.square(np.arange(_STEPS) / (_STEPS - 1)) * _BRIGHTEST
+    above = np.maximum(light - _KNEE, 0) / (1 - _KNEE)
+    rolled = np.where(light <= _KNEE, light, _KNEE + (1 - _KNEE) * above / (1 + above))
+    signal = np.where(rolled < 0.018, 4.5 * rolled, 1.099 * np.power(rolled, 0.45) - 0.099)
+    return np.round(np.clip(signal, 0, 1) * 255).astype(np.uint8)
