@@ -43,7 +43,7 @@ async def answer(arguments: argparse.Namespace, engine: AvatarEngine) -> None:
                             speaker.play(one.pcm)
                     elif one.kind == "ended":
                         break
-                    if screen.closed():
+                    if "leave" in screen.commands():
                         break
             listening.cancel()
 

@@ -18,7 +18,7 @@ from lipstream.cli import (
 from lipstream.errors import InputError
 from lipstream.inference.manifest import LIVE
 from lipstream.inference.model import MouthModel
-from lipstream.live.session import MOST_LATE_MS
+from lipstream.live.conversation import Conversation, ConversationSettings
 from lipstream.live.worker import Worker
 from lipstream.media import SoundFile
 from lipstream.speech import open_voice
@@ -31,7 +31,12 @@ from lipstream_clients.window.devices import (
     TextSource,
     open_portaudio,
 )
-from lipstream_clients.window.playback import Playback, PlaybackDevices, PlaybackStats
+from lipstream_clients.window.playback import (
+    LEAD_MS,
+    Playback,
+    PlaybackDevices,
+    PlaybackStats,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--delay-ms",
         type=float,
         metavar="MS",
-        help="from sound in to sound out (default: the model's look-ahead and 80)",
+        help="from sound in to sound out, at least (default: as little as the machine allows)",
     )
     parser.add_argument("--list-devices", action="store_true", help="list sound devices and leave")
     add_voice_arguments(parser)
@@ -88,14 +93,12 @@ def _play(arguments: argparse.Namespace) -> PlaybackStats:
         worker.prepare(avatar)
         screen = stack.enter_context(PygameScreen(avatar.width, avatar.height))
         screen.show(avatar.frames[0])
-        playback = Playback(PlaybackDevices(source, speaker, screen))
-        session = worker.open_session(
-            avatar, rate=source.rate, on_frame=playback.arrive, most_late_ms=MOST_LATE_MS
-        )
-        stack.callback(session.close)
+        settings = ConversationSettings(source.rate, lead_ms=LEAD_MS, least_delay_ms=delay_ms or 0)
+        conversation = Conversation(worker, avatar, settings, clock=speaker.taken)
+        stack.callback(conversation.close)
         stack.enter_context(speaker)
         stack.enter_context(source)
-        return playback.run(session, delay_ms)
+        return Playback(PlaybackDevices(source, speaker, screen), conversation).run()
 
 
 def _source(arguments: argparse.Namespace) -> FileSource | TextSource | Microphone:
@@ -115,11 +118,11 @@ def _source(arguments: argparse.Namespace) -> FileSource | TextSource | Micropho
 
 def _speaker(arguments: argparse.Namespace, rate: int) -> Loudspeaker | SilentSink:
     if arguments.no_sound:
-        return SilentSink(rate)
+        return SilentSink()
     try:
         return Loudspeaker(rate, arguments.output_device)
     except InputError as error:
         if arguments.output_device is not None:
             raise
         log.warning("%s; going on without sound", error)
-        return SilentSink(rate)
+        return SilentSink()

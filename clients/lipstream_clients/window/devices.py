@@ -15,16 +15,18 @@ import numpy as np
 
 from lipstream.audio.ring import SoundQueue
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.lips.phones import Phone
+from lipstream.live.conversation import Conversation
+from lipstream.live.speech_input import speech_cues
 from lipstream.media import SoundFile
 from lipstream.speech import SpeechQueue, Voice, check_text
 from lipstream.types import Image, Pcm
+from lipstream_clients.window.playback import UserCommand
 
 log = logging.getLogger(__name__)
 
 BLOCK_MS = 20
-_LEAD_MS = 40
-"""Sound kept waiting for the loudspeaker, so that a late loop is not heard."""
+_AHEAD_MS = 500.0
+"""Speech of a file or a text that waits to be said."""
 _MOST_BLOCKS = 200
 """Blocks kept from the microphone: 4 s; the oldest fall out when nobody takes them."""
 
@@ -80,16 +82,17 @@ class Microphone:
             callback=self._hear,
         )
 
-    def take(self, _now: float) -> list[Pcm]:
-        """Return the blocks that came in since the last call."""
-        return [self._blocks.popleft() for _ in range(len(self._blocks))]
+    def supply(self, conversation: Conversation) -> None:
+        """Hand over the blocks that came in since the last call."""
+        for _ in range(len(self._blocks)):
+            conversation.hear(self._blocks.popleft())
 
-    def phones(self) -> list[Phone]:
-        """Return nothing: nobody knows what is said."""
-        return []
+    def stop(self) -> None:
+        """Go on: what the microphone hears next is said again."""
 
+    @property
     def ended(self) -> bool:
-        """Return False: a microphone has no end."""
+        """Whether no more will come: never, of a microphone."""
         return False
 
     def close(self) -> None:
@@ -112,36 +115,26 @@ class Microphone:
 
 
 class FileSource:
-    """A sound file, fed as if it were spoken now."""
+    """A sound file, said as one utterance."""
 
     def __init__(self, sound: SoundFile) -> None:
         self.rate = sound.rate
         self._blocks = sound.blocks(sound.rate, sound.rate * BLOCK_MS // 1000)
-        self._begin: float | None = None
-        self._given = 0
-        self._ended = False
+        self.ended = False
+        """Whether the file has been given to its end."""
 
-    def take(self, now: float) -> list[Pcm]:
-        """Return the blocks whose time has passed."""
-        self._begin = now if self._begin is None else self._begin
-        due = int((now - self._begin) * self.rate)
-        taken = []
-        while not self._ended and self._given < due:
-            block = next(self._blocks, None)
-            if block is None:
-                self._ended = True
+    def supply(self, conversation: Conversation) -> None:
+        """Push what is to be said soon."""
+        while not self.ended and conversation.queued_ms < _AHEAD_MS:
+            if (block := next(self._blocks, None)) is None:
+                conversation.end_of_speech()
+                self.ended = True
             else:
-                taken.append(block)
-                self._given += len(block)
-        return taken
+                conversation.push(block, self.rate)
 
-    def phones(self) -> list[Phone]:
-        """Return nothing: nobody knows what is said."""
-        return []
-
-    def ended(self) -> bool:
-        """Return whether the file has been given to its end."""
-        return self._ended
+    def stop(self) -> None:
+        """Say no more of it."""
+        self.ended = True
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +152,7 @@ class Loudspeaker:
         self._rate, self._clock = rate, clock
         self._lock = threading.Lock()  # guards what follows; held for a copy of a few ms of sound
         self._waiting = SoundQueue()
-        self._played = 0
+        self._played = self._last_taken = 0
         self._last = 0.0
         self._stream = _open_stream(
             "OutputStream",
@@ -167,23 +160,23 @@ class Loudspeaker:
             samplerate=rate,
             callback=self._fill,
         )
-        self._latency = float(self._stream.latency)
-
-    def wanted(self, _now: float) -> int:
-        """Return how many samples are missing from the lead."""
-        with self._lock:
-            return max(0, self._rate * _LEAD_MS // 1000 - len(self._waiting))
+        self.latency = float(self._stream.latency)
+        """Seconds from a sample's being taken to its being heard."""
 
     def play(self, pcm: Pcm) -> None:
         """Take (n,) int16."""
         with self._lock:
             self._waiting.put(pcm)
 
-    def heard(self, now: float) -> int:
-        """Return how many samples have left the card: what it took, less its own latency."""
+    def taken(self) -> float:
+        """Return how much of what it was given it has taken, seconds. Any thread.
+
+        The card takes a piece at a time; between two of them it counts as taken bit by bit.
+        """
         with self._lock:
-            ahead = max(0.0, self._latency - (now - self._last))
-            return round(self._played - ahead * self._rate)
+            since = max(0.0, self._clock() - self._last)
+            last = self._last_taken / self._rate
+            return self._played / self._rate - last + min(since, last)
 
     def close(self) -> None:
         """Let the loudspeaker go."""
@@ -200,30 +193,24 @@ class Loudspeaker:
         with self._lock:
             taken = self._waiting.take(out[:, 0])
             self._played += taken
-            if taken > 0:
-                self._last = self._clock()
+            self._last, self._last_taken = self._clock(), taken
 
 
 class SilentSink:
     """Plays nothing, at the right speed."""
 
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self._begin: float | None = None
-        self._given = 0
+    latency = 0.0
+    """Seconds from a sample's being taken to its being heard."""
 
-    def wanted(self, now: float) -> int:
-        """Return how many samples a loudspeaker would have taken by now."""
-        self._begin = now if self._begin is None else self._begin
-        return max(0, int((now - self._begin) * self._rate) - self._given)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._begin = clock, clock()
 
-    def play(self, pcm: Pcm) -> None:
-        """Count (n,) int16."""
-        self._given += len(pcm)
+    def play(self, _pcm: Pcm) -> None:
+        """Take (n,) int16."""
 
-    def heard(self, _now: float) -> int:
-        """Return how many samples were given."""
-        return self._given
+    def taken(self) -> float:
+        """Return how much a loudspeaker would have taken by now, seconds."""
+        return self._clock() - self._begin
 
     def __enter__(self) -> Self:
         return self
@@ -244,7 +231,7 @@ def _open_stream(kind: str, **settings: Any) -> Any:
 
 
 class TextSource:
-    """Speech of a text, given as it falls due. It owns the voice."""
+    """Speech of a text, whose sounds the lips are told beforehand. It owns the voice."""
 
     def __init__(self, voice: Voice, text: str) -> None:
         """Check the text; raises InputError. Nothing is spoken before ``__enter__``."""
@@ -252,36 +239,29 @@ class TextSource:
         self.rate = voice.rate
         self._voice, self._text = voice, text
         self._reading: SpeechQueue | None = None
-        self._phones: list[Phone] = []
-        self._begin: float | None = None
-        self._given = 0
+        self.ended = False
+        """Whether all has been given."""
 
-    def take(self, now: float) -> list[Pcm]:
-        """Return the pieces whose time has come. Time stands still while the voice has none ready.
+    def supply(self, conversation: Conversation) -> None:
+        """Push what is to be said soon, as far as the voice has spoken.
 
         Raises LipstreamError when the voice cannot go on.
         """
-        taken: list[Pcm] = []
-        while self._reading is not None and self._is_due(now):
-            spoken = self._reading.take()
-            if spoken is None:
-                self._begin = None
+        if self._reading is None or self.ended:
+            return
+        while conversation.queued_ms < _AHEAD_MS:
+            if (spoken := self._reading.take()) is None:
                 break
-            if self._begin is None:
-                self._begin = now - self._given / self.rate
-            taken.append(spoken.pcm)
-            self._phones += [phone.later(self._given) for phone in spoken.phones]
-            self._given += len(spoken.pcm)
-        return taken
+            conversation.push(spoken.pcm, self.rate, speech_cues(spoken.phones, self.rate))
+        if self._reading.ended:
+            conversation.end_of_speech()
+            self.ended = True
 
-    def phones(self) -> list[Phone]:
-        """Return what is spoken when in what ``take`` gave since, in samples from the start."""
-        phones, self._phones = self._phones, []
-        return phones
-
-    def ended(self) -> bool:
-        """Return whether all has been given."""
-        return self._reading is not None and self._reading.ended
+    def stop(self) -> None:
+        """Say no more of it."""
+        self.ended = True
+        if self._reading is not None:
+            self._reading.close()
 
     def __enter__(self) -> Self:
         self._reading = SpeechQueue(self._voice, self._text)
@@ -292,9 +272,6 @@ class TextSource:
             self._reading.close()
         self._voice.close()
 
-    def _is_due(self, now: float) -> bool:
-        return self._begin is None or self._given <= (now - self._begin) * self.rate
-
 
 _UNSEEN = {"offscreen", "dummy", "evdev"}
 """SDL's drivers that show nothing to anybody: it falls back to them where there is no screen."""
@@ -304,7 +281,9 @@ class PygameScreen:
     """A window of the avatar's size that can be resized. Main thread only."""
 
     def __init__(self, width: int, height: int) -> None:
-        self._pygame = _open_pygame()
+        self._pygame = pygame = _open_pygame()
+        self._keys: dict[int, UserCommand] = {pygame.K_ESCAPE: "leave", pygame.K_q: "leave"}
+        self._keys[pygame.K_SPACE] = "interrupt"
         try:
             self._pygame.display.init()
             self._window = self._pygame.display.set_mode((width, height), self._pygame.RESIZABLE)
@@ -334,14 +313,15 @@ class PygameScreen:
         """Set the window's title."""
         self._pygame.display.set_caption(title)
 
-    def closed(self) -> bool:
-        """Return whether the window was closed, or Esc or q pressed."""
-        leave = (self._pygame.K_ESCAPE, self._pygame.K_q)
-        return any(
-            event.type == self._pygame.QUIT
-            or (event.type == self._pygame.KEYDOWN and event.key in leave)
-            for event in self._pygame.event.get()
-        )
+    def commands(self) -> set[UserCommand]:
+        """Return what the user asked for: Esc, q and the close button leave, space interrupts."""
+        asked: set[UserCommand] = set()
+        for event in self._pygame.event.get():
+            if event.type == self._pygame.QUIT:
+                asked.add("leave")
+            elif event.type == self._pygame.KEYDOWN and event.key in self._keys:
+                asked.add(self._keys[event.key])
+        return asked
 
     def close(self) -> None:
         """Close the window; closing twice is fine."""

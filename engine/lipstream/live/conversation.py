@@ -78,6 +78,8 @@ class ConversationSettings:
     """By how much sound is given out before it is due, its picture with it. Receivers by network
     take longer over sound: a browser holds it 40 to 60 ms for jitter and puts it out 10 to 40 ms
     later, and shows a picture 10 to 20 ms after it has come."""
+    least_delay_ms: float = 0.0
+    """Least time from sound being fed to its being due, however fast the machine is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class Conversation:
             self._session.timing,
             delay_ms=self._session.look_ahead_ms + MAKING_MS,
             lead_ms=self.settings.lead_ms,
+            least_delay_ms=self.settings.least_delay_ms,
         )
         self._speech, self._live = SpeechInput(rate), JitterBuffer(rate)
         self._piece = rate // 100
@@ -149,8 +152,8 @@ class Conversation:
         timing = self._session.timing
         ahead = [self._session.needed_samples(k) - timing.frame_start(k) for k in range(8)]
         self._next_piece = max(ahead) % self._piece or self._piece
-        self._next_needed = 0
-        self._fed = 0
+        self._next_needed = self._fed = 0
+        self._refused: deque[Pcm] = deque()  # by an engine that is seconds late: fed again
         self._placed: deque[PlacedSpeech | PlacedCue] = deque()  # fed, and not heard yet
         self._hearing: SpokenUtterance | None = None
         self._heard_ms = self._told_ms = 0.0
@@ -225,12 +228,13 @@ class Conversation:
         now = self._now()
         left = self._speech.clear()
         self._live.drop_waiting()
+        self._refused = deque(np.zeros_like(pcm) for pcm in self._refused)
         cut = self._playout.interrupt(now)
         self._session.interrupt(cut)
         self._tell(cut)
-        fed = [] if self._hearing is None else [self._hearing]
+        fed = [self._hearing] if self._hearing else []
         fed += [placed.utterance for placed in self._placed]
-        heard_ms = 0.0 if self._hearing is None else self._heard_ms
+        heard_ms = self._heard_ms if self._hearing else 0.0
         for utterance in dict.fromkeys((*fed, *left)):
             self._event("interrupted", utterance, heard_ms if utterance is self._hearing else 0.0)
         self._placed.clear()
@@ -264,7 +268,7 @@ class Conversation:
     def next_due(self) -> float:
         """Clock reading at which ``advance`` is to be called again."""
         due = min(self._next_feed, self._playout.next_due)
-        return (self._origin or 0.0) + due / self._rate
+        return (0.0 if self._origin is None else self._origin) + due / self._rate
 
     @property
     def seconds_to_next(self) -> float:
@@ -283,15 +287,13 @@ class Conversation:
 
     def seconds_since(self, sample: int) -> float:
         """Return how long ago an output sample fell due."""
-        return self._clock() - (self._origin or self._clock()) - sample / self._rate
+        return (self._sample_at(self._clock()) - sample) / self._rate
 
     def stats(self) -> ConversationStats:
         """Return how it does."""
         playout, live = self._playout.stats(), self._live.stats()
-        waiting_ms = live.waiting * 1000 / self._rate
-        return ConversationStats(
-            playout, live, playout.delay_ms + waiting_ms, self._speech.queued_ms
-        )
+        delay_ms = playout.delay_ms + live.waiting * 1000 / self._rate
+        return ConversationStats(playout, live, delay_ms, self._speech.queued_ms)
 
     def close(self) -> None:
         """End the engine's session. Closing twice is fine."""
@@ -308,7 +310,7 @@ class Conversation:
         return self._sample_at(now)
 
     def _sample_at(self, at: float) -> int:
-        return int((at - (self._origin or at)) * self._rate)
+        return 0 if self._origin is None else int((at - self._origin) * self._rate)
 
     def _from_engine(self, frame: AvFrame) -> None:
         """Keep a frame until the next ``advance``. Called on an engine's thread."""
@@ -326,10 +328,12 @@ class Conversation:
                     self._place(replace(placed, at=placed.at + self._fed))
             else:
                 self._live.take(pcm, self._fed)
-            self._session.feed(pcm)
+            self._refused.append(pcm)
             self._playout.hear(pcm)
             self._fed += len(pcm)
             self._next_piece = self._piece
+        while self._refused and self._session.feed(self._refused[0]):
+            self._refused.popleft()
 
     def _place(self, placed: PlacedSpeech | PlacedCue) -> None:
         """Keep what is to be told until it is heard; the engine is told of phones at once."""

@@ -90,11 +90,17 @@ class PlayoutStats:
 class Playout:
     """The schedule of one session. Used by one thread; the caller says what time it is."""
 
-    def __init__(self, timing: Timing, *, delay_ms: float, lead_ms: float) -> None:
+    def __init__(
+        self, timing: Timing, *, delay_ms: float, lead_ms: float, least_delay_ms: float = 0.0
+    ) -> None:
+        """``delay_ms`` is what the delay begins with, ``least_delay_ms`` what it never goes below.
+
+        Sound is given out ``lead_ms`` before it is due.
+        """
         self.timing = timing
         self._block = timing.rate // 50
         self._lead = self._samples(lead_ms)
-        self._least_offset = self._lead + 3 * self._block // 2
+        self._least_offset = max(self._lead + 3 * self._block // 2, self._samples(least_delay_ms))
         self._offset = max(self._in_step(self._samples(delay_ms)), self._least_offset)
         self._most_offset = self._samples(timing.look_ahead_ms + _MOST_DELAY_MS)
         self._sound = SoundQueue()

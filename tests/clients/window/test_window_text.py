@@ -2,17 +2,19 @@
 
 import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from lipstream import LipSync, Options
+from engine.live.inline_worker import InlineWorker, VirtualClock
 from lipstream.cli import main
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.lips.phones import Phone
+from lipstream.live.conversation import Conversation, ConversationSettings
 from lipstream.speech import SpeechChunk
 from lipstream_clients.window.devices import SilentSink, TextSource
-from lipstream_clients.window.playback import Playback, PlaybackDevices
+from lipstream_clients.window.playback import LEAD_MS, Playback, PlaybackDevices
 from media_files import tone
 
 RATE = 16_000
@@ -43,43 +45,77 @@ class Hummer:
         self.closed = True
 
 
-def taken_at(source, now):
-    """Take as soon as the thread has something, for at most two seconds."""
+class Listener:
+    """Stands before a conversation: it takes speech as it is pushed."""
+
+    def __init__(self):
+        self.pushed, self.cues, self.ends = [], [], 0
+        self.queued_ms = 0.0
+
+    def push(self, pcm, rate, cues):
+        assert rate == RATE
+        begun = sum(map(len, self.pushed))
+        self.cues += [begun + cue.sample for cue in cues]
+        self.pushed.append(pcm)
+        self.queued_ms += len(pcm) * 1000 / rate
+
+    def end_of_speech(self):
+        self.ends += 1
+
+
+def supplied(source, listener, enough=lambda: False):
+    """Supply until the source has ended or there is enough, for at most two seconds."""
     until = time.monotonic() + 2
-    while not (taken := source.take(now)) and not source.ended() and time.monotonic() < until:
+    while not source.ended and not enough() and time.monotonic() < until:
+        source.supply(listener)
         time.sleep(0.001)
-    return taken
 
 
-def test_a_text_is_given_whole_and_in_its_own_time():
-    voice = Hummer()
-    with TextSource(voice, "One. Two. Three.") as source:
-        now, given = 100.0, []
-        while not source.ended() and now < 110:
-            given += taken_at(source, now)
-            assert sum(map(len, given)) <= (now - 100) * RATE + RATE // 10 + 1
-            now += 0.101
-    assert now == pytest.approx(101.6, abs=0.13)
-    assert np.array_equal(np.concatenate(given), np.concatenate(voice.said))
+def test_a_text_is_given_whole_and_not_far_ahead():
+    voice, listener = Hummer(), Listener()
+    with TextSource(voice, "One. Two. Three. Four.") as source:
+        supplied(source, listener, lambda: listener.queued_ms >= 500)
+        assert listener.queued_ms <= 1000
+        while not source.ended:
+            listener.queued_ms = 0.0
+            supplied(source, listener, lambda: listener.queued_ms > 0)
+    assert np.array_equal(np.concatenate(listener.pushed), np.concatenate(voice.said))
+    assert listener.ends == 1
+    assert listener.cues == [number * RATE // 2 + RATE // 10 for number in range(4)]
     assert voice.closed
 
 
-def test_a_voice_that_stalls_is_waited_for_and_does_not_rush_afterwards():
-    voice = Hummer()
+def test_a_voice_that_stalls_is_waited_for():
+    voice, listener = Hummer(), Listener()
     voice.may_speak.clear()
     with TextSource(voice, "One. Two.") as source:
-        assert source.take(100.0) == []
-        assert source.take(105.0) == []
-        assert not source.ended()
+        source.supply(listener)
+        assert listener.pushed == []
+        assert not source.ended
         voice.may_speak.set()
-        assert len(taken_at(source, 106.0)) == 1
+        supplied(source, listener, lambda: listener.pushed)
+        assert listener.pushed
+
+
+def test_a_text_that_is_stopped_says_no_more():
+    voice, listener = Hummer(), Listener()
+    with TextSource(voice, "One. Two. Three. Four.") as source:
+        supplied(source, listener, lambda: listener.pushed)
+        source.stop()
+        pushed = len(listener.pushed)
+        source.supply(listener)
+        assert source.ended
+        assert len(listener.pushed) == pushed
 
 
 def test_a_voice_that_fails_is_heard_of():
     voice = Hummer()
     voice.error = BackendUnavailable("the speech server went away")
-    with TextSource(voice, "One.") as source, pytest.raises(BackendUnavailable, match="went away"):
-        taken_at(source, 100.0)
+    with (
+        TextSource(voice, "One.") as source,
+        pytest.raises(BackendUnavailable, match="went away"),
+    ):
+        supplied(source, Listener())
     assert voice.closed
 
 
@@ -89,54 +125,40 @@ def test_a_text_without_words_is_refused_before_a_window_opens():
 
 
 class Screen:
-    def __init__(self):
-        self.shown = 0
-
     def show(self, image):
-        self.shown += 1
+        pass
 
     def set_title(self, title):
         pass
 
-    def closed(self):
-        return False
+    def commands(self):
+        return set()
 
 
-class Inline:
-    """The engine on the caller's thread."""
+def test_a_text_is_played_whole_and_its_sounds_shape_the_lips(toy_model, toy_avatar):
+    voice, clock, told = Hummer(), VirtualClock(), []
 
-    def __init__(self, lips, show):
-        self._lips, self._show, self.known = lips, show, []
-        self.look_ahead_ms = lips.timing.look_ahead_ms
+    class Speaker(SilentSink):
+        played: ClassVar = []
 
-    def feed(self, pcm):
-        for frame in self._lips.feed(pcm):
-            self._show.arrive(frame)
-        return True
+        def play(self, pcm):
+            self.played.append(pcm)
 
-    def know(self, phones):
-        self.known += phones
-
-    def flush(self):
-        for frame in self._lips.flush():
-            self._show.arrive(frame)
-
-
-def test_every_picture_of_a_text_is_shown(toy_folder, toy_pack):
-    voice = Hummer()
-    source, screen, now = TextSource(voice, "One. Two. Three."), Screen(), 100.0
-    show = Playback(PlaybackDevices(source, SilentSink(RATE), screen), clock=lambda: now)
-    with LipSync.open(Options(toy_folder, toy_pack, RATE)) as lips, source:
-        session = Inline(lips, show)
-        pacer = show.begin(session)
-        while len(voice.said) < 3:
-            time.sleep(0.001)
-        while show.step(session, pacer) and now < 110:
-            now += 0.01
-    assert screen.shown == 38
-    said = RATE // 2
-    begins = [number * said + RATE // 10 for number in range(3)]
-    assert [phone.start for phone in session.known] == begins  # told in samples of the session
+    speaker = Speaker(clock)
+    settings = ConversationSettings(RATE, lead_ms=LEAD_MS)
+    worker = InlineWorker(toy_model, clock)
+    conversation = Conversation(worker, toy_avatar, settings, clock=speaker.taken)
+    know = conversation._session.know
+    conversation._session.know = lambda phones: (told.extend(phones), know(phones))
+    with TextSource(voice, "One. Two. Three.") as source:
+        playback = Playback(PlaybackDevices(source, speaker, Screen()), conversation)
+        while playback.step() and clock.now < 110:
+            clock.now += 0.01
+            time.sleep(0.001)  # the voice speaks on a thread of its own
+    heard, said = np.concatenate(speaker.played), np.concatenate(voice.said)
+    first = int(np.flatnonzero(heard)[0]) - int(np.flatnonzero(said)[0])
+    assert np.array_equal(heard[first : first + len(said)], said)
+    assert np.diff([phone.start for phone in told]).tolist() == [RATE // 2] * 2
 
 
 def test_the_command_refuses_two_sources_at_once(capsys):

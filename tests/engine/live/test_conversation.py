@@ -327,3 +327,20 @@ def test_phones_of_a_text_move_the_lips_and_are_told_to_nobody():
     model.close()
     pressed_frames = {name: int((gap < -0.05).sum()) for name, gap in gaps.items()}
     assert pressed_frames["known"] >= pressed_frames["heard"] + 6
+
+
+def test_pictures_keep_their_place_when_the_engine_was_away_for_seconds(talk):
+    """It takes four seconds of sound at most: what it refuses is fed again."""
+    enqueue = talk.worker.enqueue
+    said = np.concatenate([np.zeros(48_000 * 7, np.int16), noise(1.0, 48_000)])
+    talk.conversation.push(said, 48_000)
+    talk.conversation.end_of_speech()
+    talk.run(1.0)
+    talk.worker.enqueue = lambda session: None
+    talk.run(5.5)
+    talk.worker.enqueue = enqueue
+    enqueue(talk.conversation._session)
+    items = talk.run(3.0)
+    spoken = [one for one in items if isinstance(one, SoundBlock) and one.pcm.any()]
+    moving = [one for one in pictures(items) if one.frame.openness > 0]
+    assert moving[0].sample - spoken[0].sample == pytest.approx(0, abs=3 * 1920)
