@@ -43,7 +43,7 @@ fuzz: install-dev           ## what strangers send, changed at random: FUZZ=1000
 soak: install               ## a server and its viewers for a while: MINUTES=20 VIEWERS=1; drift, loss, growth
 	$(BIN)/python -m lipstream_bench.soak --minutes $(or $(MINUTES),20) --viewers $(or $(VIEWERS),1)
 
-MEASURED := tests/browser/test_lips_in_step.py tests/browser/test_stage.py tests/server/stage/test_at_the_receiver.py
+MEASURED := tests/browser/test_first_picture.py tests/browser/test_lips_in_step.py tests/browser/test_stage.py tests/server/stage/test_at_the_receiver.py
 measure: install-dev        ## the promises about speed and step, in real browsers; on a quiet machine
 	LIPSTREAM_MEASURE=1 $(BIN)/python -m pytest -rA $(MEASURED)
 

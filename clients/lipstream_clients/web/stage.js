@@ -182,8 +182,9 @@ export class Stage extends EventTarget {
   }
 
   async #newLink(signal) {
-    const iceServers = await this.#iceServers(signal);
-    const peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    const bundlePolicy = "max-bundle";
+    const asked = this.#iceServers(signal); // meanwhile the rest is made
+    const peer = new RTCPeerConnection({ bundlePolicy });
     const both = this.#role === "session";
     const sound = peer.addTransceiver("audio", { direction: both ? "sendrecv" : "recvonly" });
     const picture = this.#pictures ? peer.addTransceiver("video", { direction: "recvonly" }) : null;
@@ -198,6 +199,7 @@ export class Stage extends EventTarget {
     channel.addEventListener("message", mine(({ data }) => this.#receive(data)));
     channel.addEventListener("open", mine(() => this.#emit("ready")));
     channel.addEventListener("close", mine(() => this.#rejoin())); // a server that stops says so
+    peer.setConfiguration({ bundlePolicy, iceServers: await asked });
     return link;
   }
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from websockets.sync.client import ClientConnection, connect
@@ -34,14 +36,14 @@ COUNT = """(async () => {
 
 
 class Page:
-    """One tab."""
+    """One tab, which runs a function before each page's own scripts."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, before: str) -> None:
         self._socket, self._numbers = socket, itertools.count(1)
         self._ask("session.new", capabilities={})
         tree = self._ask("browsingContext.getTree")
         self._context = tree["contexts"][0]["context"]
-        self._ask("script.addPreloadScript", functionDeclaration=KEEP)
+        self._ask("script.addPreloadScript", functionDeclaration=before)
 
     def open(self, url: str) -> None:
         self._ask("browsingContext.navigate", context=self._context, url=url, wait="complete")
@@ -61,26 +63,27 @@ class Page:
         return answer["result"]
 
 
-def main(url: str, seconds: float) -> None:
+@contextmanager
+def firefox(before: str = KEEP) -> Iterator[Page]:
+    """Run Firefox, and give its tab."""
     with tempfile.TemporaryDirectory() as folder:
         lines = [f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in PREFERENCES.items()]
         Path(folder, "user.js").write_text("\n".join(lines))
         command = ["firefox-esr", "--headless", "--profile", folder, "--remote-debugging-port", "0"]
         with subprocess.Popen(
             [*command, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as firefox:
+        ) as process:
             try:
-                drive(firefox, url, seconds)
+                listening = (re.search(r"BiDi listening on (ws://\S+)", s) for s in process.stderr)
+                url = next(filter(None, listening))[1]
+                with connect(f"{url}/session", max_size=None) as socket:
+                    yield Page(socket, before)
             finally:
-                firefox.kill()
+                process.kill()
 
 
-def drive(firefox: subprocess.Popen[str], url: str, seconds: float) -> None:
-    for line in firefox.stderr:
-        if found := re.search(r"BiDi listening on (ws://\S+)", line):
-            break
-    with connect(f"{found[1]}/session", max_size=None) as socket:
-        page = Page(socket)
+def main(url: str, seconds: float) -> None:
+    with firefox() as page:
         begun = time.monotonic()
         page.open(url)
         while not page.value(COUNT) and time.monotonic() - begun < PATIENCE_SECONDS:
