@@ -20,12 +20,12 @@ from pipecat.frames.frames import (
     TTSStoppedFrame,
 )
 from pipecat.pipeline.pipeline import Pipeline
-from pipecat.pipeline.runner import PipelineRunner
-from pipecat.pipeline.task import PipelineParams, PipelineTask
+from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.transports.base_transport import TransportParams
 from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
 from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
+from pipecat.workers.runner import WorkerRunner
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -45,10 +45,12 @@ const peer = (window.peer = new RTCPeerConnection());
 const stream = new MediaStream();
 const video = (window.avatar = document.getElementById("avatar"));
 video.srcObject = stream;
-peer.addTransceiver("audio", { direction: "sendrecv" });
+const sound = peer.addTransceiver("audio", { direction: "sendrecv" });
 peer.addTransceiver("video", { direction: "sendrecv" });
 const channel = (window.channel = peer.createDataChannel("signalling"));
 peer.ontrack = ({ track }) => stream.addTrack(track);
+
+silenceInterrupted(channel, sound.receiver);
 await peer.setLocalDescription(await peer.createOffer());
 await new Promise((done) => {
   if (peer.iceGatheringState === "complete") done();
@@ -64,6 +66,35 @@ document.forms[0].onsubmit = (event) => {
   say(event.target.text.value);
 };
 document.getElementById("hush").onclick = hush;
+
+// A browser holds sound against jitter. An interruption silences that, too: until the next reply,
+// and until all it held of the last one would have been heard.
+function silenceInterrupted(channel, receiver) {
+  let [interruptions, held] = [0, null];
+  channel.addEventListener("message", async ({ data }) => {
+    const { type } = JSON.parse(data);
+    if (type === "bot-interrupted") {
+      interruptions += 1;
+      receiver.track.enabled = false;
+      held = drained(receiver);
+    } else if (type === "bot-started-speaking") {
+      const before = interruptions;
+      await held;
+      if (interruptions === before) receiver.track.enabled = true;
+    }
+  });
+}
+async function drained(receiver) {
+  const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+  const sound = async () =>
+    [...(await receiver.getStats()).values()].find((one) => one.type === "inbound-rtp");
+  const before = await sound();
+  await wait(100);
+  const after = await sound();
+  const seconds = after.jitterBufferDelay - before.jitterBufferDelay;
+  const samples = after.jitterBufferEmittedCount - before.jitterBufferEmittedCount;
+  await wait((1000 * seconds) / Math.max(samples, 1));
+}
 </script>"""
 
 
@@ -103,13 +134,15 @@ async def run_bot(connection: SmallWebRTCConnection, engine: AvatarEngine) -> No
         ),
     )
     bot = Pipeline([transport.input(), TypedSpeech(), AvatarProcessor(engine), transport.output()])
-    task = PipelineTask(bot, params=PipelineParams(audio_out_sample_rate=RATE))
+    worker = PipelineWorker(bot, params=PipelineParams(audio_out_sample_rate=RATE))
 
     @transport.event_handler("on_client_disconnected")
     async def on_client_disconnected(*_: Any) -> None:
-        await task.cancel()
+        await worker.cancel()
 
-    await PipelineRunner(handle_sigint=False).run(task)
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(worker)
+    await runner.run()
 
 
 def make_app(engine: AvatarEngine) -> Starlette:

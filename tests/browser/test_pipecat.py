@@ -75,21 +75,57 @@ def test_pictures_come_at_their_rate_and_lips_are_in_step(browser, toy_bot, meas
     assert abs(found.offset_ms) <= MOST_OFFSET_MS
 
 
-def test_an_interruption_leaves_nothing_to_be_heard(browser, toy_bot, measured):
-    url, *_ = toy_bot
+SPEAK_ON = """(after_ms) => {
+  channel.addEventListener("message", ({ data }) => {
+    const { type } = JSON.parse(data);
+    if (type === "bot-interrupted") window.told ??= performance.now();
+  });
+  setTimeout(() => {
+    window.hushed = performance.now();
+    hush();
+    setTimeout(() => say("And so we go on."), after_ms);
+  }, 2000);
+}"""
+
+
+def interrupted(browser, url, after_ms):
+    """Say something, interrupt it, and after a while say something else.
+
+    Return which milliseconds had sound, and when the interruption was asked for and told.
+    """
     context, page = open_bot(browser, url)
     page.evaluate("text => say(text)", TEXT)
     page.wait_for_timeout(4000)
-    page.evaluate(
-        "() => void setTimeout(() => { window.hushed = performance.now(); hush(); }, 2000)"
+    page.evaluate(SPEAK_ON, after_ms)
+    recording = record(page, 7.0, TOY_MOUTH)
+    hushed, told = (
+        page.evaluate(f"window.{name}") - recording.heard_at * 1000 for name in ("hushed", "told")
     )
-    recording = record(page, 5.0, TOY_MOUTH)
-    hushed = page.evaluate("window.hushed") / 1000 - recording.heard_at
     leave(context)
-    at = round(hushed * 48_000)
-    before, after = recording.pcm[:at], recording.pcm[at:]
-    last = int(np.flatnonzero(np.abs(after) > 100).max(initial=0)) / 48
-    measured.append(f"Pipecat: the last sound is heard {last:.0f} ms after an interruption")
-    assert np.abs(before).max() > 1000
-    assert not (np.abs(after[48 * 1000 :]) > 100).any()
-    assert last < limit(300, 1000)
+    loud = np.abs(recording.pcm[: len(recording.pcm) // 48 * 48].reshape(-1, 48)).max(axis=1) > 100
+    return np.flatnonzero(loud), hushed, told
+
+
+def test_an_interruption_leaves_nothing_to_be_heard_and_the_next_reply_is(
+    browser, toy_bot, measured
+):
+    loud, hushed, told = interrupted(browser, toy_bot[0], 1000)
+    after = loud[loud > told]
+    last = after[after < told + 500].max(initial=round(told))
+    measured.append(
+        f"Pipecat: the last sound is heard {last - hushed:.0f} ms after an interruption,"
+        f" {last - told:.0f} ms after the page was told"
+    )
+    assert np.count_nonzero(loud < hushed) > 1000
+    assert last - told < limit(60, 300)
+    assert np.count_nonzero(after > hushed + 1000) > 500
+
+
+def test_a_reply_that_comes_at_once_is_heard_from_its_beginning(browser, toy_bot, measured):
+    whole, cut = (
+        np.count_nonzero(loud > told + after_ms + limit(60, 300))
+        for after_ms in (1000, 0)
+        for loud, _, told in [interrupted(browser, toy_bot[0], after_ms)]
+    )
+    measured.append(f"Pipecat: {whole} ms of a reply, at once after an interruption {cut} ms")
+    assert cut > whole - limit(150, 500)

@@ -1,5 +1,7 @@
 """The documents of the repository: their blocks, links and anchors, and the commands in them."""
 
+import ast
+import inspect
 import re
 import shlex
 from collections.abc import Iterator
@@ -35,14 +37,23 @@ class Block:
         return f"{self.document}, block {self.number}"
 
 
-def blocks(*languages: str) -> list[Block]:
-    """Return the blocks of all documents, or those in some languages."""
+def blocks(*languages: str, of: str | None = None) -> list[Block]:
+    """Return the blocks of all documents or of one, in all languages or in some."""
     found = [
         Block(path.relative_to(ROOT).as_posix(), number, *match.groups())
-        for path in DOCUMENTS
+        for path in (DOCUMENTS if of is None else [ROOT / of])
         for number, match in enumerate(_FENCE.finditer(path.read_text("utf-8")), 1)
     ]
     return [block for block in found if not languages or block.language in languages]
+
+
+async def run_python(block: Block, given: dict[str, object]) -> dict[str, object]:
+    """Run a block among names that are given; return all names there are after it."""
+    code = compile(block.text, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    ended = eval(code, given)
+    if inspect.isawaitable(ended):
+        await ended
+    return given
 
 
 def prose(path: Path) -> str:

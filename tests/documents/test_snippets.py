@@ -4,7 +4,6 @@ import argparse
 import ast
 import asyncio
 import importlib
-import inspect
 import json
 import os
 import re
@@ -32,6 +31,7 @@ from documents.markdown import (
     blocks,
     commands,
     prose,
+    run_python,
     without_redirections,
 )
 from lipstream import Avatar, MouthModel, Worker
@@ -68,7 +68,6 @@ NOT_RUN = {
     "models/README.md": "hours of training on corpora that are downloaded;"
     " tests/models/training runs each step on a little",
     "models/lipstream_models/embedded/sync_scorer/CARD.md": "the same",
-    "docs/frameworks.md": "needs rooms and keys; tests/examples runs what it is taken from",
     "docs/describe.md": "needs Blender; tests/models/synthetic reads the words",
 }
 """Document -> why its commands and snippets are read, but not run."""
@@ -146,30 +145,19 @@ def test_options_that_are_mentioned_are_there():
             assert mentioned <= known | others, (path.name, code)
 
 
-async def run_python(block: Block, given: dict[str, object]) -> dict[str, object]:
-    code = compile(block.text, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    ended = eval(code, given)
-    if inspect.isawaitable(ended):
-        await ended
-    return given
-
-
 @pytest.mark.parametrize("block", blocks("python"), ids=name_of)
 def test_a_python_block_is_valid(block):
     compile(block.text, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-def python_blocks(document: str) -> list[Block]:
-    return [block for block in blocks("python") if block.document == document]
-
-
 def test_every_python_block_is_run_here_or_told_why_not():
-    here = {"docs/live-api.md", "docs/text.md"}
+    here = {"docs/live-api.md", "docs/text.md", "docs/frameworks.md"}
+    """Those of ``frameworks.md`` by ``test_frameworks.py``."""
     assert {block.document for block in blocks("python")} <= here | set(NOT_RUN)
 
 
 def test_the_python_client_of_a_stage_says_what_it_is_given(toy_folder, toy_avatar):
-    (block,) = python_blocks("docs/live-api.md")
+    (block,) = blocks("python", of="docs/live-api.md")
 
     async def talk(worker):
         async with running(worker, toy_avatar) as server:
@@ -192,7 +180,7 @@ def test_the_python_client_of_a_stage_says_what_it_is_given(toy_folder, toy_avat
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="no espeak-ng: apt install espeak-ng")
 def test_the_voice_of_a_program_tells_where_its_words_are(capsys):
-    (block,) = python_blocks("docs/text.md")
+    (block,) = blocks("python", of="docs/text.md")
     asyncio.run(run_python(block, {}))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 2

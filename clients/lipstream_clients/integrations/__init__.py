@@ -7,7 +7,7 @@ which says what comes with ``say`` and ``end_reply``, and gives out what ``fall_
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +34,8 @@ RATE = 48_000
 """Samples a second of the sound that adaptors give out."""
 FPS = 25
 """Pictures a second."""
+MOST_QUEUED_MS = 60_000.0
+"""Speech that may wait; a framework is kept waiting with more."""
 
 
 class AvatarEngine:
@@ -84,8 +86,10 @@ class AvatarEngine:
         self.close()
 
 
-async def fall_due(conversation: Conversation) -> AsyncIterator[Output]:
-    """Yield what falls due, as it does, for as long as the conversation is open.
+async def fall_due(
+    conversation: Conversation, over: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Output]:
+    """Yield what falls due, as it does, until ``over``, which is asked when all of it was yielded.
 
     Pictures come before the sound of their moment, as receivers want them that show a picture when
     the sound before it was played. What an interruption has overtaken on its way is left out, and
@@ -93,7 +97,7 @@ async def fall_due(conversation: Conversation) -> AsyncIterator[Output]:
     Raises EngineFailed.
     """
     shown = -1
-    while True:
+    while not over():
         for item in sorted(conversation.advance(), key=_place):
             if isinstance(item, ShownPicture):
                 if item.frame.index == shown and not item.repeated:
@@ -115,13 +119,22 @@ def _place(item: Output) -> tuple[float, bool]:
     return item.sample, isinstance(item, SoundBlock)
 
 
-def say(conversation: Conversation, sound: bytes | memoryview, rate: int, channels: int) -> None:
-    """Add int16 sound, its channels interleaved, to the reply; raises InputError, and adds none."""
+async def say(
+    conversation: Conversation, sound: bytes | memoryview, rate: int, channels: int
+) -> None:
+    """Add int16 sound, its channels interleaved, to the reply, once there is room for it.
+
+    An interruption that comes before leaves it out. Raises InputError, and adds none.
+    """
     try:
         pcm = np.frombuffer(sound, np.int16).reshape(-1, channels)
     except ValueError as error:
         raise InputError(f"its samples are not complete: {error}") from error
-    conversation.push(pcm[:, 0] if channels == 1 else pcm.mean(axis=1).astype(np.int16), rate)
+    generation = conversation.generation
+    while (too_many_ms := conversation.queued_ms - MOST_QUEUED_MS) > 0:
+        await asyncio.sleep(too_many_ms / 1000)
+    if generation == conversation.generation:
+        conversation.push(pcm[:, 0] if channels == 1 else pcm.mean(axis=1).astype(np.int16), rate)
 
 
 def end_reply(conversation: Conversation, told: object) -> None:

@@ -44,8 +44,6 @@ except ImportError as error:
 
 log = logging.getLogger(__name__)
 
-MOST_QUEUED_MS = 60_000.0
-"""Speech that may wait; LiveKit is kept waiting with more."""
 LATE_SECONDS = 0.03
 """Lateness from which pictures of silence are left out, so that the schedule is caught up with."""
 
@@ -70,8 +68,7 @@ class AvatarVideo(lk.VideoGenerator):
     def __init__(self, engine: AvatarEngine) -> None:
         """Raise AtCapacity when the engine's places are taken."""
         self._conversation = engine.converse()
-        self._ending = False
-        self._told = asyncio.Event()
+        self._over = asyncio.Event()
         self.options = lk.AvatarOptions(engine.avatar.width, engine.avatar.height, FPS, RATE, 1)
 
     async def push_audio(self, frame: rtc.AudioFrame | lk.AudioSegmentEnd) -> None:
@@ -81,25 +78,18 @@ class AvatarVideo(lk.VideoGenerator):
         """
         if isinstance(frame, lk.AudioSegmentEnd):
             end_reply(self._conversation, frame)
-            self._ending = True
-            while self._ending:
-                await self._next_event()
+            self._over = over = asyncio.Event()
+            await over.wait()
             return
-        generation = self._conversation.generation
-        while self._conversation.queued_ms > MOST_QUEUED_MS:
-            await self._next_event()
-        if generation != self._conversation.generation:
-            return  # it was interrupted while it waited
         try:
-            say(self._conversation, frame.data, frame.sample_rate, frame.num_channels)
+            await say(self._conversation, frame.data, frame.sample_rate, frame.num_channels)
         except InputError as error:
             log.warning("a frame of the agent's is not said: %s", error)
 
     def clear_buffer(self) -> None:
         """Silence what is said, and forget what waits."""
         self._conversation.interrupt()
-        self._ending = False
-        self._told.set()
+        self._over.set()
 
     async def __aiter__(
         self,
@@ -113,15 +103,10 @@ class AvatarVideo(lk.VideoGenerator):
             elif isinstance(item, SoundBlock):
                 if item.spoken or item.pcm.any():
                     yield CountedSound(item, self._conversation)
-            else:
-                if isinstance(item.cue, lk.AudioSegmentEnd):
-                    yield item.cue
-                    self._ending = False
-                self._told.set()
-
-    async def _next_event(self) -> None:
-        self._told.clear()
-        await self._told.wait()
+            elif isinstance(item.cue, lk.AudioSegmentEnd):
+                over = self._over
+                yield item.cue
+                over.set()
 
     def close(self) -> None:
         """Give the place back. Closing twice is fine."""

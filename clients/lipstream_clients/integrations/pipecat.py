@@ -103,43 +103,39 @@ class AvatarProcessor(FrameProcessor):
 
     async def _say(self, frame: TTSAudioRawFrame, conversation: Conversation) -> None:
         try:
-            say(conversation, frame.audio, frame.sample_rate, frame.num_channels)
+            await say(conversation, frame.audio, frame.sample_rate, frame.num_channels)
         except InputError as error:
             await self.push_error(f"a frame of speech is not said: {error}", error)
 
     async def _show(self, conversation: Conversation) -> None:
         try:
-            async for item in fall_due(conversation):
+            async for item in fall_due(conversation, self._all_is_said):
                 if isinstance(item, ShownPicture):
-                    await self._put(_picture(item))
+                    self._gathered.append(_picture(item))
                 elif isinstance(item, SoundBlock):
-                    await self._put_sound(item, conversation.settings.rate)
+                    self._blocks = self._blocks + 1 if item.spoken else 0
+                    if item.spoken:
+                        sound = item.pcm.tobytes()
+                        rate = conversation.settings.rate
+                        self._gathered.append(TTSAudioRawFrame(sound, rate, 1))
                 elif isinstance(item.cue, Frame):
-                    await self.push_frame(item.cue)
-                if self._ending and not conversation.speech_active:
-                    return
+                    self._gathered.append(item.cue)
+                if not 0 < self._blocks < CUSHION_BLOCKS:
+                    await self._pass_on()
+            await self._pass_on()
         except EngineFailed as error:
             log.error("the avatar ends: %s", error)
             self._conversation = None
             conversation.close()
             await self.push_error(str(error), error)
 
-    async def _put_sound(self, block: SoundBlock, rate: int) -> None:
-        """Pass on speech, the first of a reply once there is a little of it."""
-        self._blocks = self._blocks + 1 if block.spoken else 0
-        if block.spoken:
-            sound = TTSAudioRawFrame(block.pcm.tobytes(), rate, 1)
-            await self._put(sound, gather=self._blocks <= CUSHION_BLOCKS)
-        if self._blocks >= CUSHION_BLOCKS or not block.spoken:
-            gathered, self._gathered = self._gathered, []
-            for frame in gathered:
-                await self.push_frame(frame)
+    async def _pass_on(self) -> None:
+        while self._gathered:  # an interruption empties it
+            await self.push_frame(self._gathered.pop(0))
 
-    async def _put(self, frame: Frame, *, gather: bool = False) -> None:
-        if gather or self._gathered:
-            self._gathered.append(frame)
-        else:
-            await self.push_frame(frame)
+    def _all_is_said(self) -> bool:
+        conversation = self._conversation
+        return self._ending and (conversation is None or not conversation.speech_active)
 
     async def _stop(self) -> None:
         task, self._task = self._task, None

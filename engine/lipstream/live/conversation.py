@@ -174,7 +174,7 @@ class Conversation:
     @property
     def speech_active(self) -> bool:
         """Whether something pushed is being said, or waits to be."""
-        return self._speech.active or self._hearing is not None
+        return self._speech.active or bool(self._placed) or self._hearing is not None
 
     @property
     def seconds_without_frame(self) -> float:
@@ -296,7 +296,8 @@ class Conversation:
         return ConversationStats(playout, live, delay_ms, self._speech.queued_ms)
 
     def close(self) -> None:
-        """End the engine's session. Closing twice is fine."""
+        """End the engine's session; what waits is forgotten. Closing twice is fine."""
+        self._speech.clear()
         self._session.close()
 
     def _now(self) -> int:

@@ -22,15 +22,28 @@ class Participant:
 
 
 class Room(rtc.EventEmitter):
-    """A room as AvatarRunner uses it."""
+    """A room as AvatarRunner and RoomIO use it."""
+
+    name = "room"
 
     def __init__(self):
         super().__init__()
+        self.handlers = {}
         self.local_participant = Participant()
         self.remote_participants = {}
 
     def isconnected(self):
         return True
+
+    def register_byte_stream_handler(self, topic, handler):
+        self.handlers[topic] = handler
+
+    register_text_stream_handler = register_byte_stream_handler
+
+    def unregister_byte_stream_handler(self, topic):
+        del self.handlers[topic]
+
+    unregister_text_stream_handler = unregister_byte_stream_handler
 
 
 class Stream:
@@ -86,12 +99,9 @@ class SharedRoom(Room):
 
     def __init__(self, member, other):
         super().__init__()
-        self.local_participant, self.handlers = member, {}
+        self.local_participant = member
         self.remote_participants = {other.identity: other}
         other.rooms[member.identity] = self
-
-    def register_byte_stream_handler(self, topic, handler):
-        self.handlers[topic] = handler
 
 
 def two_ends():

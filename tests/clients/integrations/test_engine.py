@@ -1,8 +1,11 @@
 """The engine that agents of every framework share."""
 
+import asyncio
 import gc
 
-from lipstream_clients.integrations import AvatarEngine
+import pytest
+
+from lipstream_clients.integrations import MOST_QUEUED_MS, RATE, AvatarEngine, say
 
 
 def test_what_is_loaded_holds_up_no_picture_when_garbage_is_collected(toy_folder, toy_pack):
@@ -14,3 +17,21 @@ def test_what_is_loaded_holds_up_no_picture_when_garbage_is_collected(toy_folder
             assert len(gc.get_objects()) < 0.1 * loaded
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.parametrize("end", ["interrupt", "close"])
+def test_who_says_more_than_may_wait_is_kept_waiting_until_the_end(engine, end):
+    async def run():
+        conversation = engine.converse()
+        second = bytes(2 * RATE)
+        for _ in range(int(MOST_QUEUED_MS / 1000) + 1):
+            await say(conversation, second, RATE, 1)
+        more = asyncio.create_task(say(conversation, second, RATE, 1))
+        await asyncio.sleep(0.2)
+        assert not more.done()
+        getattr(conversation, end)()
+        async with asyncio.timeout(5):
+            await more
+        assert conversation.queued_ms <= 1000
+
+    asyncio.run(run())

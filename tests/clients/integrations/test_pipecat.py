@@ -19,10 +19,11 @@ from pipecat.frames.frames import (
     TTSStoppedFrame,
 )
 from pipecat.pipeline.pipeline import Pipeline
-from pipecat.pipeline.runner import PipelineRunner
-from pipecat.pipeline.task import PipelineParams, PipelineTask
+from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.workers.runner import WorkerRunner
 
+from documents.markdown import blocks, run_python
 from lipstream_clients.integrations.pipecat import AvatarProcessor
 
 RATE = 24_000
@@ -57,27 +58,30 @@ def in_pipeline(engine, use, end=True):
     """Run ``use(task, sink)`` while a pipeline runs; then end it."""
 
     async def run():
-        sink, upstream = Sink(), []
-        task = PipelineTask(
-            Pipeline([AvatarProcessor(engine), sink]),
-            params=PipelineParams(audio_out_sample_rate=RATE),
-        )
-
-        @task.event_handler("on_pipeline_error")
-        async def on_pipeline_error(_, frame):
-            sink.errors.append(frame)
-
-        async def drive():
-            await until(lambda: len(sink.of(OutputImageRawFrame)) > 3)
-            await use(task, sink)
-            if end:
-                await task.queue_frame(EndFrame())
-
-        async with asyncio.timeout(60):
-            await asyncio.gather(PipelineRunner(handle_sigint=False).run(task), drive())
-        assert not upstream
+        sink = Sink()
+        await run_pipeline(Pipeline([AvatarProcessor(engine), sink]), sink, use, end)
 
     asyncio.run(run())
+
+
+async def run_pipeline(pipeline, sink, use, end=True):
+    """Run ``use(task, sink)`` while a pipeline runs that ends with a sink."""
+    task = PipelineWorker(pipeline, params=PipelineParams(audio_out_sample_rate=RATE))
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(task)
+
+    @task.event_handler("on_pipeline_error")
+    async def on_pipeline_error(_, frame):
+        sink.errors.append(frame)
+
+    async def drive():
+        await until(lambda: len(sink.of(OutputImageRawFrame)) > 3)
+        await use(task, sink)
+        if end:
+            await task.queue_frame(EndFrame())
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(runner.run(), drive())
 
 
 async def say(task, pcm, rate=RATE, channels=1):
@@ -193,6 +197,22 @@ def test_the_end_of_the_pipeline_waits_for_what_is_said(engine):
     engine.converse().close()  # the place is free again
 
 
+def test_of_a_reply_shorter_than_what_is_gathered_nothing_is_lost_at_the_end(engine):
+    sinks = []
+
+    async def use(task, sink):
+        sinks.append(sink)
+        await say(task, speech(0.03))
+        await task.queue_frame(TTSStoppedFrame())
+
+    in_pipeline(engine, use)
+    kinds = [type(frame) for _, frame in sinks[0].got]
+    assert sinks[0].sound_seconds() == pytest.approx(0.03, abs=0.001)
+    assert kinds.index(TTSStoppedFrame) > max(
+        at for at, kind in enumerate(kinds) if kind is TTSAudioRawFrame
+    )
+
+
 def test_a_cancelled_pipeline_gives_its_place_back(engine):
     async def use(task, _):
         await say(task, speech(5.0))
@@ -224,3 +244,34 @@ def test_sound_that_cannot_be_said_is_an_error_upstream_and_the_avatar_goes_on(e
         await until(lambda: len(sink.of(OutputImageRawFrame)) > before + 5)
 
     in_pipeline(engine, use)
+
+
+class Passing(FrameProcessor):
+    """Recognizes, answers and synthesizes nothing."""
+
+    async def process_frame(self, frame, direction):
+        await super().process_frame(frame, direction)
+        await self.push_frame(frame, direction)
+
+
+def test_the_pipeline_of_the_document_speaks(engine):
+    (block,) = [b for b in blocks("python", of="docs/frameworks.md") if "Pipeline(" in b.text]
+
+    class Ends:
+        sink = Sink()
+        input, output = Passing, lambda self: self.sink
+
+    async def speak(task, sink):
+        await say(task, speech(0.3))
+        await task.queue_frame(TTSStoppedFrame())
+        await until(lambda: sink.of(TTSStoppedFrame))
+
+    async def run():
+        ends = Ends()
+        given = {"transport": ends, "engine": engine}
+        given |= {name: Passing() for name in ("stt", "llm", "tts")}
+        pipeline = (await run_python(block, given))["pipeline"]
+        await run_pipeline(pipeline, ends.sink, speak)
+        return ends.sink.sound_seconds()
+
+    assert asyncio.run(run()) == pytest.approx(0.3, abs=0.001)

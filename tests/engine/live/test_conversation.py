@@ -236,6 +236,16 @@ def test_an_utterance_that_is_never_ended_ends_when_nothing_comes(talk):
     assert not talk.conversation.speech_active
 
 
+def test_speech_is_active_from_the_push_until_its_end_is_told(talk):
+    talk.run(0.5)
+    talk.conversation.push(noise(0.03, 48_000), 48_000)
+    talk.conversation.end_of_speech()
+    told = []
+    while talk.conversation.speech_active:
+        told += [one.kind for one in events(talk.run(0.01))]
+    assert told == ["began", "ended"]
+
+
 def test_the_delay_grows_at_a_pause_when_pictures_come_late_and_no_sound_is_lost(talk):
     talk.worker.making_s = 0.045
     said = noise(1.0, 48_000)
