@@ -13,6 +13,7 @@ Pcm = NDArray[np.int16]
 """(n,) int16, mono, at the session's rate."""
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 Array = NDArray[Any]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lipstream.audio.ring import RingBuffer, windows
 from lipstream.timing import HOP, MODEL_RATE, WINDOW, Span
-from lipstream.types import Float32
+from lipstream.types import Float32, Float64
 
 BANDS = 80
 """Mel bands."""
@@ -77,31 +77,31 @@ def mel_spectrogram(samples: Float32) -> Float32:
     return _columns(padded)
 
 
-def _emphasise(samples: Float32) -> NDArray[np.float64]:
+def _emphasise(samples: Float32) -> Float64:
     sound = samples.astype(np.float64)
     sound[1:] -= _PREEMPHASIS * sound[:-1].copy()
     return sound
 
 
-def _columns(emphasised: NDArray[np.float64]) -> Float32:
+def _columns(emphasised: Float64) -> Float32:
     blocks = windows(emphasised, WINDOW, HOP)
     magnitude = np.abs(np.fft.rfft(blocks * _hann(), axis=1))
     # Not a matrix product: BLAS starts threads for it, which cost 8 ms where cores are busy.
     places, weights = _triangles()
-    bands: NDArray[np.float64] = np.einsum("bw,cbw->bc", weights, magnitude[:, places])
+    bands: Float64 = np.einsum("bw,cbw->bc", weights, magnitude[:, places])
     decibel = 20.0 * np.log10(np.maximum(_FLOOR, bands)) - _REFERENCE_DB
     scaled = 2.0 * _LIMIT * (decibel + _RANGE_DB) / _RANGE_DB - _LIMIT
     return np.minimum(np.maximum(scaled, -_LIMIT), _LIMIT).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
-def _hann() -> NDArray[np.float64]:
+def _hann() -> Float64:
     """Return the periodic Hann window, as ``scipy.signal.get_window('hann', 800)`` has it."""
     return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(WINDOW) / WINDOW)
 
 
 @lru_cache(maxsize=1)
-def _filter_bank() -> NDArray[np.float64]:
+def _filter_bank() -> Float64:
     """Return the (80, 401) triangular filters, each of unit area.
 
     Slaney, "Auditory Toolbox" (1998): linear up to 1 kHz, logarithmic above; what
@@ -116,7 +116,7 @@ def _filter_bank() -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=1)
-def _triangles() -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def _triangles() -> tuple[NDArray[np.intp], Float64]:
     """Return the filters without their zeros, each (80, width): places in the spectrum, weights."""
     bank = _filter_bank()
     width = int((bank > 0).sum(1).max())
@@ -136,6 +136,6 @@ def _hz_to_mel(hertz: float) -> float:
     return float(_KNEE_HZ / _LINEAR_HZ + np.log(hertz / _KNEE_HZ) / _LOG_STEP)
 
 
-def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mel_to_hz(mel: Float64) -> Float64:
     knee = _KNEE_HZ / _LINEAR_HZ
     return np.where(mel < knee, mel * _LINEAR_HZ, _KNEE_HZ * np.exp(_LOG_STEP * (mel - knee)))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lipstream.face.crop import smooth_step
 from lipstream.face.tracker import FaceTracker
-from lipstream.types import Float32, Image
+from lipstream.types import Float32, Float64, Image
 
 PERIOD_S = 12.0
 """Length of the loop, seconds."""
@@ -122,7 +122,7 @@ class IdleMotion:
         shift[..., 1] += self._body * pose.rise * self._width
         return _warped(source, shift)
 
-    def _affine(self, pose: _Pose) -> NDArray[np.float64]:
+    def _affine(self, pose: _Pose) -> Float64:
         """Return the (2, 3) affine from the picture to the moved head."""
         cosine, sine = pose.size * math.cos(pose.roll), pose.size * math.sin(pose.roll)
         turn = np.array([[cosine, -sine], [sine, cosine]])
@@ -136,7 +136,7 @@ def _eyes(image: Image) -> list[EyePatch]:
     return [] if face is None else eye_patches(image, face.points)
 
 
-def _head_weight(places: NDArray[np.float64], crop: Float32) -> NDArray[np.float64]:
+def _head_weight(places: Float64, crop: Float32) -> Float64:
     """Return how much of the head's movement is at each place: 1 over the face and its crop."""
     across, down = np.linalg.norm(crop[:, 0]), np.linalg.norm(crop[:, 1])
     off = places - crop @ np.array([0.5, 0.5, 1.0])
@@ -145,14 +145,14 @@ def _head_weight(places: NDArray[np.float64], crop: Float32) -> NDArray[np.float
     return smooth_step((_OUTER - np.hypot(u, v)) / (_OUTER - _INNER))
 
 
-def _body_weight(places: NDArray[np.float64], crop: Float32) -> NDArray[np.float64]:
+def _body_weight(places: Float64, crop: Float32) -> Float64:
     """Return how much of the breath is at each place: all of it from the shoulders down."""
     down = np.linalg.norm(crop[:, 1])
     v = (places - crop @ np.array([0.5, 1.0, 1.0])) @ (crop[:, 1] / down**2)
     return smooth_step(v / 0.7)
 
 
-def _warped(image: Image, shift: NDArray[np.float64]) -> Image:
+def _warped(image: Image, shift: Float64) -> Image:
     """Return the picture sampled at each place plus a shift given on the coarse grid."""
     height, width = image.shape[:2]
     grid = np.array([[1.0 / _COARSE, 0.0, 0.0], [0.0, 1.0 / _COARSE, 0.0]])
@@ -210,11 +210,11 @@ def with_eyes(image: Image, patches: Sequence[EyePatch], closed: float) -> Image
 class _Lids:
     """Heights along an eye, all (h, w) float64 in pixels downwards, for every pixel of a patch."""
 
-    v: NDArray[np.float64]
+    v: Float64
     """Height of the pixel itself."""
-    brow: NDArray[np.float64]
-    upper: NDArray[np.float64]
-    opening: NDArray[np.float64]
+    brow: Float64
+    upper: Float64
+    opening: Float64
 
 
 def _patch(image: Image, points: Float32, side: str) -> EyePatch | None:
@@ -240,7 +240,7 @@ def _patch(image: Image, points: Float32, side: str) -> EyePatch | None:
 
 
 def _lids(
-    places: NDArray[np.float64],
+    places: Float64,
     upper: NDArray[np.floating[Any]],
     lower: NDArray[np.floating[Any]],
     brow: NDArray[np.floating[Any]],
@@ -248,7 +248,7 @@ def _lids(
     """Interpolate lids and brow along the eye; all arguments are (..., 2): along, down."""
     along, v = places[..., 0], places[..., 1]
 
-    def height(line: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    def height(line: NDArray[np.floating[Any]]) -> Float64:
         order = np.argsort(line[:, 0])
         middle = (line[:, 0].min() + line[:, 0].max()) / 2
         places_along = middle + _WIDER * (line[order, 0] - middle)
@@ -261,7 +261,7 @@ def _lids(
     return _Lids(v, np.minimum(height(brow), lid - _ROOM * opening - 1.0), lid, opening)
 
 
-def _closed(part: Image, lids: _Lids, turn: NDArray[np.float64], share: float) -> Image:
+def _closed(part: Image, lids: _Lids, turn: Float64, share: float) -> Image:
     """Return the eye with its lid drawn down by a share of its opening."""
     drop = share * lids.opening
     edge = lids.upper + drop

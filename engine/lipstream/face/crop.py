@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lipstream.types import Array, Float32, Image
+from lipstream.types import Array, Float32, Float64, Image
 
 CROP_LEFT, CROP_TOP = -0.768, -0.45
 CROP_WIDTH, CROP_HEIGHT = 1.536, 1.92
@@ -64,6 +64,45 @@ def fit_crop(landmarks: Float32) -> Float32:
     corner = turn @ np.array([CROP_LEFT, CROP_TOP]) + shift
     columns = turn * np.array([CROP_WIDTH, CROP_HEIGHT])
     return np.column_stack([columns, corner]).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFrame:
+    """The frame of a head: places on a face that do not change with its place, size or roll.
+
+    Unit: the distance of the outer eye corners; origin midway between the eyes, x to the viewer's
+    right, y down: what the crop's rectangle is given in. A similarity transform to the pixels of
+    one picture.
+    """
+
+    to_pixels: Float64
+    """(2, 3) float64: head units to pixels; pixel i covers [i - 0.5, i + 0.5)."""
+
+    @classmethod
+    def of_crop(cls, crop: Float32) -> "HeadFrame":
+        """Return the frame of the head that a (2, 3) unit crop (``fit_crop``) lies on."""
+        columns = crop[:, :2].astype(np.float64) / [CROP_WIDTH, CROP_HEIGHT]
+        offset = crop[:, 2] - columns @ np.array([CROP_LEFT, CROP_TOP]) - 0.5
+        return cls(np.column_stack([columns, offset]))
+
+    @property
+    def eye_px(self) -> float:
+        """Pixels a head unit: the distance of the outer eye corners."""
+        return float(np.sqrt(abs(np.linalg.det(self.to_pixels[:, :2]))))
+
+    @property
+    def to_head(self) -> Float64:
+        """(2, 3) float64: pixels to head units."""
+        return np.asarray(cv2.invertAffineTransform(self.to_pixels), np.float64)
+
+    def pixels(self, places: Float64) -> Float64:
+        """Return where (..., 2) places of the head are in the picture, pixels."""
+        return places @ self.to_pixels[:, :2].T + self.to_pixels[:, 2]
+
+    def places(self, pixels: Float64) -> Float64:
+        """Return where (..., 2) pixels are on the head."""
+        back = self.to_head
+        return pixels @ back[:, :2].T + back[:, 2]
 
 
 @dataclass(frozen=True, slots=True)

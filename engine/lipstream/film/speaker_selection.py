@@ -15,7 +15,7 @@ from lipstream.face.crop import CropSmoother
 from lipstream.film.face_tracks import FaceTracks
 from lipstream.film.job import FaceChoice
 from lipstream.lips.shape import MEASURES, SPREAD
-from lipstream.types import Array, Float32
+from lipstream.types import Array, Float32, Float64
 
 _TURNED = (0.42, 0.62)
 """Offset of the nose in eye distances from which a mouth fades, and at which it is gone. About 43
@@ -37,13 +37,13 @@ _WINDOW = 500
 class Visibility:
     """How much of each face of ``FaceTracks`` is seen, from 0 to 1, by what hides it."""
 
-    towards: NDArray[np.float64]
+    towards: Float64
     """(n,): 0 where it is turned away."""
-    bare: NDArray[np.float64]
+    bare: Float64
     """(n,): 0 where it is covered, or hardly a face."""
 
     @property
-    def all(self) -> NDArray[np.float64]:
+    def all(self) -> Float64:
         """(n,) for both together."""
         return self.towards * self.bare
 
@@ -55,11 +55,11 @@ def visibility(rows: Array) -> Visibility:
     return Visibility(turned, unsure * _uncovered(rows))
 
 
-def _ramp(values: NDArray[np.float64], full: float, none: float) -> NDArray[np.float64]:
+def _ramp(values: Float64, full: float, none: float) -> Float64:
     return np.clip((values - none) / (full - none), 0.0, 1.0)
 
 
-def _uncovered(rows: Array) -> NDArray[np.float64]:
+def _uncovered(rows: Array) -> Float64:
     """Return how much every lower face looks as the same face usually does, 0 to 1."""
     default = np.ones(len(rows))
     for track in np.unique(rows["track"]):
@@ -71,7 +71,7 @@ def _uncovered(rows: Array) -> NDArray[np.float64]:
     return default
 
 
-def _likeness_to_median(looks: Array, lasts: NDArray[np.int32]) -> NDArray[np.float64]:
+def _likeness_to_median(looks: Array, lasts: NDArray[np.int32]) -> Float64:
     """Return (n,) from 0 to 1 for (n, h, w, 3) looks, by their median, light taken out.
 
     Each counts for the frames that it ``lasts``: moving faces are looked at more often.

@@ -17,14 +17,13 @@ from av.error import FFmpegError, InvalidDataError
 from av.filter import Graph
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
 from lipstream.errors import MediaError
 from lipstream.media.codecs import LARGE_PIXELS, ONE_THREAD_PIXELS
 from lipstream.media.colour import Colours, bgr_of, colours_of
 from lipstream.media.opening import check_decodable, check_readable, open_media, reason
 from lipstream.media.pictures import is_animated_webp, on_background, webp_film
-from lipstream.types import Image
+from lipstream.types import Float64, Image
 
 MOST_MEGAPIXELS = 36
 """Films with larger pictures are refused: 8K is 33 megapixels."""
@@ -365,7 +364,7 @@ class _Stamps:
             return min(close, key=lambda rate: (rate not in _COMMON_RATES, on_grid[rate]))
         return _quickest(np.diff(times), hints)
 
-    def _off(self, times: NDArray[np.float64], rate: Fraction) -> float | None:
+    def _off(self, times: Float64, rate: Fraction) -> float | None:
         """Return how far times are off a rate's grid, seconds (RMS), or None when too far."""
         slots = np.round(times * float(rate))
         off = times - slots / float(rate)
@@ -379,7 +378,7 @@ class _Stamps:
         return float(np.sqrt(np.mean(np.square(off))))
 
 
-def _quickest(gaps: NDArray[np.float64], hints: list[Fraction]) -> Fraction:
+def _quickest(gaps: Float64, hints: list[Fraction]) -> Fraction:
     """Return the rate of a film that keeps none: that of its shortest gaps, but for a few."""
     mean = Fraction(len(gaps) / float(gaps.sum())).limit_denominator(1001)
     if np.ptp(gaps) <= 0.02 * float(gaps.mean()):  # constant, and of no common rate

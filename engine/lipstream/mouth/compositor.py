@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.errors import ModelError
-from lipstream.face.crop import smooth_step
+from lipstream.face.crop import HeadFrame, smooth_step
 from lipstream.face.landmarks import POINTS
 from lipstream.inference.manifest import embedded_folder
 from lipstream.lips.shape import SPREAD, LipFrame
-from lipstream.mouth.head_frame import HeadFrame, PixelBox
 from lipstream.mouth.inner_mouth import (
     InnerMouth,
     MouthLook,
     Opening,
+    PixelBox,
     light_tint,
     measure_light,
     paint_opening,
@@ -44,9 +44,7 @@ from lipstream.mouth.rig import (
     corner_ramp,
     inverse,
 )
-from lipstream.types import NOWHERE, Float32, Image, Patch, Still
-
-Float64 = NDArray[np.float64]
+from lipstream.types import NOWHERE, Float32, Float64, Image, Patch, Still
 
 _MOST_SPREADS, _SOFT_FROM = 9.5, 6.0
 """Motion a mesh bears, spreads of any measure, and from where it is held back softly."""

@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.errors import ModelError
-from lipstream.face.crop import smooth_step
-from lipstream.mouth.head_frame import HeadFrame, Layer, PixelBox, place
+from lipstream.face.crop import HeadFrame, smooth_step
 from lipstream.mouth.lip_edges import LipCurves
-from lipstream.mouth.own_teeth import OwnTeeth
-from lipstream.mouth.rig import Float64
-from lipstream.types import Float32, Image
+from lipstream.mouth.own_teeth import Layer, OwnTeeth
+from lipstream.types import Float32, Float64, Image
 
 _EYES = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
@@ -294,6 +292,44 @@ class InnerMouth:
         if blur > _LEAST_BLUR:
             layer = np.asarray(cv2.GaussianBlur(layer, (0, 0), blur), np.float32)
         return Layer(layer, pixels, _TIPS[name])
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBox:
+    """A rectangle of a picture, right and bottom exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.bottom - self.top
+
+
+def place(layer: Layer, frame: HeadFrame, tip: tuple[float, float], box: PixelBox) -> Float32:
+    """Return (h, w, 4) float32: a layer in a box of the picture, its tip at a place of the head."""
+    back = frame.to_head
+    linear = back[:, :2] * layer.pixels
+    corner = back[:, :2] @ np.array([box.left, box.top], np.float64) + back[:, 2] - np.array(tip)
+    middle = np.array([layer.picture.shape[1] / 2 - 0.5, layer.tip * layer.pixels - 0.5])
+    matrix = np.column_stack([linear, corner * layer.pixels + middle])
+    return np.asarray(
+        cv2.warpAffine(
+            layer.picture,
+            matrix,
+            (box.width, box.height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        ),
+        np.float32,
+    )
 
 
 def paint_opening(look: MouthLook, frame: HeadFrame, opening: Opening, box: PixelBox) -> Float32:

@@ -13,12 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.face.crop import smooth_step
+from lipstream.face.crop import HeadFrame, smooth_step
 from lipstream.lips.shape import NAMES
-from lipstream.mouth.head_frame import HeadFrame
-from lipstream.types import Float32, Image
-
-Float64 = NDArray[np.float64]
+from lipstream.types import Float32, Float64, Image
 
 STEP = 0.006
 """Of the search, head units."""

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from lipstream.face.crop import smooth_step
-from lipstream.mouth.head_frame import HeadFrame, Layer
+from lipstream.face.crop import HeadFrame, smooth_step
 from lipstream.mouth.lip_edges import NODES, LipCurves
-from lipstream.types import Float32, Image
-
-Float64 = NDArray[np.float64]
+from lipstream.types import Float32, Float64, Image
 
 _TOOTH_SHARE, _INTO_LIP = 0.45, 0.004
 """Where teeth are looked for, shares of the opening from above; where the lower lip's colour is
@@ -67,6 +63,18 @@ _FINER = 1.15
 """Pixels of a layer for one of the picture that it is shown in."""
 _LEAST_BLUR = 0.25
 """Blur too small to be seen, pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One picture at the scale of a face: premultiplied, and how far its tip is from the top."""
+
+    picture: Float32
+    """(h, w, 4) float32: BGR levels times alpha, alpha 0 to 1."""
+    pixels: float
+    """Pixels a head unit."""
+    tip: float
+    """Head units from the top of the picture to the biting edge or the tip."""
 
 
 @dataclass(frozen=True, slots=True)

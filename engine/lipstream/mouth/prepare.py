@@ -6,12 +6,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.face.crop import CROP_HEIGHT, CROP_WIDTH, FacePicture, Region
+from lipstream.face.crop import CROP_HEIGHT, CROP_WIDTH, FacePicture, HeadFrame, Region
 from lipstream.face.landmarks import FaceMesh, region_of_points
 from lipstream.lips.shape import NAMES, LipFrame, measure_lips
 from lipstream.mouth.compositor import ShapeCompositor, ShapeTarget
-from lipstream.mouth.head_frame import HeadFrame
-from lipstream.types import Float32, Image
+from lipstream.types import Float32, Float64, Image
 
 _LOOKED_AT = 9
 """Pictures of an avatar that the mesh looks at: more, where the lips move between them."""
@@ -212,7 +211,7 @@ def _rests(faces: list[Float32]) -> bool:
     return bool(measure_lips(np.stack(faces)).std(0).max() < _STILL)
 
 
-def _unit(crop: Float32, points: Float32) -> NDArray[np.float64]:
+def _unit(crop: Float32, points: Float32) -> Float64:
     """Return points in coordinates of their crop."""
     back = np.linalg.inv(crop[:, :2].astype(np.float64))
     return np.asarray((points - crop[:, 2]) @ back.T)

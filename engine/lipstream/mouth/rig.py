@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from lipstream.face.crop import smooth_step
 from lipstream.mouth.lip_edges import LOWER_RING, NODES, UPPER_RING, LipCurves
-from lipstream.types import Array, Float32
-
-Float64 = NDArray[np.float64]
+from lipstream.types import Array, Float32, Float64
 
 LEFT, TOP, RIGHT, BOTTOM = -0.9, 0.38, 0.9, 1.74
 """Rectangle that moves, head units: from the nose to below the chin."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lipstream.audio.mel import mel_spectrogram
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.face.crop import cut_crop, fit_crop
+from lipstream.face.crop import HeadFrame, cut_crop, fit_crop
 from lipstream.face.landmarks import FaceIdentity, FaceMesh, region_of_points
 from lipstream.face.tracker import FaceTracker
 from lipstream.film.job import RenderJob
@@ -30,7 +30,6 @@ from lipstream.lips.shape import SPREAD, LipFrame, measure_lips
 from lipstream.live.compositor import open_shapes
 from lipstream.live.frame_source import PreparedAvatar
 from lipstream.live.lipsync import LipSync, make_timing
-from lipstream.mouth.head_frame import HeadFrame
 from lipstream.timing import MODEL_RATE
 from lipstream.types import Float32, Image
 from lipstream_models.corpora.grid_corpus import FACE_SIZE, FPS, read_clip

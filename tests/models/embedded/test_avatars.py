@@ -5,7 +5,7 @@ from lipstream.avatar.pack import Avatar, embedded_avatars
 from lipstream.face.crop import fit_crop
 from lipstream.face.tracker import FaceTracker
 from lipstream_models.synthetic.blender.idle_loop import Idle
-from lipstream_models.synthetic.blender.people import PEOPLE
+from lipstream_models.synthetic.body.appearance import PEOPLE
 
 
 @pytest.fixture(scope="module", params=sorted(embedded_avatars()))

@@ -6,8 +6,8 @@
     python -m lipstream_models.synthetic.blender loop DIR  # idle/NNN.png from them
     python -m lipstream_models.synthetic.blender pack DIR -o omar.avatar
 
-People are named in ``people.py``; to add one, add a look there. ``render --describe TEXT --seed N``
-renders somebody whom the words fit.
+People are named in ``body/appearance.py``; to add one, add a look there. ``render --describe TEXT
+--seed N`` renders somebody whom the words fit.
 
 ``render --shapes 220`` also renders a library of mouth shapes with their face units, on which a
 mouth network can learn the person. ``bpy`` wants numpy 1, so give ``render`` an environment of its
@@ -34,7 +34,7 @@ from lipstream_models.synthetic.blender.idle_loop import (
     idle_frames,
     pack,
 )
-from lipstream_models.synthetic.blender.people import PEOPLE, person_named
+from lipstream_models.synthetic.body.appearance import PEOPLE, person_named
 from lipstream_models.synthetic.body.head_model import NEUTRAL, blink, mouth_shapes
 from lipstream_models.synthetic.describe.sampling import sample_person
 from lipstream_models.synthetic.describe.words import read_description

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lipstream_models.synthetic.blender.people import WINDOW
 from lipstream_models.synthetic.body.appearance import (
+    WINDOW,
     Appearance,
     Beard,
     Bob,

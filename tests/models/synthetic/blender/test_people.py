@@ -8,14 +8,15 @@ from lipstream.errors import InputError
 pytest.importorskip("scipy", reason="the portrait's mesh needs scipy")
 
 from lipstream_models.synthetic.blender.hair import Brows, Surface, Whiskers, cropped, tied
-from lipstream_models.synthetic.blender.people import PEOPLE, person_named
 from lipstream_models.synthetic.body.appearance import (
+    PEOPLE,
     Appearance,
     Beard,
     BrowStyle,
     Crop,
     Relief,
     Tied,
+    person_named,
 )
 from lipstream_models.synthetic.body.head_model import VISEMES, HeadSource
 from lipstream_models.synthetic.body.mesh import normals
