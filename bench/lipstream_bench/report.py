@@ -20,7 +20,6 @@ from rich.table import Table
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import BackendUnavailable, InputError
 from lipstream.inference.model import MouthModel
-from lipstream.live.lipsync import make_timing
 from lipstream.machine import Machine, describe_machine
 from lipstream.storage import atomic_write
 from lipstream.timing import Timing
@@ -262,7 +261,7 @@ def called(model: MouthModel, backend: str) -> str:
 
 def timing_of(model: MouthModel) -> Timing:
     """Return the schedule of the sessions measured."""
-    return make_timing(model, RATE, FPS)
+    return model.timing(RATE, FPS)
 
 
 def describe(model: MouthModel, avatar: Avatar) -> Subject:

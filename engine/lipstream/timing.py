@@ -16,6 +16,20 @@ HOP = 200
 """Samples from one mel column to the next."""
 WINDOW = 800
 """Samples under one column's window."""
+LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
+"""Sound rates taken, in Hz."""
+SLOWEST_FPS, FASTEST_FPS = 1, 240
+"""Frames a second that a session may make."""
+
+
+def check_rate(rate: int) -> int:
+    """Return ``rate`` if sound at that rate can be taken, else raise InputError."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise InputError(
+            f"sound at {rate} Hz cannot be used:"
+            f" give a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+        )
+    return rate
 
 
 def exact_fps(fps: Fraction | float | str) -> Fraction:

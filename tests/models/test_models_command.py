@@ -8,7 +8,6 @@ from lipstream.cli import main
 from lipstream.errors import ModelError
 from lipstream.inference.manifest import embedded_folder
 from lipstream.inference.model import MouthModel
-from lipstream.live.lipsync import make_timing
 from lipstream_models.models_command import Asset, check_sums, embedded_assets, state_of
 
 
@@ -30,7 +29,7 @@ def test_the_mouth_networks_stay_small():
 @pytest.mark.parametrize(("name", "look_ahead_ms"), [("quality", 172.5), ("low-delay", 72.5)])
 def test_an_embedded_mouth_is_chosen_by_name(name, look_ahead_ms):
     with MouthModel.open(Path(name), threads=1) as model:
-        assert make_timing(model, 16_000, 25).look_ahead_ms == look_ahead_ms
+        assert model.timing(16_000, 25).look_ahead_ms == look_ahead_ms
 
 
 def test_a_folder_called_like_an_embedded_mouth_comes_first(tmp_path, monkeypatch):

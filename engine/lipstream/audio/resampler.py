@@ -11,27 +11,15 @@ from numpy.typing import ArrayLike
 
 from lipstream.audio.ring import windows
 from lipstream.errors import InputError
-from lipstream.timing import MODEL_RATE
+from lipstream.timing import MODEL_RATE, check_rate
 from lipstream.types import Array, Float32, Pcm
 
-LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
-"""Sound rates taken, in Hz."""
 ZERO_CROSSINGS = 16
 """Half-length of the filter in zero crossings of its sinc: 1 ms at 16 kHz."""
 _LOUDEST = 2.0
 """Largest float that is taken for sound that overshoots, and clipped; above, for another scale."""
 _ROLL_OFF = 0.94
 _KAISER_BETA = 8.0
-
-
-def check_rate(rate: int) -> int:
-    """Return ``rate`` if sound at that rate can be taken, else raise InputError."""
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise InputError(
-            f"sound at {rate} Hz cannot be used:"
-            f" give a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz"
-        )
-    return rate
 
 
 def to_pcm(sound: ArrayLike) -> Pcm:

@@ -6,34 +6,24 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from lipstream.avatar.idle_motion import IdleMotion
-from lipstream.avatar.pack import Avatar, embedded_pack
+from lipstream.avatar.pack import Avatar, is_avatar
 from lipstream.errors import FaceNotFound, InputError
 from lipstream.face.crop import CropSmoother, FacePicture
 from lipstream.face.tracker import open_crop_tracker
 from lipstream.lips.shape import NAMES, SPREAD
-from lipstream.media import FilmReader, is_picture, read_picture
+from lipstream.media import FilmReader, is_picture, read_picture, shrunk
 from lipstream.mouth.compositor import ShapeCompositor
 from lipstream.mouth.prepare import LipFinder, best_teeth, find_teeth
 from lipstream.types import Float32, Image
 
 log = logging.getLogger(__name__)
 
-AVATAR_SUFFIX = ".avatar"
 DEFAULT_FPS = Fraction(25)
 LONGEST_SIDE = 1920
 """Still pictures are shrunk to this longest side, pixels: a film of a photograph needs no more."""
-
-
-def is_avatar(face: Path) -> bool:
-    """Return whether ``face`` is a pack or names an embedded avatar.
-
-    Raises AvatarError for a name that nobody has.
-    """
-    return face.suffix.lower() == AVATAR_SUFFIX or embedded_pack(face) is not None
 
 
 def avatar_of_picture(
@@ -42,20 +32,6 @@ def avatar_of_picture(
     """Make an avatar of one still picture; raises FaceNotFound when nobody is in it."""
     image = shrunk(read_picture(path), longest_side, enlarge=enlarge)
     return Avatar.from_frames([image], [find_face(image, path.name, s3fd)], name=path.stem)
-
-
-def shrunk(image: Image, longest_side: int, *, enlarge: bool = False) -> Image:
-    """Return the picture with its longer side at most ``longest_side``; the same if it is.
-
-    With ``enlarge`` it is just that long.
-    """
-    height, width = image.shape[:2]
-    factor = max(height, width) / longest_side
-    if factor == 1 or (factor < 1 and not enlarge):
-        return image
-    size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    how = cv2.INTER_AREA if factor > 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
 
 def find_face(image: Image, name: str, s3fd: Path | None) -> Float32:

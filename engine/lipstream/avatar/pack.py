@@ -27,6 +27,7 @@ from lipstream.storage import (
 from lipstream.types import Array, Float32, Image
 
 VERSION = 1
+SUFFIX = ".avatar"
 Codec = Literal["raw", "jpeg"]
 EMBEDDED = "ada"
 """Name of the avatar that is used when none is given."""
@@ -187,6 +188,14 @@ def embedded_pack(name: Path) -> Path | None:
             f" give a file, or one of {', '.join(packs)}"
         )
     return packs[name.name]
+
+
+def is_avatar(face: Path) -> bool:
+    """Return whether ``face`` is a pack or names an embedded avatar.
+
+    Raises AvatarError for a name that nobody has.
+    """
+    return face.suffix.lower() == SUFFIX or embedded_pack(face) is not None
 
 
 def _frozen(array: Any) -> Any:

@@ -1,39 +1,25 @@
-"""What gives the pictures of a film, one a frame: a video with its speakers, or an avatar.
+"""What gives the pictures of a film, one a frame: a video with its speakers, or an avatar."""
 
-A face restoration network may be brought, such as GFPGAN. The contract: an ONNX graph with one
-float32 input and one first float32 output, (1, 3, 512, 512), RGB from -1 to 1, of a face aligned as
-in FFHQ. Only the mouth region of what comes back is used.
-"""
-
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from queue import SimpleQueue
-from typing import Protocol, Self
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.errors import ModelError
-from lipstream.face.crop import (
-    CROP_HEIGHT,
-    CROP_LEFT,
-    CROP_TOP,
-    CROP_WIDTH,
-    FacePicture,
-    cut_crop,
-    smooth_step,
-)
+from lipstream.face.crop import FacePicture, cut_crop
+from lipstream.film.avatar_source import LoopedSource
 from lipstream.film.checkpoint import Checkpoint, find_face_tracks
 from lipstream.film.concurrency import parallel_map, pictures_in_budget, return_large_arrays
 from lipstream.film.job import Ends, FaceChoice
 from lipstream.film.plan import RenderPlan
+from lipstream.film.restoration import Restorer
 from lipstream.film.speaker_selection import (
     SelectionOptions,
     SpeakerTrack,
@@ -42,109 +28,17 @@ from lipstream.film.speaker_selection import (
     undriven_frames,
 )
 from lipstream.film.timeline import PHONE_RATE, EditTimeline, SpokenRange
-from lipstream.film.video_source import EndlessVideo, LoopedSource, VideoSource
-from lipstream.inference.backends import Backend, BankRow, HostFeatures, open_backend
+from lipstream.film.video_source import EndlessVideo, VideoSource
+from lipstream.inference.backends import BankRow, HostFeatures
 from lipstream.inference.manifest import ModelManifest
 from lipstream.inference.model import MouthModel
 from lipstream.live.compositor import Compositor, MouthArea, Target, make_compositor, open_shapes
 from lipstream.live.frame_source import NO_FEATURES, SourceFrame
-from lipstream.live.lipsync import make_timing
 from lipstream.live.pipeline import MouthRequest, Pipeline, paint, pieces
 from lipstream.media import SoundReader
 from lipstream.mouth.compositor import ShapeTarget
 from lipstream.mouth.prepare import LipMover
 from lipstream.types import AvFrame, Float32, Image
-
-_SIDE = 512
-_SHAPE = (3, _SIDE, _SIDE)
-_EYES, _EYE_DISTANCE = (255.94, 240.07), 125.93
-"""Middle of the eyes in FFHQ's 512-pixel alignment, and the distance of their centres, pixels: the
-five-point template of GFPGAN's ``facexlib`` (``face_restoration_helper.py``)."""
-_CENTRES = 0.692
-"""Distance of the eyes' centres in outer-eye distances, on the mean face (``face.crop``)."""
-_MOUTH, _MOUTH_RADII = (257.2, 382.0), (92.0, 74.0)
-"""Middle of the mouth in that alignment, and half the size of the ellipse that is used."""
-_SOFT = 0.35
-"""Share of the ellipse's radius over which it fades out."""
-
-
-class Restorer:
-    """A restoration network and where its output goes. Used by one thread."""
-
-    def __init__(self, network: Backend, manifest: ModelManifest) -> None:
-        self._network, self._manifest = network, manifest
-        self._input = next(iter(network.inputs))
-        self._output = next(iter(network.outputs))
-        self._mask = _mask()
-
-    @classmethod
-    def open(cls, path: Path, manifest: ModelManifest, backend: str = "auto") -> Self:
-        """Open the graph and check it against the contract. Raises ModelError."""
-        if not path.is_file():
-            raise ModelError(
-                f"there is no file {path}: give the ONNX file of a restoration network"
-            )
-        network = open_backend(path, backend)
-        for what, tensors in (("input", network.inputs), ("output", network.outputs)):
-            shape = next(iter(tensors.values())).shape
-            fits = len(shape) == 4 and all(
-                a in (None, b) for a, b in zip(shape[1:], _SHAPE, strict=True)
-            )
-            if not fits or (what == "input" and len(tensors) != 1):
-                with contextlib.suppress(Exception):
-                    network.close()
-                raise ModelError(
-                    f"{path.name} is no face restoration network of GFPGAN's kind: one {what}"
-                    f" (1, 3, {_SIDE}, {_SIDE}) expected, found {len(tensors)}, first {shape}"
-                )
-        return cls(network, manifest)
-
-    def restore(self, image: Image, target: Target | ShapeTarget, strength: float) -> Image:
-        """Return a new picture with a finer mouth where ``target``'s mouth was pasted."""
-        affine = self._aligned(target)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        face = cv2.warpAffine(
-            image, affine, (_SIDE, _SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
-        change = self._run(np.asarray(face, np.uint8)) - face.astype(np.float32)
-        edge = (self._mask > 0) & (self._mask < 0.5)
-        change -= change[edge].mean(0)  # the colours of the film, whatever the network's
-        change *= self._mask[..., None] * np.float32(strength)
-        size = (image.shape[1], image.shape[0])
-        spread = cv2.warpAffine(change, affine, size, flags=cv2.INTER_LINEAR)
-        return np.asarray(cv2.add(image, spread, dtype=cv2.CV_8U), np.uint8)
-
-    def close(self) -> None:
-        """Free the network; closing twice is fine."""
-        self._network.close()
-
-    def _run(self, face: Image) -> Float32:
-        rgb = cv2.cvtColor(face, cv2.COLOR_BGR2RGB).astype(np.float32) / 127.5 - 1.0
-        outputs = self._network.run(
-            {self._input: np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])}
-        )
-        painted = outputs[self._output][0].transpose(1, 2, 0)[..., ::-1]
-        return np.asarray((np.clip(painted, -1.0, 1.0) + 1.0) * 127.5, np.float32)
-
-    def _aligned(self, target: Target | ShapeTarget) -> Float32:
-        """Return the (2, 3) affine from pixels of the aligned face to pixels of the picture."""
-        unit = _CENTRES / _EYE_DISTANCE  # outer-eye distances a pixel
-        if isinstance(target, ShapeTarget):
-            into = np.array([[unit, 0, -_EYES[0] * unit], [0, unit, -_EYES[1] * unit], [0, 0, 1]])
-            return np.asarray(target.frame.to_pixels @ into, np.float32)
-        size = self._manifest.face_size
-        across, down = size * unit / CROP_WIDTH, size * unit / CROP_HEIGHT
-        left = size * (-_EYES[0] * unit - CROP_LEFT) / CROP_WIDTH
-        top = size * (-_EYES[1] * unit - CROP_TOP) / CROP_HEIGHT - self._manifest.mouth_top
-        into = np.array([[across, 0, left - 0.5], [0, down, top - 0.5], [0, 0, 1]])
-        return np.asarray(target.affine @ into, np.float32)
-
-
-def _mask() -> Float32:
-    y, x = np.mgrid[:_SIDE, :_SIDE].astype(np.float32)
-    far = np.hypot((x - _MOUTH[0]) / _MOUTH_RADII[0], (y - _MOUTH[1]) / _MOUTH_RADII[1])
-    return np.asarray(smooth_step((1.0 - far) / _SOFT), np.float32)
-
 
 _RADIUS = 1.0
 """Of the blur that sharpening takes the picture apart with, pixels of the crop."""
@@ -167,6 +61,8 @@ class FrameRenderer(Protocol):
     at_once: int
     """How many pictures may be finished at once."""
     undriven: UndrivenFrames
+    notes: tuple[str, ...]
+    """What people should know of the pictures, a sentence each."""
     rests: bool
     """Whether the pictures' own mouths are at rest, so that silence may show them."""
 
@@ -197,8 +93,8 @@ def open_renderer(
     restorer = None
     if job.restore is not None:
         restorer = Restorer.open(job.restore, model.manifest, job.backend)
-    if isinstance(face, LoopedSource):
-        return AvatarRenderer(face, model, restorer)
+    if not isinstance(face, VideoSource):
+        return AvatarRenderer(face.prepare(model), model, restorer)
     face_tracks = find_face_tracks(plan, face, checkpoint, on_frame)
     options = SelectionOptions(job.smooth, job.pads, faded=job.box is None)
     choices = {spoken_range.who for spoken_range in plan.timeline.spoken_ranges}
@@ -237,7 +133,7 @@ def _frame_tasks(
     plan: RenderPlan, renderer: FrameRenderer, spoken_range: SpokenRange, skipped: int
 ) -> Iterator[FrameTask]:
     source = _RangeSource(renderer, spoken_range, skipped)
-    timing = make_timing(plan.model, plan.timeline.rate, plan.timeline.fps)
+    timing = plan.model.timing(plan.timeline.rate, plan.timeline.fps)
     pipeline = Pipeline(source, timing, make_compositor(plan.model))
     requests = range_requests(pipeline, spoken_range, plan.timeline.rate)
     for request in islice(requests, spoken_range.stop - spoken_range.start):
@@ -296,11 +192,11 @@ class AvatarRenderer:
         self, source: LoopedSource, model: MouthModel, restorer: Restorer | None = None
     ) -> None:
         self._source, self._model = source, model
-        self._restorer = restorer
+        self._restorer, self.notes = restorer, source.notes
 
     def unspoken_frame(self, frame: int) -> Image:
         """Return the avatar in silence, new."""
-        return self._source.picture(frame).image.copy()
+        return self._source.view.of(self._source.picture(frame).image.copy())
 
     def source_frame(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:  # noqa: ARG002
         """Return the avatar's picture."""
@@ -317,9 +213,10 @@ class AvatarRenderer:
         return partial(self._restore, frame, request.picture.target)
 
     def _restore(self, frame: AvFrame, target: Target | ShapeTarget | None) -> Image:
-        if self._restorer is None or target is None or frame.openness <= 0:
-            return frame.image
-        return self._restorer.restore(frame.image, target, frame.openness)
+        image = frame.image
+        if self._restorer is not None and target is not None and frame.openness > 0:
+            image = self._restorer.restore(image, target, frame.openness)
+        return self._source.view.of(image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +234,7 @@ class FilmRenderer:
     A frame without a face is the film's own, to the pixel.
     """
 
-    rests = False
+    notes, rests = (), False
 
     def __init__(
         self,

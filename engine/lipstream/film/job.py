@@ -27,7 +27,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from lipstream.avatar.making import is_avatar
+from lipstream.avatar.pack import is_avatar
 from lipstream.errors import InputError
 from lipstream.film.provenance import Certificate
 from lipstream.media import DEFAULT_ENCODING, Encoding, is_picture

@@ -9,19 +9,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
-from lipstream.avatar.making import DEFAULT_FPS, LONGEST_SIDE, find_face, is_avatar, shrunk
-from lipstream.avatar.pack import Avatar
-from lipstream.errors import FaceNotFound, InputError, LipstreamError, MediaError
-from lipstream.face.detector import FaceBox
-from lipstream.face.landmarks import FaceMesh, region_of_box, region_of_points, shows_no_lips
-from lipstream.face.tracker import open_crop_tracker
+from lipstream.avatar.making import DEFAULT_FPS, LONGEST_SIDE
+from lipstream.avatar.pack import Avatar, is_avatar
+from lipstream.errors import InputError, LipstreamError, MediaError
+from lipstream.film.avatar_source import AvatarFace, LoopedFace, PictureFace
 from lipstream.film.captions import SUFFIXES, check_drawable, film_captions
-from lipstream.film.face_tracks import box_crop, find_faces
 from lipstream.film.job import WHOLE, FaceChoice, RenderJob, Segment, SpokenText, check_options
 from lipstream.film.provenance import check_label, check_signing
-from lipstream.film.speaker_selection import SelectionOptions, pad_crops, select_speaker
 from lipstream.film.timeline import (
     BackgroundSound,
     ClipPlacement,
@@ -33,10 +27,8 @@ from lipstream.film.timeline import (
     read_sound,
     search_ranges,
 )
-from lipstream.film.video_source import LoopedSource, UntouchedPictures, VideoSource
+from lipstream.film.video_source import VideoSource
 from lipstream.inference.model import MouthModel
-from lipstream.live.frame_source import AnimatedPicture, FrameSource, PreparedAvatar
-from lipstream.live.lipsync import make_timing
 from lipstream.machine import usable_cores
 from lipstream.media import (
     AudioTrack,
@@ -52,14 +44,13 @@ from lipstream.media import (
     playable_rate,
     read_picture,
     resolve_encoding,
+    shrunk,
 )
 from lipstream.speech import SpeechSettings, open_voice, write_speech
 from lipstream.timing import Timing
-from lipstream.types import Float32, Image
 
 _SHEET_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _UNITS_SUFFIXES = {".csv", ".json"}
-_LEFT_ALONE = "the picture is left as it is; --box moves it all the same"
 _NAME = 32
 """Letters of a text by which messages call it."""
 
@@ -69,7 +60,7 @@ class RenderPlan:
     """What a job comes to: its files open and checked, its frames laid out."""
 
     job: RenderJob
-    face: VideoSource | LoopedSource
+    face: VideoSource | LoopedFace
     timeline: EditTimeline
     background: BackgroundSound
     encoding: Encoding
@@ -83,9 +74,8 @@ class RenderPlan:
         aspect = Fraction(1) if film is None else film.pixel_aspect
         colours = Colours() if film is None else film.colours
         assert encoding.video is not None
-        size = (face.width, face.height) if isinstance(face, VideoSource) else face.shown_size
         return FilmFormat(
-            *(*size, face.fps, aspect),
+            *(*face.shown_size, face.fps, aspect),
             *(encoding.video, encoding.quality, colours),
         )
 
@@ -100,12 +90,7 @@ class RenderPlan:
 
     def notes(self) -> list[str]:
         """Say what of the face's film is not in the output, a sentence each."""
-        if isinstance(self.face, LoopedSource):
-            covered = isinstance(self.face.frames, UntouchedPictures)
-            return (
-                [f"the mouth in {self.job.face.name} is covered: {_LEFT_ALONE}"] if covered else []
-            )
-        if self.extras is None:
+        if not isinstance(self.face, VideoSource) or self.extras is None:
             return []
         name, output = self.face.film.path.name, self.job.output
         left = [
@@ -155,14 +140,14 @@ def make_plan(job: RenderJob, model: MouthModel) -> RenderPlan:
     assert encoding.audio is not None
     spoken = _spoken(job)
     check_options(job)
-    face = open_face(job, model)
+    face = open_face(job)
     background = _background_sound(job, face)
     sounds = [one.clip.sound for one in spoken]
     if background.sound is not None:
         sounds.insert(0, background.sound)
     rate = playable_rate(sounds[0].rate, encoding.audio)
     channels = min(2, max(sound.channels for sound in sounds))
-    timing = make_timing(model, rate, face.fps)
+    timing = model.timing(rate, face.fps)
     film_frames = face.count if isinstance(face, VideoSource) else None
     spoken_ranges, frames = _lay_out(job, spoken, timing, film_frames)
     timeline = EditTimeline(face.fps, rate, channels, frames, tuple(spoken_ranges))
@@ -218,64 +203,20 @@ def _check_name(path: Path, suffixes: Collection[str], what: str) -> None:
         raise MediaError(f"cannot write {path}: there is no folder {path.parent}; make it first")
 
 
-def open_face(job: RenderJob, model: MouthModel) -> VideoSource | LoopedSource:
+def open_face(job: RenderJob) -> VideoSource | LoopedFace:
     """Open the job's face: an avatar pack, the name of an embedded avatar, a picture or a film.
 
     Raises MediaError or AvatarError when it cannot be read, InputError for parts that are not in
-    it, FaceNotFound for a picture without the face asked for. A film need not show a face.
+    it. Whether it shows a face is seen when it is rendered.
     """
     if is_avatar(job.face):
         avatar = Avatar.open(job.face)
         own = DEFAULT_FPS if len(avatar) == 1 else avatar.fps
-        frames = PreparedAvatar.prepare(avatar, model)
-        return LoopedSource.of(avatar, frames, job.fps or own, job.view)
+        return AvatarFace(avatar, job.fps or own, job.view)
     if is_picture(job.face):
-        avatar = _portrait(job)
-        still = PreparedAvatar.prepare(avatar, model)
-        source: FrameSource = still if job.still else AnimatedPicture.of(still, model)
-        if job.box is None and _is_covered(avatar):
-            source = UntouchedPictures(source)
-        return LoopedSource.of(avatar, source, job.fps or DEFAULT_FPS)
+        return PictureFace(job.view.of(shrunk(read_picture(job.face), LONGEST_SIDE)), job)
     film = FilmReader(job.face)
     return VideoSource(film, job.fps or film.fps, job.face_cut, job.view)
-
-
-def _portrait(job: RenderJob) -> Avatar:
-    name = job.face.name
-    image = job.view.of(shrunk(read_picture(job.face), LONGEST_SIDE))
-    if job.box is not None:
-        crop = box_crop(job.box, image.shape[1], image.shape[0])
-    elif job.who.rule == "largest":
-        crop = find_face(image, name, job.s3fd)
-    else:
-        crop = _picked(image, job)
-    return Avatar.from_frames([image], pad_crops(crop[None], job.pads), name=job.face.stem)
-
-
-def _is_covered(avatar: Avatar) -> bool:
-    """Return whether something plain covers the mouth of a picture."""
-    image, crop = np.asarray(avatar.frames[0]), np.asarray(avatar.crops[0])
-    corners = crop @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]], np.float32)
-    with closing(FaceMesh.open()) as mesh:
-        box = FaceBox(1.0, *map(float, (*corners.min(1), *corners.max(1))))
-        face = mesh.landmarks(image, region_of_box(box))
-        face = mesh.landmarks(image, region_of_points(face.points))
-    return face.is_face_in(image) and shows_no_lips(image, face)
-
-
-def _picked(image: Image, job: RenderJob) -> Float32:
-    """Return the crop of the face that a rule picks: of a film of one frame."""
-    with closing(open_crop_tracker(job.s3fd)) as tracker:
-        face_tracks = find_faces(image, tracker)
-    speaker = select_speaker(
-        face_tracks, job.who, DEFAULT_FPS, SelectionOptions(smooth=False, faded=False)
-    )
-    if speaker.strength[0] == 0:
-        raise FaceNotFound(
-            f"--who asks for a face that is not in {job.face.name}: {len(face_tracks.rows)} found"
-            " there"
-        )
-    return np.asarray(speaker.crops[0], np.float32)
 
 
 def _spoken(job: RenderJob) -> list[ClipPlacement]:
@@ -297,10 +238,10 @@ def _spoken_segment(one: Segment, default: FaceChoice) -> ClipPlacement:
     return ClipPlacement(clip, one.at_s, one.until_s, one.who or default)
 
 
-def _background_sound(job: RenderJob, face: VideoSource | LoopedSource) -> BackgroundSound:
+def _background_sound(job: RenderJob, face: VideoSource | LoopedFace) -> BackgroundSound:
     """Return what is heard between the clips: nothing where the film ends with its one clip."""
     wanted = bool(job.segments) or job.keep
-    if not wanted or isinstance(face, LoopedSource) or not has_sound(face.film.path):
+    if not wanted or not isinstance(face, VideoSource) or not has_sound(face.film.path):
         return BackgroundSound(None)
     skipped = Fraction(face.first) / face.fps - face.film.sound_start
     return BackgroundSound(SoundFile.open(face.film.path), skipped)

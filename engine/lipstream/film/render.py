@@ -26,12 +26,11 @@ from lipstream.film.job import RenderJob
 from lipstream.film.plan import RenderPlan, make_plan, open_plan
 from lipstream.film.provenance import draw_label, sign
 from lipstream.film.speaker_selection import UndrivenFrames
-from lipstream.film.video_source import EndlessVideo, LoopedSource, VideoSource
+from lipstream.film.video_source import EndlessVideo, VideoSource
 from lipstream.inference.model import MouthModel
 from lipstream.lips.shape import NAMES, REST, UNIT_NAMES, LipFrame, arkit_units
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import NO_FEATURES, SourceFrame
-from lipstream.live.lipsync import make_timing
 from lipstream.live.pipeline import Pipeline, paint
 from lipstream.media import FilmReader, join_parts
 from lipstream.storage import atomic_write
@@ -82,8 +81,8 @@ def render(
         steps = _Steps(sum(map(len, plan.frames_to_search)) + timeline.frames, on_progress)
         renderer = open_renderer(plan, checkpoint, steps.step)
         resumed = _write_parts(plan, renderer, checkpoint, steps)
-        _finish(plan, checkpoint)
-        notes = tuple(plan.notes())
+        _finish(plan, renderer, checkpoint)
+        notes = (*plan.notes(), *renderer.notes)
     seconds = timeline.samples / timeline.rate
     return RenderResult(
         timeline.frames, timeline.fps, seconds, renderer.undriven, resumed, notes=notes
@@ -143,8 +142,6 @@ def _write_parts(
 def _frames(plan: RenderPlan, renderer: FrameRenderer, first: int) -> Iterator[Image]:
     text = plan.job.label
     images = render_timeline(plan, renderer, first)
-    if isinstance(plan.face, LoopedSource):
-        images = map(plan.face.view.of, images)
     if plan.job.burn_captions:
         images = _captioned(plan, images, first)
     if text is None:
@@ -172,7 +169,7 @@ def _captioned(plan: RenderPlan, images: Iterator[Image], first: int) -> Iterato
         yield draw_caption(image, captions[0].text) if shown else image
 
 
-def _finish(plan: RenderPlan, checkpoint: Checkpoint) -> None:
+def _finish(plan: RenderPlan, renderer: FrameRenderer, checkpoint: Checkpoint) -> None:
     job, timeline = plan.job, plan.timeline
     parts = [checkpoint.part(k) for k in range(-(-timeline.frames // PART_FRAMES))]
     film = job.output
@@ -180,7 +177,7 @@ def _finish(plan: RenderPlan, checkpoint: Checkpoint) -> None:
         film = checkpoint.joined.with_suffix(job.output.suffix)
     join_parts(parts, timeline.fps, plan.sound_track(), film, plan.extras)
     if job.sheet is not None:
-        write_sheet(job.sheet, film, timeline.frames, _before(plan))
+        write_sheet(job.sheet, film, timeline.frames, _before(plan, renderer))
     if job.units is not None:
         write_units(job.units, plan)
     if job.captions is not None:
@@ -189,11 +186,11 @@ def _finish(plan: RenderPlan, checkpoint: Checkpoint) -> None:
         sign(film, job.certificate, job.output)
 
 
-def _before(plan: RenderPlan) -> Callable[[int], Image]:
-    face = plan.face
-    if isinstance(face, VideoSource):
-        return EndlessVideo(face, plan.job.ends).picture_at
-    return lambda frame: face.view.of(face.picture(frame).image)
+def _before(plan: RenderPlan, renderer: FrameRenderer) -> Callable[[int], Image]:
+    """Return what gives the pictures of the face as it was, in any order."""
+    if isinstance(plan.face, VideoSource):
+        return EndlessVideo(plan.face, plan.job.ends).picture_at
+    return renderer.unspoken_frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +207,7 @@ def spoken_lips(plan: RenderPlan) -> list[LipFrame]:
     """Return how the lips stand in each frame of a film, at rest where nobody speaks."""
     timeline, model = plan.timeline, plan.model
     lips = [REST] * timeline.frames
-    timing = make_timing(model, timeline.rate, timeline.fps)
+    timing = model.timing(timeline.rate, timeline.fps)
     for spoken_range in timeline.spoken_ranges:
         pipeline = Pipeline(_NoPictures(), timing, make_compositor(model))
         requests = range_requests(pipeline, spoken_range, timeline.rate)

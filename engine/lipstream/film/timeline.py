@@ -12,9 +12,9 @@ from pathlib import Path
 
 from lipstream.errors import InputError, MediaError
 from lipstream.film.job import LARGEST, WHOLE, Cut, FaceChoice
-from lipstream.lips.phones import Phone, load_phones
+from lipstream.lips.phones import Phone
 from lipstream.media import Sound, SoundFile, SoundReader
-from lipstream.speech import SpokenSentence, load_sentences
+from lipstream.speech import SpokenSentence, load_phones, load_sentences
 from lipstream.timing import Timing
 
 _LEAST_FRAMES = 1

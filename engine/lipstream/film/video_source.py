@@ -2,15 +2,12 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from typing import Self
 
-from lipstream.avatar.pack import Avatar
 from lipstream.errors import InputError
 from lipstream.film.concurrency import pictures_in_budget, prefetch
 from lipstream.film.job import AS_IT_IS, LEAST_SIDE, WHOLE, Cut, Ends, Framing
-from lipstream.live.frame_source import FrameSource, SourceFrame
 from lipstream.media import FilmReader
 from lipstream.types import Float32, Image
 
@@ -41,6 +38,11 @@ class VideoSource:
             )
         self.count = min(stop, whole) - self.first
         """Frames of the used part."""
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height of the pictures."""
+        return self.width, self.height
 
     @property
     def unsized(self) -> "VideoSource":
@@ -91,50 +93,6 @@ class VideoSource:
         """Return the last picture there is of a film that has fewer than promised."""
         last = deque(self.film.pictures(self.fps), maxlen=1)
         return self._view.of(last[0])
-
-
-@dataclass(frozen=True, slots=True)
-class LoopedSource:
-    """A source without an end, and the shape of its pictures."""
-
-    frames: FrameSource
-    width: int
-    height: int
-    fps: Fraction
-    view: Framing = AS_IT_IS
-    """How finished pictures are shown: cropped and sized when all is painted."""
-
-    @classmethod
-    def of(
-        cls, avatar: Avatar, frames: FrameSource, fps: Fraction, view: Framing = AS_IT_IS
-    ) -> Self:
-        """Return a source of an avatar; raises InputError for a view that is not in it."""
-        return cls(frames, avatar.width, avatar.height, fps, view)
-
-    @property
-    def shown_size(self) -> tuple[int, int]:
-        """Width and height of the pictures as shown."""
-        return self.view.shown_size(self.width, self.height)
-
-    def picture(self, frame: int) -> SourceFrame:
-        """Return the picture of a frame, with its mouth's place."""
-        return self.frames.picture(frame, self.fps)
-
-
-@dataclass(frozen=True, slots=True)
-class UntouchedPictures:
-    """A source whose mouth nobody can move: it is covered."""
-
-    frames: FrameSource
-
-    @property
-    def rests(self) -> bool:
-        """Whether silence may show the pictures."""
-        return True
-
-    def picture(self, index: int, fps: Fraction) -> SourceFrame:
-        """Return the picture under an output frame, without a place for a mouth."""
-        return SourceFrame(self.frames.picture(index, fps).image, None, None)
 
 
 class EndlessVideo:

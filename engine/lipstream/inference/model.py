@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.audio.mel import BANDS
-from lipstream.errors import BackendUnavailable, ModelError
+from lipstream.errors import BackendUnavailable, InputError, ModelError
 from lipstream.inference.backends import (
     Backend,
     BankRow,
@@ -38,6 +39,7 @@ from lipstream.inference.manifest import (
     parse_manifest,
     read_toml,
 )
+from lipstream.timing import FASTEST_FPS, SLOWEST_FPS, Timing, check_rate, exact_fps
 from lipstream.types import Array, Float32, Planes
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,19 @@ _MEASURES = 17
 """Lip measures (``lips.shape``)."""
 Features = dict[str, Array]
 """Feature name -> array whose first axis counts faces."""
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """The backend and what it is told."""
+
+    backend: str
+    threads: int
+    precision: str
+    frame_threads: int
+
+    def open(self, path: Path, name: str) -> Backend:
+        return open_backend(path, name, self.threads, self.precision, self.frame_threads)
 
 
 class MouthModel:
@@ -115,7 +130,7 @@ class MouthModel:
         return cls(manifest, open_face, mouth, (*digests, mouth.name, mouth.library, computed))
 
     @classmethod
-    def _open_shape(cls, folder: Path, table: dict[str, Any], how: "_How") -> Self:
+    def _open_shape(cls, folder: Path, table: dict[str, Any], how: _How) -> Self:
         """Open a model of shapes; its one graph is computed as it is where it has no other."""
         manifest = parse_manifest(table, folder)
         reads_plans = how.backend != "auto" and backend_named(how.backend).form == "plan"
@@ -133,6 +148,14 @@ class MouthModel:
 
         computed = f"{how.precision}, {how.threads} threads"
         return cls(manifest, open_face, lips, (digest, lips.name, lips.library, computed))
+
+    def timing(self, rate: int, fps: Fraction | float | str) -> Timing:
+        """Return the schedule of a session; raises InputError for a rate that cannot be used."""
+        exact = exact_fps(fps)
+        if not SLOWEST_FPS <= exact <= FASTEST_FPS:
+            raise InputError(f"{fps} frames a second: give {SLOWEST_FPS} to {FASTEST_FPS}")
+        manifest = self.manifest
+        return Timing(check_rate(rate), exact, manifest.mel_columns, manifest.window_start_ms)
 
     def face_features(self, crops: NDArray[np.uint8]) -> Features:
         """Compute what ``mouth`` needs to know of (N, S, S, 3) uint8 BGR crops; new arrays.
@@ -230,19 +253,6 @@ class MouthModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _How:
-    """The backend and what it is told."""
-
-    backend: str
-    threads: int
-    precision: str
-    frame_threads: int
-
-    def open(self, path: Path, name: str) -> Backend:
-        return open_backend(path, name, self.threads, self.precision, self.frame_threads)
 
 
 def _open_mouth(folder: Path, table: dict[str, Any], how: _How) -> tuple[Backend, str]:

@@ -4,24 +4,16 @@ Lips show less than ears hear: p, b and m look the same, and so do k and g. A ph
 in "boy", is a row of classes. A phone for which no class is known is None: it decides nothing.
 """
 
-import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import SEEK_CUR, SEEK_END
-from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
-from lipstream.errors import InputError
 from lipstream.types import Float32
 
 CLASSES = (*("sil", "MBP", "FV", "UW", "OW", "AA", "EH", "IY", "SZ", "TDN", "SH", "KG", "L", "TH"),)
 """Names of the classes, in the order of the network's output."""
 COLUMNS_A_SECOND = 80
-_UNKNOWN = -1
-_CHUNK, _LARGEST_CHUNK = b"phon", 1 << 26
 _INDEX = {name: index for index, name in enumerate(CLASSES)}
 
 LipClasses = tuple[int, ...]
@@ -139,62 +131,6 @@ class Phone:
         """Return the phone in samples of another rate."""
         edges = (round(sample * new_rate / rate) for sample in (self.start, self.stop))
         return Phone(self.classes, *edges)
-
-
-def append_phones(path: Path, phones: Sequence[Phone], rate: int) -> None:
-    """Write into a WAV file what is spoken in it when, as a chunk after its sound.
-
-    The chunk ``phon`` is JSON: [[class or -1, start_s, end_s], ...]. Other readers pass it over.
-    """
-    rows = []
-    for phone in phones:
-        classes = phone.classes or (_UNKNOWN,)
-        edges = np.linspace(phone.start / rate, phone.stop / rate, len(classes) + 1).round(5)
-        rows += [[k, *pair] for k, pair in zip(classes, pairwise(edges.tolist()), strict=True)]
-    append_chunk(path, _CHUNK, json.dumps(rows, separators=(",", ":")).encode())
-
-
-def append_chunk(path: Path, name: bytes, text: bytes) -> None:
-    """Write a chunk of four letters' name behind all others of a WAV file. Raises OSError."""
-    with path.open("r+b") as file:
-        end = file.seek(0, SEEK_END)
-        file.write(b"\0" * (end % 2) + name + struct.pack("<I", len(text)) + text)
-        file.write(b"\0" * (len(text) % 2))
-        whole = file.tell()
-        file.seek(4)
-        file.write(struct.pack("<I", min(whole - 8, 0xFFFFFFFF)))
-
-
-def load_phones(path: Path, rate: int) -> tuple[Phone, ...]:
-    """Read what ``append_phones`` wrote, in samples of ``rate``; nothing where nothing is known.
-
-    Raises InputError for a chunk that cannot be understood.
-    """
-    text = read_chunk(path, _CHUNK)
-    try:
-        return tuple(_phone_of(*row, rate=rate) for row in json.loads(text or "[]"))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: its chunk of phones is broken: make the speech again") from error
-
-
-def read_chunk(path: Path, name: bytes) -> bytes | None:
-    """Return a chunk of a WAV file by its four letters' name; None where there is none."""
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF" or file.read(8)[4:] != b"WAVE":
-            return None
-        while len(head := file.read(8)) == 8:
-            size = int(struct.unpack("<I", head[4:])[0])
-            if head[:4] == name:
-                return file.read(min(size, _LARGEST_CHUNK))
-            file.seek(size + size % 2, SEEK_CUR)
-    return None
-
-
-def _phone_of(index: int, start_s: float, stop_s: float, *, rate: int) -> Phone:
-    if index != _UNKNOWN and index not in range(len(CLASSES)):
-        raise ValueError(f"class {index}")
-    edges = (round(float(edge) * rate) for edge in (start_s, stop_s))
-    return Phone(None if index == _UNKNOWN else (index,), *edges)
 
 
 def class_likelihoods(phones: Sequence[Phone], rate: int, start: int, count: int) -> Float32:

@@ -8,7 +8,6 @@ from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
-from lipstream.audio.resampler import check_rate
 from lipstream.avatar.making import open_avatar
 from lipstream.errors import InputError
 from lipstream.inference.model import MouthModel
@@ -16,10 +15,8 @@ from lipstream.lips.phones import Phone
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import FrameSource, PreparedAvatar
 from lipstream.live.pipeline import Pipeline, drain, pieces
-from lipstream.timing import MODEL_RATE, Timing, exact_fps
+from lipstream.timing import MODEL_RATE, Timing, check_rate
 from lipstream.types import AvFrame
-
-SLOWEST_FPS, FASTEST_FPS = 1, 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +37,6 @@ class Options:
     """CPU threads of the backend, 0 for its own choice."""
     precision: str = "fp32"
     """fp32, fp16, bf16 or int8: a lower one is faster and changes the picture a little."""
-
-
-def make_timing(model: MouthModel, rate: int, fps: Fraction | float | str) -> Timing:
-    """Return the schedule of a session; raises InputError for a rate that cannot be used."""
-    exact = exact_fps(fps)
-    if not SLOWEST_FPS <= exact <= FASTEST_FPS:
-        raise InputError(f"{fps} frames a second: give {SLOWEST_FPS} to {FASTEST_FPS}")
-    manifest = model.manifest
-    return Timing(check_rate(rate), exact, manifest.mel_columns, manifest.window_start_ms)
 
 
 class LipSync:
@@ -80,7 +68,7 @@ class LipSync:
             precision=options.precision,
         )
         try:
-            timing = make_timing(model, options.rate, options.fps)
+            timing = model.timing(options.rate, options.fps)
             return cls(model, PreparedAvatar.prepare(avatar, model), timing)
         except BaseException:
             model.close()

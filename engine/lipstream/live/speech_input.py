@@ -12,10 +12,11 @@ import numpy as np
 from av import AudioFrame, AudioResampler
 from numpy.typing import ArrayLike
 
-from lipstream.audio.resampler import check_rate, to_pcm
+from lipstream.audio.resampler import to_pcm
 from lipstream.audio.ring import SoundQueue
 from lipstream.errors import InputError
 from lipstream.lips.phones import LipClasses, Phone
+from lipstream.timing import check_rate
 from lipstream.types import Pcm
 
 MOST_SECONDS = 300.0

@@ -32,7 +32,6 @@ from lipstream.errors import AtCapacity, EngineFailed, ServerError
 from lipstream.inference.model import MouthModel
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import AvatarCache, PreparedAvatar
-from lipstream.live.lipsync import make_timing
 from lipstream.live.pipeline import Pipeline, paint_together
 from lipstream.live.session import SessionHandle
 from lipstream.types import AvFrame
@@ -162,7 +161,7 @@ class Worker:
         InputError for an unusable rate, ServerError from within ``on_frame``.
         """
         self._refuse_in_callback("open a session")
-        timing = make_timing(self._model, rate, fps)
+        timing = self._model.timing(rate, fps)
         self.check_place()  # before something is prepared for nobody
         prepared = self._avatars.take(avatar)
         try:

@@ -19,7 +19,7 @@ from lipstream.media.film_writer import (
     join_parts,
     playable_rate,
 )
-from lipstream.media.pictures import is_picture, read_picture
+from lipstream.media.pictures import is_picture, read_picture, shrunk
 from lipstream.media.sound_files import Sound, SoundFile, SoundReader, has_sound
 
 __all__ = [
@@ -44,4 +44,5 @@ __all__ = [
     "playable_rate",
     "read_picture",
     "resolve_encoding",
+    "shrunk",
 ]

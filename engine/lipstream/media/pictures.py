@@ -86,6 +86,20 @@ def read_picture(path: Path) -> Image:
         return oriented(_decode(container, path.name), _orientation_of(path))
 
 
+def shrunk(image: Image, longest_side: int, *, enlarge: bool = False) -> Image:
+    """Return the picture with its longer side at most ``longest_side``; the same if it is.
+
+    With ``enlarge`` it is just that long.
+    """
+    height, width = image.shape[:2]
+    factor = max(height, width) / longest_side
+    if factor == 1 or (factor < 1 and not enlarge):
+        return image
+    size = (max(1, round(width / factor)), max(1, round(height / factor)))
+    how = cv2.INTER_AREA if factor > 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+
+
 def oriented(image: Image, orientation: int) -> Image:
     """Return a picture upright by its EXIF orientation, 1 to 8; the same array for 1."""
     if orientation in (2, 4, 5, 7):

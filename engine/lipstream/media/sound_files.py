@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 
 from lipstream.errors import MediaError
 from lipstream.media.opening import check_decodable, open_chains, open_media, reason
-from lipstream.types import Float32, Pcm
+from lipstream.timing import HIGHEST_RATE, LOWEST_RATE
+from lipstream.types import Float32, Float64, Pcm
 
-LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
-"""Sound rates taken, in Hz."""
 MOST_CHANNELS = 8
 _GUESSED_LENGTH = {"mp3", "aac", "ac3", "eac3", "mpegts", "mpeg", "ogg"}
 """Formats whose declared length is an estimate from the bit rate or from time stamps."""
@@ -320,7 +319,7 @@ class _Levels:
         self._hop = rate // _HOPS_A_SECOND
         self._peak = 1.0
         self._held: Float32 = np.zeros((3, 0), np.float32)
-        self._powers: list[NDArray[np.float64]] = []
+        self._powers: list[Float64] = []
 
     def add(self, names: tuple[str, ...], piece: Float32) -> None:
         """Take the next (channels, n) samples."""

@@ -3,15 +3,20 @@
 import json
 import logging
 import queue
+import struct
 import threading
 import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import SEEK_CUR, SEEK_END
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from lipstream.errors import InputError, LipstreamError, MediaError
-from lipstream.lips.phones import Phone, append_chunk, append_phones, read_chunk
+from lipstream.lips.phones import CLASSES, Phone
 from lipstream.speech.language import check_scripts, split_sentences
 from lipstream.speech.voices import Mark, SpeechChunk, Voice
 from lipstream.storage import atomic_write
@@ -175,7 +180,10 @@ class SpokenSentence:
     """One past the last."""
 
 
-_SENTENCES = b"sent"
+_PHONES, _SENTENCES = b"phon", b"sent"
+"""Chunks of a WAV file that say what is spoken in it when."""
+_LARGEST_CHUNK = 1 << 26
+_UNKNOWN = -1
 
 
 def append_sentences(path: Path, sentences: Sequence[SpokenSentence], rate: int) -> None:
@@ -184,7 +192,7 @@ def append_sentences(path: Path, sentences: Sequence[SpokenSentence], rate: int)
     The chunk ``sent`` is JSON: [[text, start_s, end_s], ...]. Other readers pass it over.
     """
     rows = [[one.text, round(one.start / rate, 5), round(one.stop / rate, 5)] for one in sentences]
-    append_chunk(path, _SENTENCES, json.dumps(rows, ensure_ascii=False).encode())
+    _append_chunk(path, _SENTENCES, json.dumps(rows, ensure_ascii=False).encode())
 
 
 def load_sentences(path: Path, rate: int) -> tuple[SpokenSentence, ...]:
@@ -192,7 +200,7 @@ def load_sentences(path: Path, rate: int) -> tuple[SpokenSentence, ...]:
 
     Raises InputError for a chunk that cannot be understood.
     """
-    written = read_chunk(path, _SENTENCES)
+    written = _read_chunk(path, _SENTENCES)
     try:
         return tuple(
             SpokenSentence(str(text), round(float(start) * rate), round(float(stop) * rate))
@@ -202,6 +210,62 @@ def load_sentences(path: Path, rate: int) -> tuple[SpokenSentence, ...]:
         raise InputError(
             f"{path}: its chunk of sentences is broken: make the speech again"
         ) from error
+
+
+def append_phones(path: Path, phones: Sequence[Phone], rate: int) -> None:
+    """Write into a WAV file what is spoken in it when, as a chunk after its sound.
+
+    The chunk ``phon`` is JSON: [[class or -1, start_s, end_s], ...]. Other readers pass it over.
+    """
+    rows = []
+    for phone in phones:
+        classes = phone.classes or (_UNKNOWN,)
+        edges = np.linspace(phone.start / rate, phone.stop / rate, len(classes) + 1).round(5)
+        rows += [[k, *pair] for k, pair in zip(classes, pairwise(edges.tolist()), strict=True)]
+    _append_chunk(path, _PHONES, json.dumps(rows, separators=(",", ":")).encode())
+
+
+def load_phones(path: Path, rate: int) -> tuple[Phone, ...]:
+    """Read what ``append_phones`` wrote, in samples of ``rate``; nothing where nothing is known.
+
+    Raises InputError for a chunk that cannot be understood.
+    """
+    text = _read_chunk(path, _PHONES)
+    try:
+        return tuple(_phone_of(*row, rate=rate) for row in json.loads(text or "[]"))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: its chunk of phones is broken: make the speech again") from error
+
+
+def _phone_of(index: int, start_s: float, stop_s: float, *, rate: int) -> Phone:
+    if index != _UNKNOWN and index not in range(len(CLASSES)):
+        raise ValueError(f"class {index}")
+    edges = (round(float(edge) * rate) for edge in (start_s, stop_s))
+    return Phone(None if index == _UNKNOWN else (index,), *edges)
+
+
+def _append_chunk(path: Path, name: bytes, text: bytes) -> None:
+    """Write a chunk of four letters' name behind all others of a WAV file. Raises OSError."""
+    with path.open("r+b") as file:
+        end = file.seek(0, SEEK_END)
+        file.write(b"\0" * (end % 2) + name + struct.pack("<I", len(text)) + text)
+        file.write(b"\0" * (len(text) % 2))
+        whole = file.tell()
+        file.seek(4)
+        file.write(struct.pack("<I", min(whole - 8, 0xFFFFFFFF)))
+
+
+def _read_chunk(path: Path, name: bytes) -> bytes | None:
+    """Return a chunk of a WAV file by its four letters' name; None where there is none."""
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF" or file.read(8)[4:] != b"WAVE":
+            return None
+        while len(head := file.read(8)) == 8:
+            size = int(struct.unpack("<I", head[4:])[0])
+            if head[:4] == name:
+                return file.read(min(size, _LARGEST_CHUNK))
+            file.seek(size + size % 2, SEEK_CUR)
+    return None
 
 
 def write_speech(

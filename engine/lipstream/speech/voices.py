@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from lipstream.audio.resampler import check_rate
 from lipstream.errors import InputError
 from lipstream.lips.phones import Phone
 from lipstream.machine import load_plugin, plugin_names
+from lipstream.timing import check_rate
 from lipstream.types import Pcm
 
 

@@ -29,7 +29,7 @@ from lipstream.lips.phones import CLASSES
 from lipstream.lips.shape import SPREAD, LipFrame, measure_lips
 from lipstream.live.compositor import open_shapes
 from lipstream.live.frame_source import PreparedAvatar
-from lipstream.live.lipsync import LipSync, make_timing
+from lipstream.live.lipsync import LipSync
 from lipstream.timing import MODEL_RATE
 from lipstream.types import Float32, Image
 from lipstream_models.corpora.grid_corpus import FACE_SIZE, FPS, read_clip
@@ -257,7 +257,7 @@ class ShapeEvaluation:
         """Return (T, H, W, 3): the resting frame speaks, through the path that is live."""
         still, crop = truth.frames[truth.rest], fit_crop(truth.points[truth.rest])
         prepared = PreparedAvatar.prepare(Avatar.from_frames([still], [crop]), self._model)
-        session = LipSync(self._model, prepared, make_timing(self._model, MODEL_RATE, FPS))
+        session = LipSync(self._model, prepared, self._model.timing(MODEL_RATE, FPS))
         pcm = np.asarray(np.clip(sound, -1, 1) * 32767, np.int16)
         frames = [frame.image for frame in [*session.feed(pcm), *session.flush()]]
         frames += [still] * (len(truth.frames) - len(frames))

@@ -20,11 +20,11 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
-from lipstream.audio.resampler import check_rate
 from lipstream.errors import InputError
 from lipstream.live.conversation import ConversationEvent
 from lipstream.live.playout import ShownPicture
 from lipstream.speech import Mark, SpeechSettings, VoiceCard
+from lipstream.timing import check_rate
 from lipstream.types import Pcm
 
 LARGEST_TEXT = 20_000

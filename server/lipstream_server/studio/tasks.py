@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 from av.audio.stream import AudioStream
 
-from lipstream.avatar.making import LONGEST_SIDE, avatar_of_picture, shrunk
+from lipstream.avatar.making import LONGEST_SIDE, avatar_of_picture
 from lipstream.avatar.pack import Avatar, embedded_avatars
 from lipstream.errors import InputError, MediaError
 from lipstream.face.tracker import CropTracker, open_crop_tracker
 from lipstream.film.job import AS_IT_IS, WHOLE, FaceChoice, Framing, Segment
 from lipstream.film.render import RenderJob, render
-from lipstream.media import Encoding, FilmReader, Quality, SoundFile, is_picture
+from lipstream.media import Encoding, FilmReader, Quality, SoundFile, is_picture, shrunk
 from lipstream.media.opening import open_media
 from lipstream.speech import (
     SpeechSettings,

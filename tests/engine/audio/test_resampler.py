@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from lipstream.audio.resampler import Resampler, check_rate, to_pcm
+from lipstream.audio.resampler import Resampler, to_pcm
 from lipstream.errors import InputError
+from lipstream.timing import check_rate
 
 RATES = [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000]
 

@@ -140,8 +140,8 @@ def test_the_end_of_a_short_film_is_a_choice(job, tmp_path, toy_model, ends, ord
     assert shown == order
 
 
-def test_the_embedded_avatar_has_a_name(job, toy_model):
-    face = open_face(replace(job, face=Path("ada")), toy_model)
+def test_the_embedded_avatar_has_a_name(job):
+    face = open_face(replace(job, face=Path("ada")))
     assert (face.width, face.height) == (512, 512)
 
 

@@ -5,7 +5,6 @@ from fractions import Fraction
 from lipstream.live.compositor import make_compositor
 from lipstream.live.conversation import Conversation
 from lipstream.live.frame_source import PreparedAvatar
-from lipstream.live.lipsync import make_timing
 from lipstream.live.pipeline import Pipeline
 from lipstream.live.session import SessionHandle
 
@@ -31,7 +30,7 @@ class InlineWorker:
 
     def open_session(self, avatar, *, rate, fps=Fraction(25), on_frame, most_late_ms=None):
         prepared = PreparedAvatar.prepare(avatar, self.model)
-        timing = make_timing(self.model, rate, fps)
+        timing = self.model.timing(rate, fps)
         pipeline = Pipeline(prepared, timing, make_compositor(self.model))
         self._session = SessionHandle(self, pipeline, self._made(on_frame), most_late_ms)
         return self._session

@@ -9,7 +9,6 @@ from lipstream.errors import InputError
 from lipstream.inference.backends import BankRow, HostFeatures
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import SourceFrame
-from lipstream.live.lipsync import make_timing
 from lipstream.live.pipeline import Pipeline, drain
 from toys import make_toy_avatar
 
@@ -157,7 +156,7 @@ class Film:
 
 def test_a_film_is_asked_once_a_frame_and_faceless_pictures_pass_untouched(toy_model, bursts):
     film = Film(toy_model)
-    pipeline = Pipeline(film, make_timing(toy_model, 48_000, 25), make_compositor(toy_model))
+    pipeline = Pipeline(film, toy_model.timing(48_000, 25), make_compositor(toy_model))
     frames = []
     for at in range(0, len(bursts), 960):
         pipeline.feed(bursts[at : at + 960])

@@ -12,7 +12,6 @@ from lipstream import Avatar, LipSync, MouthModel, Worker
 from lipstream.errors import ModelError
 from lipstream.lips.phones import CLASSES, Phone
 from lipstream.live.frame_source import PreparedAvatar
-from lipstream.live.lipsync import make_timing
 from lipstream.live.playout import closed_by
 from lipstream.mouth.compositor import ShapeTarget
 from lipstream.types import AvFrame, Pcm
@@ -37,7 +36,7 @@ def avatar() -> Avatar:
 @pytest.fixture(scope="module")
 def lips(folder: Path, avatar: Avatar) -> LipSync:
     model = MouthModel.open(folder, backend="cpu", threads=1)
-    return LipSync(model, PreparedAvatar.prepare(avatar, model), make_timing(model, RATE, 25))
+    return LipSync(model, PreparedAvatar.prepare(avatar, model), model.timing(RATE, 25))
 
 
 def noise(seconds: float) -> Pcm:
@@ -164,7 +163,7 @@ def known(start_s: float, stop_s: float) -> list[Phone]:
 @pytest.fixture(scope="module")
 def ear(avatar: Avatar) -> LipSync:
     model = MouthModel.open(None, backend="cpu", threads=1)
-    return LipSync(model, PreparedAvatar.prepare(avatar, model), make_timing(model, RATE, 25))
+    return LipSync(model, PreparedAvatar.prepare(avatar, model), model.timing(RATE, 25))
 
 
 def gaps(frames: list[AvFrame]) -> list[float]:

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from lipstream.errors import BackendUnavailable, InputError
-from lipstream.lips.phones import CLASSES, load_phones
-from lipstream.speech import SpeechSettings, list_voices, open_voice, read_aloud, write_speech
+from lipstream.lips.phones import CLASSES
+from lipstream.speech import (
+    SpeechSettings,
+    list_voices,
+    load_phones,
+    open_voice,
+    read_aloud,
+    write_speech,
+)
 from lipstream.speech.espeak import EspeakLibrary, espeak_library
 from lipstream.speech.text_to_speech import cut
 
