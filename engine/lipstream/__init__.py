@@ -1,4 +1,8 @@
-"""lipstream: live sound in, a talking face out, in step with it."""
+"""lipstream: live sound in, a talking face out, in step with it.
+
+Here belongs what a program needs that embeds the engine: sound to faces, with numpy, OpenCV and
+PyAV; no torch, no asyncio, no socket that is served. The public names are in ``__all__``.
+"""
 
 import os
 import sys

@@ -1,4 +1,8 @@
-"""Files in and out: sound, pictures and films, all through PyAV."""
+"""Files in and out: sound, pictures and films, all through PyAV.
+
+Here belong containers, codecs, colours and rates, as any program with media needs them. What is in
+the pictures, and what is to be said in them, nobody knows here.
+"""
 
 from lipstream.media.codecs import (
     DEFAULT_ENCODING,

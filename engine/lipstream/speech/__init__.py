@@ -2,6 +2,7 @@
 
 ``open_voice(SpeechSettings(...))`` gives a ``Voice``; ``read_aloud(voice, text)`` yields its speech
 as it is made, for files; ``SpeechQueue`` makes it on a thread, a bounded time ahead, for live use.
+What the lips do in it is ``lips``'; a provider is a module here and a line in ``voices``.
 """
 
 from lipstream.speech.text_to_speech import (
