@@ -48,9 +48,9 @@ def absolute_links(text: str, source: str, revision: str) -> str:
     """Return Markdown whose relative links lead to a revision of the repository at ``source``."""
 
     def absolute(link: re.Match[str]) -> str:
-        picture, shown, path = link.groups()
+        picture, label, path = link.groups()
         kind = "raw" if picture else "blob"
-        return f"{picture}[{shown}]({source}/{kind}/{revision}/{path})"
+        return f"{picture}[{label}]({source}/{kind}/{revision}/{path})"
 
     return _LINK.sub(absolute, text)
 
@@ -71,8 +71,8 @@ class KernelsBuildHook(BuildHookInterface):
         try:
             compile_kernels(compiler, root / FOLDER / "kernels.c", root / LIBRARY)
         except (OSError, subprocess.CalledProcessError) as error:
-            written = getattr(error, "stderr", b"") or b""
-            self._warn(f"{error} {written.decode(errors='replace')[-2000:]}")
+            output = getattr(error, "stderr", b"") or b""
+            self._warn(f"{error} {output.decode(errors='replace')[-2000:]}")
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform_tag(compiler)}"

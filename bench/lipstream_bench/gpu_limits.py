@@ -264,9 +264,9 @@ def by_software() -> float:
     return HOST_CORES * HOST_SHARE / SOFTWARE_CORES
 
 
-def first_to_bind(found: dict[str, float | None]) -> str:
+def first_to_bind(sessions: dict[str, float | None]) -> str:
     """Return the limit that fills first; encoding without encoders is the processor's."""
-    counts = {name: by_software() if one is None else one for name, one in found.items()}
+    counts = {name: by_software() if one is None else one for name, one in sessions.items()}
     return min(counts, key=lambda name: counts[name])
 
 
@@ -301,9 +301,9 @@ def limits_table(report: Report) -> str:
         f"|---|{'---:|' * len(LIMITS)}---|",
     ]
     for card in CARDS:
-        found = {name: report.summary.get(f"{card.name}: sessions by {name}") for name in LIMITS}
-        cells = ["none" if one is None else f"{one:,.0f}" for one in found.values()]
-        lines.append(f"| {card.name} | {' | '.join(cells)} | {first_to_bind(found)} |")
+        sessions = {name: report.summary.get(f"{card.name}: sessions by {name}") for name in LIMITS}
+        cells = ["none" if one is None else f"{one:,.0f}" for one in sessions.values()]
+        lines.append(f"| {card.name} | {' | '.join(cells)} | {first_to_bind(sessions)} |")
     return "\n".join(lines)
 
 

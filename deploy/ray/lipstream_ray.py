@@ -224,9 +224,9 @@ async def send_answer(send: Send, answer: Answered) -> None:
 def _plain(scope: Scope) -> dict[str, Any]:
     """Return what of a request's scope can be sent to another process."""
     names = ("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "root_path")
-    kept = {name: scope[name] for name in names if name in scope}
+    required = {name: scope[name] for name in names if name in scope}
     more = ("query_string", "headers", "client", "server")
-    return kept | {name: scope.get(name) for name in more}
+    return required | {name: scope.get(name) for name in more}
 
 
 _GONE = Answered(
@@ -257,8 +257,8 @@ def summed(texts: Iterable[str]) -> str:
                 values[key] = both
     lines = []
     for name, (kind, documentation) in about.items():
-        shown = f"{name}_total" if kind == "counter" else name
-        lines += [f"# HELP {shown} {documentation}", f"# TYPE {shown} {kind}"]
+        full_name = f"{name}_total" if kind == "counter" else name
+        lines += [f"# HELP {full_name} {documentation}", f"# TYPE {full_name} {kind}"]
         lines += [f"{line} {value!r}" for (of, line), value in values.items() if of == name]
     return "\n".join(lines) + "\n"
 

@@ -275,11 +275,11 @@ def _fetch_file(
         raise ModelError(
             f"{file.url} cannot be fetched: {why}; the same command goes on where this one stopped"
         )
-    if (found := sha256_of(unfinished)) != file.sha256:
+    if (digest := sha256_of(unfinished)) != file.sha256:
         unfinished.unlink()
         raise ModelError(
-            f"{file.url} is not the file that was published: its sha256 begins {found[:12]}, wanted"
-            f" {file.sha256[:12]}; nothing was kept"
+            f"{file.url} is not the file that was published: its sha256 begins {digest[:12]},"
+            f" wanted {file.sha256[:12]}; nothing was kept"
         )
     unfinished.replace(folder / file.path)
 
@@ -304,9 +304,9 @@ def _receive(
         done = begin if continued else 0
         length = answer.headers.get("Content-Length")
         total = None if length is None else done + int(length)
-        with unfinished.open("ab" if continued else "wb") as written:
+        with unfinished.open("ab" if continued else "wb") as opened:
             while block := answer.read1(_BLOCK):
-                written.write(block)
+                opened.write(block)
                 done += len(block)
                 progress(file.path, done, total)
     return total is None or done >= total
@@ -355,11 +355,11 @@ def _is_loopback(host: str) -> bool:
 
 def _read(path: Path) -> list[PublishedModel]:
     try:
-        written = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} cannot be read as a manifest of models: {error}") from error
     try:
-        return [_model(entry) for entry in written["model"]]
+        return [_model(entry) for entry in table["model"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} lacks or misstates {error}: each [[model]] has name, title, licence,"

@@ -312,8 +312,8 @@ class StageRoutes:
 
     async def _list(self, request: Request) -> Response:
         grant = grant_of(request.scope)
-        shown = [asdict(one.state()) for one in self._stages if grant.allows_stage(one.name)]
-        return JSONResponse({"stages": shown})
+        stages = [asdict(one.state()) for one in self._stages if grant.allows_stage(one.name)]
+        return JSONResponse({"stages": stages})
 
     async def _open(self, request: Request) -> Response:
         order = await _read_order(request, _StageOrder)

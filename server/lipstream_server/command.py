@@ -412,8 +412,8 @@ def make_server(config: ServerConfig, sessions: PeerSessions) -> HttpServer:
 def url_of(config: ServerConfig, listener: socket.socket) -> str:
     """Return the address of the page, as a user would type it."""
     host, port = listener.getsockname()[:2]
-    shown = "127.0.0.1" if host in aiortc_setup.ANY_ADDRESS else host
-    where = f"[{shown}]" if ":" in shown else shown
+    address = "127.0.0.1" if host in aiortc_setup.ANY_ADDRESS else host
+    where = f"[{address}]" if ":" in address else address
     scheme = "http" if config.tls_cert is None else "https"
     return f"{scheme}://{where}:{port}"
 

@@ -188,9 +188,9 @@ class StageOutput:
 
     def __init__(self, stage: Stage, target: str | Path) -> None:
         self.stage, self._target = stage, target
-        shown = target.name if isinstance(target, Path) else masked(target)
-        self._state = OutputState(f"{next(self._numbers)}-{secrets.token_urlsafe(6)}", shown)
-        self.name = f"output to {shown}"
+        name = target.name if isinstance(target, Path) else masked(target)
+        self._state = OutputState(f"{next(self._numbers)}-{secrets.token_urlsafe(6)}", name)
+        self.name = f"output to {name}"
         self._items: queue.Queue[SoundBlock | ShownPicture | None] = queue.Queue(ITEMS_HELD)
         self._closing = threading.Event()
         self._taking = False

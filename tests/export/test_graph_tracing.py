@@ -157,9 +157,9 @@ def test_the_projects_own_network_is_refused():
 
 def test_a_network_without_a_plan_is_exported_all_the_same(tmp_path, caplog):
     network = small(lambda: {"inner": nn.Conv2d(16, 16, 1, groups=2)})
-    wishes = ExportOptions(precisions=("int8",), samples=noise(network, 3))
+    options = ExportOptions(precisions=("int8",), samples=noise(network, 3))
     with caplog.at_level("INFO", "lipstream_export.model_folder"):
-        export_mouth(loaded(network), tmp_path / "m", wishes)
+        export_mouth(loaded(network), tmp_path / "m", options)
     assert "no plan for the int8 kernels: a convolution has groups" in caplog.text
     assert not (tmp_path / "m" / PLAN).exists()
     assert files_of(tmp_path / "m").keys() == {"face", "mouth", "mouth_int8"}

@@ -20,9 +20,9 @@ from lipstream_models.networks.wav2lip import Wav2Lip
 def exported(tmp_path_factory):
     """A small network and its model folder, int8 besides."""
     network, folder = small(), tmp_path_factory.mktemp("small") / "m"
-    wishes = ExportOptions(precisions=("int8",), samples=noise(network, 6))
-    export_mouth(loaded(network), folder, wishes)
-    return network, folder, wishes
+    options = ExportOptions(precisions=("int8",), samples=noise(network, 6))
+    export_mouth(loaded(network), folder, options)
+    return network, folder, options
 
 
 def test_a_folder_holds_its_plan_with_its_checksum(exported):
@@ -50,8 +50,8 @@ def test_the_engine_takes_it_for_int8(exported):
 
 @needs_kernels
 def test_the_report_judges_a_plan_beside_the_graphs(exported):
-    network, folder, wishes = exported
-    rows = [row for row in judge_pictures(network, folder, wishes) if row.holds]
+    network, folder, options = exported
+    rows = [row for row in judge_pictures(network, folder, options) if row.holds]
     (own,) = (row for row in rows if row.backend == "native")
     assert own.graph == "int8"
     assert own.psnr_db == pytest.approx(files_of(folder)["mouth_int8_plan"]["psnr_db"], abs=0.06)
@@ -61,8 +61,8 @@ def test_the_report_judges_a_plan_beside_the_graphs(exported):
 def test_a_plan_that_paints_too_far_off_is_not_written(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(lipstream_export.precisions.LEAST_PSNR_DB, "int8", 90.0)
     network = small()
-    wishes = ExportOptions(precisions=("int8",), samples=noise(network, 3))
-    export_mouth(loaded(network), tmp_path / "m", wishes)
+    options = ExportOptions(precisions=("int8",), samples=noise(network, 3))
+    export_mouth(loaded(network), tmp_path / "m", options)
     assert "no plan is written" in caplog.text
     assert "mouth_int8_plan" not in files_of(tmp_path / "m")
 
@@ -72,8 +72,8 @@ def test_wav2lip_at_its_full_size_is_planned(tmp_path):
     torch.manual_seed(5)
     network = seeded(Wav2Lip())
     samples = noise(network, 6)
-    wishes = ExportOptions(precisions=("int8",), samples=samples)
-    export_mouth(loaded(network), tmp_path / "m", wishes)
+    options = ExportOptions(precisions=("int8",), samples=samples)
+    export_mouth(loaded(network), tmp_path / "m", options)
     entry = files_of(tmp_path / "m")["mouth_int8_plan"]
     assert entry["sha256"] == sha256_of(tmp_path / "m" / PLAN)
     if not kernels_run_here():

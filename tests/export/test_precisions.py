@@ -129,8 +129,8 @@ def own(small_checkpoint):
 @pytest.mark.slow
 def test_a_folder_holds_its_precisions_and_the_engine_picks_them(own, tmp_path):
     loaded, samples = own
-    wishes = ExportOptions(precisions=("fp16", "int8"), samples=samples)
-    export_mouth(loaded, tmp_path / "m", wishes)
+    options = ExportOptions(precisions=("fp16", "int8"), samples=samples)
+    export_mouth(loaded, tmp_path / "m", options)
     written = (tmp_path / "m" / "model.toml").read_text()
     assert 'measured_on = "noise"' in written
     assert "kept_fp32 = [" in written
@@ -143,7 +143,7 @@ def test_a_folder_holds_its_precisions_and_the_engine_picks_them(own, tmp_path):
             mouths[precision] = model.mouth(samples.mels[:2], features).astype(int)
     assert np.abs(mouths["bf16"] - mouths["fp32"]).max() < 40  # 0 where the processor has no bf16
     assert np.abs(mouths["int8"] - mouths["fp32"]).max() > 0
-    rows = judge_pictures(loaded.network, tmp_path / "m", wishes)
+    rows = judge_pictures(loaded.network, tmp_path / "m", options)
     assert {row.graph for row in rows} == {"fp32", "fp16", "int8"}
     assert all(row.psnr_db > 30 for row in rows)
 

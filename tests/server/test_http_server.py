@@ -91,7 +91,7 @@ def test_a_head_that_comes_byte_by_byte_is_closed_as_well(worker, toy_avatar, mo
 
 @pytest.mark.slow
 def test_twice_as_many_idle_connections_as_files_stop_nobody(toy_folder, toy_pack, tmp_path):
-    async def crowd():
+    async def flood():
         async with (
             apart(toy_folder, toy_pack, tmp_path / "log", files=FILES) as server,
             peer() as viewer,
@@ -116,7 +116,7 @@ def test_twice_as_many_idle_connections_as_files_stop_nobody(toy_folder, toy_pac
                 one.close()
             return rate, slowest, status, cpu, server.log.read_bytes()
 
-    rate, slowest, status, cpu, log = asyncio.run(crowd())
+    rate, slowest, status, cpu, log = asyncio.run(flood())
     show(f"{rate:.1f} pictures a second, /healthz in {slowest:.2f} s, {cpu:.1f} s of a core,")
     show(f"{len(log)} bytes of log")
     assert rate >= LEAST_RATE

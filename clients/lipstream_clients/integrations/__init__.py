@@ -56,11 +56,11 @@ class AvatarEngine:
         ``avatar`` is an embedded one's name, a pack, a picture or a short film; None the default.
         Raises AvatarError, ModelError, InputError.
         """
-        shown = open_avatar(None if avatar is None else Path(avatar))
+        opened_avatar = open_avatar(None if avatar is None else Path(avatar))
         worker = Worker(MouthModel.open(model or Path(LIVE)), capacity=capacity)
-        worker.prepare(shown)
+        worker.prepare(opened_avatar)
         leave_out_of_collections()
-        return cls(worker, shown)
+        return cls(worker, opened_avatar)
 
     def converse(self, rate: int = RATE, lead_ms: float = 0.0) -> Conversation:
         """Return a conversation whose sound, at ``rate``, comes ``lead_ms`` before its pictures.
@@ -96,13 +96,13 @@ async def fall_due(
     so are a picture's further showings within its time: what is put out is steady, 25 a second.
     Raises EngineFailed.
     """
-    shown = -1
+    last_index = -1
     while not over():
         for item in sorted(conversation.advance(), key=_place):
             if isinstance(item, ShownPicture):
-                if item.frame.index == shown and not item.repeated:
+                if item.frame.index == last_index and not item.repeated:
                     continue  # lips half closed at once, by an interruption
-                shown = item.frame.index
+                last_index = item.frame.index
             elif item.generation != conversation.generation and not _is_interruption(item):
                 continue
             yield item

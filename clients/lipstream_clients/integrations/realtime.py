@@ -121,7 +121,7 @@ class RealtimeBridge:
         self.rate = int(form.get("rate", 24_000))
 
 
-def _remember(kept: "OrderedDict[str, Any]", item: str, value: Any) -> None:
-    kept[item] = value
-    while len(kept) > _REMEMBERED:
-        kept.popitem(last=False)
+def _remember(entries: "OrderedDict[str, Any]", item: str, value: Any) -> None:
+    entries[item] = value
+    while len(entries) > _REMEMBERED:
+        entries.popitem(last=False)

@@ -185,17 +185,17 @@ def _open_mouth(settings: AvatarSettings, seen: list[_Seen]) -> FacePicture | No
         if path is None:
             return _best_frame(seen, finder)
         if is_picture(path):
-            given = avatar_of_picture(path, settings.longest_side, settings.s3fd)
-            shown = FacePicture(given.frames[0], given.crops[0])
-            kept = None if find_teeth(shown, finder, ShapeCompositor.open()) is None else shown
+            still = avatar_of_picture(path, settings.longest_side, settings.s3fd)
+            picture = FacePicture(still.frames[0], still.crops[0])
+            best = None if find_teeth(picture, finder, ShapeCompositor.open()) is None else picture
         else:
-            kept = _best_frame(_seen_in_film(path, settings)[0], finder)
-    if kept is None:
+            best = _best_frame(_seen_in_film(path, settings)[0], finder)
+    if best is None:
         raise InputError(
             f"--open-mouth {path.name}: no teeth are seen in it: give a picture of the same person"
             " from the front, the mouth wide and open as in a laugh"
         )
-    return kept
+    return best
 
 
 def _best_frame(seen: list[_Seen], finder: LipFinder) -> FacePicture | None:

@@ -109,8 +109,8 @@ class Avatar:
                 raise ValueError("its sections do not fit together")
             if not np.isfinite(crops).all():
                 raise ValueError("a crop is not a number")
-            shown = _load_open_mouth(header, pack)
-            return cls(str(header["name"]), str(header["licence"]), fps, frames, crops, shown)
+            open_mouth = _load_open_mouth(header, pack)
+            return cls(str(header["name"]), str(header["licence"]), fps, frames, crops, open_mouth)
         except (*MISSTATED, cv2.error) as error:
             raise AvatarError(f"{path} is not a usable avatar: {error}; make it again") from error
 

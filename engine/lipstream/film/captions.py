@@ -43,19 +43,19 @@ class Caption:
 
 def film_captions(timeline: EditTimeline) -> list[Caption]:
     """Return the captions of a film, in samples of its sound; none where no words are known."""
-    shown: list[Caption] = []
+    captions: list[Caption] = []
     for spoken in timeline.spoken_ranges:
         begin = timeline.start_of(spoken.start) + spoken.wait
         skipped = int(spoken.clip.start_s * timeline.rate)
-        for said in spoken.clip.sentences:
+        for sentence in spoken.clip.sentences:
             start, stop = (
                 round(sample * timeline.rate / PHONE_RATE) - skipped
-                for sample in (said.start, said.stop)
+                for sample in (sentence.start, sentence.stop)
             )
             start, stop = max(0, start), min(spoken.samples, stop)
             if start < stop:
-                shown += _shared(said.text, begin + start, begin + stop)
-    return shown
+                captions += _shared(sentence.text, begin + start, begin + stop)
+    return captions
 
 
 def _shared(text: str, start: int, stop: int) -> list[Caption]:

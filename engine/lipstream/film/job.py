@@ -107,12 +107,12 @@ class Framing:
         part, place = self._placed(width, height)
         image = image[part.top : part.bottom, part.left : part.right]
         size = (place.right - place.left, place.bottom - place.top)
-        shown = np.ascontiguousarray(image) if size == image.shape[1::-1] else _sized(image, *size)
+        sized = np.ascontiguousarray(image) if size == image.shape[1::-1] else _sized(image, *size)
         across, down = self.shown_size(width, height)
         if size == (across, down):
-            return shown
+            return sized
         canvas = np.zeros((down, across, 3), np.uint8)
-        canvas[place.top : place.bottom, place.left : place.right] = shown
+        canvas[place.top : place.bottom, place.left : place.right] = sized
         return canvas
 
     def affine(self, width: int, height: int) -> Float32:

@@ -165,8 +165,8 @@ def _captioned(plan: RenderPlan, images: Iterator[Image], first: int) -> Iterato
         middle = (timeline.start_of(frame) + timeline.start_of(frame + 1)) // 2
         while captions and captions[0].stop <= middle:
             captions.popleft()
-        shown = bool(captions) and captions[0].start <= middle
-        yield draw_caption(image, captions[0].text) if shown else image
+        is_shown = bool(captions) and captions[0].start <= middle
+        yield draw_caption(image, captions[0].text) if is_shown else image
 
 
 def _finish(plan: RenderPlan, renderer: FrameRenderer, checkpoint: Checkpoint) -> None:

@@ -260,7 +260,7 @@ def webp_film(path: Path) -> Any:
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
         for body in (body for kind, body in chunks if kind == b"ANMF"):
-            shown = _drawn(canvas, body, path.name)
+            drawn_part = _drawn(canvas, body, path.name)
             frame = VideoFrame.from_ndarray(canvas, format="bgr24")
             frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
             duration = int.from_bytes(body[12:15], "little")
@@ -268,7 +268,7 @@ def webp_film(path: Path) -> Any:
             time_ms += frame.duration
             container.mux(stream.encode(frame))
             if body[15] & 1:
-                canvas[shown] = _BACKGROUND
+                canvas[drawn_part] = _BACKGROUND
         container.mux(stream.encode(None))
     return file
 
@@ -323,23 +323,23 @@ def _items_of(path: Path) -> _Items:
     meta = next(body for kind, body in _boxes(encoded) if kind == b"meta")[4:_LONGEST_META]
     boxes = dict(_boxes(meta))
     wide = boxes[b"pitm"][0] > 0
-    found = _Items(int.from_bytes(boxes[b"pitm"][4 : 8 if wide else 6], "big"))
+    items = _Items(int.from_bytes(boxes[b"pitm"][4 : 8 if wide else 6], "big"))
     for kind, body in _boxes(boxes.get(b"iref", b""), 4):
         size = 4 if boxes[b"iref"][0] else 2
         source = int.from_bytes(body[:size], "big")
-        if kind == b"dimg" and source == found.primary:
+        if kind == b"dimg" and source == items.primary:
             many = int.from_bytes(body[size : size + 2], "big")
             starts = range(size + 2, size + 2 + many * size, size)
-            found.tiles = [int.from_bytes(body[at : at + size], "big") for at in starts]
-    if found.tiles:
-        found.grid = _item_content(boxes, found.primary, encoded)
+            items.tiles = [int.from_bytes(body[at : at + size], "big") for at in starts]
+    if items.tiles:
+        items.grid = _item_content(boxes, items.primary, encoded)
     properties = dict(_boxes(boxes.get(b"iprp", b"")))
     listed = list(_boxes(properties.get(b"ipco", b"")))
-    for number in _associated(properties.get(b"ipma", b""), found.primary):
+    for number in _associated(properties.get(b"ipma", b""), items.primary):
         kind, body = listed[number - 1]
         if kind in (b"irot", b"imir"):
-            found.turns.append((kind, body[0] & (3 if kind == b"irot" else 1)))
-    return found
+            items.turns.append((kind, body[0] & (3 if kind == b"irot" else 1)))
+    return items
 
 
 def _associated(ipma: bytes, item: int) -> list[int]:

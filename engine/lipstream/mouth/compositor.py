@@ -173,8 +173,8 @@ class ShapeCompositor:
         """
         frame = HeadFrame.of_crop(crop)
         mesh = frame.places(points.astype(np.float64) - 0.5)
-        found = find_lips(image, frame, mesh, light_tint(image, frame, mesh), own)
-        curves = without_lips(image, frame, found)
+        lip_curves = find_lips(image, frame, mesh, light_tint(image, frame, mesh), own)
+        curves = without_lips(image, frame, lip_curves)
         if own is not None:  # a film goes through narrow lips; stills rest or smile
             curves = without_skin(curves)
         width = float(np.linalg.norm(mesh[263] - mesh[33]))

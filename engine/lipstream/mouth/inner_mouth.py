@@ -102,7 +102,7 @@ def _colour(image: Image, places: Float64, eye_px: float) -> Float64:
 
 def _eye_white(image: Image, places: Float64, cheek: Float64) -> Float64:
     """Return the colour of the whites of the eyes; a guess from the skin where none show."""
-    found = []
+    whites = []
     for eye in _EYES:
         outline = places[list(eye)]
         left, top = np.maximum(np.floor(outline.min(0)).astype(int), 0)
@@ -112,8 +112,8 @@ def _eye_white(image: Image, places: Float64, cheek: Float64) -> Float64:
             continue
         mask = np.zeros(part.shape[:2], np.uint8)
         cv2.fillPoly(mask, [np.rint(outline - [left, top]).astype(np.int32)], 255)
-        found.append(part[mask > 0].astype(np.float64))
-    inside = np.concatenate(found) if found else np.zeros((0, 3))
+        whites.append(part[mask > 0].astype(np.float64))
+    inside = np.concatenate(whites) if whites else np.zeros((0, 3))
     if len(inside) < 20:
         return cheek * [1.15, 1.0, 0.9]
     level = inside.mean(1)
@@ -145,7 +145,7 @@ def _blur(image: Image, places: Float64) -> float:
     sigma sqrt(2 pi) a pixel.
     """
     parts = [places[list(eye)] for eye in _EYES] + [places[[61, 291, 0, 17]]]
-    found = []
+    widths = []
     for part in parts:
         margin = (part.max(0) - part.min(0)) * 0.15
         grey = cv2.cvtColor(
@@ -161,10 +161,10 @@ def _blur(image: Image, places: Float64) -> float:
         window = np.ones((9, 9), np.uint8)
         height = cv2.dilate(grey, window) - cv2.erode(grey, window)
         strong = slope >= np.percentile(slope, 97)
-        found.append(float(np.median(height[strong] / np.maximum(slope[strong], 1e-3))))
-    if not found:
+        widths.append(float(np.median(height[strong] / np.maximum(slope[strong], 1e-3))))
+    if not widths:
         return 0.0
-    sigma = min(found) / np.sqrt(2 * np.pi)
+    sigma = min(widths) / np.sqrt(2 * np.pi)
     return float(np.sqrt(max(sigma**2 - _SHARPEST**2 - 0.5, 0.0)))
 
 

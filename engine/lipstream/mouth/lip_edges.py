@@ -163,11 +163,11 @@ def _lip(
     """Return a lip's look: that of its reddest row, for some of the mesh's lip may be skin."""
     edge, inner = mesh[list(outer[3:8])], 13 if outer is _UPPER_OUTER else 14
     way = mesh[inner] - mesh[outer[5]]
-    found = []
+    rows = []
     for share in _LIP_SHARES:
         colours = _samples(image, frame.pixels(edge + way * share)) / tint
-        found.append(_Lip(float(np.median(_redness(colours))), float(np.median(colours.mean(-1)))))
-    reddest = max(found, key=lambda one: one.red)
+        rows.append(_Lip(float(np.median(_redness(colours))), float(np.median(colours.mean(-1)))))
+    reddest = max(rows, key=lambda one: one.red)
     cheek = float(np.median(_samples(image, frame.pixels(mesh[list(_CHEEKS)])).mean(-1)))
     capped = min(reddest.level, _LIP_OF_CHEEK * cheek) if cheek > _PALE_CHEEK else reddest.level
     return _Lip(reddest.red, capped)
@@ -321,44 +321,44 @@ def find_lips(
     parted need no evidence for it beside the mesh's.
     """
     rings = ring_curve(mesh, UPPER_RING), ring_curve(mesh, LOWER_RING)
-    found = find_aperture(image, frame, mesh, rings, tint)
+    aperture = find_aperture(image, frame, mesh, rings, tint)
     seam = find_seam(image, frame, mesh)
     parted = own is not None and float(own[0]) > _PARTED
     pursed = own is not None and float(own[_WIDTH]) < _PURSED
     rim = _RIM + _RIM_PX / frame.eye_px
     gap = float((rings[1] - rings[0])[:, 1].max())
     if pursed:
-        found = _pinched(found)
-    middle = len(found.upper) // 2
-    shut = pursed and float((found.lower - found.upper)[middle, 1]) < OPEN_GAP
-    if _is_open(found, seam) and not shut:
-        return LipCurves(*_joined(found.upper, found.lower, mesh, rim), open=True)
+        aperture = _pinched(aperture)
+    middle = len(aperture.upper) // 2
+    shut = pursed and float((aperture.lower - aperture.upper)[middle, 1]) < OPEN_GAP
+    if _is_open(aperture, seam) and not shut:
+        return LipCurves(*_joined(aperture.upper, aperture.lower, mesh, rim), open=True)
     if gap >= (OPEN_GAP if parted and not pursed else _MESH_GAP):  # a tongue fills it
         return LipCurves(*_joined(*rings, mesh, rim), open=True)
     return LipCurves(seam, seam, open=False)
 
 
-def _is_open(found: Aperture, seam: Float64) -> bool:
+def _is_open(aperture: Aperture, seam: Float64) -> bool:
     """Return whether what was found is an opening and no shine on closed lips.
 
     Weak evidence has to lie along the darkest way from corner to corner.
     """
-    if (found.lower - found.upper)[:, 1].max() < OPEN_GAP or found.evidence < _SURE:
+    if (aperture.lower - aperture.upper)[:, 1].max() < OPEN_GAP or aperture.evidence < _SURE:
         return False
-    least = _CERTAIN if found.red < _RED else _CERTAIN_RED
-    x = found.upper[len(found.upper) // 4 : -len(found.upper) // 4, 0]
-    edges = (found.upper, found.lower, seam)
+    least = _CERTAIN if aperture.red < _RED else _CERTAIN_RED
+    x = aperture.upper[len(aperture.upper) // 4 : -len(aperture.upper) // 4, 0]
+    edges = (aperture.upper, aperture.lower, seam)
     top, bottom, dark = (np.interp(x, one[:, 0], one[:, 1]) for one in edges)
     along = (dark > top - _BESIDE) & (dark < bottom + _BESIDE)
-    return found.evidence >= least or bool(along.mean() > 0.5)
+    return aperture.evidence >= least or bool(along.mean() > 0.5)
 
 
-def _pinched(found: Aperture) -> Aperture:
+def _pinched(aperture: Aperture) -> Aperture:
     """Return an opening whose edges are brought together towards the corners.
 
     Lips that are pursed are open in the middle alone; beside it, skin may look like teeth.
     """
-    upper, lower = found.upper.copy(), found.lower.copy()
+    upper, lower = aperture.upper.copy(), aperture.lower.copy()
     across = (upper[:, 0] - upper[0, 0]) / (upper[-1, 0] - upper[0, 0])
     inside = smooth_step((np.minimum(across, 1.0 - across) - _PINCHED_TO) / _PINCHED_OVER)
     middle = (upper[:, 1] + lower[:, 1]) / 2
@@ -366,7 +366,7 @@ def _pinched(found: Aperture) -> Aperture:
     line = straight + (middle - straight) * inside
     half = (lower[:, 1] - upper[:, 1]) / 2 * inside
     upper[:, 1], lower[:, 1] = line - half, line + half
-    return replace(found, upper=upper, lower=lower)
+    return replace(aperture, upper=upper, lower=lower)
 
 
 def _joined(upper: Float64, lower: Float64, mesh: Float64, rim: float) -> tuple[Float64, Float64]:

@@ -207,9 +207,9 @@ def without_lips(image: Image, frame: HeadFrame, curves: LipCurves) -> LipCurves
     y = np.arange(top, bottom, 1.0 / min(frame.eye_px, _CELLS))
     seen = _sample(image, frame, np.stack(np.broadcast_arrays(x[None], y[:, None]), -1))
     low, high = curves.upper[:, 1] + _MARGIN, curves.lower[:, 1] - _MARGIN
-    found = _between_lips(seen, y, (low, np.maximum(high, low)), _MOST_LIP)
+    bounds = _between_lips(seen, y, (low, np.maximum(high, low)), _MOST_LIP)
     middle = slice(NODES // 4, NODES - NODES // 4)
-    lip = [np.maximum(found[0] - low, 0.0), np.maximum(high - found[1], 0.0)]
+    lip = [np.maximum(bounds[0] - low, 0.0), np.maximum(high - bounds[1], 0.0)]
     if max(float(one[middle].max()) for one in lip) < _THICKEST:
         return curves
     inside = smooth_step(np.minimum(np.arange(NODES), np.arange(NODES)[::-1]) / 5.0)
@@ -280,14 +280,14 @@ def _between_lips(
         return edges
     tooth = float(np.percentile(red[bright], 25))
     most = np.minimum(_MOST_LIP * (high - low), thickest)
-    found = []
+    bounds = []
     for edge, outward, rows in ((low, -1, slice(None)), (high, 1, slice(None, None, -1))):
         lip = float(np.median(_red_at(red, y, edge + outward * _BEYOND_EDGE)))
         other = inside & ~((red > (tooth + lip) / 2) & (level > _DARK_LIP * level[bright].mean()))
         ends = y[rows][other[rows].argmax(0)]
         trimmed = np.where(other.any(0) & (lip - tooth > _REDDER), (ends - edge) * -outward, 0.0)
-        found.append(edge - outward * _smooth_line(np.clip(trimmed, 0.0, most)))
-    return found[0], found[1]
+        bounds.append(edge - outward * _smooth_line(np.clip(trimmed, 0.0, most)))
+    return bounds[0], bounds[1]
 
 
 def _red_at(red: Float32, y: Float64, heights: Float64) -> Float32:

@@ -102,15 +102,15 @@ class LipMover:
         return None if best is None else best[1]
 
     def target(
-        self, picture: FacePicture, lips: Float32 | None, shown: ShapeTarget | None
+        self, picture: FacePicture, lips: Float32 | None, teeth: ShapeTarget | None
     ) -> ShapeTarget:
         """Prepare a picture, whose (17,) lips stand as told.
 
-        The teeth are those of ``shown``: of one frame in all, or they would change in speech.
+        The teeth are those of ``teeth``: of one frame in all, or they would change in speech.
         """
         points = self._finder.points(picture.image, picture.crop)
         target = self._shapes.target(picture.image, picture.crop, points, own=lips)
-        return target if shown is None else target.with_teeth(shown)
+        return target if teeth is None else target.with_teeth(teeth)
 
     def move(self, target: ShapeTarget, lips: LipFrame, strength: float) -> Image:
         """Return a picture with its lips moved, as far as ``strength`` says."""
@@ -183,27 +183,27 @@ def shape_targets(
     """
     finder = LipFinder()
     try:
-        shown = None if open_mouth is None else find_teeth(open_mouth, finder, shapes)
+        teeth = None if open_mouth is None else find_teeth(open_mouth, finder, shapes)
         places = sorted({int(k) for k in np.linspace(0, len(frames) - 1, _LOOKED_AT)})
         seen = {k: finder.points(frames[k], crops[k]) for k in places}
         if _rests(list(seen.values())):
             mesh = np.median([_unit(crops[k], seen[k]) for k in places], 0)
             crop = crops[0]
             points = (mesh @ crop[:, :2].T + crop[:, 2]).astype(np.float32)
-            first = _with_teeth(shapes.target(frames[0], crop, points), shown)
+            first = _with_teeth(shapes.target(frames[0], crop, points), teeth)
             return tuple(first.carried(*pair) for pair in zip(frames, crops, strict=True))
         every = [finder.points(*pair) for pair in zip(frames, crops, strict=True)]
     finally:
         finder.close()
     triples = zip(frames, crops, every, strict=True)
-    return tuple(_with_teeth(shapes.target(*triple), shown) for triple in triples)
+    return tuple(_with_teeth(shapes.target(*triple), teeth) for triple in triples)
 
 
-def _with_teeth(target: ShapeTarget, shown: ShapeTarget | None) -> ShapeTarget:
+def _with_teeth(target: ShapeTarget, teeth: ShapeTarget | None) -> ShapeTarget:
     """Return a target with the teeth of another picture, unless it shows its own."""
-    if shown is None or target.look.teeth is not None:
+    if teeth is None or target.look.teeth is not None:
         return target
-    return target.with_teeth(shown)
+    return target.with_teeth(teeth)
 
 
 def _rests(faces: list[Float32]) -> bool:

@@ -238,15 +238,15 @@ def _symbols(sentence: str, espeak_voice: str) -> list[str]:
     """Return how a sentence sounds: code points of IPA, and the punctuation between."""
     symbols: list[str] = []
     at = 0
-    for found in [*_PUNCTUATION.finditer(sentence), None]:
-        clause = sentence[at : len(sentence) if found is None else found.start()]
+    for match in [*_PUNCTUATION.finditer(sentence), None]:
+        clause = sentence[at : len(sentence) if match is None else match.start()]
         if clause.strip():
             spoken = _LANGUAGE_CHANGE.sub("", espeak_library().phonemes(clause, espeak_voice))
             symbols += ([" "] if symbols else []) + list(unicodedata.normalize("NFD", spoken))
-        if found is not None:
-            mark = sentence[found.start()]
+        if match is not None:
+            mark = sentence[match.start()]
             symbols.append(_WRITTEN.get(mark, mark))
-            at = found.end()
+            at = match.end()
     return symbols
 
 

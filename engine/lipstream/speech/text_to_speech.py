@@ -200,11 +200,11 @@ def load_sentences(path: Path, rate: int) -> tuple[SpokenSentence, ...]:
 
     Raises InputError for a chunk that cannot be understood.
     """
-    written = _read_chunk(path, _SENTENCES)
+    chunk = _read_chunk(path, _SENTENCES)
     try:
         return tuple(
             SpokenSentence(str(text), round(float(start) * rate), round(float(stop) * rate))
-            for text, start, stop in json.loads(written or "[]")
+            for text, start, stop in json.loads(chunk or "[]")
         )
     except (ValueError, TypeError) as error:
         raise InputError(

@@ -125,9 +125,9 @@ def _read_on(file: RemoteFile, part: Path, here: int) -> Iterator[Fetched]:
     with _open(file.url, here) as answer:
         resumed = answer.status == http.client.PARTIAL_CONTENT
         done = here if resumed else 0
-        with part.open("ab" if resumed else "wb") as written:
+        with part.open("ab" if resumed else "wb") as opened:
             while block := answer.read(_BLOCK):
-                written.write(block)
+                opened.write(block)
                 done += len(block)
                 yield Fetched(file.name, done, file.size)
     if done < file.size:

@@ -251,9 +251,11 @@ class PeerSession:
         own = transport.iceGatherer.getLocalParameters()
         answer = self._peer.localDescription.sdp.splitlines()
         first = next(place for place, line in enumerate(answer) if line.startswith("m="))
-        kept = [line for line in answer[:first] if line.startswith(("a=group:", "a=ice-options"))]
+        session_lines = [
+            line for line in answer[:first] if line.startswith(("a=group:", "a=ice-options"))
+        ]
         mid = next(line for line in answer[first:] if line.startswith("a=mid:"))
-        lines = [*kept, answer[first], mid]
+        lines = [*session_lines, answer[first], mid]
         lines += [f"a=ice-ufrag:{own.usernameFragment}", f"a=ice-pwd:{own.password}"]
         for candidate in transport.iceGatherer.getLocalCandidates():
             lines.append(f"a=candidate:{candidate_to_sdp(candidate)}")

@@ -62,9 +62,9 @@ class WhipPush:
 
     def __init__(self, stage: Stage, hub: EncoderHub, url: str, token: str | None) -> None:
         self.stage, self._hub, self._url, self._token = stage, hub, url, token
-        shown = masked(url)
-        self._state = OutputState(f"w{next(self._numbers)}-{secrets.token_urlsafe(6)}", shown)
-        self.name = f"output to {shown}"
+        address = masked(url)
+        self._state = OutputState(f"w{next(self._numbers)}-{secrets.token_urlsafe(6)}", address)
+        self.name = f"output to {address}"
         self._media: OutgoingMedia | None = None
         self._lost = 0
         self._closing = False

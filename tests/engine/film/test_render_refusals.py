@@ -36,7 +36,7 @@ def job(tmp_path, toy_folder, noise):
         ({"encoding": Encoding("prores")}, "players do not take prores"),
     ],
 )
-def test_bad_wishes_are_said_and_write_nothing(job, face, change, says):
+def test_bad_options_are_said_and_write_nothing(job, face, change, says):
     write_film(job.face, [face] * 10)
     before = sorted(job.output.parent.iterdir())
     with pytest.raises(Exception, match=says):

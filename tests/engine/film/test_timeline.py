@@ -36,7 +36,7 @@ def own(tmp_path):
     return SoundFile.open(write_wav(tmp_path / "own.wav", pcm, RATE))
 
 
-def programme_of(spoken, frames, timing=TIMING):
+def timeline_of(spoken, frames, timing=TIMING):
     return EditTimeline(timing.fps, RATE, 1, frames, tuple(place_clips(spoken, timing, frames)))
 
 
@@ -45,7 +45,7 @@ def heard(timeline, own=None):
 
 
 def test_a_clip_begins_on_its_own_sample_whatever_the_frames(clip):
-    timeline = programme_of([ClipPlacement(clip, Fraction("0.53"))], 100)
+    timeline = timeline_of([ClipPlacement(clip, Fraction("0.53"))], 100)
     (spoken_range,) = timeline.spoken_ranges
     assert spoken_range.start == 13
     assert timeline.start_of(13) + spoken_range.wait == int(0.53 * RATE)
@@ -54,7 +54,7 @@ def test_a_clip_begins_on_its_own_sample_whatever_the_frames(clip):
 
 def test_the_films_own_sound_goes_on_between_clips_to_the_sample(clip, own):
     spoken = [ClipPlacement(clip, Fraction(1)), ClipPlacement(clip, Fraction("2.5"), Fraction(3))]
-    sound = heard(programme_of(spoken, 100), own)
+    sound = heard(timeline_of(spoken, 100), own)
     wanted = (np.arange(4 * RATE) % 30_000).astype(np.int16)
     wanted[RATE : 2 * RATE] = tone(RATE, RATE)
     wanted[40_000:48_000] = tone(RATE, RATE)[:8000]
@@ -63,7 +63,7 @@ def test_the_films_own_sound_goes_on_between_clips_to_the_sample(clip, own):
 
 
 def test_a_films_sound_that_begins_late_or_is_cut_stays_in_step(clip, own):
-    timeline = programme_of([ClipPlacement(clip, Fraction(3))], 100)
+    timeline = timeline_of([ClipPlacement(clip, Fraction(3))], 100)
     late = np.concatenate(list(read_sound(timeline, BackgroundSound(own, Fraction(-1, 2)))))[:, 0]
     assert not late[:8000].any()
     assert np.array_equal(late[8000:16_000], np.arange(8000))
@@ -72,11 +72,11 @@ def test_a_films_sound_that_begins_late_or_is_cut_stays_in_step(clip, own):
 
 
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(30_000, 1001), Fraction(7), Fraction(60)])
-def test_every_frame_is_in_one_stretch_and_passages_cover_their_sound(clip, fps):
+def test_every_frame_is_in_one_range_and_spoken_ranges_cover_their_sound(clip, fps):
     timing = Timing(RATE, fps)
     frames = int(10 * fps)
     spoken = [ClipPlacement(clip, Fraction(at)) for at in ("0", "1.51", "4.333", "8.9")]
-    timeline = programme_of(spoken, frames, timing)
+    timeline = timeline_of(spoken, frames, timing)
     ranges = list(timeline.ranges())
     assert [k for s in ranges for k in range(s.start, s.stop)] == list(range(frames))
     for spoken_range in timeline.spoken_ranges:
@@ -109,11 +109,11 @@ def test_a_part_that_is_not_in_the_sound_is_said(clip, start, stop):
         SoundClip.open(clip.sound.path, cut)
 
 
-def test_a_passage_can_be_ended_early(clip):
+def test_a_spoken_range_can_be_ended_early(clip):
     (spoken_range,) = end_at(place_clips([ClipPlacement(clip)], TIMING, None), 10, TIMING)
     assert (spoken_range.stop, spoken_range.samples) == (10, 6400)
 
 
 def test_only_what_is_spoken_has_to_be_looked_at(clip):
     spoken = [ClipPlacement(clip, Fraction(at)) for at in (2, 4, 20)]
-    assert search_ranges(programme_of(spoken, 1000), 1000) == [range(50, 125), range(500, 525)]
+    assert search_ranges(timeline_of(spoken, 1000), 1000) == [range(50, 125), range(500, 525)]

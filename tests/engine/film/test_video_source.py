@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lipstream.errors import InputError
-from lipstream.film import video_source as footage_module
+from lipstream.film import video_source
 from lipstream.film.job import Cut, Framing, Rectangle
 from lipstream.film.video_source import EndlessVideo, VideoSource
 from lipstream.media import FilmReader
@@ -24,7 +24,7 @@ def greys(images):
 @pytest.mark.parametrize("ends", ["repeat", "bounce", "hold"])
 @pytest.mark.parametrize("held", [100_000_000, 64 * 48 * 3 * 7])
 def test_a_projector_can_be_set_to_any_frame(film, monkeypatch, ends, held):
-    monkeypatch.setattr(footage_module, "_BACKWARDS_BYTES", held)
+    monkeypatch.setattr(video_source, "_BACKWARDS_BYTES", held)
     video = VideoSource(film, Fraction(25), Cut(Fraction("0.4"), Fraction("1.6")))
     assert video.count == 30
     wanted = [10 + video.at(k, ends) for k in range(150)]

@@ -120,7 +120,7 @@ def test_reset_starts_again_at_frame_zero(worker, toy_avatar, bursts):
     assert session.stats().frames == 100
 
 
-def test_bad_sound_and_bad_rates_are_refused_at_the_door(worker, toy_avatar):
+def test_bad_sound_and_bad_rates_are_refused_at_once(worker, toy_avatar):
     with pytest.raises(InputError, match="8000"):
         worker.open_session(toy_avatar, rate=0, on_frame=lambda f: None)
     session = worker.open_session(toy_avatar, rate=16_000, on_frame=lambda f: None)
@@ -295,12 +295,12 @@ def test_a_callback_may_ask_and_close_but_not_open(worker, toy_avatar, bursts):
         if done.is_set():
             return
         answers.append(worker.session_count())
-        for wish in (
+        for call in (
             lambda: worker.open_session(toy_avatar, rate=16_000, on_frame=ask),
             lambda: worker.prepare(toy_avatar),
         ):
             try:
-                wish()
+                call()
             except ServerError as error:
                 answers.append(str(error))
         worker.check_place()

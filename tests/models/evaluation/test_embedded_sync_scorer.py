@@ -11,9 +11,9 @@ pytestmark = pytest.mark.skipif(
 
 def test_it_is_small_and_loads():
     assert EMBEDDED.stat().st_size < 3_000_000
-    expert = load_sync_network()
-    assert not expert.training
-    assert not any(parameter.requires_grad for parameter in expert.parameters())
+    scorer = load_sync_network()
+    assert not scorer.training
+    assert not any(parameter.requires_grad for parameter in scorer.parameters())
 
 
 def test_its_card_names_licence_data_and_command():

@@ -1,4 +1,4 @@
-"""The studio's doors: what they tell, to whom, and what they answer where there is nothing."""
+"""The studio's routes: what they tell, to whom, and what they answer where there is nothing."""
 
 import pytest
 
@@ -46,12 +46,12 @@ def test_what_is_not_there_is_not_found(visitor, method, path):
 def test_without_the_token_nothing_is_told_but_links_open(worker, toy_avatar, config, tmp_path):
     private = StudioConfig(tmp_path / "private", model=config.model, limits=config.limits)
     with serving(worker, toy_avatar, private, token="correct horse") as owner:
-        doors = [("GET", "about"), ("GET", "voices"), ("GET", "jobs"), ("POST", "jobs")]
-        doors += [("POST", "media?use=face"), ("POST", "speech"), ("GET", "avatars/ada")]
-        doors += [("GET", "jobs/a/film"), ("DELETE", "jobs/a"), ("POST", "jobs/a/cancel")]
-        for method, door in doors:
-            stranger = owner.ask(method, f"/studio/{door}", Authorization="")
-            assert stranger.status == 401, door
+        paths = [("GET", "about"), ("GET", "voices"), ("GET", "jobs"), ("POST", "jobs")]
+        paths += [("POST", "media?use=face"), ("POST", "speech"), ("GET", "avatars/ada")]
+        paths += [("GET", "jobs/a/film"), ("DELETE", "jobs/a"), ("POST", "jobs/a/cancel")]
+        for method, path in paths:
+            stranger = owner.ask(method, f"/studio/{path}", Authorization="")
+            assert stranger.status == 401, path
         assert not private.folder.exists()
         link = owner.ask("GET", "/studio/about").said["avatars"][0]["poster"]
         opened = owner.ask("GET", link, Authorization="")

@@ -116,7 +116,7 @@ def test_messages_that_make_no_sense_are_answered_and_the_session_goes_on(
 
 
 def test_one_too_many_is_told_when_to_come_back_and_finds_a_place_later(worker, toy_avatar):
-    async def crowd():
+    async def many_offers():
         async with (
             running(worker, toy_avatar) as server,
             peer() as one,
@@ -131,7 +131,7 @@ def test_one_too_many_is_told_when_to_come_back_and_finds_a_place_later(worker, 
             taken = await server.offer("/session", three.connection.localDescription.sdp)
             return refused, left, again, taken
 
-    refused, left, again, taken = asyncio.run(crowd())
+    refused, left, again, taken = asyncio.run(many_offers())
     assert refused.status == 503
     assert int(refused.headers["retry-after"]) > 0
     assert "2 places" in refused.error

@@ -91,10 +91,10 @@ def find_gpu() -> Gpu:
     cudart = runtime()
     if call(cudart.cudaGetDeviceCount) < 1:
         raise BackendUnavailable("the driver sees no GPU: look at nvidia-smi")
-    found = call(cudart.cudaGetDeviceProperties, 0)
-    name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
+    properties = call(cudart.cudaGetDeviceProperties, 0)
+    name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
     driver = int(call(cudart.cudaDriverGetVersion))
-    return Gpu(name.strip("\0 "), f"{found.major}.{found.minor}", driver)
+    return Gpu(name.strip("\0 "), f"{properties.major}.{properties.minor}", driver)
 
 
 @contextlib.contextmanager
