@@ -26,6 +26,7 @@ import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -434,20 +435,15 @@ def draw(figures: dict[str, dict[str, float]], heading: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="{height}"'
         ' font-family="sans-serif" font-size="12">',
         '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="10" y="20" font-size="14">ms a frame, {escaped(heading)}</text>',
+        f'<text x="10" y="20" font-size="14">ms a frame, {escape(heading)}</text>',
     ]
     for at, (name, value) in enumerate(bars):
         y = 34 + 18 * at
         wide = 420 * value / longest
-        lines.append(f'<text x="10" y="{y + 11}">{escaped(name)}</text>')
+        lines.append(f'<text x="10" y="{y + 11}">{escape(name)}</text>')
         lines.append(f'<rect x="400" y="{y}" width="{wide:.1f}" height="13" fill="#2a6f97"/>')
         lines.append(f'<text x="{405 + wide:.1f}" y="{y + 11}">{value:.3g}</text>')
     return "\n".join([*lines, "</svg>"]) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Return a text as XML has it."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def write(path: Path, text: str) -> None:
