@@ -1,4 +1,4 @@
-"""Avatars: a prepared face in one file (``packs``)."""
+"""Avatars: a prepared face in one file (``storage``)."""
 
 import json
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 class Avatars:
     """Avatars by name, each opened when it is asked for and shared while somebody has it.
 
-    Of the event loop. The engine has those that are shown and a few more (``prepared_avatars``).
+    Of the event loop. The engine has those that are shown and a few more (``AvatarCache``).
     """
 
     def __init__(self, default: Avatar) -> None:

@@ -251,11 +251,9 @@ class PeerSession:
         own = transport.iceGatherer.getLocalParameters()
         answer = self._peer.localDescription.sdp.splitlines()
         first = next(place for place, line in enumerate(answer) if line.startswith("m="))
-        session_lines = [
-            line for line in answer[:first] if line.startswith(("a=group:", "a=ice-options"))
-        ]
+        head = [line for line in answer[:first] if line.startswith(("a=group:", "a=ice-options"))]
         mid = next(line for line in answer[first:] if line.startswith("a=mid:"))
-        lines = [*session_lines, answer[first], mid]
+        lines = [*head, answer[first], mid]
         lines += [f"a=ice-ufrag:{own.usernameFragment}", f"a=ice-pwd:{own.password}"]
         for candidate in transport.iceGatherer.getLocalCandidates():
             lines.append(f"a=candidate:{candidate_to_sdp(candidate)}")

@@ -2,9 +2,10 @@
 
 Libraries multiply 8-bit numbers at nearly the rate of the processor, so what is left to gain is to
 multiply less: Winograd's convolution takes 16 products where they take 36. ``plan`` says what is
-computed, ``*.h`` and ``kernels.c`` compute it, ``frame`` lays the two together. The shared library
-is built when the package is installed (``hatch_build.py``). Kinds of steps are named as XNNPACK
-names its kernels; they and the layout of a step stand in ``step.h`` alone, which is read here.
+computed, ``*.h`` and ``kernels.c`` compute it, and ``backends.native`` runs a plan with them. The
+shared library is built when the package is installed (``hatch_build.py``). Kinds of steps are named
+as XNNPACK names its kernels; they and the layout of a step stand in ``step.h`` alone, which is read
+here.
 
 And ``mouth.cu``: what a GPU does round the network of a mouth, compiled for the card at hand.
 """
