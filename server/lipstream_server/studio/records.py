@@ -1,4 +1,7 @@
-"""Names from visitors: shown and offered for download, but never a part of a path."""
+"""What the studio knows of its files, orders and films: plain values, to JSON and back.
+
+Names come from visitors: they are shown and offered for download, but never a part of a path.
+"""
 
 import unicodedata
 from collections.abc import Mapping
