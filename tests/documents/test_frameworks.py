@@ -34,7 +34,9 @@ def engine(toy_folder, toy_avatar):
 
 def test_an_engine_is_opened_for_several_conversations():
     given = asyncio.run(run_python(block_with("AvatarEngine.open"), {}))
-    with given["engine"] as engine:
+    engine = given["engine"]
+    assert isinstance(engine, AvatarEngine)
+    with engine:
         for _ in range(4):
             engine.converse()
 

@@ -31,7 +31,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
@@ -467,12 +466,7 @@ class AvatarStream:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.conversation.close()
 
     async def __aiter__(self) -> AsyncIterator[LiveFrame]:
