@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 ZIG := $(abspath $(BIN))/python -I -m ziglang cc
 INSTALL = CC="$$($(ZIG) --version >/dev/null 2>&1 && echo '$(ZIG)' || echo "$$CC")" \
 	$(BIN)/pip install --quiet --disable-pip-version-check
-SOURCES := pyproject.toml hatch_build.py $(wildcard engine/lipstream/inference/kernels/*.[ch])
+SOURCES := pyproject.toml hatch_build.py $(wildcard engine/lipstream/inference/kernels/*.[ch] engine/lipstream/mouth/*.c)
 
 .PHONY: run test pipecat test-fast test-browser test-gpu test-ray fuzz soak measure lint lock docs format bench install install-dev clean
 

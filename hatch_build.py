@@ -2,7 +2,7 @@
 
 The kernels' compiler is no requirement (docs/decisions/optional-compiler.md): without one,
 or elsewhere than on Linux x86-64, the wheel is pure Python. Everything works without the kernels,
-Wav2Lip in int8 slower.
+Wav2Lip in int8 and the drawing of mouths slower.
 """
 
 import importlib.util
@@ -15,18 +15,43 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-FOLDER = Path("engine/lipstream/inference/kernels")
-LIBRARY = FOLDER / "kernels.so"
 _ZIG = [sys.executable, "-m", "ziglang", "cc"]
-_ZIG_TARGET = ["-target", "x86_64-linux-gnu.2.17", "-mcpu=x86_64_v4+avx512vnni"]
-_SYSTEM_TARGET = ["-march=x86-64-v4", "-mavx512vnni"]
+_ZIG_TARGET = ["-target", "x86_64-linux-gnu.2.17"]
 _FLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fPIC", "-s"]
 
+
+class Kernels(NamedTuple):
+    """A C file of the package; the library stands beside it."""
+
+    source: Path
+    zig: tuple[str, ...]
+    """Zig's words for the processor it is compiled for."""
+    system: tuple[str, ...]
+    """GCC's and Clang's."""
+
+    @property
+    def library(self) -> Path:
+        """Where it is built."""
+        return self.source.with_suffix(".so")
+
+
+KERNELS = (
+    Kernels(
+        Path("engine/lipstream/inference/kernels/kernels.c"),
+        ("-mcpu=x86_64_v4+avx512vnni",),
+        ("-march=x86-64-v4", "-mavx512vnni"),
+    ),
+    Kernels(
+        Path("engine/lipstream/mouth/warp_pixels.c"),
+        ("-mcpu=x86_64_v3",),
+        ("-march=x86-64-v3",),
+    ),
+)
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)\s]+)\)")
 
@@ -56,10 +81,10 @@ def absolute_links(text: str, source: str, revision: str) -> str:
 
 
 class KernelsBuildHook(BuildHookInterface):
-    """Compiles ``kernels.c`` into the package."""
+    """Compiles the C of the package into libraries beside it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Build the library, in place, and say that the wheel holds it."""
+        """Build the libraries, in place, and say that the wheel holds them."""
         here = (platform.system(), platform.machine())
         if self.target_name != "wheel" or here != ("Linux", "x86_64"):
             return
@@ -69,18 +94,20 @@ class KernelsBuildHook(BuildHookInterface):
             return
         root = Path(self.root)
         try:
-            compile_kernels(compiler, root / FOLDER / "kernels.c", root / LIBRARY)
+            for kernels in KERNELS:
+                compile_kernels(compiler, kernels, root)
         except (OSError, subprocess.CalledProcessError) as error:
             output = getattr(error, "stderr", b"") or b""
             self._warn(f"{error} {output.decode(errors='replace')[-2000:]}")
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform_tag(compiler)}"
-        build_data["artifacts"].append(str(LIBRARY))
+        build_data["artifacts"] += [str(kernels.library) for kernels in KERNELS]
 
     def _warn(self, why: str) -> None:
         self.app.display_warning(
-            f"the int8 kernels were not built, backend 'native' will be missing: {why}"
+            "the kernels were not built, backend 'native' will be missing and mouths be drawn"
+            f" slower: {why}"
         )
 
 
@@ -98,12 +125,13 @@ def platform_tag(compiler: list[str]) -> str:
     return "manylinux_2_17_x86_64" if _is_zig(compiler) else "linux_x86_64"
 
 
-def compile_kernels(compiler: list[str], source: Path, target: Path) -> None:
+def compile_kernels(compiler: list[str], kernels: Kernels, root: Path) -> None:
     """Compile, and put the library in place whole; raises CalledProcessError."""
+    source, target = root / kernels.source, root / kernels.library
     with tempfile.TemporaryDirectory(prefix="lipstream-") as folder:
         built = Path(folder) / target.name
         caches = {"ZIG_GLOBAL_CACHE_DIR": f"{folder}/all", "ZIG_LOCAL_CACHE_DIR": f"{folder}/own"}
-        processor = _ZIG_TARGET if _is_zig(compiler) else _SYSTEM_TARGET
+        processor = (*_ZIG_TARGET, *kernels.zig) if _is_zig(compiler) else kernels.system
         command = [*compiler, *processor, *_FLAGS, str(source), "-o", str(built), "-lpthread"]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, **caches})
         unfinished = target.with_suffix(".part")

@@ -62,7 +62,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("memory", f"{machine.memory_gb:.1f} GB")
     yield Finding("packages", _listed(machine.versions, (*PACKAGES, *OPTIONAL_PACKAGES)))
     yield Finding("backends", ", ".join(backend_names()))
-    checks = (_onnxruntime, _telemetry, _openvino, _kernels, _gpu, *_PARTS)
+    checks = (_onnxruntime, _telemetry, _openvino, _kernels, _drawing, _gpu, *_PARTS)
     for check in checks:
         yield guarded(check)
 
@@ -112,6 +112,14 @@ def _kernels() -> Finding:
     except LipstreamError as error:
         return Finding("int8 kernels", f"not usable: {error}")  # openvino has int8 everywhere
     return Finding("int8 kernels", "AVX-512 VNNI")
+
+
+def _drawing() -> Finding:
+    from lipstream.mouth.rig import load_library  # noqa: PLC0415  to be reported when broken
+
+    if load_library() is None:
+        return Finding("drawing of mouths", "OpenCV, which is slower: not compiled, or no AVX2")
+    return Finding("drawing of mouths", "compiled, AVX2")
 
 
 def _gpu() -> Finding:

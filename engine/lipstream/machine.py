@@ -78,6 +78,11 @@ def _processor() -> tuple[str, set[str]]:
     return name, flags
 
 
+def processor_flags() -> frozenset[str]:
+    """Return the processor's instruction sets as Linux names them; none on other systems."""
+    return frozenset(_processor()[1])
+
+
 def usable_cores() -> int:
     """Return the number of processors that this program may run on."""
     if hasattr(os, "sched_getaffinity"):

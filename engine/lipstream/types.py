@@ -97,3 +97,23 @@ class AvFrame:
     def image(self) -> Image:
         """The picture: (H, W, 3) uint8 BGR, owned by the receiver, the same array each time."""
         return self.shown.image() if isinstance(self.shown, Patch) else self.shown
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBox:
+    """A rectangle of a picture, right and bottom exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.bottom - self.top

@@ -38,11 +38,12 @@ def test_only_a_wheel_of_zigs_compiler_promises_an_old_glibc():
 
 
 def test_a_compiler_that_fails_leaves_the_library_as_it_was(tmp_path):
-    target = tmp_path / "kernels.so"
+    target = tmp_path / "x.so"
     target.write_bytes(b"older")
+    kernels = hatch_build.Kernels(Path("x.c"), (), ())
     with pytest.raises(subprocess.CalledProcessError):
         hatch_build.compile_kernels(
-            [sys.executable, "-c", "raise SystemExit(1)"], tmp_path / "x.c", target
+            [sys.executable, "-c", "raise SystemExit(1)"], kernels, tmp_path
         )
     assert target.read_bytes() == b"older"
     assert list(tmp_path.iterdir()) == [target]

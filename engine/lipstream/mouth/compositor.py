@@ -12,7 +12,6 @@ from typing import Self
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from lipstream.errors import ModelError
 from lipstream.face.crop import HeadFrame, smooth_step
@@ -23,7 +22,6 @@ from lipstream.mouth.inner_mouth import (
     InnerMouth,
     MouthLook,
     Opening,
-    PixelBox,
     light_tint,
     measure_light,
     paint_opening,
@@ -36,15 +34,17 @@ from lipstream.mouth.rig import (
     LEFT,
     MEASURED,
     ROUND,
+    ROWS,
     SHUT,
     STEP,
     TOP,
     FaceRig,
     build_rig,
     corner_ramp,
+    draw_moved,
     inverse,
 )
-from lipstream.types import NOWHERE, Float32, Float64, Image, Patch, Still
+from lipstream.types import NOWHERE, Float32, Float64, Image, Patch, PixelBox, Still
 
 _MOST_SPREADS, _SOFT_FROM = 9.5, 6.0
 """Motion a mesh bears, spreads of any measure, and from where it is held back softly."""
@@ -81,13 +81,6 @@ _RELIT = (0.4, 2.5)
 taken: skin reddens where light does not."""
 _FADE_TURN = (0.24, 0.40)
 """Shift of the nose, head units, from which a turned head keeps its own mouth, and wholly."""
-_CUBIC_UP_TO = 120.0
-"""Distance of the eyes, pixels, up to which pixels are taken with a cubic: on large faces it cannot
-be told from linear and takes three times as long."""
-
-
-_STRIP_ROWS = 64
-"""Rows that are sampled at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +257,9 @@ def _coefficients(target: ShapeTarget, lips: LipFrame) -> tuple[Float32, float]:
 
 def _moved_box(target: ShapeTarget, motions: tuple[Float32, Float32]) -> PixelBox | None:
     """Return the part of the picture that moves visibly, of even edges; None where nothing does."""
-    size = np.maximum(*(np.abs(one).max(-1) for one in motions)) * target.frame.eye_px
-    rows, columns = (np.flatnonzero((size > _UNSEEN_PX).any(axis)) for axis in (1, 0))
+    seen = _UNSEEN_PX / target.frame.eye_px
+    moves = np.logical_or(*(np.abs(one) > seen for one in motions)).reshape(ROWS, -1)
+    rows, columns = np.flatnonzero(moves.any(1)), np.flatnonzero(moves.any(0)) // 2
     if len(rows) == 0:
         return None
     x = LEFT + STEP * np.array([columns[0] - 1, columns[-1] + 1])
@@ -343,8 +337,8 @@ def _compose(
     """Return (h, w, 3) uint8 BGR: the box with everything moved."""
     band = _band(target, opening, box)
     above, below = (inverse(one) for one in motions)
-    top = _warp(target, above, replace(box, bottom=band.bottom))
-    bottom = _warp(target, below, replace(box, top=band.top))
+    top = draw_moved(target.image, target.frame, above, replace(box, bottom=band.bottom))
+    bottom = draw_moved(target.image, target.frame, below, replace(box, top=band.top))
     part = np.concatenate([top[: band.top - box.top], bottom], 0)
     if band.height > 0 and band.width > 0:
         columns = slice(band.left - box.left, band.right - box.left)
@@ -368,61 +362,6 @@ def _band(target: ShapeTarget, opening: Opening, box: PixelBox) -> PixelBox:
     left, right = (int(np.clip(x, box.left, box.right)) for x in (left, right))
     top, bottom = (int(np.clip(y, box.top, box.bottom)) for y in (top, bottom))
     return PixelBox(left, top, right, bottom)
-
-
-def _warp(target: ShapeTarget, back: Float32, box: PixelBox) -> Image:
-    """Return (h, w, 3) uint8 BGR: a box of the picture, each pixel from where ``back`` leads.
-
-    Where each pixel comes from is worked out on a coarse grid that is stretched. Four channels are
-    sampled in half the time of three.
-    """
-    if box.height <= 0 or box.width <= 0:
-        return np.zeros((max(box.height, 0), max(box.width, 0), 3), np.uint8)
-    frame = target.frame
-    step = max(2, round(frame.eye_px * STEP))
-    rows, columns = (-(-side // step) + 2 for side in (box.height, box.width))
-    x = (np.arange(columns) - 0.5) * step - 0.5 + box.left
-    y = (np.arange(rows) - 0.5) * step - 0.5 + box.top
-    pixels = np.stack(np.meshgrid(x, y), -1).astype(np.float64)
-    cells = ((frame.places(pixels) - [LEFT, TOP]) / STEP).astype(np.float32)
-    motion = cv2.remap(
-        back, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
-    )
-    source = pixels + motion @ frame.to_pixels[:, :2].T
-    moved = np.empty((box.height, box.width, 3), np.uint8)
-    cubic = frame.eye_px <= _CUBIC_UP_TO
-    cells_high = max(1, _STRIP_ROWS // step)
-    for first in range(0, rows - 2, cells_high):
-        strip = source[first : first + cells_high + 2]
-        _sample_strip(target.image, strip, step, moved[first * step :], cubic=cubic)
-    return moved
-
-
-def _sample_strip(image: Image, source: Float64, step: int, moved: Image, *, cubic: bool) -> None:
-    """Write the first rows of ``moved``, those of a (rows + 2, columns + 2, 2) grid of places.
-
-    A strip at a time: its maps stay in the processor's cache, which halves the time.
-    """
-    part, corner = _around(image, source)
-    rows, columns = (side * step for side in source.shape[:2])
-    maps = cv2.resize((source - corner).astype(np.float32), (columns, rows))
-    height = min(rows - 2 * step, len(moved))
-    across, down = cv2.split(maps[step : step + height, step : step + moved.shape[1]])
-    if cubic:
-        border = cv2.BORDER_REPLICATE
-        cv2.remap(part, across, down, cv2.INTER_CUBIC, moved[:height], borderMode=border)
-        return
-    layers = cv2.cvtColor(part, cv2.COLOR_BGR2BGRA)
-    seen = cv2.remap(layers, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    cv2.cvtColor(seen, cv2.COLOR_BGRA2BGR, moved[:height])
-
-
-def _around(image: Image, source: Float64) -> tuple[Image, NDArray[np.intp]]:
-    """Return a view of the picture round all the places sampled, never empty, and its corner."""
-    last = np.array(image.shape[1::-1]) - 1
-    low = np.clip(np.floor(source.min((0, 1))).astype(int) - 3, 0, last)
-    high = np.clip(np.ceil(source.max((0, 1))).astype(int) + 4, low, last) + 1
-    return image[low[1] : high[1], low[0] : high[0]], low
 
 
 def _blend(

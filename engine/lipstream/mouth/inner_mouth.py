@@ -20,7 +20,7 @@ from lipstream.errors import ModelError
 from lipstream.face.crop import HeadFrame, smooth_step
 from lipstream.mouth.lip_edges import LipCurves
 from lipstream.mouth.own_teeth import Layer, OwnTeeth
-from lipstream.types import Float32, Float64, Image
+from lipstream.types import Float32, Float64, Image, PixelBox
 
 _EYES = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
@@ -294,26 +294,6 @@ class InnerMouth:
         return Layer(layer, pixels, _TIPS[name])
 
 
-@dataclass(frozen=True, slots=True)
-class PixelBox:
-    """A rectangle of a picture, right and bottom exclusive."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def width(self) -> int:
-        """Pixels across."""
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        """Pixels down."""
-        return self.bottom - self.top
-
-
 def place(layer: Layer, frame: HeadFrame, tip: tuple[float, float], box: PixelBox) -> Float32:
     """Return (h, w, 4) float32: a layer in a box of the picture, its tip at a place of the head."""
     back = frame.to_head
@@ -336,8 +316,8 @@ def paint_opening(look: MouthLook, frame: HeadFrame, opening: Opening, box: Pixe
     """Return (h, w, 3) float32 BGR levels: what shows between the lips in a box."""
     layers, light, own = look.layers, look.light, look.teeth
     middle, aside = opening.middle_x, opening.middle_x + opening.jaw_x
-    painted = np.empty((box.height, box.width, 3), np.float32)
-    painted[:] = light.cavity
+    painted = np.empty((3, box.height, box.width), np.float32)  # numpy is quick along whole planes
+    painted[:] = light.cavity[:, None, None]
     flesh = np.asarray(light.flesh / 255 * opening.tongue_light, np.float32)
     enamel = np.asarray(light.tooth / _ENAMEL, np.float32)
     _lay(painted, place(layers["tongue"], frame, (aside, opening.tongue), box), flesh)
@@ -345,7 +325,7 @@ def paint_opening(look: MouthLook, frame: HeadFrame, opening: Opening, box: Pixe
     _lay(painted, lower, np.asarray(enamel * _LOWER_LIGHT, np.float32))
     if own is None:
         _lay(painted, place(layers["upper"], frame, (middle, opening.upper_edge), box), enamel)
-    shade = _shade(light, frame, opening, box)[..., None]
+    shade = _shade(light, frame, opening, box)
     painted *= shade
     if own is not None:
         lip, lit = own.upper_lip, _on_borrowed(shade) if own.borrowed else None
@@ -353,19 +333,24 @@ def paint_opening(look: MouthLook, frame: HeadFrame, opening: Opening, box: Pixe
             jaw = opening.jaw_y - own.jaw
             _lay(painted, place(own.lower, frame, (aside, lip + jaw), box), lit)
         _lay(painted, place(own.upper, frame, (middle, lip + opening.lifted), box), lit)
-        painted *= _contact_shadow(frame, opening, box)[..., None]
-    return painted
+        painted *= _contact_shadow(frame, opening, box)
+    return np.asarray(cv2.merge(tuple(painted)), np.float32)
 
 
 def _on_borrowed(shade: Float32) -> Float32:
-    """Return (h, w, 1) float32: the light on teeth of another picture, of that on all others."""
-    return np.asarray(cv2.pow(shade[..., 0], _BORROWED_SHADE), np.float32)[..., None]
+    """Return (h, w) float32: the light on teeth of another picture, of that on all others."""
+    return np.asarray(cv2.pow(shade, _BORROWED_SHADE), np.float32)
 
 
 def _lay(under: Float32, layer: Float32, light: Float32 | None = None) -> None:
-    """Lay a premultiplied layer over what is there, in place; ``light`` is a factor a channel."""
-    under *= 1 - layer[..., 3:]
-    under += layer[..., :3] if light is None else layer[..., :3] * light
+    """Lay a premultiplied (h, w, 4) layer over (3, h, w) planes, in place.
+
+    ``light`` is a factor for each channel, (3,), or for each pixel, (h, w).
+    """
+    *colours, alpha = cv2.split(layer)
+    under *= 1 - alpha
+    for k, colour in enumerate(colours):
+        under[k] += colour if light is None else colour * (light[k] if light.ndim == 1 else light)
 
 
 def _coarse(frame: HeadFrame, opening: Opening, box: PixelBox) -> tuple[Float64, Float64, Float64]:

@@ -13,7 +13,6 @@ And ``mouth.cu``: what a GPU does round the network of a mouth, compiled for the
 import ctypes
 import functools
 import importlib
-import platform
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lipstream.errors import BackendUnavailable
+from lipstream.machine import processor_flags
 
 __all__ = ["StepHeader", "compile_kernels", "kernels_run_here", "load_library", "step_header"]
 
@@ -79,7 +79,7 @@ def load_library() -> ctypes.CDLL:
     Raises BackendUnavailable where the processor lacks what it needs, where it was not built, or
     where it is of another version than this package.
     """
-    flags = _processor_flags()
+    flags = processor_flags()
     lacking = [flag for flag in _NEEDED if flag not in flags]
     if lacking:
         raise BackendUnavailable(
@@ -122,15 +122,6 @@ def kernels_run_here() -> bool:
     except BackendUnavailable:
         return False
     return True
-
-
-def _processor_flags() -> frozenset[str]:
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        return frozenset()
-    for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
-        if line.startswith("flags"):
-            return frozenset(line.split())
-    return frozenset()
 
 
 def open_nvrtc() -> Any:

@@ -1,0 +1,216 @@
+"""Drawing a picture whose parts have moved, by the compiled library and without it."""
+
+import os
+import platform
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lipstream.face.crop import HeadFrame
+from lipstream.machine import processor_flags
+from lipstream.mouth import rig
+from lipstream.mouth.rig import COLUMNS, LEFT, ROWS, STEP, TOP
+from lipstream.types import PixelBox
+from sanitizers import build, run_tests
+
+if given := os.environ.get("LIPSTREAM_TEST_WARP"):  # a build with sanitizers
+    rig.LIBRARY = Path(given)
+
+NEEDS_LIBRARY = pytest.mark.skipif(
+    not processor_flags() >= {"avx2", "bmi2", "fma"}, reason="the library needs a processor's AVX2"
+)
+
+
+@pytest.fixture(params=["compiled", "opencv"])
+def way(request, monkeypatch):
+    """The library, and numpy and OpenCV in its place."""
+    if request.param == "opencv":
+        monkeypatch.setattr(rig, "load_library", lambda: None)
+    elif rig.load_library() is None:
+        pytest.skip("the library needs a processor's AVX2")
+    return request.param
+
+
+def smooth_motion(seed: int, most: float) -> np.ndarray:
+    """A motion of up to ``most`` head units that ends before the edge of the grid."""
+    rng = np.random.default_rng(seed)
+    motion = cv2.GaussianBlur(rng.normal(size=(ROWS, COLUMNS, 2)), (0, 0), 5)
+    x, y = (np.linspace(-1, 1, count) for count in (COLUMNS, ROWS))
+    motion *= (np.clip(4 - 4 * np.abs(x), 0, 1) * np.clip(4 - 4 * np.abs(y), 0, 1)[:, None])[
+        ..., None
+    ]
+    return np.asarray(motion / np.abs(motion).max() * most, np.float32)
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    levels = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    return np.asarray(cv2.GaussianBlur(levels, (0, 0), 0.8), np.uint8)
+
+
+def head(eye_px: float, roll: float, middle: tuple[float, float]) -> HeadFrame:
+    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * eye_px
+    return HeadFrame(np.column_stack([turn, middle]))
+
+
+def at(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Values between four neighbours, as at the edge beyond it; float64."""
+    x, y = np.clip(x, 0, values.shape[1] - 1), np.clip(y, 0, values.shape[0] - 1)
+    column = np.minimum(x.astype(int), values.shape[1] - 2)
+    row = np.minimum(y.astype(int), values.shape[0] - 2)
+    right, low = (x - column)[..., None], (y - row)[..., None]
+    upper = values[row, column] * (1 - right) + values[row, column + 1] * right
+    lower = values[row + 1, column] * (1 - right) + values[row + 1, column + 1] * right
+    return upper * (1 - low) + lower * low
+
+
+def cubic_at(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Values between sixteen neighbours, by Keys' kernel of slope -0.75; float64."""
+
+    def weights(part: np.ndarray) -> np.ndarray:
+        away = np.abs(np.array([-1, 0, 1, 2])[:, None, None] - part)
+        near = 1.25 * away**3 - 2.25 * away**2 + 1
+        far = -0.75 * (away**3 - 5 * away**2 + 8 * away - 4)
+        return np.where(away <= 1, near, far)
+
+    x, y = np.clip(x, 0, image.shape[1] - 1), np.clip(y, 0, image.shape[0] - 1)
+    column, row = x.astype(int), y.astype(int)
+    across, down = weights(x - column), weights(y - row)
+    found = np.zeros((*x.shape, 3))
+    for i in range(4):
+        for j in range(4):
+            rows = np.clip(row + i - 1, 0, image.shape[0] - 1)
+            columns = np.clip(column + j - 1, 0, image.shape[1] - 1)
+            found += (down[i] * across[j])[..., None] * image[rows, columns]
+    return np.clip(found, 0, 255)
+
+
+def expected(image: np.ndarray, frame: HeadFrame, back: np.ndarray, box: PixelBox) -> np.ndarray:
+    """What is to be drawn, in float64: places on the coarse grid, stretched, and sampled there."""
+    step = max(2, round(frame.eye_px * STEP))
+    rows, columns = -(-box.height // step) + 2, -(-box.width // step) + 2
+    x = (np.arange(columns) - 0.5) * step - 0.5 + box.left
+    y = (np.arange(rows) - 0.5) * step - 0.5 + box.top
+    nodes = np.stack(np.meshgrid(x, y), -1)
+    cells = (frame.places(nodes) - [LEFT, TOP]) / STEP
+    motion = at(back.astype(np.float64), cells[..., 0], cells[..., 1])
+    sources = nodes + motion @ frame.to_pixels[:, :2].T
+    across, down = np.meshgrid(np.arange(box.width), np.arange(box.height))
+    place = at(sources, (across + 0.5) / step + 0.5, (down + 0.5) / step + 0.5)
+    sample = cubic_at if frame.eye_px <= 120 else at
+    return sample(image.astype(np.float64), place[..., 0], place[..., 1])
+
+
+@pytest.mark.parametrize(
+    ("eye_px", "roll", "middle"),
+    [
+        (60, 0.0, (150, 90)),
+        (120, 0.4, (160, 60)),
+        (121, -0.3, (160, 60)),
+        (210, 0.1, (200, 40)),
+        (90, 0.0, (20, 210)),  # at the left and bottom edge of the picture
+        (180, 1.5, (400, 200)),
+    ],
+)
+def test_each_pixel_comes_from_where_the_motion_leads(way, eye_px, roll, middle):
+    image, frame = noise(330, 411), head(eye_px, roll, middle)
+    back, box = smooth_motion(2, 0.08), PixelBox(10, 20, 403, 330)
+    seen = rig.draw_moved(image, frame, back, box).astype(np.float64)
+    apart = np.abs(seen - expected(image, frame, back, box))
+    assert np.abs(seen - image[20:330, 10:403]).max() > 60, "it moved"
+    if way == "compiled":
+        assert apart.max() <= 0.52  # half a level is rounding
+    else:
+        assert apart.mean() < 1.5  # places are rounded to 1/32 pixel
+
+
+@pytest.mark.parametrize("eye_px", [60, 200])
+def test_where_nothing_moves_the_picture_stays_to_the_pixel(way, eye_px):
+    image, still = noise(200, 301), np.zeros((ROWS, COLUMNS, 2), np.float32)
+    box = PixelBox(0, 0, 301, 200)
+    drawn = rig.draw_moved(image, head(eye_px, 0.2, (150, 50)), still, box)
+    np.testing.assert_array_equal(drawn, image)
+
+
+def test_a_part_of_a_larger_picture_is_drawn_as_if_it_stood_alone(way):
+    whole, frame, back = noise(300, 300), head(100, 0.0, (120, 40)), smooth_motion(4, 0.1)
+    part, box = whole[20:250, 30:280], PixelBox(0, 0, 250, 230)
+    np.testing.assert_array_equal(
+        rig.draw_moved(part, frame, back, box), rig.draw_moved(part.copy(), frame, back, box)
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (3, 2), (5, 7)])
+def test_the_smallest_pictures_are_drawn(way, shape):
+    image, back = noise(*shape), smooth_motion(5, 0.2)
+    box = PixelBox(0, 0, shape[1], shape[0])
+    for eye_px in (3.0, 300.0):
+        drawn = rig.draw_moved(image, head(eye_px, 0.0, (1, -eye_px)), back, box)
+        assert drawn.shape == image.shape
+        if eye_px > 120:  # nothing is beyond its neighbours
+            assert image.min() <= drawn.min() <= drawn.max() <= image.max()
+    assert rig.draw_moved(image, head(9, 0.0, (0, 0)), back, PixelBox(1, 1, 1, 3)).shape[1] == 0
+
+
+def test_what_leads_beyond_the_picture_shows_its_edge(way):
+    image, far = noise(60, 60), np.full((ROWS, COLUMNS, 2), 50.0, np.float32)
+    box = PixelBox(0, 0, 60, 60)
+    drawn = rig.draw_moved(image, head(130, 0.0, (30, -30)), far, box)
+    assert drawn.shape == (60, 60, 3)
+    np.testing.assert_array_equal(drawn[30, 30], image[-1, -1])
+
+
+def test_an_inverse_leads_back(way):
+    motion = smooth_motion(7, 0.06)
+    back = rig.inverse(motion).astype(np.float64)
+    column, row = np.meshgrid(np.arange(COLUMNS), np.arange(ROWS))
+    there = at(motion.astype(np.float64), column + back[..., 0] / STEP, row + back[..., 1] / STEP)
+    assert np.abs(back).max() > 0.05
+    assert np.abs(back + there).max() < 0.02 * np.abs(motion).max()
+
+
+@NEEDS_LIBRARY
+def test_both_inverses_are_the_same(monkeypatch):
+    motion = smooth_motion(8, 0.1)
+    compiled = rig.inverse(motion)
+    monkeypatch.setattr(rig, "load_library", lambda: None)
+    assert np.abs(rig.inverse(motion) - compiled).max() < STEP / 50
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e30])
+def test_numbers_that_are_none_reach_no_memory_of_others(wrong):
+    motion = smooth_motion(9, 0.1)
+    motion[20:30, 20:30] = wrong
+    back = rig.inverse(motion)
+    drawn = rig.draw_moved(noise(90, 90), head(60, 0, (45, 5)), back, PixelBox(0, 0, 90, 90))
+    assert drawn.shape == (90, 90, 3)
+
+
+@NEEDS_LIBRARY
+def test_where_it_can_be_built_the_library_is_installed():
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        pytest.skip("the library is built on Linux x86-64 alone")
+    assert rig.load_library() is not None, "hatch_build.py did not build it: pip install -v"
+
+
+def test_without_a_library_or_with_one_of_another_version_opencv_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr(rig, "LIBRARY", tmp_path / "gone.so")
+    rig.load_library.cache_clear()
+    assert rig.load_library() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(rig, "ABI", -1)
+    rig.load_library.cache_clear()
+    assert rig.load_library() is None
+    monkeypatch.undo()
+    rig.load_library.cache_clear()
+
+
+@pytest.mark.slow
+@NEEDS_LIBRARY
+def test_under_sanitizers_nothing_is_read_or_written_beyond_a_picture(tmp_path):
+    source = rig.LIBRARY.with_suffix(".c")
+    library = build(source, tmp_path / "warp_pixels.so", "-march=x86-64-v3")
+    kept = "not sanitizers and not library_is_installed"
+    run_tests("-k", kept, __file__, LIPSTREAM_TEST_WARP=str(library))
