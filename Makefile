@@ -101,7 +101,7 @@ $(VENV)/.installed-dev: $(SOURCES) requirements-dev.lock | $(VENV)/.made
 $(RAY)/.installed: $(SOURCES)
 	$(PYTHON) -m venv $(RAY)
 	$(RAY)/bin/pip install --quiet --disable-pip-version-check 'ray[serve]==2.60.*' onnx pytest \
-		pytest-timeout -e '.[cpu,serve]'
+		pytest-timeout playwright -e '.[cpu,serve]'
 	touch $@
 
 clean:

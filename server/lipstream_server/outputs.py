@@ -4,7 +4,8 @@ An output is a sink of its stage and takes part in it, so that the stage is kept
 goes into a bounded queue; a thread of the output encodes it (H.264 and AAC) and sends or writes it.
 A push begins anew by itself when the peer refuses, vanishes or stops reading; meanwhile the stage
 goes on, and pictures count as lost. A recording is written so that what is on the disk can be
-played at any moment, also after a kill: MP4 in fragments of half a second, or Matroska.
+played at any moment, also after a kill: MP4 in fragments of a tenth of a second (which take
+13 kbit/s), or Matroska.
 
 ``camera:`` is a virtual camera, and other packages add kinds of their own by the entry points
 ``lipstream.sinks``: name -> a call with the whole address that returns an ``OutputWriter``. It runs
@@ -68,9 +69,9 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 FILES = {
     ".mp4": (
         "mp4",
-        {"movflags": "empty_moov+default_base_moof", "frag_duration": "500000"},
+        {"movflags": "empty_moov+default_base_moof", "frag_duration": "100000"},
     ),
-    ".mkv": ("matroska", {"cluster_time_limit": "500"}),
+    ".mkv": ("matroska", {"cluster_time_limit": "100"}),
 }
 """File endings of recordings -> FFmpeg's format, and how it is written to survive a kill."""
 

@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 ray = pytest.importorskip("ray", reason="Ray has an environment of its own: make test-ray")
 from ray import serve  # noqa: E402
 
+from browser.driving import FLAGS, find_chromium  # noqa: E402
 from server import peers  # noqa: E402
 from server.apart import show  # noqa: E402
 from server.peers import Running, peer  # noqa: E402
@@ -303,6 +305,58 @@ def test_a_replica_that_is_killed_takes_no_other_with_it(server, deployed):
     show(f"the other session: {rate:.1f} a second; a new one after {again:.1f} s")
     assert rate >= LEAST_RATE
     assert again < 5
+
+
+WATCH = """() => {
+  const see = () => { window.seenAt = performance.now(); avatar.requestVideoFrameCallback(see); };
+  see();
+}"""
+
+
+@asynccontextmanager
+async def visitor(url):
+    """Give a page that is live in a real Chromium, its session's address and the answer to it."""
+    driver = pytest.importorskip("playwright.async_api", reason="no playwright")
+    if find_chromium() is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    async with driver.async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        page = await browser.new_page(bypass_csp=True)
+        page.set_default_timeout(60_000)
+        async with page.expect_response(lambda one: one.status == 201) as joining:
+            await page.goto(url)
+        answer = await joining.value
+        await page.wait_for_selector("body[data-connection=live][data-picture=true]")
+        await page.evaluate(WATCH)
+        yield page, await answer.header_value("location"), await answer.text()
+        await browser.close()
+
+
+def test_a_page_shows_pictures_again_when_its_replica_is_killed_and_others_go_on(server):
+    async def kill():
+        async with asyncio.timeout(180):
+            while running_replicas() != 2:
+                await asyncio.sleep(0.5)
+        await settled(server, 0)
+        async with visitor(URL) as (page, location, sdp), peer() as other:
+            assert await joined(server, other) == 201
+            await other.connected()
+            assert owner(other) != replica_of(location.removeprefix(URL))
+            seen = asyncio.create_task(other.pictures_a_second(6))
+            await asyncio.sleep(1)
+            os.kill(process_of(sdp), signal.SIGKILL)
+            begun = time.monotonic()
+            await page.wait_for_function("performance.now() - seenAt > 800")
+            await page.wait_for_function("performance.now() - seenAt < 200")
+            back = time.monotonic() - begun
+            rate = await seen
+            await server.ask("DELETE", other.location)
+            return back, rate
+
+    back, rate = asyncio.run(kill())
+    show(f"pictures {back:.1f} s after the replica was killed; the other's: {rate:.1f} a second")
+    assert back < limit(5, 20)
+    assert rate >= LEAST_RATE
 
 
 def running_replicas() -> int:
