@@ -191,7 +191,8 @@ export class Stage extends EventTarget {
     const channel = peer.createDataChannel("lipstream");
     // Pictures hold the sound up until they are there; `face` events have to be there, too.
     if (!this.#pictures) sound.receiver.jitterBufferTarget = FACE_MS;
-    const link = { peer, channel, sound, picture, location: null, clock: null, faceSample: 0 };
+    const drain = soundTaken(sound.receiver.track);
+    const link = { peer, channel, sound, picture, drain, location: null, clock: null, faceSample: 0 };
     Object.assign(link, { frames: 0, movedAt: performance.now(), live: false });
     if (both && this.#track) await sound.sender.replaceTrack(this.#track);
     const mine = (act) => (event) => this.#link === link && !this.#closed && act(event);
@@ -245,6 +246,7 @@ export class Stage extends EventTarget {
     if (!link) return;
     const place = link.location;
     link.location = null;
+    link.drain.srcObject = null;
     const options = { method: "DELETE", headers: this.#authorization(), keepalive: true };
     // First: a server that sees the peer gone has forgotten its place. It notices by itself, only later.
     if (place !== null) await fetch(place, options).catch(() => {});
@@ -273,6 +275,18 @@ export class Stage extends EventTarget {
   #emit(type, detail = {}) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/**
+ * Have a track's sound taken from the first packet on, heard by nobody. A video element takes none
+ * before its first picture; Chromium keeps what came until then, and is late by it for ten seconds.
+ */
+function soundTaken(track) {
+  const player = new Audio();
+  player.muted = true;
+  player.srcObject = new MediaStream([track]);
+  player.play().catch(() => {}); // it is late, then
+  return player;
 }
 
 /** Names of the avatars there are, the default one's first. */

@@ -35,8 +35,8 @@ RATE = 48_000
 class Received:
     """Everything a viewer gets, with the time at which it came.
 
-    aiortc hands a picture or a block of sound over when the next one begins to come, so each is
-    noted with the time at which the one before was handed over.
+    Sound is noted as it is handed over: each packet at once. A picture aiortc hands over when the
+    next one begins to come, so each is noted with the time at which the one before was handed over.
     """
 
     def __init__(self, client: Peer) -> None:
@@ -51,15 +51,13 @@ class Received:
         ]
 
     async def _listen(self, track) -> None:
-        came = time.monotonic()
         while True:
             try:
                 frame = await track.recv()
             except MediaStreamError:
                 return
             pcm = frame.to_ndarray().reshape(-1, len(frame.layout.channels)).mean(axis=1)
-            self.sound.append((came, pcm))
-            came = time.monotonic()
+            self.sound.append((time.monotonic(), pcm))
 
     async def _look(self, track) -> None:
         came = time.monotonic()
