@@ -68,6 +68,12 @@ MOST_PAYLOAD = 1300
 _VP8_DESCRIPTOR_BYTES = 4
 _RTP_HEADER = Struct("!BBHLL")
 _EXTENSION_HEADER = Struct("!HH")
+_ONE_BYTE_PROFILE = 0xBEDE
+"""Of header extensions with a byte before each (RFC 8285, 4.2)."""
+_PLAYOUT_DELAY = bytes((0, 0, 50))
+"""No less than 0 and no more than 500 ms, in steps of 10: two numbers of 12 bits. Chromium then
+shows a picture as soon as it is decoded, where its sound does not ask it to wait; else it holds
+each for 10 ms and for what it takes for jitter."""
 MOST_UNSENT = 64 * 1024
 """Bytes that may wait for the network, half a second of pictures; what follows is left out."""
 _NTP_EPOCH_SECONDS = 2_208_988_800
@@ -217,10 +223,13 @@ class RtpStream:
     `report_schedule` has it. The event loop's.
     """
 
-    def __init__(self, sender: RTCRtpSender, ntp_of: Callable[[int], int]) -> None:
+    def __init__(
+        self, sender: RTCRtpSender, ntp_of: Callable[[int], int], playout_delay_id: int = 0
+    ) -> None:
         """Take the place of the task of ``sender``, which has no track.
 
-        ``ntp_of`` maps a timestamp, before a random number is added, to the NTP time it is due.
+        ``ntp_of`` maps a timestamp, before a random number is added, to the NTP time it is due;
+        ``playout_delay_id`` is what the peer calls the header extension, 0 where it knows none.
         """
         inside: Any = sender
         self._sender, self._ntp_of = inside, ntp_of
@@ -229,6 +238,8 @@ class RtpStream:
         self._picture_id = secrets.randbelow(1 << 15)
         self._payload_type: int | None = None
         self._vp8 = False
+        known = 0 < playout_delay_id < 15
+        self._delay = bytes((playout_delay_id << 4 | 2, *_PLAYOUT_DELAY)) if known else b""
         self._history = inside._RTCRtpSender__rtp_history = _SentPackets(self)
         inside._run_rtp = self._run
 
@@ -290,6 +301,8 @@ class RtpStream:
         """Return the extensions of a header (RFC 8285), empty where the peer takes none."""
         known = self._sender._RTCRtpSender__rtp_header_extensions_map
         profile, packed = known.set(self._extensions())
+        if self._delay and (not packed or profile == _ONE_BYTE_PROFILE):
+            profile, packed = _ONE_BYTE_PROFILE, bytes(packed) + self._delay
         words: int = len(packed) >> 2
         return _EXTENSION_HEADER.pack(profile, words) + bytes(packed) if packed else b""
 

@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -33,6 +34,8 @@ _CODEC_LINES = (
     "a=extmap:",
 )
 """Beginnings of lines that tell of codecs and layers."""
+_PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
+"""A header extension of pictures: how long they may be held."""
 _USERNAME, _PASSWORD = re.compile(r"[A-Za-z0-9+/]{4,256}"), re.compile(r"[A-Za-z0-9+/]{22,256}")
 _LEFT_OUT = (
     "a=end-of-candidates",  # with it a peer whose first check is under way counts as out of reach
@@ -60,6 +63,8 @@ class Offer:
     picture_lines: tuple[str, ...] = ()
     """What the offer said of the codec that stands first for its pictures, where WHIP offers some:
     none of them is decoded, so that any codec will do, AV1 and HEVC in several layers included."""
+    playout_delay_id: int = 0
+    """What it calls the header extension for how long pictures may be held; 0 where it has none."""
 
     def finish(self, answer: str) -> str:
         """Return aiortc's answer as the protocol of the role wants it.
@@ -68,6 +73,8 @@ class Offer:
         WHIP answers pictures as received (RFC 9725, 4.2), with the codec that was offered, and asks
         for as few bits as there can be.
         """
+        if self.role is not Role.SEND and self.playout_delay_id:
+            answer = self._with_playout_delay(answer)
         if self.role is Role.BOTH:
             return answer
         lines, in_pictures = [], False
@@ -83,6 +90,22 @@ class Offer:
                 lines.append("a=rtcp-mux-only")
                 lines += self.picture_lines if in_pictures else ()
         return "\r\n".join(lines) + "\r\n"
+
+    def _with_playout_delay(self, answer: str) -> str:
+        """Return an answer that takes the header extension up, of which aiortc does not know."""
+        before, section, pictures = answer.partition("m=video ")
+        mid = re.search(r"a=mid:.*\r\n", pictures)
+        if mid is None:
+            return answer
+        line = f"a=extmap:{self.playout_delay_id} {_PLAYOUT_DELAY}\r\n"
+        return before + section + pictures[: mid.end()] + line + pictures[mid.end() :]
+
+
+def _playout_delay_id(lines: Iterable[str]) -> int:
+    """Return what the offer calls the extension, 0 where it lacks it."""
+    wanted = re.compile(rf"a=extmap:(\d{{1,3}})(/\w+)? {re.escape(_PLAYOUT_DELAY)}\s*")
+    found = filter(None, map(wanted.fullmatch, lines))
+    return next((int(one[1]) for one in found), 0)
 
 
 def read_offer(body: bytes, role: Role, *, keep_candidates: bool) -> Offer:
@@ -113,7 +136,7 @@ def read_offer(body: bytes, role: Role, *, keep_candidates: bool) -> Offer:
     except Exception as error:  # the parser meets anything a stranger writes with any exception
         log.info("an offer could not be parsed: %r", error)
         raise InputError("the offer is not valid SDP: send what createOffer() gave") from error
-    return Offer(sdp, role, unread, first_codec)
+    return Offer(sdp, role, unread, first_codec, _playout_delay_id(lines))
 
 
 def _with_any_codec(lines: list[str]) -> tuple[list[str], tuple[str, ...]]:

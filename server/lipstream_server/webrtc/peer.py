@@ -106,11 +106,15 @@ class OutgoingMedia:
         if self._plain_sound is not None:
             self._plain_sound.stop()
 
-    def send_with(self, sender: RTCRtpSender, codec: str | None = None) -> None:
-        """Have a sender send sound, or pictures; ``codec`` is None while it is agreed on."""
+    def send_with(self, sender: RTCRtpSender, codec: str | None = None, delay_id: int = 0) -> None:
+        """Have a sender send sound, or pictures; ``codec`` is None while it is agreed on.
+
+        ``delay_id`` is the offer's name of the extension that lets pictures be shown at once.
+        """
         if sender.kind == "video":
             self.codec = codec
-            self._video = aiortc_setup.RtpStream(sender, partial(self._ntp_due, sample_of_picture))
+            ntp_due = partial(self._ntp_due, sample_of_picture)
+            self._video = aiortc_setup.RtpStream(sender, ntp_due, delay_id)
             aiortc_setup.watch_reports(sender, self)
         elif codec in (None, "opus"):
             self.sound = aiortc_setup.RtpStream(sender, partial(self._ntp_due, sample_of_sound))
@@ -295,7 +299,8 @@ class PeerSession:
             elif sends:
                 transceiver.direction = "sendrecv"
             if sends:
-                self.media.send_with(transceiver.sender, aiortc_setup.chosen_codec(transceiver))
+                codec = aiortc_setup.chosen_codec(transceiver)
+                self.media.send_with(transceiver.sender, codec, offer.playout_delay_id)
         aiortc_setup.ignore_media(self._peer, offer.unread_types)
 
     def _on_connection(self) -> None:
@@ -476,12 +481,7 @@ class PeerSessions:
             ("counter", "sessions_refused_total", "Refused: full.", self.stages.refused),
             ("counter", "pictures_total", "Pictures shown, repeats included.", totals.pictures),
             ("counter", "pictures_repeated_total", "Pictures shown again.", totals.repeated),
-            (
-                "counter",
-                "sound_dropped_seconds_total",
-                "Live sound lost: too much, or too late.",
-                totals.dropped / RATE,
-            ),
+            ("counter", "sound_dropped_seconds_total", "Live sound lost.", totals.dropped / RATE),
             ("gauge", "load_ratio", "Part of the cores' time taken.", self._load.measure()),
             ("gauge", "picture_step", "Every how many-th picture is made, at most.", step),
             ("gauge", "delay_seconds", "Longest delay of a stage.", delay_s),

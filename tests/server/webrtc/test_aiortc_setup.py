@@ -145,7 +145,7 @@ class Line:
         codecs = RTCRtpSender.getCapabilities("video").codecs
         transceiver.setCodecPreferences([one for one in codecs if one.name in (codec, "rtx")])
         self.sender = transceiver.sender
-        self.stream = RtpStream(self.sender, lambda ticks: (ticks + 7) << 32)
+        self.stream = RtpStream(self.sender, lambda ticks: (ticks + 7) << 32, playout_delay_id=9)
         self.encoding, self.sent = VideoEncoding(codec, RUNGS[0]), 0
         self.packets: list[RtpPacket] = []
         self.lost: set[int] = set()
@@ -217,6 +217,20 @@ def test_what_is_encoded_reaches_a_peer_though_packets_get_lost(codec):
     assert sender._RTCRtpSender__packet_count == len(first)
     assert sender._RTCRtpSender__ntp_timestamp == (3600 * 11 + 7) << 32
     assert sender._RTCRtpSender__rtp_timestamp == first[-1].timestamp
+
+
+@pytest.mark.parametrize(("name", "carried"), [(9, True), (0, False), (15, False)])
+def test_packets_say_that_a_picture_may_be_shown_at_once_to_who_understands(name, carried):
+    async def pack():
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        sender = connection.addTransceiver("video").sender
+        bare = RtpStream(sender, lambda ticks: ticks, playout_delay_id=name)._packed_extensions()
+        await connection.close()
+        return bare
+
+    header = asyncio.run(pack())
+    delay = bytes((9 << 4 | 2, 0, 0, 50))  # three bytes: 0 to 500 ms
+    assert header == (b"\xbe\xde\x00\x01" + delay if carried else b"")
 
 
 def test_pictures_are_left_out_while_the_network_takes_none():

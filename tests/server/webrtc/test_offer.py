@@ -84,3 +84,21 @@ def test_pictures_of_any_codec_in_layers_are_answered_with_what_was_offered_firs
 def test_a_viewer_of_a_codec_that_is_not_known_is_not_fooled():
     offered = LAYERED.replace("sendonly", "recvonly").encode()
     assert "AV1" in read_offer(offered, Role.PLAY, keep_candidates=False).sdp
+
+
+@pytest.mark.parametrize(("role", "taken"), [(Role.BOTH, 1), (Role.PLAY, 1), (Role.SEND, 0)])
+def test_a_viewer_that_can_show_pictures_at_once_is_told_that_it_may(role, taken):
+    named = "a=extmap:9 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
+    direction = "sendonly" if role is Role.SEND else "sendrecv"
+    text = LAYERED.replace("sendonly", direction).replace("a=rid:low", f"{named}\na=rid:low")
+    offer = read_offer(text.encode(), role, keep_candidates=False)
+    assert offer.playout_delay_id == 9
+    answer = "m=audio 9\r\na=mid:0\r\nm=video 9\r\na=mid:1\r\na=sendonly\r\n"
+    lines = offer.finish(answer).splitlines()
+    assert lines.count(named) == taken
+    if taken:
+        assert lines.index(named) > lines.index("m=video 9")
+    without = read_offer(
+        LAYERED.replace("sendonly", direction).encode(), role, keep_candidates=False
+    )
+    assert "playout-delay" not in without.finish(answer)
