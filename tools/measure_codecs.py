@@ -11,7 +11,9 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av import CodecContext, VideoFrame
@@ -52,7 +54,7 @@ class Outcome:
     psnr_db: float
 
 
-def open_encoder(encoder: LiveEncoder, bitrate: int, frame: VideoFrame) -> CodecContext:
+def open_encoder(encoder: LiveEncoder, bitrate: int, frame: VideoFrame) -> Any:
     """Return an encoder; those of viewers as `VideoEncoding` opens them."""
     rung = replace(RUNGS[0], bitrate=bitrate)
     codec = next((name for name, one in LIVE_ENCODERS.items() if one is encoder), "")
@@ -78,7 +80,7 @@ def measure(encoder: LiveEncoder, bitrate: int, pictures: list[VideoFrame]) -> O
     packets += context.encode(None)
     settled = sum(packet.size for packet in packets if packet.pts >= FPS * ticks)
     names = {"libsvtav1": "libdav1d", "libvpx-vp9": "vp9", "libvpx": "vp8", "libx264": "h264"}
-    decoder = CodecContext.create(names[encoder.name], "r")
+    decoder: Any = CodecContext.create(names[encoder.name], "r")
     shown = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
     assert len(shown) == len(pictures), (len(shown), len(pictures))
     both = list(zip(pictures, shown, strict=True))[FPS:]
@@ -93,11 +95,11 @@ def psnr_of(one: VideoFrame, other: VideoFrame) -> float:
     return float(10 * np.log10(255**2 / max(1e-9, float((apart**2).mean()))))
 
 
-def main(speech: Path, avatar: str = "ada", seconds: float = 12.0) -> None:
+def main(speech: Path, avatar: str, seconds: float) -> None:
     """Measure and print a table."""
     with LipSync.open(Options(model=Path(LIVE), avatar=Path(avatar), rate=RATE)) as lips:
         blocks = SoundFile.open(speech).blocks(RATE, RATE // 50)
-        sound = np.concatenate([block for block, _ in zip(blocks, range(int(seconds * 50)))])
+        sound = np.concatenate(list(islice(blocks, int(seconds * 50))))
         whole = [video_frame(frame) for frame in lips.stream(sound)]
     sys.stdout.write(f"{len(whole)} pictures of {avatar}\n")
     for size, kbit_s in ((512, 800), (512, 300), (256, 120)):
@@ -111,4 +113,5 @@ def main(speech: Path, avatar: str = "ada", seconds: float = 12.0) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:3], *map(float, sys.argv[3:4]))
+    speech, avatar, seconds = (*sys.argv[1:], *("ada", "10")[len(sys.argv) - 2 :])
+    main(Path(speech), avatar, float(seconds))

@@ -177,7 +177,7 @@ class LiveTone:
     rate, ended = RATE, False
 
     def __init__(self):
-        self.clock, self._given, self.stops = None, 0, 0
+        self.clock, self._given, self.stops = VirtualClock(), 0, 0
         self._tone = tone(RATE, 20 * RATE)
 
     def supply(self, conversation):
