@@ -187,6 +187,14 @@ def test_the_voice_of_a_program_tells_where_its_words_are(capsys):
     assert "'sentence', 0" in lines[0]
 
 
+def test_a_malformed_attribute_raises_in_the_library_as_the_page_of_faults_says():
+    """In a process of its own: here the guards are in place."""
+    (block,) = [b for b in blocks("python", of="docs/upstream-faults.md") if "stun." in b.text]
+    alone = [sys.executable, "-c", f"from aioice import stun\n{block.text}"]
+    done = subprocess.run(alone, capture_output=True, text=True, check=False)
+    assert "struct.error" in done.stderr
+
+
 def inline_messages() -> list[tuple[Path, str]]:
     return [
         (path, code)
