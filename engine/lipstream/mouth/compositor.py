@@ -171,7 +171,7 @@ class ShapeCompositor:
         if own is not None:  # a film goes through narrow lips; stills rest or smile
             curves = without_skin(curves)
         width = float(np.linalg.norm(mesh[263] - mesh[33]))
-        rig = build_rig(mesh, curves, self._motions * np.float32(width))
+        rig = build_rig(mesh, curves, self._motions * np.float32(width), once=own is not None)
         light = measure_light(image, frame, mesh, curves)
         layers = self._inner_mouth.layers(frame.eye_px, light.blur_px)
         teeth = cut_teeth(image, frame, mesh, curves)

@@ -7,7 +7,9 @@ of what is no lip between them. Where lips are closed, the seam is a smooth curv
 way from corner to corner.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import cv2
 import numpy as np
@@ -322,7 +324,7 @@ def find_lips(
     """
     rings = ring_curve(mesh, UPPER_RING), ring_curve(mesh, LOWER_RING)
     aperture = find_aperture(image, frame, mesh, rings, tint)
-    seam = find_seam(image, frame, mesh)
+    seam = cache(partial(find_seam, image, frame, mesh))  # a third of the work: only if needed
     parted = own is not None and float(own[0]) > _PARTED
     pursed = own is not None and float(own[_WIDTH]) < _PURSED
     rim = _RIM + _RIM_PX / frame.eye_px
@@ -335,10 +337,10 @@ def find_lips(
         return LipCurves(*_joined(aperture.upper, aperture.lower, mesh, rim), open=True)
     if gap >= (OPEN_GAP if parted and not pursed else _MESH_GAP):  # a tongue fills it
         return LipCurves(*_joined(*rings, mesh, rim), open=True)
-    return LipCurves(seam, seam, open=False)
+    return LipCurves(seam(), seam(), open=False)
 
 
-def _is_open(aperture: Aperture, seam: Float64) -> bool:
+def _is_open(aperture: Aperture, find_seam: Callable[[], Float64]) -> bool:
     """Return whether what was found is an opening and no shine on closed lips.
 
     Weak evidence has to lie along the darkest way from corner to corner.
@@ -346,11 +348,13 @@ def _is_open(aperture: Aperture, seam: Float64) -> bool:
     if (aperture.lower - aperture.upper)[:, 1].max() < OPEN_GAP or aperture.evidence < _SURE:
         return False
     least = _CERTAIN if aperture.red < _RED else _CERTAIN_RED
+    if aperture.evidence >= least:
+        return True
     x = aperture.upper[len(aperture.upper) // 4 : -len(aperture.upper) // 4, 0]
-    edges = (aperture.upper, aperture.lower, seam)
+    edges = (aperture.upper, aperture.lower, find_seam())
     top, bottom, dark = (np.interp(x, one[:, 0], one[:, 1]) for one in edges)
     along = (dark > top - _BESIDE) & (dark < bottom + _BESIDE)
-    return aperture.evidence >= least or bool(along.mean() > 0.5)
+    return bool(along.mean() > 0.5)
 
 
 def _pinched(aperture: Aperture) -> Aperture:
@@ -467,8 +471,11 @@ def _best_shape(dark: Float64, offsets: Float64, shapes: Float64) -> Float64:
     )
     tried = np.stack([(rise - bow * 0.08).ravel(), tilt.ravel(), bow.ravel()], -1)
     curves = tried @ shapes.T
-    rows = np.clip(np.rint((curves - offsets[0]) / _STEP).astype(int), 0, len(offsets) - 1)
-    mean = dark[rows, np.arange(dark.shape[1])].mean(1)
+    rows = (curves - offsets[0]) / _STEP
+    rows = np.clip(np.rint(rows, out=rows), 0, len(offsets) - 1, out=rows).astype(np.intp)
+    rows *= dark.shape[1]
+    rows += np.arange(dark.shape[1])
+    mean = np.take(dark, rows).mean(1)
     odd = (rise / 0.05) ** 2 * 0.25 + (tilt / 0.05) ** 2 * 0.2 + (bow / 0.16) ** 2 * 0.2
     return np.asarray(curves[int(np.argmin(mean + odd.ravel()))])
 

@@ -7,9 +7,10 @@ all its pictures.
 """
 
 import ctypes
-import functools
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -31,6 +32,8 @@ _CORNER_START, _CORNER_WIDTH = 0.96, 0.16
 """Half widths of the mouth where the two fields begin to agree, and head units until they do."""
 CORNER_REACH = _CORNER_WIDTH + 0.02
 """Beyond this from a corner the fields are equal, head units."""
+_AT_ONCE = 128
+"""Places at which a thin plate is worked out at once."""
 
 
 def kernel(one: Array, other: Array) -> Array:
@@ -53,7 +56,7 @@ class ThinPlates:
     """(N + 3, M): of the kernel at each point, then of 1, x, y."""
 
     @classmethod
-    def fit(cls, points: Float64, values: Float64) -> "ThinPlates":
+    def fit(cls, points: Float64, values: Float64) -> Self:
         """Fit (N, M) values at (N, 2) points."""
         count = len(points)
         affine = np.column_stack([np.ones(count), points])
@@ -66,13 +69,18 @@ class ThinPlates:
         """Return (Q, M) float64: the values at (Q, 2) places, to a ten-thousandth."""
         near, points = places.astype(np.float32), self.points.astype(np.float32)
         count = len(self.points)
-        bent = kernel(near, points) @ self.weights[:count].astype(np.float32)
+        weights = self.weights[:count].astype(np.float32)
+        bent = np.empty((len(near), weights.shape[1]), np.float32)
+        for first in range(0, len(near), _AT_ONCE):  # what stays in the cache: half the time
+            part = slice(first, first + _AT_ONCE)
+            bent[part] = kernel(near[part], points) @ weights
         affine = np.column_stack([np.ones(len(places)), places]) @ self.weights[count:]
         return np.asarray(bent + affine, np.float64)
 
 
+@cache
 def grid_places() -> Float64:
-    """Return (ROWS * COLUMNS, 2) float64: the places of the grid's nodes."""
+    """Return (ROWS * COLUMNS, 2) float64: the places of the grid's nodes, never written."""
     x, y = np.meshgrid(np.linspace(LEFT, RIGHT, COLUMNS), np.linspace(TOP, BOTTOM, ROWS))
     return np.stack([x.ravel(), y.ravel()], -1)
 
@@ -101,16 +109,55 @@ class SplitFields:
         return upper.reshape(shape), lower.reshape(shape)
 
 
+@dataclass(frozen=True, slots=True)
+class PlateFields:
+    """The same as ``SplitFields``, worked out when asked: for a picture that moves but once."""
+
+    points: Float64
+    """(N, 2): of both plates, most of which carry either."""
+    weights: Float64
+    """(N + 3, K, 4): of both plates, as in ``ThinPlates``: two of above the seam, two of below."""
+    middle: float
+    half: float
+
+    @classmethod
+    def of(cls, upper: ThinPlates, lower: ThinPlates, middle: float, half: float) -> Self:
+        """Return the fields of two plates; the mouth's middle and half width tell its corners."""
+        rows = {point: k for k, point in enumerate(map(tuple, upper.points))}
+        for point in map(tuple, lower.points):
+            rows.setdefault(point, len(rows))
+        count = len(rows)
+        weights = np.zeros((count + 3, upper.weights.shape[1] // 2, 4))
+        for plates, part in ((upper, slice(2)), (lower, slice(2, 4))):
+            at = [*(rows[point] for point in map(tuple, plates.points)), *range(count, count + 3)]
+            weights[at, :, part] = plates.weights.reshape(len(at), -1, 2)
+        return cls(np.array(list(rows)), weights, middle, half)
+
+    def motion(self, coefficients: Float32) -> tuple[Float32, Float32]:
+        """Return the two motions (ROWS, COLUMNS, 2) float32, head units."""
+        mixed = np.tensordot(self.weights, coefficients.astype(np.float64), (1, 0))
+        both = ThinPlates(self.points, mixed).at(grid_places())
+        parts = _agreeing(both[:, :2], both[:, 2:], self.middle, self.half)
+        above, below = (np.asarray(one.reshape(ROWS, COLUMNS, 2), np.float32) for one in parts)
+        return above, below
+
+
 def split_fields(upper: ThinPlates, lower: ThinPlates, middle: float, half: float) -> SplitFields:
     """Return the fields on the grid; the mouth's ``middle`` and ``half`` width tell its corners."""
+    above, below = (plates.at(grid_places()) for plates in (upper, lower))
+    return SplitFields(*map(_stacked, _agreeing(above, below, middle, half)))
+
+
+def _agreeing(
+    above: Float64, below: Float64, middle: float, half: float
+) -> tuple[Float64, Float64]:
+    """Return (Q, M) motions of both parts, equal beyond the corners and none at the grid's edge."""
     places = grid_places()
-    above, below = (plates.at(places) for plates in (upper, lower))
     beside = np.abs(places[:, 0] - middle) - half * _CORNER_START
     common = smooth_step(beside / _CORNER_WIDTH)[:, None]
-    mean, edge = (above + below) / 2, _edge(places)[:, None]
-    return SplitFields(
-        *(_stacked((mean * common + one * (1 - common)) * edge) for one in (above, below))
-    )
+    mean, edge = (above + below) / 2, _edge()[:, None]
+    first, second = ((mean * common + one * (1 - common)) * edge for one in (above, below))
+    return first, second
 
 
 def _stacked(values: Float64) -> Float32:
@@ -121,9 +168,10 @@ def _stacked(values: Float64) -> Float32:
     )
 
 
-def _edge(places: Float64) -> Float64:
+@cache
+def _edge() -> Float64:
     """Return (Q,) float64: 0 at the grid's edge, 1 inside."""
-    x, y = places.T
+    x, y = grid_places().T
     sides = ((x - LEFT) / 0.15, (RIGHT - x) / 0.15, (y - TOP) / 0.12, (BOTTOM - y) / 0.15)
     return np.asarray(np.minimum.reduce([smooth_step(one) for one in sides]))
 
@@ -157,7 +205,7 @@ class FaceRig:
     """What moves a face, in its head frame; shared by pictures, never written."""
 
     curves: LipCurves
-    fields: SplitFields
+    fields: SplitFields | PlateFields
     upper_motion: Float32
     """(COEFFICIENTS, NODES, 2) float32: motion of the upper curve, head units."""
     lower_motion: Float32
@@ -180,8 +228,10 @@ class FaceRig:
         return np.asarray(motion[:, NODES // 2, 1], np.float32)
 
 
-def build_rig(mesh: Float64, curves: LipCurves, motions: Float32) -> FaceRig:
-    """Return the rig of a face.
+def build_rig(
+    mesh: Float64, curves: LipCurves, motions: Float32, *, once: bool = False
+) -> FaceRig:
+    """Return the rig of a face, quicker where a picture moves but ``once``.
 
     ``mesh`` is (468, 2) float64 in the head frame; ``motions`` (17, 468, 2) float32: what one
     spread of each measure moves every point of the mesh by, head units.
@@ -191,7 +241,8 @@ def build_rig(mesh: Float64, curves: LipCurves, motions: Float32) -> FaceRig:
     table = np.concatenate([table, extra])
     above, below = _parts(places, curves)
     upper, lower = (_plates(places, table, one) for one in (above, below))
-    fields = split_fields(upper, lower, float(curves.middle[0]), curves.half_width)
+    fields_of = PlateFields.of if once else split_fields
+    fields = fields_of(upper, lower, float(curves.middle[0]), curves.half_width)
     upper_motion, lower_motion = _curve_motions(upper, lower, curves)
     jaw = table[:, list(_CHIN)].mean(1)
     jaw[SHUT:] = 0.0
@@ -334,7 +385,7 @@ class _Box(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_int32) for name in ("left", "top", "height", "width"))
 
 
-@functools.cache
+@cache
 def load_library() -> ctypes.CDLL | None:
     """Return what ``warp_pixels.c`` was compiled to, for processors with AVX2.
 
@@ -392,7 +443,7 @@ def _inverse_by_opencv(motion: Float32) -> Float32:
     return np.asarray(back * np.float32(STEP), np.float32)
 
 
-@functools.cache
+@cache
 def _nodes() -> tuple[Float32, Float32]:
     across, down = np.meshgrid(np.arange(COLUMNS), np.arange(ROWS))
     return np.ascontiguousarray(across, np.float32), np.ascontiguousarray(down, np.float32)
