@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from lipstream.errors import MediaError
 from lipstream.media.codecs import LARGE_PIXELS, ONE_THREAD_PIXELS
 from lipstream.media.colour import Colours, bgr_of, colours_of
-from lipstream.media.opening import check_decodable, check_readable, open_media, reason
+from lipstream.media.opening import check_decodable, check_readable, open_media, reason, sound_lead
 from lipstream.media.pictures import is_animated_webp, on_background, webp_film
 from lipstream.types import Float64, Image
 
@@ -402,4 +402,4 @@ def _sound_start(container: InputContainer) -> Fraction:
     stream = container.streams.best("audio")
     if stream is None or stream.start_time is None or stream.time_base is None:
         return Fraction(0)
-    return stream.start_time * stream.time_base
+    return stream.start_time * stream.time_base - sound_lead(container)

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,29 @@ def _cause(path: Path, error: Exception) -> str:
     if isinstance(error, InvalidDataError | EndOfFile):
         return "it is damaged, cut short, or of a kind not known; play it elsewhere to see which"
     return reason(error)
+
+
+_LONGEST_LEAD_S = 60
+"""A sound alone that begins later than this is a piece of a longer one: its times tell nothing."""
+
+
+def sound_lead(container: InputContainer) -> Fraction:
+    """Return the seconds of silence before the sound of an MP4 or MOV, as its edit list has it.
+
+    They count from where the picture begins, or from the file's start where there is none. Other
+    formats have no edit lists, and what an encoder put before the sound is played, as players do.
+    """
+    sound, picture = (container.streams.best(kind) for kind in ("audio", "video"))
+    if not container.format.name.startswith("mov") or sound is None:
+        return Fraction(0)
+    begins, shown = (
+        None
+        if one is None or one.start_time is None or one.time_base is None
+        else Fraction(one.start_time * one.time_base)
+        for one in (sound, picture)
+    )
+    if begins is None:
+        return Fraction(0)
+    if shown is None:
+        shown = Fraction(0) if begins <= _LONGEST_LEAD_S else begins
+    return max(Fraction(0), begins - shown)

@@ -21,7 +21,7 @@ from av.error import FFmpegError, InvalidDataError
 from numpy.typing import NDArray
 
 from lipstream.errors import MediaError
-from lipstream.media.opening import check_decodable, open_chains, open_media, reason
+from lipstream.media.opening import check_decodable, open_chains, open_media, reason, sound_lead
 from lipstream.timing import HIGHEST_RATE, LOWEST_RATE
 from lipstream.types import Float32, Float64, Pcm
 
@@ -226,17 +226,21 @@ def _in_time(path: Path) -> Iterator[_Heard]:
             stream = _checked_stream(container, path.name)
             timed = container.format.name.startswith(_TIMED)
             expected: float | None = None
+            lead = float(sound_lead(container))
             for frame in _frames(container, stream, path.name):
                 if not timed or frame.pts is None or frame.time_base is None:
                     yield _Heard(frame, 0.0)
                     continue
                 time = float(frame.pts * frame.time_base)
                 off = 0.0 if expected is None else time - expected
-                expected = time if expected is None or abs(off) > _LONGEST_GAP_S else expected
-                if -_LONGEST_GAP_S < off < -_GAP_S:
-                    continue
                 gap = off if _GAP_S < off < _LONGEST_GAP_S else 0.0
-                expected += gap + frame.samples / frame.sample_rate
+                if expected is None or abs(off) > _LONGEST_GAP_S:
+                    expected, gap = time, lead if expected is None else 0.0
+                elif off < -_GAP_S:
+                    continue
+                else:
+                    expected += gap
+                expected += frame.samples / frame.sample_rate
                 yield _Heard(frame, gap)
 
 
@@ -386,7 +390,7 @@ def _declared_seconds(
         return _mp3_seconds(path, stream.rate)
     if container.format.name in _GUESSED_LENGTH or not stream.duration or not stream.time_base:
         return None
-    return stream.duration * stream.time_base
+    return stream.duration * stream.time_base + sound_lead(container)
 
 
 def _mp3_seconds(path: Path, rate: int) -> Fraction | None:
