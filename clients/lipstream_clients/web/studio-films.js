@@ -40,6 +40,7 @@ export class Films extends EventTarget {
     const row = {
       state: null,
       film,
+      grows: false, // whether it could be watched while it was made
       picture: make("img", { alt: "", src: film.poster, loading: "lazy" }),
       line: make("p", { class: "state" }),
       bar: make("progress", { max: 1, ariaLabel: `Progress of ${film.title}` }),
@@ -79,7 +80,11 @@ export class Films extends EventTarget {
     else row.bar.removeAttribute("value");
     row.note.textContent = state === "failed" ? sentence(message) : faceNote(film);
     row.note.hidden = row.note.textContent === "";
-    row.watch.hidden = row.save.hidden = state !== "done";
+    row.save.hidden = state !== "done";
+    row.watch.hidden = state !== "done" && !film.growing;
+    if (film.growing && !row.grows) this.dispatchEvent(new CustomEvent("growing", { detail: film }));
+    row.grows ||= Boolean(film.growing);
+    if (state === "done" && row.player.dataset.growing) whole(row.player, film.film.link);
     row.compare.hidden = row.screen.hidden || !film.film?.before;
     row.captions.hidden = !film.film?.captions;
     if (!row.captions.hidden) row.captions.href = `${film.film.captions}&format=srt`;
@@ -95,13 +100,28 @@ export class Films extends EventTarget {
     row.screen.hidden = !row.screen.hidden;
     row.watch.textContent = row.screen.hidden ? "Watch" : "Close";
     row.watch.ariaLabel = `${row.watch.textContent}: ${row.film.title}`;
-    row.compare.hidden = row.screen.hidden || !row.film.film.before;
+    row.compare.hidden = row.screen.hidden || !row.film.film?.before;
     if (row.screen.hidden) return row.player.pause();
     if (row.player.src) return;
+    if (!row.film.film) {
+      row.player.dataset.growing = "yes";
+      row.player.src = row.film.growing;
+      row.player.play().catch(() => {}); // not unless somebody has clicked
+      return;
+    }
     const { link, captions } = row.film.film;
     if (captions) row.player.append(make("track", { kind: "captions", src: captions, label: "Captions", srclang: "und" }));
     row.player.src = link;
   }
+}
+
+/** Go on with the finished film where a player showed it as it was made. */
+function whole(player, link) {
+  const { currentTime, paused } = player;
+  delete player.dataset.growing;
+  player.src = link;
+  player.currentTime = currentTime;
+  if (!paused) player.play().catch(() => {});
 }
 
 /** Lay the picture or film as it was over the player, left of a slider; or take it away. */

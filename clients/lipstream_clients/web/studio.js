@@ -373,6 +373,8 @@ films.addEventListener("turned", ({ detail: { id, state, title } }) => {
   if (state === "done" && id === asked) films.open(id);
 });
 
+films.addEventListener("growing", ({ detail: { id } }) => id === asked && films.open(id));
+
 // ------------------------------------------------------------------- starting
 
 async function start() {

@@ -8,7 +8,7 @@ first, so that what is there is whole.
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,14 @@ from lipstream.errors import LipstreamError, MediaError
 from lipstream.face.detector import DIGESTS
 from lipstream.face.landmarks import FaceIdentity
 from lipstream.face.tracker import open_crop_tracker
-from lipstream.film.face_tracks import FaceTracks, track_faces, track_of_box
+from lipstream.film.concurrency import prefetch
+from lipstream.film.face_tracks import (
+    FaceTracks,
+    FoundFaces,
+    faces_in_parts,
+    track_faces,
+    track_of_box,
+)
 from lipstream.film.job import RenderJob
 from lipstream.film.plan import RenderPlan
 from lipstream.film.video_source import VideoSource
@@ -28,9 +35,11 @@ from lipstream.storage import atomic_write, sha256_of
 
 PART_FRAMES = 250
 """Frames in a part: what a kill can cost, and one group of pictures of the codecs."""
+DRAFT_PART_FRAMES = 24
+"""Frames in a part of a draft, which is watched part by part."""
 
 
-_WITHOUT_EFFECT = {"output", "sheet", "units", "captions", "tracks", "certificate"}
+_WITHOUT_EFFECT = {"output", "sheet", "units", "captions", "tracks", "growing", "certificate"}
 """What a job names that its frames do not depend on."""
 
 
@@ -135,33 +144,43 @@ class Checkpoint:
         self.close()
 
 
-def find_face_tracks(
+def find_faces(
     plan: RenderPlan, video: VideoSource, checkpoint: Checkpoint, on_frame: Callable[[], None]
-) -> FaceTracks:
-    """Return where faces are in a plan's video, as found before or now, and keep it.
+) -> Iterator[FoundFaces]:
+    """Yield where faces are in a plan's video, as found before or now, and keep it.
 
-    They are looked for in the film's own pictures, however these are sized. ``on_frame`` is called
-    for each of ``plan.frames_to_search``.
+    They are looked for in the film's own pictures, however these are sized; those of a draft in the
+    pictures as shown, part by part, one ahead of the caller. ``on_frame`` is called for each of
+    ``plan.frames_to_search``.
     """
     job = plan.job
     if job.box is not None:
-        return track_of_box(job.box, video)
+        yield FoundFaces(track_of_box(job.box, video), video.count)
+        return
     unsized = video.unsized
     key = _tracks_key(plan, unsized) if job.tracks is not None else ""
     stored = checkpoint.face_tracks()
     if stored is None and job.tracks is not None:
         stored = _loaded(job.tracks, key)
-    if stored is None:
+    if stored is not None:
+        for _ in range(sum(map(len, plan.frames_to_search))):
+            on_frame()
+    else:
         with closing(open_crop_tracker(job.s3fd)) as tracker, closing(FaceIdentity.open()) as who:
+            if job.draft:
+                parts = faces_in_parts(video, tracker, plan.frames_to_search, who)
+                with closing(prefetch(parts, 1, "faces")) as ahead:
+                    for part in ahead:
+                        for _ in part.pictures:
+                            on_frame()
+                        yield part
+                return
             stored = track_faces(unsized, tracker, plan.frames_to_search, on_frame, who)
         if job.tracks is not None:
             with contextlib.suppress(OSError):  # it costs only time later
                 stored.save(job.tracks, key)
-    else:
-        for _ in range(sum(map(len, plan.frames_to_search))):
-            on_frame()
     checkpoint.save_face_tracks(stored)
-    return stored.placed(video.affine_from(unsized))
+    yield FoundFaces(stored.placed(video.affine_from(unsized)), video.count)
 
 
 def _loaded(path: Path, key: str = "") -> FaceTracks | None:

@@ -1,8 +1,8 @@
 """Where faces were seen in a whole film: one row for each face in each frame."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -24,6 +24,11 @@ from lipstream.types import Array, Float32, Image
 _SIDE = 48
 _CALM_LOOKS_A_SECOND = 12.5
 """How often a face is looked at that hardly moves."""
+_DRAFT_LOOKS_A_SECOND = 6.25
+"""The same where it is only to be seen roughly."""
+_PART_S, _UNSETTLED_S = 1.6, 0.4
+"""Seconds of film that are looked through at once, and at their end those that what follows may
+change: mouths fade out ahead of time."""
 _CALM = 0.008
 """Movement in heights of the crop a frame, below which a face is calm."""
 UPPER, LOWER = (8, 8), (6, 4)
@@ -112,25 +117,76 @@ def track_faces(
 
     With ``identity`` people are told apart, and a track ends where another face takes its place.
     """
-    people = None if identity is None else _People(identity, video.fps)
-    stride = max(1, round(video.fps / _CALM_LOOKS_A_SECOND))
-    watcher = _SparseTracker(tracker, stride, people)
-    waiting = pictures_in_budget(video.width, video.height, 4)
-    for span in spans:
-        watcher.begin()
-        with closing(prefetch(_shots(video.pictures(span.start)), waiting, "decode")) as pictures:
-            for frame, shot in zip(span, pictures, strict=False):
-                watcher.step(frame, shot)
-                on_frame()
-        watcher.catch_up()
-    rows, cuts = watcher.rows, set(watcher.cuts)
-    for later, earlier in _continued(rows, cuts).items():
-        rows["track"][rows["track"] == later] = earlier
-        if people is not None:
-            people.join(earlier, later)
-    return FaceTracks(
-        rows if people is None else people.told_apart(rows), video.count, frozenset(cuts)
-    )
+    search = _Search(video, tracker, identity)
+    for _ in search.walk(spans):
+        on_frame()
+    return search.tracks()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFaces:
+    """What is known of the faces of a film, perhaps while it is still looked through."""
+
+    tracks: FaceTracks
+    until: int
+    """Frames of the video before this one are settled."""
+    pictures: Mapping[int, Image] = field(default_factory=dict[int, Image])
+    """By frame: those that were looked through since the last time."""
+
+
+def faces_in_parts(
+    video: VideoSource, tracker: CropTracker, spans: Sequence[range], identity: FaceIdentity
+) -> Iterator[FoundFaces]:
+    """Look as ``track_faces`` does, but oftener pass a calm face over, and tell part by part."""
+    search = _Search(video, tracker, identity, _DRAFT_LOOKS_A_SECOND)
+    unsettled, most = (round(seconds * video.fps) for seconds in (_UNSETTLED_S, _PART_S))
+    room = pictures_in_budget(video.width, video.height, most)
+    pictures: dict[int, Image] = {}
+    for frame, image in search.walk(spans):
+        pictures[frame] = image
+        if len(pictures) >= room:
+            yield FoundFaces(search.tracks(), max(0, frame + 1 - unsettled), pictures)
+            pictures = {}
+    yield FoundFaces(search.tracks(), video.count, pictures)
+
+
+class _Search:
+    """A search for faces, whose tracks may be asked for while it goes on."""
+
+    def __init__(
+        self,
+        video: VideoSource,
+        tracker: CropTracker,
+        identity: FaceIdentity | None,
+        looks_a_second: float = _CALM_LOOKS_A_SECOND,
+    ) -> None:
+        self._video = video
+        self._people = None if identity is None else _People(identity, video.fps)
+        stride = max(1, round(video.fps / looks_a_second))
+        self._watcher = _SparseTracker(tracker, stride, self._people)
+
+    def walk(self, spans: Sequence[range]) -> Iterator[tuple[int, Image]]:
+        """Look through the spans; yield each frame and its picture when it is done."""
+        video = self._video
+        waiting = pictures_in_budget(video.width, video.height, 4)
+        for span in spans:
+            self._watcher.begin()
+            shots = _shots(video.pictures(span.start))
+            with closing(prefetch(shots, waiting, "decode")) as pictures:
+                for frame, shot in zip(span, pictures, strict=False):
+                    self._watcher.step(frame, shot)
+                    yield frame, shot.image
+            self._watcher.catch_up()
+
+    def tracks(self) -> FaceTracks:
+        """Return what was seen so far."""
+        rows, cuts, people = self._watcher.rows, set(self._watcher.cuts), self._people
+        for later, earlier in _continued(rows, cuts).items():
+            rows["track"][rows["track"] == later] = earlier
+            if people is not None:
+                people.join(earlier, later)
+        known = rows if people is None else people.told_apart(rows)
+        return FaceTracks(known, self._video.count, frozenset(cuts))
 
 
 def _continued(rows: Array, cuts: set[int]) -> dict[int, int]:

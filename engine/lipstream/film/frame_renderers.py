@@ -1,6 +1,6 @@
 """What gives the pictures of a film, one a frame: a video with its speakers, or an avatar."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 from lipstream.face.crop import FacePicture, cut_crop
 from lipstream.film.avatar_source import LoopedSource
-from lipstream.film.checkpoint import Checkpoint, find_face_tracks
+from lipstream.film.checkpoint import Checkpoint, find_faces
 from lipstream.film.concurrency import parallel_map, pictures_in_budget, return_large_arrays
-from lipstream.film.job import Ends, FaceChoice
+from lipstream.film.job import FaceChoice
 from lipstream.film.plan import RenderPlan
 from lipstream.film.restoration import Restorer
 from lipstream.film.speaker_selection import (
+    FilmSpeakers,
     SelectionOptions,
     SpeakerTrack,
     UndrivenFrames,
-    select_speaker,
     undriven_frames,
 )
 from lipstream.film.timeline import PHONE_RATE, EditTimeline, SpokenRange
-from lipstream.film.video_source import EndlessVideo, VideoSource
+from lipstream.film.video_source import VideoSource
 from lipstream.inference.backends import BankRow, HostFeatures
 from lipstream.inference.manifest import ModelManifest
 from lipstream.inference.model import MouthModel
@@ -60,11 +60,15 @@ class FrameRenderer(Protocol):
 
     at_once: int
     """How many pictures may be finished at once."""
-    undriven: UndrivenFrames
     notes: tuple[str, ...]
     """What people should know of the pictures, a sentence each."""
     rests: bool
     """Whether the pictures' own mouths are at rest, so that silence may show them."""
+
+    @property
+    def undriven(self) -> UndrivenFrames:
+        """The spoken frames in which no face is driven, once all are made."""
+        ...
 
     def unspoken_frame(self, frame: int) -> Image:
         """Return a frame that nobody speaks in, untouched."""
@@ -95,11 +99,11 @@ def open_renderer(
         restorer = Restorer.open(job.restore, model.manifest, job.backend)
     if not isinstance(face, VideoSource):
         return AvatarRenderer(face.prepare(model), model, restorer)
-    face_tracks = find_face_tracks(plan, face, checkpoint, on_frame)
+    found = find_faces(plan, face, checkpoint, on_frame)
     options = SelectionOptions(job.smooth, job.pads, faded=job.box is None)
     choices = {spoken_range.who for spoken_range in plan.timeline.spoken_ranges}
-    speakers = {who: select_speaker(face_tracks, who, face.fps, options) for who in choices}
-    return FilmRenderer(FilmSpeakers(face, job.ends, speakers), model, plan.timeline, restorer)
+    speakers = FilmSpeakers(face, job.ends, choices, options, found)
+    return FilmRenderer(speakers, model, plan.timeline, restorer)
 
 
 def render_timeline(plan: RenderPlan, renderer: FrameRenderer, first: int = 0) -> Iterator[Image]:
@@ -219,15 +223,6 @@ class AvatarRenderer:
         return self._source.view.of(image)
 
 
-@dataclass(frozen=True, slots=True)
-class FilmSpeakers:
-    """A film, and the faces that may be driven in it."""
-
-    video: VideoSource
-    ends: Ends
-    speakers: Mapping[FaceChoice, SpeakerTrack]
-
-
 class FilmRenderer:
     """A film in which people's own mouths move: they are driven where they are seen.
 
@@ -244,18 +239,12 @@ class FilmRenderer:
         restorer: Restorer | None = None,
     ) -> None:
         self._film, self._model, self._timeline = film, model, timeline
-        self._video = EndlessVideo(film.video, film.ends)
         pixels = model.manifest.paints == "pixels"
         self._paste = MouthPaster(model.manifest) if pixels else None
         self._restorer = restorer
         self._teeth: dict[FaceChoice, ShapeTarget | None] = {}
-        video, threads = film.video, model.frame_threads
-        self.at_once = 1 if restorer else pictures_in_budget(video.width, video.height, threads)
-        self.undriven = undriven_frames(
-            (self._speaker(spoken_range), video.at(frame, film.ends))
-            for spoken_range in timeline.spoken_ranges
-            for frame in range(spoken_range.start, spoken_range.stop)
-        )
+        size, threads = (film.video.width, film.video.height), model.frame_threads
+        self.at_once = 1 if restorer else pictures_in_budget(*size, threads)
         self._movers: SimpleQueue[LipMover] = SimpleQueue()  # one for each thread that paints
         for mover in [] if pixels else LipMover.open(open_shapes(), self.at_once):
             self._movers.put(mover)
@@ -263,18 +252,28 @@ class FilmRenderer:
         for worker in [model, *(model.clone() for _ in range(self.at_once - 1))]:
             self._idle.put(worker)
 
+    @property
+    def undriven(self) -> UndrivenFrames:
+        """The spoken frames without a mouth; the whole film is looked through for them."""
+        return undriven_frames(
+            self._speaker(frame, spoken_range)
+            for spoken_range in self._timeline.spoken_ranges
+            for frame in range(spoken_range.start, spoken_range.stop)
+        )
+
     def unspoken_frame(self, frame: int) -> Image:
         """Return the film's picture, new."""
-        return self._video.picture_at(frame)
+        return self._film.picture(frame)
 
     def source_frame(self, frame: int, spoken_range: SpokenRange) -> SourceFrame:
         """Return the film's picture, and its mouth where one is to be driven."""
-        image = self._video.picture_at(frame)
-        if self._strength(frame, spoken_range) <= 0.0:
+        strength = self._strength(frame, spoken_range)  # first: that finds the faces
+        image = self._film.picture(frame)
+        if strength <= 0.0:
             return SourceFrame(image, None, None)
         if self._paste is None:  # what the picture's lips are is found as they are moved
             return SourceFrame(image, None, NO_FEATURES)
-        speaker, at = self._speaker(spoken_range), self._film.video.at(frame, self._film.ends)
+        speaker, at = self._speaker(frame, spoken_range)
         crop = speaker.crops[at]
         face = cut_crop(image, crop, self._model.manifest.face_size)
         features = HostFeatures(self._model.face_features(face[None]), 1)
@@ -293,10 +292,10 @@ class FilmRenderer:
         pipeline.skip(request)
         if lips is None:
             return partial(self._paint_on_free_model, request, strength)
-        speaker, at = self._speaker(spoken_range), self._film.video.at(frame, self._film.ends)
+        speaker, at = self._speaker(frame, spoken_range)
         own = None if speaker.lips is None else speaker.lips[at]
         picture = FacePicture(request.picture.image, speaker.crops[at])
-        shown = self._teeth_of(spoken_range.who)
+        shown = self._teeth_of(spoken_range.who, speaker)
 
         def move() -> Image:
             mover = self._movers.get()
@@ -328,10 +327,12 @@ class FilmRenderer:
             return image
         return self._restorer.restore(image, picture.target, strength)
 
-    def _teeth_of(self, who: FaceChoice) -> ShapeTarget | None:
-        """Return the frame of the film that shows most of a speaker's teeth, found once."""
+    def _teeth_of(self, who: FaceChoice, speaker: SpeakerTrack) -> ShapeTarget | None:
+        """Return the frame of the film that shows most of a speaker's teeth; none of a draft."""
+        if not self._film.whole:
+            return None
         if who not in self._teeth:
-            speaker, video = self._film.speakers[who], self._film.video
+            video = self._film.video
 
             def picture_at(at: int) -> Image:
                 return next(video.pictures(at))
@@ -345,14 +346,15 @@ class FilmRenderer:
                 self._movers.put(mover)
         return self._teeth[who]
 
-    def _speaker(self, spoken_range: SpokenRange) -> SpeakerTrack:
-        return self._film.speakers[spoken_range.who]
+    def _speaker(self, frame: int, spoken_range: SpokenRange) -> tuple[SpeakerTrack, int]:
+        """Return the speaker's path, and where in it a frame of the output is."""
+        at = self._film.video.at(frame, self._film.ends)
+        return self._film.track(spoken_range.who, at), at
 
     def _strength(self, frame: int, spoken_range: SpokenRange) -> float:
         """Return how much of the mouth is seen in a frame."""
-        at = self._film.video.at(frame, self._film.ends)
-        strength = float(self._speaker(spoken_range).strength[at])
-        inside = [strength]
+        speaker, at = self._speaker(frame, spoken_range)
+        inside = [float(speaker.strength[at])]
         if spoken_range.start > 0:
             inside.append((frame - spoken_range.start + 1) / _EDGE_FRAMES)
         if spoken_range.stop < self._timeline.frames:

@@ -214,7 +214,7 @@ class Segment:
 
 _FILES = (
     *("face", "sound", "output", "model", "s3fd", "restore"),
-    *("sheet", "units", "captions", "tracks"),
+    *("sheet", "units", "captions", "tracks", "growing"),
 )
 
 
@@ -278,6 +278,9 @@ class RenderJob:
     """Picture to write with frames before and after, side by side."""
     tracks: Path | None = None
     """File of where the faces are, for films: read when it is of this film, else written."""
+    growing: Path | None = None
+    """MP4 to write part by part, beside ``output``, which plays while the film is made; it stays
+    under that name whatever happens."""
     units: Path | None = None
     """Table to write of the lips in each frame as ARKit's units and lip measures: CSV or JSON."""
     certificate: Certificate | None = None

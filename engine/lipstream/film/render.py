@@ -14,7 +14,12 @@ import numpy as np
 
 from lipstream.errors import MediaError
 from lipstream.film.captions import draw_caption, film_captions, write_captions
-from lipstream.film.checkpoint import PART_FRAMES, Checkpoint, open_checkpoint
+from lipstream.film.checkpoint import (
+    DRAFT_PART_FRAMES,
+    PART_FRAMES,
+    Checkpoint,
+    open_checkpoint,
+)
 from lipstream.film.concurrency import one_blas_thread, open_part
 from lipstream.film.frame_renderers import (
     FrameRenderer,
@@ -32,7 +37,7 @@ from lipstream.lips.shape import NAMES, REST, UNIT_NAMES, LipFrame, arkit_units
 from lipstream.live.compositor import make_compositor
 from lipstream.live.frame_source import NO_FEATURES, SourceFrame
 from lipstream.live.pipeline import Pipeline, paint
-from lipstream.media import FilmReader, join_parts
+from lipstream.media import FilmReader, join_parts, write_growing
 from lipstream.storage import atomic_write
 from lipstream.types import Image
 
@@ -80,7 +85,12 @@ def render(
         timeline = plan.timeline
         steps = _Steps(sum(map(len, plan.frames_to_search)) + timeline.frames, on_progress)
         renderer = open_renderer(plan, checkpoint, steps.step)
-        resumed = _write_parts(plan, renderer, checkpoint, steps)
+        resumed = min(timeline.frames, checkpoint.parts_done() * _part_frames(job))
+        parts = _write_parts(plan, renderer, checkpoint, steps)
+        if job.growing is None:
+            deque(parts, 0)
+        else:
+            write_growing(parts, timeline.fps, plan.sound_track(), job.growing)
         _finish(plan, renderer, checkpoint)
         notes = (*plan.notes(), *renderer.notes)
     seconds = timeline.samples / timeline.rate
@@ -122,21 +132,27 @@ class _Steps:
         self._tell(self._done, self._total)
 
 
+def _part_frames(job: RenderJob) -> int:
+    return DRAFT_PART_FRAMES if job.draft else PART_FRAMES
+
+
 def _write_parts(
     plan: RenderPlan, renderer: FrameRenderer, checkpoint: Checkpoint, steps: _Steps
-) -> int:
-    """Render the parts that are not there yet; return how many frames were."""
-    frames = plan.timeline.frames
-    first = min(frames, checkpoint.parts_done() * PART_FRAMES)
+) -> Iterator[Path]:
+    """Yield the parts in order, those that are not there yet when they are rendered."""
+    frames, size, done = plan.timeline.frames, _part_frames(plan.job), checkpoint.parts_done()
+    first = min(frames, done * size)
     if first:
         steps.step(first)
+    yield from map(checkpoint.part, range(-(-first // size)))
     images = _frames(plan, renderer, first)
-    for at in range(first, frames, PART_FRAMES):
-        with open_part(checkpoint.part(at // PART_FRAMES), plan.shape) as part:
-            for image in itertools.islice(images, PART_FRAMES):
+    for at in range(first, frames, size):
+        path = checkpoint.part(at // size)
+        with open_part(path, plan.shape) as part:
+            for image in itertools.islice(images, size):
                 part.write(image)
                 steps.step()
-    return first
+        yield path
 
 
 def _frames(plan: RenderPlan, renderer: FrameRenderer, first: int) -> Iterator[Image]:
@@ -171,7 +187,7 @@ def _captioned(plan: RenderPlan, images: Iterator[Image], first: int) -> Iterato
 
 def _finish(plan: RenderPlan, renderer: FrameRenderer, checkpoint: Checkpoint) -> None:
     job, timeline = plan.job, plan.timeline
-    parts = [checkpoint.part(k) for k in range(-(-timeline.frames // PART_FRAMES))]
+    parts = [checkpoint.part(k) for k in range(-(-timeline.frames // _part_frames(job)))]
     film = job.output
     if job.certificate is not None:
         film = checkpoint.joined.with_suffix(job.output.suffix)

@@ -4,7 +4,7 @@ All of the film has been seen by now, so crops are smoothed without delay, and a
 before its face turns away, is covered or leaves.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.face.crop import CropSmoother
-from lipstream.film.face_tracks import FaceTracks
-from lipstream.film.job import FaceChoice
+from lipstream.film.face_tracks import FaceTracks, FoundFaces
+from lipstream.film.job import Ends, FaceChoice
+from lipstream.film.video_source import EndlessVideo, VideoSource
 from lipstream.lips.shape import MEASURES, SPREAD
-from lipstream.types import Array, Float32, Float64
+from lipstream.types import Array, Float32, Float64, Image
 
 _TURNED = (0.42, 0.62)
 """Offset of the nose in eye distances from which a mouth fades, and at which it is gone. About 43
@@ -151,6 +152,61 @@ class SelectionOptions:
     """Pixels added above, below, left and right of the face."""
     faded: bool = True
     """Whether mouths fade by what is seen of them; not for a box given by hand."""
+
+
+class FilmSpeakers:
+    """A film, and the faces that may be driven in it, found as far as they are asked for.
+
+    Used by one thread.
+    """
+
+    def __init__(
+        self,
+        video: VideoSource,
+        ends: Ends,
+        choices: Collection[FaceChoice],
+        options: SelectionOptions,
+        found: Iterator[FoundFaces],
+    ) -> None:
+        """Choose from what ``found`` gives, which is asked for more when it is needed.
+
+        The first part is found at once: of most films, all.
+        """
+        self.video = video
+        self.ends: Ends = ends
+        self._endless = EndlessVideo(video, ends)
+        self._choices, self._options = choices, options
+        self._found = found
+        self._until = 0
+        self._pictures: dict[int, Image] = {}
+        self._tracks: dict[FaceChoice, SpeakerTrack] = {}
+        self._search_on()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the film has been looked through."""
+        return self._until >= self.video.count
+
+    def track(self, who: FaceChoice, at: int) -> SpeakerTrack:
+        """Return a speaker's path, settled as far as a frame of the video."""
+        while at >= self._until:
+            self._search_on()
+        return self._tracks[who]
+
+    def _search_on(self) -> None:
+        found = next(self._found)
+        self._until = found.until
+        self._pictures |= found.pictures
+        for who in self._choices:
+            self._tracks[who] = select_speaker(found.tracks, who, self.video.fps, self._options)
+
+    def picture(self, frame: int) -> Image:
+        """Return the picture under a frame of the output, new; quick in rising order."""
+        at = self.video.at(frame, self.ends)
+        for passed in [one for one in self._pictures if one < at]:
+            del self._pictures[passed]
+        image = self._pictures.pop(at, None)
+        return self._endless.picture_at(frame) if image is None else image
 
 
 def select_speaker(

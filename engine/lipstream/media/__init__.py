@@ -22,6 +22,7 @@ from lipstream.media.film_writer import (
     PictureWriter,
     join_parts,
     playable_rate,
+    write_growing,
 )
 from lipstream.media.pictures import is_picture, read_picture, shrunk
 from lipstream.media.sound_files import Sound, SoundFile, SoundReader, has_sound
@@ -49,4 +50,5 @@ __all__ = [
     "read_picture",
     "resolve_encoding",
     "shrunk",
+    "write_growing",
 ]

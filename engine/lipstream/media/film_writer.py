@@ -4,6 +4,7 @@ Joining encodes no picture twice.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -282,14 +283,40 @@ def join_parts(
         raise write_failure(output, error) from error
 
 
+_FRAGMENT_US = 400_000
+_GROWING = {
+    "movflags": "+empty_moov+default_base_moof+frag_keyframe",
+    "frag_duration": str(_FRAGMENT_US),
+    "flush_packets": "1",
+}
+
+
+def write_growing(parts: Iterable[Path], fps: Fraction, sound: AudioTrack, output: Path) -> None:
+    """Write an MP4 that plays while it grows: each part is there as soon as ``parts`` gives it.
+
+    Raises MediaError, and what ``parts`` raises; the file is left as far as it came.
+    """
+    try:
+        with (
+            contextlib.ExitStack() as stack,
+            av.open(f"file:{output}", "w", format="mp4", options=_GROWING) as container,
+        ):
+            container.metadata["comment"] = _MARK
+            _mux(container, _Pictures(parts, fps), sound, stack, None)
+    except (FFmpegError, OSError, ValueError) as error:
+        raise write_failure(output, error) from error
+
+
 class _Pictures:
     """The packets of all parts, their times counted on from part to part."""
 
-    def __init__(self, parts: Sequence[Path], fps: Fraction) -> None:
-        self._parts, self.fps = parts, fps
+    def __init__(self, parts: Iterable[Path], fps: Fraction) -> None:
+        self._parts, self.fps = iter(parts), fps
 
     def template(self, container: OutputContainer) -> av.VideoStream:
-        with open_media(self._parts[0]) as first:
+        path = next(self._parts)
+        self._parts = itertools.chain([path], self._parts)
+        with open_media(path) as first:
             source = first.streams.video[0]
             stream = container.add_stream_from_template(source, opaque=True)
             stream.sample_aspect_ratio = source.sample_aspect_ratio

@@ -16,66 +16,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.face.crop import HeadFrame, smooth_step
+from lipstream.face.crop import HeadFrame, ThinPlates, smooth_step
 from lipstream.machine import processor_flags
 from lipstream.mouth.lip_edges import LOWER_RING, NODES, UPPER_RING, LipCurves
-from lipstream.types import Array, Float32, Float64, Image, PixelBox
+from lipstream.types import Float32, Float64, Image, PixelBox
 
 LEFT, TOP, RIGHT, BOTTOM = -0.9, 0.38, 0.9, 1.74
 """Rectangle that moves, head units: from the nose to below the chin."""
 STEP = 1.0 / 32.0
 COLUMNS = round((RIGHT - LEFT) / STEP) + 1
 ROWS = round((BOTTOM - TOP) / STEP) + 1
-_SMOOTHING = 0.05
-"""Stiffness of the plates (lambda): with less of it the corners of the mouth fold at 6 spreads."""
 _CORNER_START, _CORNER_WIDTH = 0.96, 0.16
 """Half widths of the mouth where the two fields begin to agree, and head units until they do."""
 CORNER_REACH = _CORNER_WIDTH + 0.02
 """Beyond this from a corner the fields are equal, head units."""
-_AT_ONCE = 128
-"""Places at which a thin plate is worked out at once."""
-
-
-def kernel(one: Array, other: Array) -> Array:
-    """Return (N, M): r^2 log r between (N, 2) and (M, 2) points, a thin plate's."""
-    squared = (one[:, None, 0] - other[None, :, 0]) ** 2
-    squared += (one[:, None, 1] - other[None, :, 1]) ** 2
-    logarithm = np.log(np.maximum(squared, np.asarray(1e-18, squared.dtype)))
-    logarithm *= squared
-    logarithm *= np.asarray(0.5, squared.dtype)
-    return np.asarray(logarithm)
-
-
-@dataclass(frozen=True, slots=True)
-class ThinPlates:
-    """Smoothing thin-plate splines through common points (Bookstein, "Principal Warps", 1989)."""
-
-    points: Float64
-    """(N, 2)."""
-    weights: Float64
-    """(N + 3, M): of the kernel at each point, then of 1, x, y."""
-
-    @classmethod
-    def fit(cls, points: Float64, values: Float64) -> Self:
-        """Fit (N, M) values at (N, 2) points."""
-        count = len(points)
-        affine = np.column_stack([np.ones(count), points])
-        bending = kernel(points, points) + np.eye(count) * _SMOOTHING
-        system = np.block([[bending, affine], [affine.T, np.zeros((3, 3))]])
-        known = np.concatenate([values, np.zeros((3, values.shape[1]))])
-        return cls(points, np.asarray(np.linalg.solve(system, known), np.float64))
-
-    def at(self, places: Float64) -> Float64:
-        """Return (Q, M) float64: the values at (Q, 2) places, to a ten-thousandth."""
-        near, points = places.astype(np.float32), self.points.astype(np.float32)
-        count = len(self.points)
-        weights = self.weights[:count].astype(np.float32)
-        bent = np.empty((len(near), weights.shape[1]), np.float32)
-        for first in range(0, len(near), _AT_ONCE):  # what stays in the cache: half the time
-            part = slice(first, first + _AT_ONCE)
-            bent[part] = kernel(near[part], points) @ weights
-        affine = np.column_stack([np.ones(len(places)), places]) @ self.weights[count:]
-        return np.asarray(bent + affine, np.float64)
 
 
 @cache
@@ -228,9 +182,7 @@ class FaceRig:
         return np.asarray(motion[:, NODES // 2, 1], np.float32)
 
 
-def build_rig(
-    mesh: Float64, curves: LipCurves, motions: Float32, *, once: bool = False
-) -> FaceRig:
+def build_rig(mesh: Float64, curves: LipCurves, motions: Float32, *, once: bool = False) -> FaceRig:
     """Return the rig of a face, quicker where a picture moves but ``once``.
 
     ``mesh`` is (468, 2) float64 in the head frame; ``motions`` (17, 468, 2) float32: what one

@@ -1,5 +1,6 @@
 """The studio's routes, and what the page is told of films and files, as JSON."""
 
+import asyncio
 import contextlib
 import mimetypes
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -9,7 +10,7 @@ from typing import Any, get_args
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from lipstream.avatar.pack import embedded_avatars
@@ -37,7 +38,7 @@ from lipstream_server.studio.orders import (
 )
 from lipstream_server.studio.records import Job, Media
 from lipstream_server.studio.runner import JobRunner
-from lipstream_server.studio.store import CAPTIONS, FILM, POSTER, Folder, Store
+from lipstream_server.studio.store import CAPTIONS, FILM, GROWING, POSTER, Folder, Store
 from lipstream_server.studio.uploads import Upload, Uploads, Use
 
 _DAY = 86_400
@@ -70,6 +71,7 @@ class Views:
             "before": self._before(job),
             "progress": self._progress(job),
             "poster": self._poster(job),
+            "growing": self._growing(job),
             "film": None
             if made is None
             else {
@@ -127,6 +129,13 @@ class Views:
         link = f"/studio/jobs/{job.id}/{'face' if face.kind == 'film' else 'poster'}"
         return {"kind": face.kind, "link": self._signer.link(link)}
 
+    def _growing(self, job: Job) -> str | None:
+        """Return where a preview plays while it is made; None where nothing is there yet."""
+        path = self._store.folder_of(job) / GROWING
+        if job.state != "working" or not path.is_file() or path.stat().st_size == 0:
+            return None
+        return self._signer.link(f"/studio/jobs/{job.id}/growing")
+
     def _before(self, job: Job) -> int:
         """Return how many films are made before this one."""
         if job.state != "waiting":
@@ -158,6 +167,9 @@ _CLOSED_BY_CLIENT = 499
 _BYTES, _JSON = "application/octet-stream", "application/json"
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
 """Sent with visitors' files: whatever is in them, a browser must not run it."""
+
+_PIECE_BYTES, _FOLLOW_SECONDS = 65_536, 0.1
+"""How a preview that is being made is read: so much at once, and then so much later again."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -223,6 +235,7 @@ class StudioRoutes:
             ("jobs/{id}/face", self._job_face),
             ("jobs/{id}/captions", self._captions),
             ("jobs/{id}/film", self._film),
+            ("jobs/{id}/growing", self._growing),
         ]
         return [
             *(Route(f"/studio/{path}", self._handler(h), methods=[m]) for m, path, h in handlers),
@@ -340,6 +353,25 @@ class StudioRoutes:
         if "download" in request.query_params:
             name = job.order.title.translate(str.maketrans('\\/:*?"<>|', "         ")) + ".mp4"
         return _file(self._store.folder_of(job) / FILM, "video/mp4", name)
+
+    async def _growing(self, request: Request) -> Response:
+        """Answer with a preview as far as it has come, and with the rest as it is made."""
+        job = self._requested(request)
+        path = self._store.folder_of(job) / GROWING
+        if job.over or not path.is_file():
+            raise NotFound("nothing of the film can be watched yet, or it is finished")
+        if request.method == "HEAD":
+            return Response(media_type="video/mp4", headers=_PLAIN)
+        return StreamingResponse(self._follow(job, path), media_type="video/mp4", headers=_PLAIN)
+
+    async def _follow(self, job: Job, path: Path) -> AsyncGenerator[bytes]:
+        with path.open("rb") as opened:
+            over = False
+            while not over:  # asked before reading: what was written by then is read
+                over = not any(one.id == job.id and not one.over for one in self._store.jobs())
+                while piece := await asyncio.to_thread(opened.read, _PIECE_BYTES):
+                    yield piece
+                await asyncio.sleep(0 if over else _FOLLOW_SECONDS)
 
     def _requested(self, request: Request) -> Job:
         return self._store.job(request.path_params["id"])

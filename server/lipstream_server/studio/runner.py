@@ -20,7 +20,7 @@ from lipstream.speech.openai_speech import KEY_NAME
 from lipstream_server.config import StudioConfig
 from lipstream_server.studio.errors import WrongState
 from lipstream_server.studio.records import FinishedFilm, Job
-from lipstream_server.studio.store import CAPTIONS, FILM, TRACKS, Store, remove
+from lipstream_server.studio.store import CAPTIONS, FILM, GROWING, TRACKS, Store, remove
 
 log = logging.getLogger(__name__)
 
@@ -341,7 +341,7 @@ class JobRunner:
         """Delete what was made so far."""
         folder = self._store.folder_of(job)
         remove(folder / _WORK)
-        for name in (FILM, CAPTIONS, f".{FILM}.part.mp4", _LOG):
+        for name in (FILM, GROWING, CAPTIONS, f".{FILM}.part.mp4", _LOG):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -169,6 +169,8 @@ MOST_STARTS = 4
 _DAY, _HOUR = 86_400.0, 3_600.0
 CAPTIONS = "captions.vtt"
 FILM, POSTER, TRACKS = "film.mp4", "poster.jpg", "faces.npz"
+GROWING = "growing.mp4"
+"""A preview as far as it has come, while it is made."""
 
 
 class Store:

@@ -36,7 +36,7 @@ from lipstream.speech import (
 )
 from lipstream.types import Image
 from lipstream_server.studio.records import FilmOrder, Job
-from lipstream_server.studio.store import CAPTIONS, FILM, POSTER
+from lipstream_server.studio.store import CAPTIONS, FILM, GROWING, POSTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Reply:
         self.output.flush()
 
 
-_PREVIEW_ROWS = 240
+_PREVIEW_ROWS = 360
 """Of a film that is only looked at, at most."""
 _PROGRESS_SECONDS = 0.2
 """Progress is told no oftener."""
@@ -77,7 +77,11 @@ def make_film(request: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
         asked = replace(asked, captions=folder / CAPTIONS)
     if request["tracks"] is not None:
         asked = replace(asked, tracks=Path(request["tracks"]))
+    growing = folder / GROWING
+    if job.order.preview:
+        asked = replace(asked, growing=growing)
     made = render(asked, _throttled(reply.progress))
+    growing.unlink(missing_ok=True)  # who watches it goes on to its end
     return {
         "frames": made.frames,
         "seconds": float(made.frames / made.fps),

@@ -140,11 +140,27 @@ def test_a_preview_waits_for_no_film(visitor, face, sound, long_face, long_sound
 
 
 @pytest.mark.slow
-def test_what_a_preview_found_is_noted_beside_the_file_and_goes_with_it(visitor, film, sound):
+def test_a_preview_is_watched_while_it_is_made(visitor, long_face, long_sound):
+    preview = visitor.order(long_face, {"sound": long_sound}, preview=True).said["id"]
+    while not (link := visitor.job(preview)["growing"]):
+        assert visitor.job(preview)["state"] in {"waiting", *WORKING}
+    made = visitor.ask("GET", link)  # to its end: what is not there yet is waited for
+    assert (made.status, made.headers["content-type"]) == (200, "video/mp4")
+    done = visitor.wait(preview)
+    pictures, heard = decoded(made.body)
+    assert pictures == done["film"]["frames"]
+    assert abs(len(heard) / 8_000 - done["film"]["seconds"]) < 0.2
+    assert done["growing"] is None
+    assert visitor.ask("GET", link).status == 404
+    assert not list(visitor.folder.rglob("growing.mp4"))
+
+
+@pytest.mark.slow
+def test_where_faces_are_is_noted_beside_the_file_and_goes_with_it(visitor, film, sound):
     media = visitor.added("face", film)
     noted = visitor.folder / "media" / media / TRACKS
     assert not noted.exists()
-    job = visitor.wait(visitor.order({"media": media}, {"sound": sound}, preview=True).said["id"])
+    job = visitor.wait(visitor.order({"media": media}, {"sound": sound}).said["id"])
     assert job["state"] == "done"
     assert noted.is_file()
     assert noted.stat().st_mode & 0o777 == 0o600

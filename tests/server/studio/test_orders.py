@@ -80,11 +80,11 @@ def test_a_preview_is_small_and_means_the_same_people():
     made = parse_order(written, choices, StudioLimits())
     assert FilmOrder.from_json(made.to_json()) == made
     asked = render_job(made, Path("j"), (None, "auto", "fp32"))
-    assert (asked.view.size, asked.encoding.quality, asked.draft) == ((426, 240), "low", True)
-    assert (asked.who.x, asked.who.y) == pytest.approx((106.5, 60))
+    assert (asked.view.size, asked.encoding.quality, asked.draft) == ((640, 360), "low", True)
+    assert (asked.who.x, asked.who.y) == pytest.approx((160, 90))
     other = asked.segments[1].who
     assert other is not None
-    assert (other.x, other.y) == pytest.approx((319.5, 120))
+    assert (other.x, other.y) == pytest.approx((480, 180))
     small = order(ON_FILM, {"sound": "s"}, preview=True)
     assert render_job(small, Path("j"), (None, "auto", "fp32")).view.size == (64, 48)
 
