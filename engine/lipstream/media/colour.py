@@ -30,6 +30,9 @@ _WHITE_NITS = 203.0
 """Diffuse white of HDR (ITU-R BT.2408): it becomes white."""
 _KNEE = 0.8
 """Above this share of white, light is rolled off towards white."""
+_DISPLAY_GAMMA = 2.4
+"""Of displays of BT.709 and BT.2020 (ITU-R BT.1886): HDR tells the light of a display, and cameras'
+curve, which is not its inverse, would turn a grey of 30 to 7."""
 _STEPS = 4096
 _BRIGHTEST = 16.0
 """Light that is told apart, whites: above it all is white."""
@@ -116,7 +119,7 @@ def _bgr_to_bt709() -> Float32:
 
 @cache
 def _light(transfer: int) -> Float32:
-    """Return light in whites for 12-bit numbers of a transfer function (ITU-R BT.2100, BT.2020)."""
+    """Return light in whites for 12-bit numbers of a transfer function (ITU-R BT.2100, BT.1886)."""
     signal = np.arange(_STEPS) / (_STEPS - 1)
     if transfer == _PQ:
         power = np.power(signal, 1 / 78.84375)
@@ -127,17 +130,14 @@ def _light(transfer: int) -> Float32:
         high = (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12
         scene = np.where(signal <= 0.5, low, high)
         return (np.power(scene, 1.2) * 1000 / _WHITE_NITS).astype(np.float32)
-    low = signal / 4.5
-    return np.where(signal < 0.081, low, np.power((signal + 0.099) / 1.099, 1 / 0.45)).astype(
-        np.float32
-    )
+    return np.power(signal, _DISPLAY_GAMMA).astype(np.float32)
 
 
 @cache
 def _shown() -> Array:
-    """Return BT.709's uint8 numbers for the roots of light: above the knee it is rolled off."""
+    """Return uint8 numbers that show the roots of light: above the knee it is rolled off."""
     light = np.square(np.arange(_STEPS) / (_STEPS - 1)) * _BRIGHTEST
     above = np.maximum(light - _KNEE, 0) / (1 - _KNEE)
     rolled = np.where(light <= _KNEE, light, _KNEE + (1 - _KNEE) * above / (1 + above))
-    signal = np.where(rolled < 0.018, 4.5 * rolled, 1.099 * np.power(rolled, 0.45) - 0.099)
+    signal = np.power(rolled, 1 / _DISPLAY_GAMMA)
     return np.round(np.clip(signal, 0, 1) * 255).astype(np.uint8)
