@@ -1,8 +1,8 @@
 """Where the mouth network looks: the crop of a face, fitted to points that rest in speech.
 
 The crop is a similarity transform (no shear) of a fixed rectangle round a mean face, so it follows
-shift, size and roll of the head, and an opening jaw leaves it where it is. Thin plates, which carry what a face's points do to the
-places between them, stand here as well.
+shift, size and roll of the head, and an opening jaw leaves it where it is. Thin plates, which carry
+what a face's points do to the places between them, stand here as well.
 """
 
 import math
