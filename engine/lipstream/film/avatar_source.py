@@ -15,7 +15,7 @@ from lipstream.avatar.making import DEFAULT_FPS, find_face
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import FaceNotFound
 from lipstream.face.detector import FaceBox
-from lipstream.face.landmarks import FaceMesh, region_of_box, region_of_points, shows_no_lips
+from lipstream.face.landmarks import FaceMesh, is_mouth_covered, region_of_box, region_of_points
 from lipstream.face.tracker import open_crop_tracker
 from lipstream.film.face_tracks import box_crop, find_faces
 from lipstream.film.job import AS_IT_IS, Framing, RenderJob
@@ -168,14 +168,14 @@ def _picked(image: Image, job: RenderJob) -> Float32:
 
 
 def _is_covered(avatar: Avatar) -> bool:
-    """Return whether something plain covers the mouth of a picture."""
+    """Return whether something covers the mouth of a picture."""
     image, crop = np.asarray(avatar.frames[0]), np.asarray(avatar.crops[0])
     corners = crop @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]], np.float32)
     with closing(FaceMesh.open()) as mesh:
         box = FaceBox(1.0, *map(float, (*corners.min(1), *corners.max(1))))
         face = mesh.landmarks(image, region_of_box(box))
         face = mesh.landmarks(image, region_of_points(face.points))
-    return face.is_face_in(image) and shows_no_lips(image, face)
+        return face.is_face_in(image) and is_mouth_covered(image, face, mesh)
 
 
 @dataclass(frozen=True, slots=True)

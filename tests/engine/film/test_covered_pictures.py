@@ -1,11 +1,13 @@
 """Pictures whose mouth something covers are left as they are, and it is said."""
 
+from contextlib import closing
+
 import cv2
 import numpy as np
 import pytest
 
 from lipstream import Avatar, MouthModel
-from lipstream.face.landmarks import shows_no_lips
+from lipstream.face.landmarks import FaceMesh, is_mouth_covered
 from lipstream.face.tracker import FaceTracker
 from lipstream.film.render import RenderJob, render, render_frames
 from media_files import write_picture
@@ -45,13 +47,48 @@ def behind_a_hand(image, face):
     return out
 
 
-def test_lips_are_seen_in_colour_and_in_grey_and_not_through_a_mask_or_a_hand(looks):
+def patterned(image, face, pattern):
+    """A mask of a cloth with a pattern."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    size = float(np.linalg.norm(face.points[61] - face.points[291])) * 0.35
+    across, down = (np.sin(2 * np.pi * one / size) for one in (x + y, x - y))
+    where = {"stripes": across > 0, "checks": across * down > 0, "dots": across + down > 0.9}
+    pleats = 180 + 40 * np.sin(2 * np.pi * y / (size / 2))
+    cloth = (
+        np.repeat(pleats[..., None], 3, 2) * (1.0, 0.9, 0.6)  # a pale blue one, as in hospitals
+        if pattern == "pleats"
+        else np.where(where[pattern][..., None], (60, 160, 40), (200, 60, 150))
+    )
+    area = np.zeros(image.shape[:2], np.uint8)
+    outline = face.points[[*MASK, 361, 323, 454, 6]].astype(np.int32)
+    cv2.fillPoly(area, [cv2.convexHull(outline)], 1)
+    return np.where(area[..., None] > 0, cloth, image).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def covered():
+    """Whether a mouth is covered, looked at as in a picture whose face was found."""
+    with closing(FaceMesh.open()) as mesh:
+        yield lambda image, face: is_mouth_covered(image, face, mesh)
+
+
+@pytest.mark.parametrize("pattern", ["stripes", "checks", "dots", "pleats"])
+def test_no_mouth_is_seen_through_a_patterned_mask(looks, covered, pattern):
+    with FaceTracker.open() as tracker:
+        for image, face in looks:
+            masked_image = patterned(image, face, pattern)
+            tracker.reset()
+            seen = tracker.step(masked_image)
+            assert seen is None or covered(masked_image, seen)
+
+
+def test_lips_are_seen_in_colour_and_in_grey_and_not_through_a_mask_or_a_hand(looks, covered):
     for image, face in looks:
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-        assert not shows_no_lips(image, face)
-        assert not shows_no_lips(grey, face)
-        assert shows_no_lips(masked(image, face), face)
-        assert shows_no_lips(behind_a_hand(image, face), face)
+        assert not covered(image, face)
+        assert not covered(grey, face)
+        assert covered(masked(image, face), face)
+        assert covered(behind_a_hand(image, face), face)
 
 
 def test_a_covered_mouth_is_left_alone_and_told_unless_its_place_is_given(looks, noise, tmp_path):
