@@ -12,6 +12,7 @@ import pytest
 
 from lipstream import Avatar, MouthModel
 from lipstream.errors import InputError
+from lipstream.film import face_tracks
 from lipstream.film.checkpoint import Checkpoint
 from lipstream.film.frame_renderers import open_renderer, render_timeline
 from lipstream.film.job import Cut, Framing, Rectangle, Segment, parse_face_choice
@@ -201,6 +202,26 @@ def test_in_a_draft_a_picture_with_a_mouth_stands_for_the_next_one_too(job, face
     for k, image in enumerate(draft):
         repeated = with_mouth[k] and k % 2
         assert np.array_equal(image, draft[k - 1] if repeated else whole[k]), k
+
+
+def test_a_draft_is_looked_through_in_parts_and_has_the_mouths_of_the_film(job, face, monkeypatch):
+    monkeypatch.setattr(face_tracks, "_PART_S", 0.6)
+    film = [np.roll(face, k % 3, 1) for k in range(50)]
+    write_film(job.face, film)
+    with MouthModel.open() as model:
+        made = []
+        for asked in (job, replace(job, draft=True)):
+            plan = make_plan(replace(asked, ends="repeat"), model)
+            with Checkpoint(job.output, "x", ".mp4") as checkpoint:
+                renderer = open_renderer(plan, checkpoint, lambda: None)
+                made.append(list(render_timeline(plan, renderer)))
+            assert renderer.undriven.all == 0
+    whole, draft = made
+    assert len(whole) == len(draft) > 25
+    for k in range(0, len(whole), 2):
+        moved = changed(whole[k], film[k % 50])
+        assert (moved > 0) == (changed(draft[k], film[k % 50]) > 0)
+        assert np.abs(draft[k].astype(int) - whole[k]).mean() < 0.2, k
 
 
 @pytest.mark.slow
