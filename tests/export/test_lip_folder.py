@@ -12,7 +12,13 @@ from lipstream.inference.manifest import read_toml
 from lipstream.lips.decoder import DecoderSettings, Hysteresis
 from lipstream.lips.shape import MEASURES
 from lipstream_export.model_folder import LIPS, LoadedLips, export_lips
-from lipstream_models.networks.lip_network import COLUMNS, DELAYS, LipNetwork, without_noise
+from lipstream_models.networks.lip_network import (
+    COLUMNS,
+    DELAYS,
+    LipNetwork,
+    without_noise,
+    without_noise_along,
+)
 
 VECTOR = np.linspace(-1, 1, MEASURES, dtype=np.float32)
 DECODER = DecoderSettings(
@@ -135,3 +141,14 @@ def test_a_lip_checkpoint_without_its_directions_says_what_it_lacks(loaded, tmp_
     torch.save({"network": "lips", "width": 24, "state_dict": state}, path)
     assert main(["export", str(path), "-o", str(tmp_path / "x")]) == 2
     assert "decoder" in capsys.readouterr().err
+
+
+def test_training_takes_noise_off_as_the_exported_window_does():
+    torch.manual_seed(3)
+    mel = 0.3 * torch.randn(2, 1, 80, 4 * COLUMNS) - 1.0
+    mel[..., 60:70] += 1.5
+    along = without_noise_along(mel)
+    assert along.shape == mel.shape
+    for column in (60, 100, 140):
+        window = mel[..., column - 25 : column - 25 + COLUMNS]
+        torch.testing.assert_close(without_noise(window)[..., 25], along[..., column])

@@ -118,7 +118,32 @@ def without_noise(mel: Tensor) -> Tensor:
     """
     smooth = F.avg_pool2d(mel, (1, _FLOOR_COLUMNS), stride=1)
     floor = smooth.amin(3, keepdim=True)
-    above = smooth.mean(2, keepdim=True).amax(3, keepdim=True) - floor.mean(2, keepdim=True)
+    peak = smooth.mean(2, keepdim=True).amax(3, keepdim=True)
+    return _subtracted(mel, floor, peak)
+
+
+def without_noise_along(mel: Tensor) -> Tensor:
+    """Return a longer mel (N, 1, 80, columns) as ``without_noise`` leaves it, moment by moment.
+
+    The floor and the loudest moment of a column are those of the ``COLUMNS`` round it: what is
+    learned from is heard as the exported graph hears.
+    """
+    smooth = F.avg_pool2d(mel, (1, _FLOOR_COLUMNS), stride=1)
+    reach = COLUMNS - _FLOOR_COLUMNS + 1
+    spare = mel.shape[3] - smooth.shape[3] + reach - 1
+    sides = (spare // 2, spare - spare // 2)
+
+    def loudest(power: Tensor) -> Tensor:
+        padded = F.pad(power, sides, value=-math.inf)
+        return F.max_pool2d(padded, (1, reach), stride=1)
+
+    floor, peak = -loudest(-smooth), loudest(smooth.mean(2, keepdim=True))
+    return _subtracted(mel, floor, peak)
+
+
+def _subtracted(mel: Tensor, floor: Tensor, peak: Tensor) -> Tensor:
+    """Take a noise of ``floor`` off a mel, the less the further ``peak`` is above it."""
+    above = peak - floor.mean(2, keepdim=True)
     share = ((_CLEAR - above) / (_CLEAR - _NOISY)).clamp(0.0, 1.0)
     noise = torch.exp((_TO_LOG_POWER * (floor - mel)).clamp(max=0.0))
     kept = torch.log((1.0 - _TAKEN * noise).clamp(min=_LEFT)) / _TO_LOG_POWER
@@ -128,7 +153,7 @@ def without_noise(mel: Tensor) -> Tensor:
 class LipWindow(nn.Module):
     """One setting of a lip network as a function of one window: what is exported.
 
-    It hears the window without steady noise; training does not.
+    It hears the window without steady noise, and so does training.
     """
 
     def __init__(self, network: LipNetwork, setting: str) -> None:

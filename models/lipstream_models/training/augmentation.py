@@ -134,16 +134,16 @@ class LipVariation:
         noise, music = (self._part(pieces, chance) for pieces in (self._noise, self._music))
         level = loudest(mel)
         for share, sound, decibels in (
-            (0.3, noise, _LOUD_NOISE),
-            (0.3, noise, (8, 36)),
-            (0.25, crowd, (0, 24)),
-            (0.15, music, (4, 26)),
+            (0.15, noise, _LOUD_NOISE),
+            (0.35, noise, (8, 36)),
+            (0.12, crowd, (3, 24)),
+            (0.12, music, (6, 26)),
         ):
             softer = sound + level - loudest(sound) - UNITS_A_DECIBEL * chance.between(*decibels)
             mel = torch.where(chance.on(share), mix(mel, softer), mel)
         quiet = noise - UNITS_A_DECIBEL * chance.between(-10, 40)
         classes, lips, trust = varied.classes, varied.lips, varied.trust
-        for share, sound in ((0.06, music), (0.05, quiet), (0.06, crowd)):  # lips at rest
+        for share, sound in ((0.05, music), (0.05, quiet), (0.03, crowd)):  # lips at rest
             alone = chance.on(share)
             mel = torch.where(alone, sound, mel)
             classes = torch.where(alone[:, 0, 0], _REST_CLASS, classes)

@@ -2,6 +2,7 @@
 
 import json
 import wave
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,16 @@ from lipstream_models.corpora.labelled_speech import (
     column_classes,
     frame_columns,
 )
+from lipstream_models.networks.lip_network import LipNetwork, without_noise_along
 from lipstream_models.training.augmentation import LipExamples, LipVariation, mix
 from lipstream_models.training.lip_targets import find_directions, put_right
+from lipstream_models.training.lips import (
+    LEARNT_COLUMNS,
+    LIP_OPTIONS,
+    LipSource,
+    LipTrainer,
+    TrainingUtterance,
+)
 
 PRESSED, TUCKED, OPEN, ROUND = (CLASSES.index(name) for name in ("MBP", "FV", "AA", "UW"))
 COLUMNS = 241
@@ -136,6 +145,33 @@ def test_speech_is_labelled_lips_are_trained_on_it_and_the_run_goes_on(film, tmp
     assert saved["step"] == 3
     assert len(saved["decoder"]["closing"]) == MEASURES
     assert "| film.npz | 3 | 1 |" in out.with_suffix(".md").read_text()
+
+
+def test_the_mean_weights_are_kept_with_the_statistics_of_their_own_activations(film, tmp_path):
+    quiet = torch.full((2, 80, 400), -3.0)
+    clips = [TrainingUtterance(one, np.zeros((COLUMNS, MEASURES), np.float32)) for one in film]
+    torch.manual_seed(0)
+    options = replace(LIP_OPTIONS, samples=96, batch=4, warm_up_steps=1, learning_rate=0.02)
+    variation = LipVariation(LEARNT_COLUMNS, quiet, quiet)
+    trainer = LipTrainer(LipSource([clips], [1.0]), variation, find_directions(film), options, 16)
+    for _ in trainer.run():
+        pass
+    trainer.save(tmp_path / "lips.pt")
+    network = LipNetwork(16)
+    network.load_state_dict(torch.load(tmp_path / "lips.pt", weights_only=True)["state_dict"])
+    random = torch.Generator().manual_seed(5)
+    drawn = [trainer.draw(np.random.default_rng(k), random).mel for k in range(20)]
+    seen = []
+    mixed = network.mix[0]
+    mixed.register_forward_hook(lambda _module, _given, answer: seen.append(answer))
+    with torch.no_grad():
+        network.eval()(without_noise_along(torch.cat(drawn)))
+    kept = network.mix[1]
+    apart = (seen[0].mean((0, 2)) - kept.running_mean) / kept.running_var.sqrt()
+    assert float(apart.abs().max()) < 0.35
+    ratio = seen[0].var((0, 2)) / kept.running_var
+    assert float(ratio.min()) > 0.6
+    assert float(ratio.max()) < 1.6
 
 
 def test_without_film_there_is_nothing_to_learn_lips_from(tmp_path, capsys):
