@@ -111,12 +111,12 @@ class PictureFace:
     @property
     def width(self) -> int:
         """Pixels across."""
-        return self.image.shape[1]
+        return int(self.image.shape[1])
 
     @property
     def height(self) -> int:
         """Pixels down."""
-        return self.image.shape[0]
+        return int(self.image.shape[0])
 
     @property
     def shown_size(self) -> tuple[int, int]:

@@ -229,7 +229,8 @@ class FilmRenderer:
     A frame without a face is the film's own, to the pixel.
     """
 
-    notes, rests = (), False
+    notes: tuple[str, ...] = ()
+    rests = False
 
     def __init__(
         self,
