@@ -36,6 +36,13 @@ class Addresses(HTMLParser):
                 self.fetched.add(address)
 
 
+def test_every_page_of_the_documents_is_named_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text("utf-8")
+    pages = {str(one.relative_to(ROOT / "docs")) for one in (ROOT / "docs").rglob("*.md")}
+    assert len(pages) > 30
+    assert sorted(page for page in pages if not re.search(rf"\b{re.escape(page)}\s", text)) == []
+
+
 def build(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder, *words],
