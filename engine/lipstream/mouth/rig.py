@@ -417,11 +417,12 @@ def draw_moved(image: Image, frame: HeadFrame, back: Float32, box: PixelBox) -> 
         return _sampled_by_opencv(image, source, step, box, cubic=cubic)
     if image.strides[1:] != (3, 1) or image.strides[0] < 0:
         image = np.ascontiguousarray(image)
+    back = np.ascontiguousarray(back, np.float32)
     moved = np.empty((box.height, box.width, 3), np.uint8)
-    to_cells = np.array(frame.to_head)
+    to_cells = np.array(frame.to_head, np.float64)
     to_cells[:, 2] -= LEFT, TOP
     to_cells /= STEP
-    to_pixels = np.ascontiguousarray(frame.to_pixels[:, :2])
+    to_pixels = np.ascontiguousarray(frame.to_pixels[:, :2], np.float64)
     picture = _Picture(image.ctypes.data, image.strides[0], *image.shape[:2])
     failed = library.lipstream_warp(
         *(picture, back.ctypes.data, ROWS, COLUMNS, to_cells.ctypes.data, to_pixels.ctypes.data),
