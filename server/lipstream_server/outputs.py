@@ -60,7 +60,7 @@ ITEMS_HELD = 225
 MOST_OUTPUTS = 8
 """Outputs of one stage: each encodes for itself."""
 CLOSE_SECONDS = 3.0
-"""Time that outputs have to end properly when the server does."""
+"""Time that outputs have to end properly when the server does, all at once."""
 PUSH_BITRATE = 2_500_000
 KEY_SECONDS = 2
 """Distance of key pictures, which players begin with: streaming servers ask for 2 s."""
@@ -333,8 +333,7 @@ class Outputs:
         yield
         for output in self._by_id.values():
             output.close()
-        for output in self._by_id.values():
-            await output.wait(CLOSE_SECONDS)
+        await asyncio.gather(*(output.wait(CLOSE_SECONDS) for output in self._by_id.values()))
 
     def push(self, stage: Stage, url: str, token: str | None = None) -> StageOutput | WhipPush:
         """Send a stage to a streaming server, by WHIP with a token where it wants one.

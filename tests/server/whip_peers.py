@@ -17,6 +17,8 @@ class WhipPeer:
     def __init__(self, refusals=()):
         self.refusals = list(refusals)
         """What offers are answered before one is taken."""
+        self.deleting = 0.0
+        """Seconds that the end of a session takes."""
         self.asked, self.sessions, self.frames = [], [], {"audio": [], "video": []}
         self.url = ""
 
@@ -37,6 +39,7 @@ class WhipPeer:
     async def delete(self, request):
         """Answer a DELETE."""
         self.asked.append(request)
+        await asyncio.sleep(self.deleting)
         await self.sessions[int(request.path_params["number"]) - 1].close()
         return Response()
 

@@ -31,12 +31,17 @@ from lipstream_server.stage.stage import Stage
 from lipstream_server.webrtc import aiortc_setup
 from lipstream_server.webrtc.encoding import EncoderHub
 from lipstream_server.webrtc.guards import close_within, ice
-from lipstream_server.webrtc.peer import CLOSE_SECONDS, CONNECT_SECONDS, OutgoingMedia
+from lipstream_server.webrtc.peer import CONNECT_SECONDS, OutgoingMedia
 
 log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0
 """Seconds before a push begins anew: doubled each time, from the first to the longest."""
+DELETE_SECONDS, CLOSE_SECONDS = 1.5, 1.0
+"""Time that a server has to take the end of a session, and the connection then to close.
+
+Together less than an output is waited for: one that answers late keeps nobody.
+"""
 MOST_REDIRECTS = 3
 LARGEST_ANSWER = 64 * 1024
 _CODECS = {"audio": ("audio/opus",), "video": ("video/H264", "video/VP8", "video/rtx")}
@@ -157,7 +162,8 @@ class WhipPush:
             media.stop()
             if session is not None:
                 with contextlib.suppress(OSError, MediaError):  # it may have ended it itself
-                    await asyncio.to_thread(_ask, "DELETE", session.url, session.token)
+                    async with asyncio.timeout(DELETE_SECONDS):
+                        await asyncio.to_thread(_end, session)
             await close_within(peer, CLOSE_SECONDS)
 
     async def _connect(
@@ -220,6 +226,10 @@ def publish(url: str, token: str | None, offer: str) -> WhipSession:
     return WhipSession(urljoin(answer.url, answer.location), answer.token, answer.body)
 
 
+def _end(session: WhipSession) -> None:
+    _ask("DELETE", session.url, session.token, seconds=DELETE_SECONDS)
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     url: str
@@ -248,7 +258,13 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _ask(method: str, url: str, token: str | None, offer: str | None = None) -> _Answer:
+def _ask(
+    method: str,
+    url: str,
+    token: str | None,
+    offer: str | None = None,
+    seconds: float = PEER_SECONDS,
+) -> _Answer:
     first = urlsplit(url)
     for _ in range(MOST_REDIRECTS + 1):
         headers = {} if offer is None else {"Content-Type": "application/sdp"}
@@ -258,7 +274,7 @@ def _ask(method: str, url: str, token: str | None, offer: str | None = None) -> 
         sent = None if offer is None else offer.encode()
         request = urllib.request.Request(url, sent, headers, method=method)
         try:
-            with _opener().open(request, timeout=PEER_SECONDS) as answer:
+            with _opener().open(request, timeout=seconds) as answer:
                 return _read(url, token, answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -124,6 +124,19 @@ def test_a_push_begins_anew_when_the_server_ends_the_session(worker, toy_avatar)
     asyncio.run(run())
 
 
+def test_a_server_that_is_slow_to_end_a_session_keeps_nobody(worker, toy_avatar):
+    async def run():
+        async with whip_peer() as peer:
+            peer.deleting = 5.0
+            async with pushed(worker, toy_avatar, peer.url) as (_, output):
+                await until(lambda: output.state.state == "live")
+            assert output.state.state == "ended"
+            assert [one.method for one in peer.asked] == ["POST", "DELETE"]
+            await until(lambda: peer.sessions[0].connectionState != "connected")
+
+    asyncio.run(run())
+
+
 REFUSED = [
     (refusal(404), "takes no WHIP at this path"),
     (refusal(503, "all\nplaces are taken"), "with 503: all places are taken"),

@@ -1,9 +1,10 @@
-// A WHIP server of werift, WebRTC in TypeScript: it records what is published, as WebM of VP8 and Opus.
-// Run as: node whip_server.mjs FOLDER. It says its port, and keeps each session in FOLDER/NUMBER.webm.
+// A WHIP server of werift, WebRTC in TypeScript: it keeps what is published, put together from RTP.
+// Run as: node whip_server.mjs FOLDER. It says its port. Session N is in FOLDER/N.video, VP8 pictures,
+// and FOLDER/N.audio, Opus packets: each of them its length in 4 bytes, little-endian, then its data.
 
+import fs from "node:fs";
 import http from "node:http";
-import { RTCPeerConnection, RTCRtpCodecParameters } from "werift";
-import { MediaRecorder } from "werift/nonstandard";
+import { RTCPeerConnection, RTCRtpCodecParameters, dePacketizeRtpPackets } from "werift";
 
 const [, , folder] = process.argv;
 const codecs = {
@@ -16,22 +17,33 @@ const codecs = {
     }),
   ],
 };
+const FORMATS = { audio: "OPUS", video: "VP8" };
 const sessions = [];
+
+function keep(path, data) {
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(data.length);
+  fs.appendFileSync(path, Buffer.concat([length, data]));
+}
 
 async function publish(sdp) {
   const peer = new RTCPeerConnection({ codecs, iceServers: [] });
-  const path = `${folder}/${sessions.length + 1}.webm`;
-  const recorder = new MediaRecorder({ path, numOfTracks: 2, width: 128, height: 128 });
-  peer.onTrack.subscribe((track) => recorder.addTrack(track));
+  const path = `${folder}/${sessions.push(peer)}`;
   peer.onTransceiverAdded.subscribe((transceiver) => {
     transceiver.onTrack.subscribe((track) => {
+      let packets = [];
+      track.onReceiveRtp.subscribe((rtp) => {
+        packets.push(rtp);
+        if (track.kind === "video" && !rtp.header.marker) return;
+        keep(`${path}.${track.kind}`, dePacketizeRtpPackets(FORMATS[track.kind], packets).data);
+        packets = [];
+      });
       if (track.kind !== "video") return;
       track.onReceiveRtp.once(({ header }) => transceiver.receiver.sendRtcpPLI(header.ssrc));
     });
   });
   await peer.setRemoteDescription({ type: "offer", sdp });
   await peer.setLocalDescription(await peer.createAnswer());
-  sessions.push({ peer, recorder });
   return peer.localDescription.sdp;
 }
 
@@ -43,9 +55,7 @@ const server = http.createServer(async (request, response) => {
     response.writeHead(201, { "Content-Type": "application/sdp", Location: `/session/${sessions.length}` });
     response.end(answer);
   } else {
-    const { peer, recorder } = sessions[Number(request.url.split("/").pop()) - 1];
-    await recorder.stop();
-    await peer.close();
+    await sessions[Number(request.url.split("/").pop()) - 1].close();
     response.end();
   }
 });
