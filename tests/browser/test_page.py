@@ -2,9 +2,11 @@
 
 import time
 
+import numpy as np
 import pytest
 
 from browser.driving import Balancer, killable, launch, leave, open_page, serving
+from lipstream_server.webrtc.offer import PACKET_MS
 
 WATCH = """() => {
     const video = document.querySelector("video");
@@ -17,6 +19,19 @@ WATCH = """() => {
 LIVE = "body[data-connection=live][data-picture=true]"
 REFUSING = """() => {
   navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "%s"));
+}"""
+
+
+KEEP_CONNECTION = """
+  const Connection = RTCPeerConnection;
+  window.RTCPeerConnection = class extends Connection {
+    constructor(...wanted) { super(...wanted); window.connection = this; }
+  };
+"""
+PACKETS_SENT = """async () => {
+  const told = [...(await connection.getStats()).values()];
+  const sound = told.find(({ type, kind }) => type === "outbound-rtp" && kind === "audio");
+  return [sound.packetsSent, sound.timestamp / 1000];
 }"""
 
 
@@ -49,6 +64,17 @@ def test_talk_and_stop_with_the_keyboard_alone(page):
     page.wait_for_selector("body[data-source=none]")
     assert page.inner_text("#talk") == "Talk"
     page.wait_for_selector("body[data-speaking=false]")
+
+
+def test_a_microphone_is_sent_in_short_packets(visitor, toy_server):
+    visitor.add_init_script(KEEP_CONNECTION)
+    page = open_page(visitor, toy_server.url)
+    page.click("#talk")
+    page.wait_for_selector("body[data-speaking=true]")
+    begun = page.evaluate(PACKETS_SENT)
+    page.wait_for_timeout(2000)
+    packets, seconds = np.subtract(page.evaluate(PACKETS_SENT), begun)
+    assert packets / seconds == pytest.approx(1000 / PACKET_MS, rel=0.1)
 
 
 def test_every_control_can_be_reached_by_tab(page):

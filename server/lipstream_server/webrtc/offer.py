@@ -23,6 +23,8 @@ MOST_LINES = 1000
 """Of an offer; a browser's has up to 400."""
 MOST_CANDIDATES = 32
 """Addresses of an offer that are looked at."""
+PACKET_MS = 10
+"""Sound in a packet that a peer is asked for (RFC 8866, 6.4): a packet leaves when it is full."""
 _KINDS = {"audio", "video", "application"}
 _CODEC_LINES = (
     "a=rtpmap:",
@@ -75,6 +77,8 @@ class Offer:
         """
         if self.role is not Role.SEND and self.playout_delay_id:
             answer = self._with_playout_delay(answer)
+        if self.role is not Role.PLAY:
+            answer = _with_packet_time(answer)
         if self.role is Role.BOTH:
             return answer
         lines, in_pictures = [], False
@@ -99,6 +103,15 @@ class Offer:
             return answer
         line = f"a=extmap:{self.playout_delay_id} {_PLAYOUT_DELAY}\r\n"
         return before + section + pictures[: mid.end()] + line + pictures[mid.end() :]
+
+
+def _with_packet_time(answer: str) -> str:
+    """Return an answer that asks for sound in short packets."""
+    before, section, sound = answer.partition("m=audio ")
+    mid = re.search(r"a=mid:.*\r\n", sound)
+    if mid is None:
+        return answer
+    return f"{before}{section}{sound[: mid.end()]}a=ptime:{PACKET_MS}\r\n{sound[mid.end() :]}"
 
 
 def _playout_delay_id(lines: Iterable[str]) -> int:

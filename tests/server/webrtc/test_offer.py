@@ -102,3 +102,14 @@ def test_a_viewer_that_can_show_pictures_at_once_is_told_that_it_may(role, taken
         LAYERED.replace("sendonly", direction).encode(), role, keep_candidates=False
     )
     assert "playout-delay" not in without.finish(answer)
+
+
+@pytest.mark.parametrize(("role", "asked"), [(Role.BOTH, 1), (Role.SEND, 1), (Role.PLAY, 0)])
+def test_who_speaks_is_asked_for_short_packets(role, asked):
+    direction = "recvonly" if role is Role.PLAY else "sendrecv"
+    text = LAYERED.replace("sendonly", direction)
+    offer = read_offer(text.encode(), role, keep_candidates=False)
+    lines = offer.finish("m=audio 9\r\na=mid:0\r\nm=video 9\r\na=mid:1\r\n").splitlines()
+    assert lines.count("a=ptime:10") == asked
+    if asked:
+        assert lines.index("a=ptime:10") < lines.index("m=video 9")
