@@ -6,24 +6,17 @@ nothing is taken whose sum is not known, and no file gets its name before its su
 """
 
 import argparse
-import contextlib
 import hashlib
 import os
 import sys
 import tomllib
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage
 from importlib.resources import files
-from ipaddress import ip_address
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from lipstream.avatar.pack import Avatar, embedded_avatars
@@ -36,6 +29,13 @@ from lipstream.inference.manifest import (
 )
 from lipstream.inference.model import MouthModel
 from lipstream.storage import sha256_of
+from lipstream_models.downloads import (
+    RemoteFile,
+    ShowProgress,
+    check_url,
+    download,
+    shown_progress,
+)
 
 CHECKSUMS = "sha256sums.txt"
 
@@ -159,7 +159,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
         _agree(wanted)
     for model in wanted:
         folder = (arguments.to or models_home()) / model.name
-        with _progress() as show:
+        with shown_progress() as show:
             fetch_model(model, folder, show)
         print(f"{model.name} is in {folder}\nnext: {model.next.format(folder=folder)}")
     return 0
@@ -175,39 +175,6 @@ def _agree(models: "Sequence[PublishedModel]") -> None:
         raise InputError("nothing was fetched: the licences were not agreed to")
 
 
-@contextlib.contextmanager
-def _progress() -> Generator[Callable[[str, int, int | None], None]]:
-    """Give a function to call with a file's name, its bytes so far and in all; for terminals."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        tasks = {}
-
-        def show(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done, total=total)
-
-        yield show
-
-
-TRIES = 4
-"""Connections in a row that may end early without a byte."""
-_BLOCK = 1 << 18
-_SECONDS = 30.0
-"""Longest silence of a server."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedFile:
-    """One file of a model."""
-
-    path: str
-    """Its name in the model's folder."""
-    url: str
-    sha256: str
-
-
 @dataclass(frozen=True, slots=True)
 class PublishedModel:
     """Something that can be fetched by its name."""
@@ -218,7 +185,7 @@ class PublishedModel:
     licence_url: str
     next: str
     """Command to go on with; ``{folder}`` stands for where it lies."""
-    files: tuple[PublishedFile, ...]
+    files: tuple[RemoteFile, ...]
 
 
 def published_models(manifest: Path | None = None) -> dict[str, PublishedModel]:
@@ -237,120 +204,17 @@ def models_home() -> Path:
     return Path(home) / "lipstream" / "models"
 
 
-def fetch_model(
-    model: PublishedModel, folder: Path, progress: Callable[[str, int, int | None], None]
-) -> None:
+def fetch_model(model: PublishedModel, folder: Path, show: ShowProgress) -> None:
     """Fetch what is not there yet into ``folder``; licences are the caller's to show.
 
-    ``progress`` is told a file's name, its bytes so far, and of how many, None where the server
-    does not say. Raises ModelError when a file is not what its sum says, or cannot be had.
+    Raises InputError when a file is not what its sum says, or cannot be had.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in model.files:
-            if not (folder / file.path).is_file() or sha256_of(folder / file.path) != file.sha256:
-                _fetch_file(file, folder, progress)
+            download(file, folder, show)
     except OSError as error:
-        raise ModelError(f"{model.name} cannot be written to {folder}: {error}") from error
-
-
-def _fetch_file(
-    file: PublishedFile, folder: Path, progress: Callable[[str, int, int | None], None]
-) -> None:
-    unfinished = folder / f".{file.path}.{file.sha256[:12]}.part"
-    failed, why = 0, ""
-    while failed < TRIES:
-        before = unfinished.stat().st_size if unfinished.exists() else 0
-        try:
-            if _receive(file, unfinished, progress):
-                break
-            why = "the connection ended early"
-        except (HTTPException, TimeoutError, urllib.error.URLError, ConnectionError) as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                raise ModelError(f"{file.url} answers {error.code} {error.reason}") from error
-            why = str(error) or type(error).__name__
-        grown = unfinished.exists() and unfinished.stat().st_size > before
-        failed = 0 if grown else failed + 1
-    else:
-        raise ModelError(
-            f"{file.url} cannot be fetched: {why}; the same command goes on where this one stopped"
-        )
-    if (digest := sha256_of(unfinished)) != file.sha256:
-        unfinished.unlink()
-        raise ModelError(
-            f"{file.url} is not the file that was published: its sha256 begins {digest[:12]},"
-            f" wanted {file.sha256[:12]}; nothing was kept"
-        )
-    unfinished.replace(folder / file.path)
-
-
-def _receive(
-    file: PublishedFile, unfinished: Path, progress: Callable[[str, int, int | None], None]
-) -> bool:
-    """Append what the server has beyond what is there; return whether that is all of it."""
-    begin = unfinished.stat().st_size if unfinished.exists() else 0
-    headers = {"Range": f"bytes={begin}-"} if begin else {}
-    request = urllib.request.Request(file.url, headers=headers)
-    try:
-        answer = _OPENER.open(request, timeout=_SECONDS)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and begin:  # there is no more: the sum will tell
-            return True
-        raise
-    with answer:
-        continued = answer.status == 206 and _range_begin(answer) == begin
-        if answer.status == 206 and not continued:
-            raise HTTPException(f"the server answers {answer.headers['Content-Range']}")
-        done = begin if continued else 0
-        length = answer.headers.get("Content-Length")
-        total = None if length is None else done + int(length)
-        with unfinished.open("ab" if continued else "wb") as opened:
-            while block := answer.read1(_BLOCK):
-                opened.write(block)
-                done += len(block)
-                progress(file.path, done, total)
-    return total is None or done >= total
-
-
-def _range_begin(answer: Any) -> int | None:
-    text = str(answer.headers.get("Content-Range", ""))
-    begin = text.removeprefix("bytes ").partition("-")[0]
-    return int(begin) if begin.isdigit() else None
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to addresses that may be fetched from, and to no others."""
-
-    def redirect_request(  # noqa: PLR0913, PLR0917  as it is overridden
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """Check the new address."""
-        _check_url(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-_OPENER = urllib.request.build_opener(_Redirects)
-
-
-def _check_url(url: str) -> None:
-    """Raise InputError unless it is HTTPS, or HTTP on this machine."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
-        return
-    raise InputError(f"{url} can be read and changed on the way: only https:// is fetched from")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        raise InputError(f"{model.name} cannot be written to {folder}: {error}") from error
 
 
 def _read(path: Path) -> list[PublishedModel]:
@@ -369,19 +233,19 @@ def _read(path: Path) -> list[PublishedModel]:
 
 def _model(entry: dict[str, Any]) -> PublishedModel:
     listed = tuple(
-        PublishedFile(one["path"], one["url"], str(one.get("sha256", "")).lower())
+        RemoteFile(one["path"], one["url"], str(one.get("sha256", "")).lower())
         for one in entry["files"]
     )
     name = str(entry["name"])
     for file in listed:
-        if len(file.sha256) != hashlib.sha256().digest_size * 2:
+        if len(file.digest) != hashlib.sha256().digest_size * 2:
             raise InputError(
-                f"{name}: no sha256 is known of {file.path}, so nobody could tell whether it is"
+                f"{name}: no sha256 is known of {file.name}, so nobody could tell whether it is"
                 " what was published: add one that you trust"
             )
-        if Path(file.path).name != file.path or file.path.startswith("."):
-            raise InputError(f"{name}: {file.path} is no name of a file in the model's folder")
-        _check_url(file.url)
+        if Path(file.name).name != file.name or file.name.startswith("."):
+            raise InputError(f"{name}: {file.name} is no name of a file in the model's folder")
+        check_url(file.url)
     if Path(name).name != name or name.startswith("."):
         raise InputError(f"'{name}' is no name for a model: give a word")
     title, licence, licence_url, following = (

@@ -37,6 +37,7 @@ ENGINE_ROOMS = (
 )
 """The engine's rooms: each imports only from its own and from those in the lines above its own."""
 MODELS_ROOMS = (
+    {"downloads"},
     {"corpora"},
     {"networks", "synthetic"},
     {"evaluation"},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lipstream.cli import main
-from lipstream.errors import InputError, ModelError
+from lipstream.errors import InputError
 from lipstream_models.models_command import fetch_model, published_models
 
 WEIGHTS = np.random.default_rng(5).bytes(200_000)
@@ -140,13 +140,13 @@ def _stop(*_: object) -> None:
 
 
 def test_a_file_with_another_sum_is_refused_and_not_kept(manifest, tmp_path):
-    with pytest.raises(ModelError, match="not the file that was published"):
+    with pytest.raises(InputError, match="not the file that was published"):
         fetched(manifest(sha256="0" * 64), tmp_path / "toy")
     assert list((tmp_path / "toy").iterdir()) == []
 
 
 def test_a_file_that_is_not_there_is_told_at_once(manifest, publisher, tmp_path):
-    with pytest.raises(ModelError, match="answers 404"):
+    with pytest.raises(InputError, match="answers 404"):
         fetched(manifest("gone.onnx"), tmp_path / "toy")
     assert len(publisher.ranges) == 1
 

@@ -1,4 +1,9 @@
-"""Turn film clips of talking people (GRID) into arrays that training reads.
+"""Fetch film clips of talking people (GRID), and turn them into arrays that training reads.
+
+The record at Zenodo (3625687; CC BY 4.0) holds ``s1.zip`` to ``s34.zip`` (``s21`` has no film) with
+1000 clips each, about half a gigabyte, and ``alignments.zip`` with the word times of all. Sizes and
+MD5 sums come from the record itself, the archive's REST API: ``files[].key``, ``size``,
+``checksum`` ("md5:...") and ``links.self``.
 
 A prepared folder holds, for N clips of 75 frames at 25 fps:
 
@@ -15,11 +20,15 @@ speech recognition", JASA 120(5), 2006; CC BY 4.0.
 
 import csv
 import json
-from collections.abc import Iterator
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import av
 import cv2
@@ -35,7 +44,12 @@ from lipstream.face.landmarks import POINTS
 from lipstream.face.tracker import FaceTracker
 from lipstream.timing import HOP, MODEL_RATE
 from lipstream.types import Array, Float32, Image
+from lipstream_models.downloads import RemoteFile, ShowProgress, download, read_text, size_of
 
+RECORD = "https://zenodo.org/api/records/3625687"
+ALIGNMENTS = "alignments"
+_UNITS_A_SECOND = 25_000
+"""Units of the corpus' word times: 75000 is the end of a clip."""
 HELD_OUT_EVERY = 20
 """Every 20th clip of a folder is never trained on."""
 
@@ -75,6 +89,112 @@ class PreparationProgress:
     total: int
     faceless: int
     """Clips left out because no face was found in them."""
+
+
+def list_files(record: str = RECORD) -> dict[str, RemoteFile]:
+    """Ask the record for its files, by name. Raises InputError."""
+    try:
+        listing: dict[str, Any] = json.loads(read_text(record))
+        files = [_remote(entry) for entry in listing["files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{record} does not list files as the archive's API does ({error!r}): check --record"
+        ) from error
+    return {file.name: file for file in files}
+
+
+def _remote(entry: dict[str, Any]) -> RemoteFile:
+    kind, _, digest = str(entry["checksum"]).partition(":")
+    if kind != "md5" or len(digest) != 32:
+        raise ValueError(f"checksum {entry['checksum']}")
+    name = str(entry["key"])
+    return RemoteFile(name, str(entry["links"]["self"]), digest, int(entry["size"]))
+
+
+def choose(files: dict[str, RemoteFile], speakers: Iterable[str]) -> list[RemoteFile]:
+    """Return the word times and the speakers' films. Raises InputError for unknown speakers."""
+    names = [ALIGNMENTS, *dict.fromkeys(speakers)]
+    missing = [name for name in names if f"{name}.zip" not in files]
+    if missing:
+        there = [name.removesuffix(".zip") for name in files if name.endswith(".zip")]
+        known = ", ".join(sorted(there, key=lambda name: (len(name), name)))
+        raise InputError(f"the record has no film of {', '.join(missing)}; it has {known}")
+    return [files[f"{name}.zip"] for name in names]
+
+
+def fetch(file: RemoteFile, folder: Path, show: ShowProgress) -> None:
+    """Download an archive into a folder, going on where an earlier run stopped.
+
+    Raises InputError when it cannot be had, or there is no room for it and its clips beside it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = 2 * (file.size or 0) - size_of(file.unfinished(folder))
+    if not file.is_in(folder) and needed > (free := shutil.disk_usage(folder).free):
+        raise InputError(
+            f"{file.name} needs {needed >> 20} MB in {folder}, {free >> 20} are free: choose"
+            " another --out or fewer speakers"
+        )
+    download(file, folder, show)
+
+
+def unpack_speaker(archive: Path, folder: Path) -> int:
+    """Unpack the clips of a speaker's archive, whole or not at all; return how many there are.
+
+    Only names ending in ``.mpg`` are taken, and of them the last part. Raises InputError.
+    """
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    with _archive(archive) as opened:
+        clips = [entry for entry in opened.infolist() if _is_clip(entry.filename)]
+        if not clips:
+            raise InputError(f"{archive} holds no .mpg clips: remove it and download it again")
+        for entry in clips:
+            with (
+                opened.open(entry) as packed,
+                (unfinished / PurePosixPath(entry.filename).name).open("wb") as clip,
+            ):
+                shutil.copyfileobj(packed, clip)
+    os.replace(unfinished, folder)  # noqa: PTH105
+    return len(clips)
+
+
+def _is_clip(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix == ".mpg" and not name.startswith("__") and not path.name.startswith(".")
+
+
+def write_alignments(archive: Path, speaker: str, table: Path) -> int:
+    """Write one speaker's word times as the table 'train prepare --alignments' reads.
+
+    Columns clip, start_s, end_s, word, parted by tabs. Returns the number of clips. Raises
+    InputError.
+    """
+    lines, clips = [], 0
+    with _archive(archive) as opened:
+        for name in sorted(opened.namelist()):
+            path = PurePosixPath(name)
+            if path.suffix != ".align" or path.parent.name != speaker or name.startswith("__"):
+                continue
+            clips += 1
+            for line in opened.read(name).decode("ascii").splitlines():
+                start, end, word = line.split()
+                seconds = [int(units) / _UNITS_A_SECOND for units in (start, end)]
+                lines.append((path.stem, *(f"{value:.3f}" for value in seconds), word))
+    if not clips:
+        raise InputError(f"{archive} holds no word times of {speaker}: name another speaker")
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open("w", encoding="utf-8", newline="") as opened_table:
+        writer = csv.writer(opened_table, delimiter="\t", lineterminator="\n")
+        writer.writerows([("clip", "start_s", "end_s", "word"), *lines])
+    return clips
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no archive ({error}): remove it, download again") from error
 
 
 def read_clip(path: Path) -> DecodedClip:

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipstream_models.corpora import grid_download
-from lipstream_models.corpora.grid_download import RECORD, RemoteFile
+from lipstream_models.corpora import grid_corpus
+from lipstream_models.downloads import shown_progress
 from lipstream_models.training import lip_command
 from lipstream_models.training.run_command import add_run_arguments, carry_out, options_of
 
@@ -25,7 +25,9 @@ def add_download_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder to write; continued if there"
     )
-    parser.add_argument("--record", default=RECORD, metavar="URL", help="where the record is")
+    parser.add_argument(
+        "--record", default=grid_corpus.RECORD, metavar="URL", help="where the record is"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the archives once unpacked")
 
 
@@ -34,16 +36,17 @@ def run_download(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     missing = [name for name in arguments.speakers if not _is_here(out, name)]
     if missing:
-        words, *films = grid_download.choose(grid_download.list_files(arguments.record), missing)
-        _fetch(words, out)
-        for film in films:
-            name = film.name.removesuffix(".zip")
-            grid_download.write_alignments(out / words.name, name, _table(out, name))
-            _fetch(film, out)
-            clips = grid_download.unpack_speaker(out / film.name, out / name)
-            print(f"{name}: {clips} clips", flush=True)
-            if not arguments.keep:
-                (out / film.name).unlink()
+        with shown_progress() as show:
+            words, *films = grid_corpus.choose(grid_corpus.list_files(arguments.record), missing)
+            grid_corpus.fetch(words, out, show)
+            for film in films:
+                name = film.name.removesuffix(".zip")
+                grid_corpus.write_alignments(out / words.name, name, _table(out, name))
+                grid_corpus.fetch(film, out, show)
+                clips = grid_corpus.unpack_speaker(out / film.name, out / name)
+                print(f"{name}: {clips} clips", flush=True)
+                if not arguments.keep:
+                    (out / film.name).unlink()
     for name in arguments.speakers:
         options = f"--grid {out / name} --alignments {_table(out, name)}"
         print(f"next: lipstream train prepare {options} --out FOLDER")
@@ -56,16 +59,6 @@ def _table(out: Path, name: str) -> Path:
 
 def _is_here(out: Path, name: str) -> bool:
     return (out / name).is_dir() and _table(out, name).is_file()
-
-
-def _fetch(file: RemoteFile, out: Path) -> None:
-    last_percent = -1
-    for at in grid_download.fetch(file, out):
-        percent = 100 * at.done // at.size
-        if percent != last_percent:
-            last_percent = percent
-            sys.stderr.write(f"\r{at.name}: {at.done >> 20} of {at.size >> 20} MB, {percent} %")
-    sys.stderr.write("\n")
 
 
 def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:

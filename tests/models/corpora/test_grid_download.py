@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lipstream.errors import InputError
-from lipstream_models.corpora import grid_download
+from lipstream_models.corpora import grid_corpus
 from lipstream_models.corpora.grid_corpus import find_clips, quiet_frames
 from lipstream_models.training.command import add_download_arguments, run_download
 
@@ -77,10 +77,13 @@ class Handler(BaseHTTPRequestHandler):
         if asked and self.server.knows_ranges:
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
         stop = self.server.breaks.pop(0) if self.server.breaks else len(body)
-        return self.answer(206 if start else 200, body[start:], body[start:stop])
+        return self.answer(206 if start else 200, body[start:], body[start:stop], start)
 
-    def answer(self, code, body, sent=None):
+    def answer(self, code, body, sent=None, start=0):
         self.send_response(code)
+        if code == 206:
+            end = start + len(body)
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body if sent is None else sent)
@@ -99,8 +102,12 @@ def archive():
         thread.join()
 
 
+def quietly(*_):
+    """Show nothing."""
+
+
 def remote(archive, name="s2.zip"):
-    return grid_download.list_files(archive.record)[name]
+    return grid_corpus.list_files(archive.record)[name]
 
 
 def command(*words):
@@ -127,7 +134,8 @@ def test_a_speaker_arrives_ready_for_prepare(archive, tmp_path, capsys):
 def test_a_broken_download_goes_on_where_it_stopped(archive, tmp_path):
     file = remote(archive)
     archive.breaks = [1000, 70_000]
-    seen = [at.done for at in grid_download.fetch(file, tmp_path)]
+    seen = []
+    grid_corpus.fetch(file, tmp_path, lambda _name, done, _total: seen.append(done))
     assert (tmp_path / "s2.zip").read_bytes() == archive.files["s2.zip"]
     assert archive.ranges == [None, "bytes=1000-", "bytes=70000-"]
     assert seen == sorted(seen)
@@ -135,53 +143,53 @@ def test_a_broken_download_goes_on_where_it_stopped(archive, tmp_path):
 
 
 def test_a_later_run_goes_on_with_the_part_of_an_earlier_one(archive, tmp_path):
-    (tmp_path / "s2.zip.part").write_bytes(archive.files["s2.zip"][:5000])
-    list(grid_download.fetch(remote(archive), tmp_path))
+    remote(archive).unfinished(tmp_path).write_bytes(archive.files["s2.zip"][:5000])
+    grid_corpus.fetch(remote(archive), tmp_path, quietly)
     assert archive.ranges == ["bytes=5000-"]
     assert (tmp_path / "s2.zip").read_bytes() == archive.files["s2.zip"]
 
 
 def test_a_server_without_ranges_begins_anew(archive, tmp_path):
     archive.knows_ranges = False
-    (tmp_path / "s2.zip.part").write_bytes(b"x" * 5000)
-    list(grid_download.fetch(remote(archive), tmp_path))
+    remote(archive).unfinished(tmp_path).write_bytes(b"x" * 5000)
+    grid_corpus.fetch(remote(archive), tmp_path, quietly)
     assert (tmp_path / "s2.zip").read_bytes() == archive.files["s2.zip"]
 
 
 def test_a_connection_that_always_breaks_is_given_up(archive, tmp_path):
     archive.breaks = [100] * 50  # past the first 100 bytes nothing more ever comes
     with pytest.raises(InputError, match=r"broke off at 100 of .* run the same command again"):
-        list(grid_download.fetch(remote(archive), tmp_path))
-    assert (tmp_path / "s2.zip.part").stat().st_size == 100
+        grid_corpus.fetch(remote(archive), tmp_path, quietly)
+    assert remote(archive).unfinished(tmp_path).stat().st_size == 100
 
 
 def test_a_wrong_sum_is_told_and_the_file_removed(archive, tmp_path):
     archive.sums["s2.zip"] = "0" * 32
-    with pytest.raises(InputError, match="MD5 differs"):
-        list(grid_download.fetch(remote(archive), tmp_path))
+    with pytest.raises(InputError, match="not the file that was published: its md5"):
+        grid_corpus.fetch(remote(archive), tmp_path, quietly)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_speaker_is_answered_with_those_there_are(archive):
-    files = grid_download.list_files(archive.record)
+    files = grid_corpus.list_files(archive.record)
     with pytest.raises(InputError, match="no film of s21; it has s2, alignments"):
-        grid_download.choose(files, ["s2", "s21"])
+        grid_corpus.choose(files, ["s2", "s21"])
 
 
 def test_a_wrong_address_is_told(archive):
-    with pytest.raises(InputError, match="answered 404"):
-        grid_download.list_files(archive.record.replace("record", "nowhere"))
+    with pytest.raises(InputError, match="answers 404"):
+        grid_corpus.list_files(archive.record.replace("record", "nowhere"))
     with pytest.raises(InputError, match="does not list files"):
-        grid_download.list_files(archive.record.replace("record", "s2.zip"))
+        grid_corpus.list_files(archive.record.replace("record", "s2.zip"))
 
 
 def test_no_network_is_told():
     with pytest.raises(InputError, match="cannot be reached"):
-        grid_download.list_files("http://127.0.0.1:9/record")
+        grid_corpus.list_files("http://127.0.0.1:9/record")
 
 
 def test_names_cannot_leave_the_folder(tmp_path):
     (tmp_path / "a.zip").write_bytes(zipped(**{"../../evil.mpg": CLIP, "s2/readme.txt": b""}))
-    assert grid_download.unpack_speaker(tmp_path / "a.zip", tmp_path / "in" / "s2") == 1
+    assert grid_corpus.unpack_speaker(tmp_path / "a.zip", tmp_path / "in" / "s2") == 1
     assert [path.name for path in (tmp_path / "in" / "s2").iterdir()] == ["evil.mpg"]
     assert not (tmp_path / "evil.mpg").exists()
