@@ -1,11 +1,13 @@
 """Films as upright BGR pictures at a constant rate, each picture whole and in SDR."""
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ FASTEST_UNASKED = 120
 DEFAULT_FPS = Fraction(25)
 _JITTER = Fraction(1, 4)
 """How late a time stamp may be and still count for its slot, slots: files round their times."""
+_MOST_BACK_S, _LONGEST_STILL_S = 1, 3600
+"""From one picture in the file to the next time may go back so far and on so far."""
 _WORTH_SEEKING_S = 1
 """Nearer to the start than this, a film is read from its start."""
 _QUICK_SHARE = 0.1
@@ -49,6 +53,11 @@ _COMMON_RATES = tuple(
     )
 )
 _FASTEST_VARYING = Fraction(60)
+_STAMPED_IN_FILE_ORDER = {"avi", "mxf"}
+"""Formats that do not tell when pictures are shown: what FFmpeg guesses of H.264's is out of order.
+"""
+_MOST_REORDERED = 4
+"""Pictures by which a stamp of these formats may be displaced."""
 
 
 class FilmReader:
@@ -65,6 +74,7 @@ class FilmReader:
             stream = self._stream(container)
             declared = _declared_rate(stream)
             aspect = stream.codec_context.sample_aspect_ratio
+            codec = stream.codec_context.name
         self.own_fps = _usable_fps(declared or self._stamps.rate)
         """Pictures a second as the source means them, exact; of a varying rate, its quickest."""
         self.fps = self.own_fps / math.ceil(self.own_fps / FASTEST_UNASKED)
@@ -75,11 +85,12 @@ class FilmReader:
             if first is None:
                 raise MediaError(f"{path.name} has no picture that can be decoded: copy it again")
             self._start = _time_of(first)
+        with self._open() as container:
             self.sound_start = _sound_start(container) - (self._start or 0)
             """When the film's own sound begins, seconds after its first picture."""
             self.start = self._start or Fraction(0)
             """Time stamp of its first picture, seconds."""
-        self._turn = _turn_of(first)
+        self._turn = _turn_of(first, codec)
         self.width, self.height = (
             (first.height, first.width) if self._turn.across else (first.width, first.height)
         )
@@ -119,11 +130,24 @@ class FilmReader:
         with self._open() as container:
             stream = self._stream(container)
             assert stream.time_base is not None
+            last: int | None = None
+            second = float(1 / stream.time_base)
             for packet in self._packets(container, stream):
+                if last is not None and packet.dts is not None:
+                    self._check_clock((packet.dts - last) / second, len(times))
+                last = packet.dts if packet.dts is not None else last
                 if packet.size and not packet.is_discard:
                     times.append(packet.pts)
                     durations.append(packet.duration or 0)
             return _Stamps(times, durations, Fraction(stream.time_base), _rates(stream))
+
+    def _check_clock(self, step_s: float, pictures: int) -> None:
+        """Raise MediaError where another clock begins: pieces put together without a program."""
+        if not -_MOST_BACK_S < step_s < _LONGEST_STILL_S:
+            raise MediaError(
+                f"{self.path.name} is several films in one file: after {pictures} pictures their"
+                " times begin anew; join them with an editor, or with FFmpeg's concat protocol"
+            )
 
     def pictures(self, fps: Fraction | None = None, first: int = 0) -> Iterator[Image]:
         """Yield (H, W, 3) uint8 BGR pictures at a constant rate, by default the film's own.
@@ -173,7 +197,10 @@ class FilmReader:
     def _timed(
         self, container: InputContainer, stream: av.VideoStream
     ) -> Iterator[tuple[Fraction, VideoFrame]]:
-        for count, frame in enumerate(self._decoded(container, stream)):
+        frames = self._decoded(container, stream)
+        if container.format.name in _STAMPED_IN_FILE_ORDER:
+            frames = _stamped_in_order(frames)
+        for count, frame in enumerate(frames):
             stamp = _time_of(frame)
             if stamp is None or self._start is None:
                 yield Fraction(count) / self.own_fps, frame
@@ -281,11 +308,15 @@ class _Turn:
         return np.ascontiguousarray(image)
 
 
-def _turn_of(frame: VideoFrame) -> _Turn:
-    """Read the display matrix (ISO/IEC 14496-12, 8.2.2.3): x' = a x + c y, y' = b x + d y."""
+def _turn_of(frame: VideoFrame, codec: str) -> _Turn:
+    """Read the display matrix (ISO/IEC 14496-12, 8.2.2.3): x' = a x + c y, y' = b x + d y.
+
+    Not of PNG: PyAV 18 and 19 free the name of its colour profile twice, which ends the process.
+    """
     matrix: Any = None
-    with suppress(ValueError):  # PyAV knows not all kinds of what may stand beside it
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+    if codec not in ("png", "apng"):
+        with suppress(ValueError):  # PyAV knows not all kinds of what may stand beside it
+            matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is not None:
         a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
         if abs(b) + abs(c) > abs(a) + abs(d):
@@ -394,12 +425,37 @@ def _slot(time: Fraction, fps: Fraction) -> int:
     return math.ceil(time * fps - _JITTER)
 
 
+def _stamped_in_order(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    """Give each picture the next time stamp there is: they come as they are shown."""
+    waiting: deque[VideoFrame] = deque()
+    stamps: list[int] = []
+
+    def next_one() -> VideoFrame:
+        frame = waiting.popleft()
+        if frame.pts is not None:
+            frame.pts = heappop(stamps)
+        return frame
+
+    for frame in frames:
+        waiting.append(frame)
+        if frame.pts is not None:
+            heappush(stamps, frame.pts)
+        if len(waiting) > _MOST_REORDERED:
+            yield next_one()
+    while waiting:
+        yield next_one()
+
+
 def _time_of(frame: VideoFrame) -> Fraction | None:
     return None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
 
 
 def _sound_start(container: InputContainer) -> Fraction:
+    """Return when the first sound that is decoded begins, seconds: some decoders drop a little."""
     stream = container.streams.best("audio")
-    if stream is None or stream.start_time is None or stream.time_base is None:
+    if not isinstance(stream, av.AudioStream) or stream.time_base is None:
         return Fraction(0)
-    return stream.start_time * stream.time_base - sound_lead(container)
+    begins = stream.start_time
+    with suppress(FFmpegError, StopIteration, ValueError):  # told by who reads the sound
+        begins = next(frame.pts for frame in container.decode(stream))
+    return Fraction(0) if begins is None else begins * stream.time_base - sound_lead(container)

@@ -6,7 +6,9 @@ WebP and TIFF, boxes in HEIC and AVIF (ISO/IEC 23008-12), which also cut large p
 
 import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
@@ -21,7 +23,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
-from lipstream.media.colour import bgr_of
+from lipstream.media.colour import bgr_of, srgb_of
 from lipstream.media.opening import check_decodable, check_readable, open_media, reason
 from lipstream.types import Image
 
@@ -36,8 +38,13 @@ _BACKGROUND = 200
 """Grey laid under the transparent parts of a picture."""
 _ROWS = 64
 """Rows mixed at once."""
-_ORIENTATION = 0x0112
+_TIFF_STARTS, _JPEG_START = (b"II*\0", b"MM\0*"), b"\xff\xd8"
+_COMPRESSION, _ORIENTATION, _ICC_PROFILE = 0x0103, 0x0112, 0x8773
+"""Fields of TIFF (TIFF 6.0, section 8; ICC.1:2022, annex B)."""
+_APP2, _START_OF_SCAN = 0xE2, 0xDA
+_ICON_SIDE = 256
 _LONGEST_META = 16_000_000
+_ICC_KINDS = (b"prof", b"rICC")
 _SHORTEST_MS, _USUAL_MS = 10, 100
 """A picture of an animation that is shown no longer than the one is shown as long as the other."""
 
@@ -72,6 +79,8 @@ def read_picture(path: Path) -> Image:
         stream = next(iter(container.streams.video), None)
         if stream is None:
             raise MediaError(f"{path.name} is not a picture: give a jpg, png or webp file")
+        if container.format.name == "ico":  # one picture in several sizes; of PNG in it told as 0
+            stream = max(container.streams.video, key=lambda one: one.width or _ICON_SIDE)
         check_decodable(stream, path.name)
         if stream.codec_context.width <= 0 or stream.codec_context.height <= 0:
             raise MediaError(
@@ -80,10 +89,13 @@ def read_picture(path: Path) -> Image:
             )
         if container.format.name.startswith("mov"):
             return _read_items(container, path)
-        image = _decode_jpeg(path) if stream.codec_context.name == "mjpeg" else None
+        encoded = path.read_bytes()
+        icc = _icc_of(encoded)
+        image = _decode_jpeg(encoded, path.name) if _is_jpeg(stream, encoded) else None
         if image is not None:
-            return image
-        return oriented(_decode(container, path.name), _orientation_of(path))
+            return srgb_of(image, icc)
+        image = srgb_of(_decode(container, stream, path.name), icc)
+        return oriented(image, _orientation_of(encoded))
 
 
 def shrunk(image: Image, longest_side: int, *, enlarge: bool = False) -> Image:
@@ -112,11 +124,17 @@ def _packets(container: InputContainer) -> "Iterator[av.Packet[av.VideoStream]]"
     return (packet for packet in container.demux(video=0) if packet.size)
 
 
-def _decode_jpeg(path: Path) -> Image | None:
+def _is_jpeg(stream: av.VideoStream, encoded: bytes) -> bool:
+    """Return whether a file is JPEG, in a TIFF perhaps: FFmpeg makes that black."""
+    field_at = _tiff_field(encoded, _COMPRESSION)
+    in_tiff = field_at and encoded[field_at + 8 : field_at + 10] in (b"\7\0", b"\0\7")
+    return stream.codec_context.name == "mjpeg" or bool(in_tiff)
+
+
+def _decode_jpeg(encoded: bytes, name: str) -> Image | None:
     """Decode with OpenCV, which knows all eight EXIF orientations; None if it cannot."""
-    encoded = path.read_bytes()
-    if not _jpeg_has_end(encoded):
-        raise MediaError(f"{path.name} is cut short: the picture has no end; copy it again")
+    if encoded[:2] == _JPEG_START and not _jpeg_has_end(encoded):
+        raise MediaError(f"{name} is cut short: the picture has no end; copy it again")
     decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     return None if decoded is None else np.asarray(decoded, np.uint8)
 
@@ -140,10 +158,10 @@ def _jpeg_has_end(encoded: bytes) -> bool:
     return False
 
 
-def _decode(container: InputContainer, name: str) -> Image:
+def _decode(container: InputContainer, stream: av.VideoStream, name: str) -> Image:
     """Decode with FFmpeg and lay the picture on grey where it is transparent."""
     try:
-        frame = next(container.decode(video=0))
+        frame = next(container.decode(stream))
     except (FFmpegError, StopIteration, ValueError) as error:
         raise MediaError(f"{name} is damaged: {reason(error)}; copy or export it again") from error
     return _flattened(frame, name)
@@ -183,34 +201,73 @@ def on_background(layers: Image, *, is_rgba: bool = False) -> Image:
     return mixed
 
 
-def _orientation_of(path: Path) -> int:
+def _orientation_of(encoded: bytes) -> int:
     """Return the EXIF orientation of a PNG, WebP or TIFF file; 1 where there is none."""
-    encoded = path.read_bytes()
-    if encoded[:4] in (b"II*\0", b"MM\0*"):
+    if encoded[:4] in _TIFF_STARTS:
         return _orientation_in(encoded)
-    if encoded[:8] == b"\x89PNG\r\n\x1a\n":
-        chunks, wanted = _png_chunks(encoded), b"eXIf"
-    elif encoded[:4] == b"RIFF":
-        chunks, wanted = riff_chunks(encoded, 12), b"EXIF"
-    else:
-        return 1
-    exif = next((body for kind, body in chunks if kind == wanted), b"")
+    exif = _chunk_of(encoded, b"eXIf", b"EXIF")
     return _orientation_in(exif.removeprefix(b"Exif\0\0"))
 
 
 def _orientation_in(tiff: bytes) -> int:
-    """Return tag 0x0112 of the first directory of a TIFF structure; 1 for what is none."""
+    """Return the orientation that a TIFF structure tells; 1 for what is none."""
+    field_at = _tiff_field(tiff, _ORIENTATION)
+    order = "<" if tiff[:2] == b"II" else ">"
+    return int(struct.unpack_from(order + "H", tiff, field_at + 8)[0]) if field_at else 1
+
+
+def _tiff_field(tiff: bytes, wanted: int) -> int:
+    """Return where a field of the first directory of a TIFF structure is; 0 where it has none."""
+    if tiff[:4] not in _TIFF_STARTS:
+        return 0
     order = "<" if tiff[:2] == b"II" else ">"
     try:
         (at,) = struct.unpack_from(order + "I", tiff, 4)
         (count,) = struct.unpack_from(order + "H", tiff, at)
-        for k in range(count):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, at + 2 + 12 * k)
-            if tag == _ORIENTATION:
-                return int(value)
+        fields = range(at + 2, min(at + 2 + 12 * count, len(tiff) - 11), 12)
+        return next((k for k in fields if struct.unpack_from(order + "H", tiff, k)[0] == wanted), 0)
     except struct.error:
-        return 1
-    return 1
+        return 0
+
+
+def _icc_of(encoded: bytes) -> bytes:
+    """Return the ICC profile in a JPEG, PNG, WebP or TIFF file; empty where there is none."""
+    if encoded[:2] == _JPEG_START:
+        parts = [body[12:] for body in _jpeg_segments(encoded) if body[:12] == b"ICC_PROFILE\0"]
+        return b"".join(part[2:] for part in sorted(parts, key=lambda part: part[:1]))
+    field_at = _tiff_field(encoded, _ICC_PROFILE)
+    if field_at:
+        size, at = struct.unpack_from(
+            "<II" if encoded[:2] == b"II" else ">II", encoded, field_at + 4
+        )
+        return encoded[at : at + size]
+    profile = _chunk_of(encoded, b"iCCP", b"ICCP")
+    if encoded[:4] == b"RIFF":
+        return profile
+    with suppress(zlib.error):  # after its name, a zero and the kind of compression
+        return zlib.decompress(profile[profile.find(b"\0") + 2 :])
+    return b""
+
+
+def _jpeg_segments(encoded: bytes) -> Iterator[bytes]:
+    """Yield what stands in the application segments (APP2) before the picture."""
+    at = 2
+    while encoded[at : at + 1] == b"\xff" and encoded[at + 1] != _START_OF_SCAN:
+        size = int.from_bytes(encoded[at + 2 : at + 4], "big")
+        if encoded[at + 1] == _APP2:
+            yield encoded[at + 4 : at + 2 + size]
+        at += 2 + size
+
+
+def _chunk_of(encoded: bytes, of_png: bytes, of_webp: bytes) -> bytes:
+    """Return the first chunk of a kind in a PNG or WebP file; empty where there is none."""
+    if encoded[:8] == b"\x89PNG\r\n\x1a\n":
+        chunks, wanted = _png_chunks(encoded), of_png
+    elif encoded[:4] == b"RIFF":
+        chunks, wanted = riff_chunks(encoded, 12), of_webp
+    else:
+        return b""
+    return next((body for kind, body in chunks if kind == wanted), b"")
 
 
 def _png_chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -302,6 +359,7 @@ class _Items:
     grid: bytes = b""
     turns: list[tuple[bytes, int]] = field(default_factory=list)
     """``irot`` in quarter turns against the clock, and ``imir`` by its axis, in order."""
+    icc: bytes = b""
 
 
 def _boxes(content: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes]]:
@@ -339,6 +397,10 @@ def _items_of(path: Path) -> _Items:
         kind, body = listed[number - 1]
         if kind in (b"irot", b"imir"):
             items.turns.append((kind, body[0] & (3 if kind == b"irot" else 1)))
+    for item in (items.primary, *items.tiles[:1]):
+        own = [listed[number - 1] for number in _associated(properties.get(b"ipma", b""), item)]
+        profiles = [body[4:] for kind, body in own if kind == b"colr" and body[:4] in _ICC_KINDS]
+        items.icc = items.icc or next(iter(profiles), b"")
     return items
 
 
@@ -394,8 +456,8 @@ def _read_items(container: InputContainer, path: Path) -> Image:
     try:
         items = _items_of(path)
     except (struct.error, LookupError, StopIteration):
-        return _decode(container, path.name)
-    image = _assembled(container, items, path.name)
+        return _decode(container, container.streams.video[0], path.name)
+    image = srgb_of(_assembled(container, items, path.name), items.icc)
     for kind, value in items.turns:
         if kind == b"irot":
             image = np.rot90(image, value)

@@ -26,18 +26,24 @@ from lipstream.timing import HIGHEST_RATE, LOWEST_RATE
 from lipstream.types import Float32, Float64, Pcm
 
 MOST_CHANNELS = 8
-_GUESSED_LENGTH = {"mp3", "aac", "ac3", "eac3", "mpegts", "mpeg", "ogg"}
-"""Formats whose declared length is an estimate from the bit rate or from time stamps."""
+_TOLD_LENGTH = ("mov", "matroska", "avi", "asf", "flac", "aiff", "caf", "w64", "au", "wv", "tta")
+"""Formats whose header tells the length. Of others it is an estimate, from the bit rate or from
+time stamps."""
 _TIMED = ("matroska", "mov", "mpegts", "flv", "asf", "nut")
 """Formats whose packets say when they are heard."""
-_GAP_S, _LONGEST_GAP_S = 0.03, 3600.0
-"""A hole shorter than the one is rounding, a jump longer than the other another clock."""
+_GAP_S, _LONGEST_GAP_S, _MOST_BACK_S = 0.03, 3600.0, 1.0
+"""A hole shorter than the first is rounding, a jump longer than the others, on or back, another
+clock."""
 _SLACK_S = 0.1
 """How much shorter than declared a sound may be before it counts as cut short, seconds."""
 _PADDING = 2048
-"""Samples that an encoder may have added at the end to fill its last block (two of AAC's)."""
+"""Samples that an encoder may have added at the end to fill its last block (two of AAC's); an MP4
+tells how many are meant."""
 _UNKNOWN_RIFF_SIZE = 0x7FFF0000
 """RIFF sizes from here on are what programs write into a pipe: length unknown."""
+_PLAIN_RIFF = {1, 3, 6, 7, 0xFFFE}
+"""RIFF's kinds of samples that each take the same room (PCM, float, A-law, mu-law, extensible). The
+byte rates that programs write for the others, ADPCM among them, are often wrong."""
 _HOPS_A_SECOND = 10
 """Levels are measured so often."""
 _CANCELLED = 0.1
@@ -89,6 +95,7 @@ class SoundFile:
             stream = _checked_stream(container, path.name)
             rate, channels = stream.rate, stream.channels
             declared = _declared_seconds(container, stream, path)
+            is_padded = container.format.name.startswith("mov")
         levels = _Levels(rate)
         for names, piece in _pieces(path, rate):
             channels = max(channels, len(names))
@@ -101,7 +108,7 @@ class SoundFile:
                 f"{path.name} is cut short: {seconds:.2f} s of sound are in it, its header says"
                 f" {float(declared):.2f} s; copy it again"
             )
-        padding = 0 if declared is None else samples - round(declared * rate)
+        padding = samples - round(declared * rate) if declared is not None and is_padded else 0
         samples -= padding if 0 < padding <= _PADDING else 0
         return cls(path, rate, channels, samples, levels.scale, levels.gain, levels.sides)
 
@@ -196,13 +203,9 @@ def _check_form(rate: int, channels: int, name: str) -> None:
 def _frames(container: InputContainer, stream: av.AudioStream, name: str) -> Iterator[AudioFrame]:
     """Decode all sound; damaged packets are left out, as players do."""
     packets = container.demux(stream)
-    seconds = 0.0
     while True:
         try:
-            for frame in next(packets).decode():
-                _check_finite(frame, name, seconds)
-                seconds += frame.samples / frame.sample_rate
-                yield frame
+            yield from next(packets).decode()
         except StopIteration:
             return
         except (InvalidDataError, EndOfFile):  # EOF: a packet cut short
@@ -234,7 +237,7 @@ def _in_time(path: Path) -> Iterator[_Heard]:
                 time = float(frame.pts * frame.time_base)
                 off = 0.0 if expected is None else time - expected
                 gap = off if _GAP_S < off < _LONGEST_GAP_S else 0.0
-                if expected is None or abs(off) > _LONGEST_GAP_S:
+                if expected is None or not -_MOST_BACK_S < off <= _LONGEST_GAP_S:
                     expected, gap = time, lead if expected is None else 0.0
                 elif off < -_GAP_S:
                     continue
@@ -267,6 +270,7 @@ def _pieces(path: Path, rate: int) -> Iterator[tuple[tuple[str, ...], Float32]]:
             form, names = new, _names_of(frame)
         due_s += frame.samples / frame.sample_rate
         for piece in _resampled(resampler, frame):
+            _check_finite(piece, path.name, given / rate)
             given += piece.shape[1]
             yield names, piece
     for piece in _resampled(resampler, None):
@@ -371,8 +375,8 @@ class _Levels:
         return float(10 ** (min(_MOST_GAIN, _WANTED - speech) / 20))
 
 
-def _check_finite(frame: AudioFrame, name: str, seconds: float) -> None:
-    if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
+def _check_finite(piece: Float32, name: str, seconds: float) -> None:
+    if not np.isfinite(piece).all():
         raise MediaError(
             f"{name} holds samples that are not numbers (NaN or infinite) near {seconds:.2f} s:"
             " export it again from the program that made it"
@@ -384,11 +388,11 @@ def _declared_seconds(
 ) -> Fraction | None:
     """Return the length that the file's header states, if it states one that can be trusted."""
     if container.format.name == "wav":  # FFmpeg corrects what the header says to the file's size
-        size, bits = _riff_size(path), stream.codec_context.bit_rate
-        return Fraction(size * 8, bits) if size and bits else None
+        return _riff_seconds(path)
     if container.format.name == "mp3":
         return _mp3_seconds(path, stream.rate)
-    if container.format.name in _GUESSED_LENGTH or not stream.duration or not stream.time_base:
+    told = container.format.name.startswith(_TOLD_LENGTH)
+    if not told or not stream.duration or not stream.time_base:
         return None
     return stream.duration * stream.time_base + sound_lead(container)
 
@@ -412,15 +416,20 @@ def _mp3_seconds(path: Path, rate: int) -> Fraction | None:
     return Fraction(frames * samples - _PADDING, rate)
 
 
-def _riff_size(path: Path) -> int | None:
-    """Return the bytes of sound that a RIFF header promises; None when it does not know."""
+def _riff_seconds(path: Path) -> Fraction | None:
+    """Return the length that a RIFF header promises; None when it does not know."""
+    bytes_a_second = 0
     with path.open("rb") as opened:
         opened.seek(12)
         while len(head := opened.read(8)) == 8:
             size = int.from_bytes(head[4:], "little")
             if head[:4] == b"data":
-                return size if size < _UNKNOWN_RIFF_SIZE else None
-            opened.seek(size + size % 2, 1)
+                known = 0 < size < _UNKNOWN_RIFF_SIZE and bytes_a_second
+                return Fraction(size, bytes_a_second) if known else None
+            body = opened.read(12) if head[:4] == b"fmt " else b""
+            if int.from_bytes(body[:2], "little") in _PLAIN_RIFF:
+                bytes_a_second = int.from_bytes(body[8:], "little")
+            opened.seek(size + size % 2 - len(body), 1)
     return None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
+from lipstream.errors import MediaError
 from lipstream.media import (
     AudioTrack,
     Colours,
@@ -15,6 +16,7 @@ from lipstream.media import (
     FilmFormat,
     FilmReader,
     PictureWriter,
+    SoundFile,
     join_parts,
 )
 from media_files import numbered, write_film
@@ -43,6 +45,50 @@ def test_the_rate_is_the_one_the_source_means(tmp_path, ending, rate):
     film = FilmReader(stamped(tmp_path / f"a{ending}", Fraction(rate)))
     assert film.fps == Fraction(rate)
     assert film.count() == PICTURES
+
+
+@pytest.mark.parametrize("ending", [".avi", ".mxf", ".mov", ".mkv"])
+def test_pictures_that_refer_to_later_ones_are_shown_in_their_order(tmp_path, ending):
+    options = {"bf": "3", "b_strategy": "0"}
+    path = tmp_path / f"a{ending}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options | {"crf": "5"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for picture in numbered(PICTURES):
+            container.mux(stream.encode(VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode(None))
+    shown = [round((picture.mean() + 2) / 5) for picture in FilmReader(path).pictures()]
+    assert shown == list(range(PICTURES))
+
+
+@pytest.mark.parametrize(("ending", "codec"), [(".wmv", "wmav2"), (".mkv", "aac"), (".mp4", "aac")])
+def test_sound_begins_where_its_first_sample_is_heard(tmp_path, ending, codec):
+    rate, path = 44_100, tmp_path / f"a{ending}"
+    pcm = np.zeros(2 * rate, np.int16)
+    pcm[rate : rate + 60] = 25_000
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("wmv2" if ending == ".wmv" else "libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream(codec, rate=rate, layout="mono")
+        audio.bit_rate = 128_000
+        for picture in numbered(50):
+            container.mux(video.encode(VideoFrame.from_ndarray(picture, format="bgr24")))
+        frame = av.AudioFrame.from_ndarray(pcm[None], "s16", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        container.mux(audio.encode(frame))
+        for stream in (video, audio):
+            container.mux(stream.encode(None))
+    film, sound = FilmReader(path), SoundFile.open(path)
+    heard = np.abs(np.concatenate([one[:, 0] for one in sound.resampled(rate, 1)]).astype(int))
+    at = np.flatnonzero(heard > heard.max() / 2)[0] / rate + float(film.sound_start)
+    assert at == pytest.approx(1, abs=0.003)
+
+
+def test_films_put_together_byte_by_byte_are_refused_in_a_sentence(tmp_path):
+    path = stamped(tmp_path / "a.ts", Fraction(25))
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(MediaError, match=f"after {PICTURES} pictures their times begin anew"):
+        FilmReader(path).count()
 
 
 @pytest.mark.parametrize("rate", ["24", "25", "30000/1001"])

@@ -1,5 +1,6 @@
 """Pictures as phones, cameras and messengers store them."""
 
+import gc
 import struct
 import zlib
 
@@ -40,13 +41,16 @@ def with_exif(path, orientation):
     return path
 
 
-def write_tiff(path, picture, orientation):
-    """Write an uncompressed TIFF of one strip."""
+def write_tiff(path, picture, orientation, icc=b""):
+    """Write an uncompressed TIFF of one strip, and a colour profile behind it."""
     height, width = picture.shape[:2]
     tags = ((256, width), (257, height), (258, 8), (259, 1), (262, 2), (273, 8), (274, orientation))
     tags += ((277, 3), (278, height), (279, picture.size))
     listed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    rgb = picture[..., ::-1].tobytes()
+    rgb = picture[..., ::-1].tobytes() + icc
+    if icc:
+        tags += ((34675, 8 + picture.size),)
+        listed += struct.pack("<HHII", 34675, 7, len(icc), 8 + picture.size)
     head = b"II*\0" + struct.pack("<I", 8 + len(rgb))
     path.write_bytes(head + rgb + struct.pack("<H", len(tags)) + listed + bytes(4))
     return path
@@ -82,6 +86,98 @@ TURNS = {
 def test_boxes_turn_and_mirror_an_avif_picture(tmp_path, orientation):
     path = write_avif(tmp_path / "a.avif", [stored(orientation)], turns=TURNS[orientation])
     assert is_upright(read_picture(path))
+
+
+SWATCHES = np.array([(30, 60, 200), (200, 120, 40), (90, 180, 90), (150, 150, 150)], np.uint8)
+P3_OF_SRGB = np.array([[0.8225, 0.1774, 0], [0.0332, 0.9669, 0], [0.0171, 0.0724, 0.9108]])
+"""Linear light, red, green, blue (the primaries of SMPTE EG 432-1 and of BT.709)."""
+
+
+def p3_swatches() -> np.ndarray:
+    """Four columns of 24 pixels, in the numbers that Display P3 has for the colours."""
+    signal = SWATCHES[:, ::-1] / 255
+    light = np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+    wide = light @ P3_OF_SRGB.T
+    shown = np.where(wide <= 0.0031308, 12.92 * wide, 1.055 * wide ** (1 / 2.4) - 0.055)
+    columns = np.round(255 * shown)[:, ::-1].astype(np.uint8)
+    return columns.repeat(24, 0)[None].repeat(64, 0)
+
+
+def s15(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}i", *(round(65536 * value) for value in values))
+
+
+def display_p3(curve: str = "para") -> bytes:
+    """An ICC profile of three primaries and one curve, as phones write it."""
+    told = s15(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    signal = np.arange(1024) / 1023
+    light = np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+    table = np.round(light * 65535).astype(">u2").tobytes()
+    by_table = b"curv" + bytes(4) + struct.pack(">I", 1024) + table
+    trc = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + told if curve == "para" else by_table
+    xyz = b"XYZ " + bytes(4)
+    tags = {
+        b"rXYZ": xyz + s15(0.51512, 0.24120, -0.00105),
+        b"gXYZ": xyz + s15(0.29198, 0.69225, 0.04189),
+        b"bXYZ": xyz + s15(0.15710, 0.06657, 0.78407),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), trc),
+    }
+    listed, bodies = struct.pack(">I", len(tags)), b""
+    for name, body in tags.items():
+        listed += name + struct.pack(">II", 132 + 12 * len(tags) + len(bodies), len(body))
+        bodies += body
+    head = bytes(12) + b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(88)
+    return head + listed + bodies
+
+
+def with_profile(path, icc):
+    written = path.read_bytes()
+    if path.suffix == ".png":
+        body = b"iCCPP3\0\0" + zlib.compress(icc)
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        path.write_bytes(written[:33] + chunk + written[33:])
+    elif path.suffix == ".webp":
+        flags = struct.pack("<I", 0x20) + struct.pack("<I", 95)[:3] + struct.pack("<I", 63)[:3]
+        body = b"WEBPVP8X" + struct.pack("<I", 10) + flags
+        body += b"ICCP" + struct.pack("<I", len(icc)) + icc + b"\0" * (len(icc) % 2) + written[12:]
+        path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    elif path.suffix == ".jpg":  # in two pieces, the second first
+        half = len(icc) // 2
+        pieces = [b"ICC_PROFILE\0\2\2" + icc[half:], b"ICC_PROFILE\0\1\2" + icc[:half]]
+        put = b"".join(b"\xff\xe2" + struct.pack(">H", len(one) + 2) + one for one in pieces)
+        path.write_bytes(written[:2] + put + written[2:])
+    return path
+
+
+@pytest.mark.parametrize("curve", ["para", "table"])
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tiff", ".avif"])
+def test_the_colours_of_a_phone_are_shown_as_they_are_meant(tmp_path, ending, curve):
+    icc, path = display_p3(curve), tmp_path / f"a{ending}"
+    if ending == ".tiff":
+        write_tiff(path, p3_swatches(), 1, icc)
+    elif ending == ".avif":
+        write_avif(path, [p3_swatches()], turns=[box(b"colr", b"prof" + icc)])
+    else:
+        with_profile(write_picture(path, p3_swatches()), icc)
+    picture = read_picture(path)
+    off = 12 if ending == ".avif" else 6  # written quickly and small
+    for index, colour in enumerate(SWATCHES):
+        assert np.abs(picture[32, 24 * index + 12].astype(int) - colour).max() <= off
+
+
+@pytest.mark.parametrize("icc", [b"", b"no profile", display_p3()[:200], bytes(3000)])
+def test_a_profile_that_says_nothing_changes_no_pixel(tmp_path, icc):
+    plain = write_picture(tmp_path / "a.png", p3_swatches())
+    before = read_picture(plain)
+    np.testing.assert_array_equal(read_picture(with_profile(plain, icc)), before)
+
+
+def test_a_png_film_with_a_profile_ends_no_process(tmp_path):
+    path = write_animation(tmp_path / "a.apng", "apng", numbered(3), 40).rename(tmp_path / "a.png")
+    with_profile(path, display_p3())
+    for _ in range(5):
+        assert FilmReader(path).count() == 3
+        gc.collect()
 
 
 def test_tiles_become_one_picture_cut_to_its_size(tmp_path):

@@ -188,3 +188,44 @@ def test_a_cut_mp3_is_refused_in_one_sentence(tmp_path, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(MediaError, match="cut short"):
         SoundFile.open(path)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.mka", "libopus")])
+def test_eight_channels_that_lie_apart_are_heard(tmp_path, name, codec):
+    rate, pcm = 48_000, np.zeros((8, 48_000), np.float32)
+    pcm[2] = hum(1, rate) / 32768
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout="7.1")
+        frame = AudioFrame.from_ndarray(pcm.T.reshape(1, -1), format="flt", layout="7.1")
+        frame.sample_rate, frame.pts = rate, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert SoundFile.open(tmp_path / name).channels == 8
+    assert abs(loud(heard(tmp_path / name), 16_000, 0.3, 0.7) + 13.5) < 1
+
+
+RECORDED = [
+    ("ima.wav", "adpcm_ima_wav", 44_100, "stereo"),
+    ("ms.wav", "adpcm_ms", 22_050, "mono"),
+    ("a.amr", "libopencore_amrnb", 8_000, "mono"),
+    ("a.3gp", "libopencore_amrnb", 8_000, "mono"),
+    ("8k.mp3", "libmp3lame", 8_000, "mono"),
+    ("48k.mp3", "libmp3lame", 48_000, "stereo"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "rate", "layout"), RECORDED)
+def test_what_recorders_write_is_heard_to_its_end(tmp_path, name, codec, rate, layout):
+    path = written(tmp_path / name, hum(3, rate), rate, codec, layout)
+    if codec.startswith("adpcm"):  # as FFmpeg writes it: the rate asked for, not the one it has
+        stored = path.read_bytes()
+        path.write_bytes(stored[:28] + (16_000).to_bytes(4, "little") + stored[32:])
+    assert float(SoundFile.open(path).seconds) == pytest.approx(3, abs=0.05)  # a block more
+    assert loud(heard(path), 16_000, 2.9, 2.99) > -20
+
+
+def test_transport_streams_put_together_are_heard_one_after_the_other(tmp_path):
+    path = written(tmp_path / "a.ts", hum(2, 48_000), 48_000, "mp2", "stereo")
+    path.write_bytes(path.read_bytes() * 2)
+    assert float(SoundFile.open(path).seconds) == pytest.approx(4, abs=0.1)
+    assert loud(heard(path), 16_000, 2.5, 3.5) > -20
