@@ -58,6 +58,8 @@ class Recording:
     """(m,) what the microphone said at the same samples; nothing where it was not kept."""
     spoken_at: float
     """When its first sample came from the microphone."""
+    output_ms: float
+    """How long before it was heard a sample left the graph: nothing can take it back then."""
 
     @classmethod
     def of(cls, recorded: dict) -> "Recording":
@@ -69,7 +71,8 @@ class Recording:
         assert recorded["sampleRate"] == 48_000
         heard_at, spoken_at = recorded["heardAt"], recorded["spokenAt"]
         seen_at, levels = pictures[:, 0], pictures[:, 1]
-        return cls(recorded["rate"], seen_at, levels, pcm, heard_at, spoken, spoken_at)
+        output_ms = recorded["outputSeconds"] * 1000
+        return cls(recorded["rate"], seen_at, levels, pcm, heard_at, spoken, spoken_at, output_ms)
 
     def as_spoken(self) -> "Recording":
         """Return the same with what was said in place of what was heard."""

@@ -3,7 +3,8 @@
 // Seen: the mean brightness of a box of each picture, with the time at which it is displayed.
 // Heard: the sound of the same stream, with the time at which the first sample is heard.
 // Spoken: where the page kept its microphone's stream as `window.microphone`, what came from it, taken
-// by the same graph at the same moments; when the graph took its first sample is `spokenAt`.
+// by the same graph at the same moments; when the graph took its first sample is `spokenAt`. From
+// there to being heard sound takes `outputSeconds`: what the sound card holds.
 
 async ({ seconds, box }) => {
   const video = document.getElementById("avatar");
@@ -72,6 +73,7 @@ async ({ seconds, box }) => {
   };
   const [heardAt, spokenAt] = [clock, taken].map((from) => blocks[0][0] + from);
   return {
-    rate, pictures, pcm: pcm(1), spoken: pcm(2), heardAt, spokenAt, sampleRate: context.sampleRate,
+    rate, pictures, pcm: pcm(1), spoken: pcm(2), heardAt, spokenAt, outputSeconds: clock - taken,
+    sampleRate: context.sampleRate,
   };
 }
