@@ -5,19 +5,23 @@ place on the sender's; the least of the last seconds is the line at its fastest,
 others lie above it is the unevenness. Sound is handed out that much after the fastest would have
 it, as in RFC 3550 and the adaptive buffers of WebRTC:
 
-- up at once: what is not there when its turn comes is replaced by silence and comes out later;
+- up at once: what is not there when its turn comes is stood in for and comes out later;
 - down slowly: unevenness is forgotten after ``WINDOW_SECONDS``, and what the buffer then holds too
   much goes where the sound is quiet, so that no word is torn;
-- sound that never comes takes no time: silence stands in for it, and a hole in the sender's count
-  that was waited for already is not waited for again.
+- sound that never comes takes no time: a hole in the sender's count that was waited for already is
+  not waited for again.
+
+What stands in for it is the sound before it, period by period, faded to silence within 60 ms: a gap
+of silence in the midst of a vowel is heard as a click, and seen as lips that shut.
 """
 
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lipstream.types import Array, Pcm
+from lipstream.types import Array, Float32, Pcm
 
 QUIET_PEAK = 100
 """Peak of int16 samples up to which a piece counts as a pause (-50 dBFS)."""
@@ -27,7 +31,7 @@ WINDOW_SECONDS = 4.0
 """How long an uneven arrival is remembered."""
 _PEAK_DECAY = 0.997
 _LONGEST_HOLE_SECONDS = 0.2
-"""Missing sound that silence stands in for; a longer hole is skipped."""
+"""Missing sound that is stood in for; a longer hole is skipped."""
 _RESTART_SECONDS = 1.0
 """A step in the sender's count from which it counts as a new stream."""
 _CAPACITY_SECONDS = 3.0
@@ -35,6 +39,16 @@ _FEW = 10
 """Blocks below which unevenness is assumed, not measured."""
 _FLOWING_SECONDS = 0.2
 """Time without sound after which the next is given time to come unevenly again."""
+_LEAST_PERIOD, _MOST_PERIOD = 0.003, 0.015
+"""Seconds of a period of a voice, 66 to 330 Hz."""
+_COMPARED_SECONDS = 0.02
+"""Sound whose likeness to that a period earlier is looked at (ITU-T G.711, appendix I)."""
+_WHOLE_SECONDS, _FADED_SECONDS = 0.01, 0.06
+"""How long what stands in is as loud as what was before, and after which time it is silent."""
+_JOIN_SECONDS = 0.004
+"""Time over which it gives way to sound that has come."""
+_COARSE = 4
+"""Samples that the search for the period takes as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +76,7 @@ class JitterBufferStats:
     dropped: int
     """Samples lost because too many waited, or because they came after their turn."""
     starved: int
-    """Samples of silence handed out in the midst of sound."""
+    """Samples handed out in the midst of sound before they had come."""
     unevenness: int
     """How unevenly sound has come lately, samples."""
 
@@ -73,6 +87,85 @@ class _Arrival:
     transit: int
 
 
+class LossConcealer:
+    """Has the sound before a hole go on into it, as ITU-T G.711, appendix I, does. One thread's.
+
+    The period is the lag at which the last 20 ms are most like what was before them.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._history = np.zeros(self._samples(_COMPARED_SECONDS + _MOST_PERIOD), np.int16)
+        self._period = np.zeros(0, np.float32)
+        self._given = 0
+
+    def patch(self, out: Pcm, held: NDArray[np.bool_]) -> None:
+        """Fill the samples of (n,) int16 ``out`` where (n,) ``held`` is False, in place.
+
+        Pieces are what is handed out, one after the other.
+        """
+        if self._given or not held.all():
+            edges = np.flatnonzero(np.diff(held)) + 1
+            for part in np.split(np.arange(len(out)), edges):
+                piece = out[part[0] : part[-1] + 1]
+                if held[part[0]]:
+                    self._join(piece)
+                else:
+                    piece[:] = self._go_on(len(piece))
+                self._remember(piece)
+        else:
+            self._remember(out)
+
+    def reset(self) -> None:
+        """Forget the sound: what comes has nothing to do with what was."""
+        self._history[:] = 0
+        self._given = 0
+
+    def _samples(self, seconds: float) -> int:
+        return int(self._rate * seconds)
+
+    def _remember(self, pcm: Pcm) -> None:
+        kept = np.concatenate([self._history, pcm])
+        self._history = kept[len(kept) - len(self._history) :]
+
+    def _join(self, piece: Pcm) -> None:
+        """Have what stood in give way to what has come."""
+        if self._given:
+            count = min(self._samples(_JOIN_SECONDS), len(piece))
+            weight = (np.arange(count, dtype=np.float32) + 1) / (count + 1)
+            mixed = self._go_on(count) * (1 - weight) + piece[:count] * weight
+            piece[:count] = np.rint(mixed)
+            self._given = 0
+
+    def _go_on(self, count: int) -> Float32:
+        """Return the next (count,) samples of what stands in."""
+        if not self._given:
+            self._period = self._last_period()
+        at = np.arange(self._given, self._given + count)
+        self._given += count
+        whole, faded = self._samples(_WHOLE_SECONDS), self._samples(_FADED_SECONDS)
+        loudness = np.clip((faded - at) / (faded - whole), 0.0, 1.0)
+        return np.asarray(self._period[at % len(self._period)] * loudness, np.float32)
+
+    def _last_period(self) -> Float32:
+        """Return the last period of the sound, its end led over into its beginning."""
+        coarse = self._history[len(self._history) % _COARSE :].reshape(-1, _COARSE).mean(axis=1)
+        count = self._samples(_COMPARED_SECONDS) // _COARSE
+        last = coarse[-count:]
+        best, lag = 0.0, self._samples(_MOST_PERIOD) // _COARSE
+        for tried in range(self._samples(_LEAST_PERIOD) // _COARSE, lag + 1):
+            before = coarse[len(coarse) - tried - count : len(coarse) - tried]
+            likeness = float(last @ before) / (float(np.linalg.norm(before)) + 1.0)
+            if likeness > best:
+                best, lag = likeness, tried
+        period = self._history[-lag * _COARSE :].astype(np.float32)
+        over = len(period) // 4
+        weight = (np.arange(over, dtype=np.float32) + 1) / (over + 1)
+        before = self._history[-len(period) - over : -len(period)]
+        period[-over:] = period[-over:] * (1 - weight) + before * weight
+        return period
+
+
 class JitterBuffer:
     """One live source. Used by one thread; the caller says what time it is, in samples."""
 
@@ -81,6 +174,7 @@ class JitterBuffer:
         self._dropped = self._starved = 0
         self._sound = np.zeros(int(rate * _CAPACITY_SECONDS), np.int16)
         self._held = np.zeros(len(self._sound), np.bool_)
+        self._concealer = LossConcealer(rate)
         self.reset()
 
     def reset(self) -> None:
@@ -93,10 +187,12 @@ class JitterBuffer:
         self._silent_for = 0
         self._owed = 0
         self._loud = 0.0
+        self._concealer.reset()
 
     def drop_waiting(self) -> None:
         """Forget what waits; what was measured of the line stays."""
         self._head, self._flowing, self._owed = self._stop, False, 0
+        self._concealer.reset()
 
     @property
     def active(self) -> bool:
@@ -182,10 +278,12 @@ class JitterBuffer:
         return count
 
     def _fill(self, out: Pcm) -> int:
-        """Hand out what is next; where nothing has come yet, wait for it with silence."""
+        """Hand out what is next; where nothing has come yet, wait for it with what stands in."""
         self._skip_what_was_waited_for()
         count = min(len(out), self._stop - self._head)
         out[:count] = self._read(count)
+        held = np.zeros(len(out), np.bool_)
+        held[:count] = self._held[self._places(self._head, count)]
         self._head += count
         loudest = int(np.abs(out[:count].astype(np.int32)).max(initial=0))
         self._loud = max(float(loudest), self._loud * _PEAK_DECAY)
@@ -193,8 +291,10 @@ class JitterBuffer:
         self._silent_for = self._silent_for + short if short else 0
         self._owed += short
         self._starved += short
+        self._concealer.patch(out, held)
         if self._silent_for > _FLOWING_SECONDS * self._rate:
             self._flowing, self._owed = False, 0
+            self._concealer.reset()
         return count
 
     def _skip_what_was_waited_for(self) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipstream.audio.jitter_buffer import WINDOW_SECONDS, JitterBuffer
+from lipstream.audio.jitter_buffer import WINDOW_SECONDS, JitterBuffer, LossConcealer
 
 RATE, BLOCK, PIECE = 48_000, 960, 480
 
@@ -139,3 +139,77 @@ def test_without_a_count_blocks_follow_each_other(step):
     first = int(np.flatnonzero(out)[0])
     assert first < 3000
     np.testing.assert_array_equal(out[first:30_000], sound[: 30_000 - first])
+
+
+def vowel(seconds=1.0, pitch=110.0):
+    """A voice that glides a little: harmonics that fall off with 12 dB an octave."""
+    at = np.arange(int(seconds * RATE)) / RATE
+    phase = 2 * np.pi * pitch * (at + 0.01 * np.sin(2 * np.pi * 1.5 * at))
+    return (6000 * sum(np.sin(k * phase + k * k) / k**2 for k in range(1, 30))).astype(np.int16)
+
+
+def concealed(sound, held, piece=PIECE):
+    """Return a sound whose samples outside ``held`` were lost, as it is handed out."""
+    out, concealer = np.where(held, sound, 0).astype(np.int16), LossConcealer(RATE)
+    for at in range(0, len(out), piece):
+        concealer.patch(out[at : at + piece], held[at : at + piece])
+    return out
+
+
+def with_holes(count, share, length):
+    held = np.ones(count, np.bool_)
+    for first in np.flatnonzero(np.random.default_rng(4).random(count // length) < share):
+        held[max(first, 4) * length :][:length] = False
+    return held
+
+
+def spectral_distance(found, sound, held):
+    """Root mean square of the difference of log spectra, bels, where something was lost."""
+    window = np.hanning(BLOCK)
+    found, wanted = (
+        np.log10(np.abs(np.fft.rfft(pcm.reshape(-1, BLOCK) * window)) + 100.0)
+        for pcm in (found, sound)
+    )
+    return np.sqrt(np.mean((found - wanted)[~held.reshape(-1, BLOCK).all(axis=1)] ** 2))
+
+
+@pytest.mark.parametrize("pitch", [80.0, 110.0, 220.0])
+@pytest.mark.parametrize("length", [480, 960])
+def test_a_voice_goes_on_through_what_is_lost(pitch, length):
+    sound = vowel(2.0, pitch)
+    held = with_holes(len(sound), 0.05, length)
+    assert (~held).any()
+    found = concealed(sound, held)
+    np.testing.assert_array_equal(found[:960], sound[:960])
+    silence = spectral_distance(np.where(held, sound, 0), sound, held)
+    assert spectral_distance(found, sound, held) < 0.4 * silence
+    assert (
+        np.abs(np.diff(found.astype(int))).max() <= 1.5 * np.abs(np.diff(sound.astype(int))).max()
+    )
+
+
+@pytest.mark.parametrize("piece", [120, 480, 960])
+def test_a_long_hole_fades_to_silence_whatever_the_pieces(piece):
+    sound, held = vowel(0.5), np.ones(RATE // 2, np.bool_)
+    held[9600:19_200] = False
+    found = concealed(sound, held, piece)
+    loud = [np.abs(found[at : at + 480].astype(int)).max() for at in range(9600, 19_200, 480)]
+    assert loud[0] > 0.8 * np.abs(sound[8640:9600].astype(int)).max()
+    assert loud[3] < 0.8 * loud[0]
+    assert loud[6:] == [0] * 14
+    np.testing.assert_array_equal(found[19_200 + 192 :], sound[19_200 + 192 :])
+    np.testing.assert_array_equal(found[:19_200], concealed(sound, held)[:19_200])
+
+
+def test_after_silence_nothing_is_made_up():
+    sound, held = np.zeros(RATE // 2, np.int16), np.ones(RATE // 2, np.bool_)
+    held[9600:10_560] = False
+    assert not concealed(sound, held).any()
+
+
+def test_a_packet_lost_in_a_word_leaves_no_silence():
+    sound = vowel(2.0)
+    out, _ = run(sound, lambda k: 0.0, lost=frozenset({30, 60}))
+    quiet = np.abs(out.reshape(-1, 240).astype(int)).max(axis=1) < 500
+    first, last = np.flatnonzero(~quiet)[[0, -1]]
+    assert not quiet[first : last + 1].any()
