@@ -115,7 +115,7 @@ def _kernels() -> Finding:
 
 
 def _drawing() -> Finding:
-    from lipstream.mouth.rig import load_library  # noqa: PLC0415  to be reported when broken
+    from lipstream.mouth.drawing import load_library  # noqa: PLC0415  to be reported when broken
 
     if load_library() is None:
         return Finding("drawing of mouths", "OpenCV, which is slower: not compiled, or no AVX2")

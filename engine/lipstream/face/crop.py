@@ -6,7 +6,7 @@ what a face's points do to the places between them, stand here as well.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import cv2
@@ -79,6 +79,17 @@ class HeadFrame:
 
     to_pixels: Float64
     """(2, 3) float64: head units to pixels; pixel i covers [i - 0.5, i + 0.5)."""
+    to_head: Float64 = field(init=False)
+    """(2, 3) float64: pixels to head units."""
+    eye_px: float = field(init=False)
+    """Pixels a head unit: the distance of the outer eye corners."""
+
+    def __post_init__(self) -> None:
+        """Work out what every frame asks for, once."""
+        (a, b), (c, d) = self.to_pixels[:, :2].tolist()
+        back = np.asarray(cv2.invertAffineTransform(self.to_pixels), np.float64)
+        object.__setattr__(self, "to_head", back)
+        object.__setattr__(self, "eye_px", math.sqrt(abs(a * d - b * c)))
 
     @classmethod
     def of_crop(cls, crop: Float32) -> "HeadFrame":
@@ -87,24 +98,13 @@ class HeadFrame:
         offset = crop[:, 2] - columns @ np.array([CROP_LEFT, CROP_TOP]) - 0.5
         return cls(np.column_stack([columns, offset]))
 
-    @property
-    def eye_px(self) -> float:
-        """Pixels a head unit: the distance of the outer eye corners."""
-        return float(np.sqrt(abs(np.linalg.det(self.to_pixels[:, :2]))))
-
-    @property
-    def to_head(self) -> Float64:
-        """(2, 3) float64: pixels to head units."""
-        return np.asarray(cv2.invertAffineTransform(self.to_pixels), np.float64)
-
     def pixels(self, places: Float64) -> Float64:
         """Return where (..., 2) places of the head are in the picture, pixels."""
         return places @ self.to_pixels[:, :2].T + self.to_pixels[:, 2]
 
     def places(self, pixels: Float64) -> Float64:
         """Return where (..., 2) pixels are on the head."""
-        back = self.to_head
-        return pixels @ back[:, :2].T + back[:, 2]
+        return pixels @ self.to_head[:, :2].T + self.to_head[:, 2]
 
 
 @dataclass(frozen=True, slots=True)

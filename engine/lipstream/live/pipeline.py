@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike
 from lipstream.audio.mel import MelWindow
 from lipstream.audio.resampler import Resampler, to_pcm
 from lipstream.audio.ring import RingBuffer
-from lipstream.audio.silence_gate import SilenceGate
 from lipstream.errors import InputError
 from lipstream.inference.backends import BankRow
 from lipstream.inference.model import MouthModel
@@ -40,6 +39,57 @@ LARGEST_PIECE_SECONDS = 0.25
 """Sound is taken in pieces no longer than this, so that a ring never overruns."""
 _GATE_BEFORE, _GATE_AFTER = MODEL_RATE * 40 // 1000, MODEL_RATE * 120 // 1000
 """The gate hears from 40 ms before a frame to 120 ms after its start: lips open before sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """When the silence gate opens and closes."""
+
+    open_dbfs: float = -52.0
+    """Level above which it opens, decibels below full scale."""
+    close_dbfs: float = -58.0
+    """Level below which it starts to close: the gap between the two is the hysteresis."""
+    hold_frames: int = 4
+    """Frames below the closing level before it closes."""
+    open_step: float = 0.5
+    """Share by which it opens in a frame."""
+    close_step: float = 0.2
+    """Share by which it closes in a frame."""
+
+
+class SilenceGate:
+    """Lets the mouth rest: closed in silence, open a little before speech begins.
+
+    It follows the level of the sound frame by frame.
+    """
+
+    def __init__(self, settings: GateSettings | None = None) -> None:
+        self._settings = settings or GateSettings()
+        self.reset()
+
+    def reset(self) -> None:
+        """Close the gate."""
+        self._open = False
+        self._quiet_frames = 0
+        self._openness = 0.0
+
+    def step(self, samples: Float32) -> float:
+        """Take the (n,) float32 sound round a frame, return its openness from 0.0 to 1.0."""
+        settings, level = self._settings, level_dbfs(samples)
+        self._quiet_frames = 0 if level > settings.close_dbfs else self._quiet_frames + 1
+        if level > settings.open_dbfs:
+            self._open = True
+        elif self._quiet_frames > settings.hold_frames:
+            self._open = False
+        step = settings.open_step if self._open else -settings.close_step
+        self._openness = round(min(1.0, max(0.0, self._openness + step)), 6)
+        return self._openness
+
+
+def level_dbfs(samples: Float32) -> float:
+    """Return the root-mean-square level of samples in -1..1, in dB below full scale."""
+    power = float(np.dot(samples, samples)) / len(samples) if len(samples) else 0.0
+    return 10.0 * math.log10(max(power, 1e-20))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-import cv2
 import numpy as np
 
 from lipstream.errors import ModelError
@@ -18,19 +17,18 @@ from lipstream.face.crop import HeadFrame, smooth_step
 from lipstream.face.landmarks import POINTS
 from lipstream.inference.manifest import embedded_folder
 from lipstream.lips.shape import SPREAD, LipFrame
+from lipstream.mouth.drawing import MovedLips, draw_lips
 from lipstream.mouth.inner_mouth import (
     InnerMouth,
     MouthLook,
     Opening,
     light_tint,
     measure_light,
-    paint_opening,
 )
 from lipstream.mouth.lip_edges import NODES, find_lips
 from lipstream.mouth.own_teeth import OtherPicture, cut_teeth, without_lips, without_skin
 from lipstream.mouth.rig import (
     COEFFICIENTS,
-    CORNER_REACH,
     LEFT,
     MEASURED,
     ROUND,
@@ -41,8 +39,6 @@ from lipstream.mouth.rig import (
     FaceRig,
     build_rig,
     corner_ramp,
-    draw_moved,
-    inverse,
 )
 from lipstream.types import NOWHERE, Float32, Float64, Image, Patch, PixelBox, Still
 
@@ -57,10 +53,6 @@ _GAP_GAIN = 1.6
 drawn openings has the slope 0.96 on the film of GRID s1, at 1.0 0.59."""
 _RIM = 0.007
 """Dark rim of closed lips that goes with the opening, head units."""
-_SOFT_EDGE = 0.0045
-"""Softness of the lips' inner edge (sigma), head units."""
-_SOFTEST = 0.02
-"""Blur of the picture that the edge takes over, at most, head units."""
 _SMILE_PART = 0.30
 """Share of a smiling picture's own gap that stays while its mouth is open in speech."""
 _UPPER_EDGE, _LOWER_EDGE, _TONGUE = 0.040, 0.034, 0.062
@@ -214,7 +206,8 @@ class ShapeCompositor:
         if box is None:
             return _unchanged(target)
         opening = _stand(target, coefficients, lips, amount, _edges(target, coefficients, gap))
-        part = _compose(target, motions, box, opening)
+        moved = MovedLips(box, *motions, opening)
+        part = draw_lips(target.image, target.frame, target.look, moved)
         area = (slice(box.top, box.bottom), slice(box.left, box.right))
         return Patch(target.still, area, part)
 
@@ -326,84 +319,3 @@ def _stand(
         float(jaw[1]),
         tucked,
     )
-
-
-def _compose(
-    target: ShapeTarget,
-    motions: tuple[Float32, Float32],
-    box: PixelBox,
-    opening: Opening,
-) -> Image:
-    """Return (h, w, 3) uint8 BGR: the box with everything moved."""
-    band = _band(target, opening, box)
-    above, below = (inverse(one) for one in motions)
-    top = draw_moved(target.image, target.frame, above, replace(box, bottom=band.bottom))
-    bottom = draw_moved(target.image, target.frame, below, replace(box, top=band.top))
-    part = np.concatenate([top[: band.top - box.top], bottom], 0)
-    if band.height > 0 and band.width > 0:
-        columns = slice(band.left - box.left, band.right - box.left)
-        sides = (
-            np.ascontiguousarray(top[band.top - box.top :, columns]),
-            np.ascontiguousarray(bottom[: band.height, columns]),
-        )
-        seen = _blend(target, opening, band, sides)
-        part[band.top - box.top : band.bottom - box.top, columns] = seen
-    return part
-
-
-def _band(target: ShapeTarget, opening: Opening, box: PixelBox) -> PixelBox:
-    """Return where the two fields differ round the seam: beyond it they are equal."""
-    reach = np.array([CORNER_REACH, 0.0])
-    ends = [opening.upper[0] - reach, opening.upper[-1] + reach]
-    places = target.frame.pixels(np.concatenate([opening.upper, opening.lower, ends]))
-    margin = target.frame.eye_px * 0.03 + 2
-    left, top = np.floor(places.min(0) - margin).astype(int)
-    right, bottom = np.ceil(places.max(0) + margin + 1).astype(int)
-    left, right = (int(np.clip(x, box.left, box.right)) for x in (left, right))
-    top, bottom = (int(np.clip(y, box.top, box.bottom)) for y in (top, bottom))
-    return PixelBox(left, top, right, bottom)
-
-
-def _blend(
-    target: ShapeTarget, opening: Opening, band: PixelBox, sides: tuple[Image, Image]
-) -> Image:
-    """Return (h, w, 3) uint8: upper lip, lower lip, and the inner mouth where neither is."""
-    upper, lower = _masks(target, opening, band)
-    mixed = np.asarray(cv2.blendLinear(*sides, upper + 1e-5, lower + 1e-5), np.uint8)
-    if opening.gap <= 0.002:
-        return mixed
-    curves = target.frame.pixels(np.concatenate([opening.upper, opening.lower]))
-    left, top = np.maximum(np.floor(curves.min(0)).astype(int) - 4, [band.left, band.top])
-    right, bottom = np.minimum(np.ceil(curves.max(0)).astype(int) + 5, [band.right, band.bottom])
-    if right - left < 2 or bottom - top < 2:
-        return mixed
-    hole = PixelBox(int(left), int(top), int(right), int(bottom))
-    at = (
-        slice(hole.top - band.top, hole.bottom - band.top),
-        slice(hole.left - band.left, hole.right - band.left),
-    )
-    inner = paint_opening(target.look, target.frame, opening, hole)
-    kept = upper[at] + lower[at]
-    inside = np.ascontiguousarray(mixed[at])
-    levels = np.clip(np.rint(inner), 0, 255).astype(np.uint8)
-    mixed[at] = cv2.blendLinear(inside, levels, kept, np.maximum(1.0 - kept, 1e-5))
-    return mixed
-
-
-def _masks(target: ShapeTarget, opening: Opening, band: PixelBox) -> tuple[Float32, Float32]:
-    """Return (h, w) float32 each: how much of a pixel is above the upper edge, below the lower."""
-    frame = target.frame
-    across, down = (frame.to_pixels[:, k] / frame.eye_px * 1e4 for k in (0, 1))
-    blur = min(target.look.light.blur_px, frame.eye_px * _SOFTEST)
-    sigma = math.hypot(max(0.5, frame.eye_px * _SOFT_EDGE), blur)
-    masks = []
-    for curve, side in ((opening.upper, -down), (opening.lower, down)):
-        line = frame.pixels(curve) - [band.left, band.top]
-        ends = [line[0] - across, line[-1] + across]
-        outline = np.concatenate([[ends[0]], line, [ends[1], ends[1] + side, ends[0] + side]])
-        mask = np.zeros((band.height, band.width), np.uint8)
-        fixed = np.rint(np.clip(outline, -2e4, 2e4) * 16).astype(np.int32)
-        cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, 4)
-        soft = cv2.GaussianBlur(mask, (0, 0), sigma)
-        masks.append(np.asarray(soft, np.float32) / np.float32(255))
-    return masks[0], masks[1]

@@ -20,7 +20,7 @@ from lipstream.errors import ModelError
 from lipstream.face.crop import HeadFrame, smooth_step
 from lipstream.mouth.lip_edges import LipCurves
 from lipstream.mouth.own_teeth import Layer, OwnTeeth
-from lipstream.types import Float32, Float64, Image, PixelBox
+from lipstream.types import Array, Float32, Float64, Image, PixelBox
 
 _EYES = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
@@ -197,6 +197,7 @@ _BORROWED_SHADE = 0.6
 """Power of the shading on teeth of another picture, which bring some of their own."""
 _LEAST_BLUR = 0.25
 """Blur too small to be seen, pixels."""
+_UNCHANGED = (1.0, 1.0, 1.0)
 _SHADE_CELLS = 40
 """Width of the grid on which shading is worked out."""
 
@@ -294,17 +295,73 @@ class InnerMouth:
         return Layer(layer, pixels, _TIPS[name])
 
 
-def place(layer: Layer, frame: HeadFrame, tip: tuple[float, float], box: PixelBox) -> Float32:
-    """Return (h, w, 4) float32: a layer in a box of the picture, its tip at a place of the head."""
-    back = frame.to_head
-    linear = back[:, :2] * layer.pixels
-    corner = back[:, :2] @ np.array([box.left, box.top], np.float64) + back[:, 2] - np.array(tip)
-    middle = np.array([layer.picture.shape[1] / 2 - 0.5, layer.tip * layer.pixels - 0.5])
-    matrix = np.column_stack([linear, corner * layer.pixels + middle])
+@dataclass(frozen=True, slots=True)
+class PlacedLayer:
+    """A layer as it stands in an open mouth."""
+
+    layer: Layer
+    tip: tuple[float, float]
+    """Where its tip is, head units."""
+    light: tuple[float, float, float]
+    """How much of the light it gives back, BGR."""
+
+
+@dataclass(frozen=True, slots=True)
+class InnerLights:
+    """Light in an open mouth on a coarse grid over its box, (rows, columns) float32 each."""
+
+    behind: Float32
+    """On all but a person's own teeth."""
+    own: Float32 | None
+    """On a person's own teeth; None where these are lit as they were."""
+    contact: Float32 | None
+    """On everything, besides, where a person's own teeth show: the narrow shadow of the lips."""
+
+
+def layers_between(
+    look: MouthLook, opening: Opening
+) -> tuple[list[PlacedLayer], list[PlacedLayer]]:
+    """Return what stands between the lips, from the back: nobody's own teeth, and the person's."""
+    layers, light, own = look.layers, look.light, look.teeth
+    middle, aside = opening.middle_x, opening.middle_x + opening.jaw_x
+    flesh, enamel = light.flesh / 255 * opening.tongue_light, light.tooth / _ENAMEL
+    behind = [
+        PlacedLayer(layers["tongue"], (aside, opening.tongue), _factors(flesh)),
+        PlacedLayer(layers["lower"], (aside, opening.lower_edge), _factors(enamel * _LOWER_LIGHT)),
+    ]
+    if own is None:
+        upper = PlacedLayer(layers["upper"], (middle, opening.upper_edge), _factors(enamel))
+        return [*behind, upper], []
+    lip, before = own.upper_lip, []
+    if own.lower is not None:
+        jaw = opening.jaw_y - own.jaw
+        before.append(PlacedLayer(own.lower, (aside, lip + jaw), _UNCHANGED))
+    before.append(PlacedLayer(own.upper, (middle, lip + opening.lifted), _UNCHANGED))
+    return behind, before
+
+
+def _factors(light: Array) -> tuple[float, float, float]:
+    blue, green, red = light.tolist()
+    return blue, green, red
+
+
+def layer_affine(one: PlacedLayer, frame: HeadFrame, box: PixelBox) -> tuple[float, ...]:
+    """Return the six numbers that lead from pixels of a box of the picture to those of a layer."""
+    (a, b, x), (c, d, y) = frame.to_head.tolist()
+    layer, pixels = one.layer, one.layer.pixels
+    across = a * box.left + b * box.top + x - one.tip[0]
+    down = c * box.left + d * box.top + y - one.tip[1]
+    middle, tip = layer.picture.shape[1] / 2 - 0.5, layer.tip * pixels - 0.5
+    places = (a * pixels, b * pixels, across * pixels + middle)
+    return (*places, c * pixels, d * pixels, down * pixels + tip)
+
+
+def _placed(one: PlacedLayer, frame: HeadFrame, box: PixelBox) -> Float32:
+    """Return (h, w, 4) float32: a layer in a box of the picture."""
     return np.asarray(
         cv2.warpAffine(
-            layer.picture,
-            matrix,
+            one.layer.picture,
+            np.array(layer_affine(one, frame, box)).reshape(2, 3),
             (box.width, box.height),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         ),
@@ -314,32 +371,19 @@ def place(layer: Layer, frame: HeadFrame, tip: tuple[float, float], box: PixelBo
 
 def paint_opening(look: MouthLook, frame: HeadFrame, opening: Opening, box: PixelBox) -> Float32:
     """Return (h, w, 3) float32 BGR levels: what shows between the lips in a box."""
-    layers, light, own = look.layers, look.light, look.teeth
-    middle, aside = opening.middle_x, opening.middle_x + opening.jaw_x
+    behind, before = layers_between(look, opening)
+    lights = inner_lights(look, frame, opening, box)
     painted = np.empty((3, box.height, box.width), np.float32)  # numpy is quick along whole planes
-    painted[:] = light.cavity[:, None, None]
-    flesh = np.asarray(light.flesh / 255 * opening.tongue_light, np.float32)
-    enamel = np.asarray(light.tooth / _ENAMEL, np.float32)
-    _lay(painted, place(layers["tongue"], frame, (aside, opening.tongue), box), flesh)
-    lower = place(layers["lower"], frame, (aside, opening.lower_edge), box)
-    _lay(painted, lower, np.asarray(enamel * _LOWER_LIGHT, np.float32))
-    if own is None:
-        _lay(painted, place(layers["upper"], frame, (middle, opening.upper_edge), box), enamel)
-    shade = _shade(light, frame, opening, box)
-    painted *= shade
-    if own is not None:
-        lip, lit = own.upper_lip, _on_borrowed(shade) if own.borrowed else None
-        if own.lower is not None:
-            jaw = opening.jaw_y - own.jaw
-            _lay(painted, place(own.lower, frame, (aside, lip + jaw), box), lit)
-        _lay(painted, place(own.upper, frame, (middle, lip + opening.lifted), box), lit)
-        painted *= _contact_shadow(frame, opening, box)
+    painted[:] = look.light.cavity[:, None, None]
+    for one in behind:
+        _lay(painted, _placed(one, frame, box), np.asarray(one.light, np.float32))
+    painted *= _enlarged(lights.behind, box)
+    for one in before:
+        lit = None if lights.own is None else _enlarged(lights.own, box)
+        _lay(painted, _placed(one, frame, box), lit)
+    if lights.contact is not None:
+        painted *= _enlarged(lights.contact, box)
     return np.asarray(cv2.merge(tuple(painted)), np.float32)
-
-
-def _on_borrowed(shade: Float32) -> Float32:
-    """Return (h, w) float32: the light on teeth of another picture, of that on all others."""
-    return np.asarray(cv2.pow(shade, _BORROWED_SHADE), np.float32)
 
 
 def _lay(under: Float32, layer: Float32, light: Float32 | None = None) -> None:
@@ -353,47 +397,53 @@ def _lay(under: Float32, layer: Float32, light: Float32 | None = None) -> None:
         under[k] += colour if light is None else colour * (light[k] if light.ndim == 1 else light)
 
 
+def inner_lights(look: MouthLook, frame: HeadFrame, opening: Opening, box: PixelBox) -> InnerLights:
+    """Return how much light reaches each place of a box.
+
+    The shadow of the upper lip, the dark of the corners, and how wide the mouth is open.
+    """
+    across, below, above = _coarse(frame, opening, box)
+    beside = np.abs(across - opening.middle_x) / opening.half_width
+    behind = _shade(look.light, opening, (across, below, above), beside)
+    if look.teeth is None:
+        return InnerLights(behind, None, None)
+    own = np.power(behind, np.float32(_BORROWED_SHADE)) if look.teeth.borrowed else None
+    corners = 1.0 - 0.6 * smooth_step((beside - 0.75) / 0.25)
+    contact = (0.70 + 0.30 * smooth_step(below / 0.022)) * corners
+    return InnerLights(behind, own, np.asarray(contact, np.float32))
+
+
 def _coarse(frame: HeadFrame, opening: Opening, box: PixelBox) -> tuple[Float64, Float64, Float64]:
     """Return places across, and heights below the upper and above the lower edge, on a grid."""
     columns = min(_SHADE_CELLS, box.width)
     rows = max(2, min(_SHADE_CELLS // 2, box.height))
-    x = (np.arange(columns) + 0.5) * box.width / columns - 0.5 + box.left
-    y = (np.arange(rows) + 0.5) * box.height / rows - 0.5 + box.top
-    places = frame.places(np.stack(np.meshgrid(x, y), -1))
-    across, down = places[..., 0], places[..., 1]
+    x = (np.arange(columns) + 0.5) * (box.width / columns) + (box.left - 0.5)
+    y = ((np.arange(rows) + 0.5) * (box.height / rows) + (box.top - 0.5))[:, None]
+    turn = frame.to_head
+    across = turn[0, 0] * x + (turn[0, 1] * y + turn[0, 2])
+    down = turn[1, 0] * x + (turn[1, 1] * y + turn[1, 2])
     upper = np.interp(across, opening.upper[:, 0], opening.upper[:, 1])
     lower = np.interp(across, opening.lower[:, 0], opening.lower[:, 1])
     return across, down - upper, lower - down
 
 
-def _enlarged(shade: Float64, box: PixelBox) -> Float32:
-    size = (box.width, box.height)
-    return np.asarray(
-        cv2.resize(shade.astype(np.float32), size, interpolation=cv2.INTER_LINEAR), np.float32
-    )
-
-
-def _contact_shadow(frame: HeadFrame, opening: Opening, box: PixelBox) -> Float32:
-    """Return (h, w) float32: the narrow shadow of the lips on a person's own teeth."""
-    across, below, _ = _coarse(frame, opening, box)
-    beside = np.abs(across - opening.middle_x) / opening.half_width
-    corners = 1.0 - 0.6 * smooth_step((beside - 0.75) / 0.25)
-    return _enlarged((0.70 + 0.30 * smooth_step(below / 0.022)) * corners, box)
-
-
-def _shade(light: MouthLight, frame: HeadFrame, opening: Opening, box: PixelBox) -> Float32:
-    """Return (h, w) float32: how much light reaches each pixel.
-
-    The shadow of the upper lip, the dark of the corners, and how wide the mouth is open.
-    """
-    across, below, above = _coarse(frame, opening, box)
+def _shade(
+    light: MouthLight,
+    opening: Opening,
+    places: tuple[Float64, Float64, Float64],
+    beside: Float64,
+) -> Float32:
+    across, below, above = places
     gap = opening.gap
     from_top = smooth_step(below / (0.020 + 0.16 * gap))
     from_bottom = smooth_step(above / (0.020 + 0.10 * gap))
-    beside = np.abs(across - opening.middle_x) / opening.half_width
     corners = 1.0 - 0.72 * smooth_step((beside - 0.35) / 0.62)
     wide = 0.45 + 0.55 * max(float(smooth_step(np.asarray(gap / 0.075))), opening.tucked)
     sides = np.exp(light.side * np.clip((across - opening.middle_x) / 0.45, -1, 1) / 2)
-    return _enlarged(
-        (0.68 + 0.32 * from_top) * (0.80 + 0.20 * from_bottom) * corners * wide * sides, box
-    )
+    shade = (0.68 + 0.32 * from_top) * (0.80 + 0.20 * from_bottom) * corners * wide * sides
+    return np.asarray(shade, np.float32)
+
+
+def _enlarged(shade: Float32, box: PixelBox) -> Float32:
+    size = (box.width, box.height)
+    return np.asarray(cv2.resize(shade, size, interpolation=cv2.INTER_LINEAR), np.float32)

@@ -6,20 +6,16 @@ coefficients and live on a coarse grid of the head frame. A rig is built once fo
 all its pictures.
 """
 
-import ctypes
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.face.crop import HeadFrame, ThinPlates, smooth_step
-from lipstream.machine import processor_flags
+from lipstream.face.crop import ThinPlates, smooth_step
 from lipstream.mouth.lip_edges import LOWER_RING, NODES, UPPER_RING, LipCurves
-from lipstream.types import Float32, Float64, Image, PixelBox
+from lipstream.types import Float32, Float64
 
 LEFT, TOP, RIGHT, BOTTOM = -0.9, 0.38, 0.9, 1.74
 """Rectangle that moves, head units: from the nose to below the chin."""
@@ -307,178 +303,3 @@ def _pursing(mesh: Float64, curves: LipCurves) -> Float64:
     near = np.exp(-((across / 1.75) ** 4)) * np.exp(-((down / 0.30) ** 2))
     swell = _SWELL * np.exp(-((across / 0.6) ** 2)) * np.exp(-((down / 0.14) ** 2))
     return np.stack([-_PURSE * away[:, 0] * near, swell * down], -1)
-
-
-LIBRARY = Path(__file__).with_name("warp_pixels.so")
-"""What ``warp_pixels.c`` is compiled to when lipstream is installed (``hatch_build.py``). Where it
-is missing numpy and OpenCV draw, in more than twice the time, at places rounded to 1/32 pixel."""
-ABI = 1
-"""Raised whenever ``warp_pixels.c`` and its callers here have to change together."""
-_NEEDED = frozenset(("avx2", "bmi2", "fma"))
-_RELAXATION, _ITERATIONS = 0.65, 7
-"""Of the fixed point: relaxed it also converges where a field is steep."""
-_CUBIC_UP_TO = 120.0
-"""Distance of the eyes, pixels, up to which pixels are taken with a cubic: on large faces it cannot
-be told from linear and takes three times as long."""
-_STRIP_ROWS = 64
-"""Rows that numpy samples at once: their maps stay in the processor's cache."""
-
-
-class _Picture(ctypes.Structure):
-    _fields_ = (
-        ("pixels", ctypes.c_void_p),
-        ("stride", ctypes.c_int64),
-        ("height", ctypes.c_int32),
-        ("width", ctypes.c_int32),
-    )
-
-
-class _Box(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_int32) for name in ("left", "top", "height", "width"))
-
-
-@cache
-def load_library() -> ctypes.CDLL | None:
-    """Return what ``warp_pixels.c`` was compiled to, for processors with AVX2.
-
-    None on others, and where the library is missing or of another version.
-    """
-    if not processor_flags() >= _NEEDED:
-        return None
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-        if library.lipstream_warp_abi() != ABI:
-            return None
-    except (OSError, AttributeError):
-        return None
-    pointer, number, ratio = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
-    library.lipstream_inverse.argtypes = (
-        *(pointer, pointer, number, number),
-        *(ratio, ratio, number),
-    )
-    library.lipstream_inverse.restype = None
-    library.lipstream_warp.argtypes = (
-        *(ctypes.POINTER(_Picture), pointer, number, number, pointer, pointer),
-        *(ctypes.POINTER(_Box), number, number, pointer),
-    )
-    return library
-
-
-def inverse(motion: Float32) -> Float32:
-    """Return (ROWS, COLUMNS, 2) float32: what leads from a moved place back to where it came from.
-
-    ``motion`` leads from a place to where it moves. Both in head units, on the grid of a rig.
-    """
-    library = load_library()
-    if library is None:
-        return _inverse_by_opencv(motion)
-    motion = np.ascontiguousarray(motion, np.float32)
-    back = np.empty_like(motion)
-    grids = (motion.ctypes.data, back.ctypes.data)
-    library.lipstream_inverse(*grids, ROWS, COLUMNS, STEP, _RELAXATION, _ITERATIONS)
-    return back
-
-
-def _inverse_by_opencv(motion: Float32) -> Float32:
-    at_column, at_row = _nodes()
-    in_cells = motion * np.float32(1.0 / STEP)
-    back = -in_cells
-    for _ in range(_ITERATIONS):
-        there = cv2.remap(
-            in_cells,
-            at_column + back[..., 0],
-            at_row + back[..., 1],
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        back = np.float32(1 - _RELAXATION) * back - np.float32(_RELAXATION) * there
-    return np.asarray(back * np.float32(STEP), np.float32)
-
-
-@cache
-def _nodes() -> tuple[Float32, Float32]:
-    across, down = np.meshgrid(np.arange(COLUMNS), np.arange(ROWS))
-    return np.ascontiguousarray(across, np.float32), np.ascontiguousarray(down, np.float32)
-
-
-def draw_moved(image: Image, frame: HeadFrame, back: Float32, box: PixelBox) -> Image:
-    """Return (h, w, 3) uint8 BGR: a box of the picture, each pixel from where ``back`` leads.
-
-    ``back`` is (ROWS, COLUMNS, 2) float32, head units, on the grid of a rig. Where each pixel comes
-    from is worked out on a coarse grid that is stretched.
-    """
-    if box.height <= 0 or box.width <= 0:
-        return np.zeros((max(box.height, 0), max(box.width, 0), 3), np.uint8)
-    library = load_library()
-    step = max(2, round(frame.eye_px * STEP))
-    cubic = frame.eye_px <= _CUBIC_UP_TO
-    if library is None or min(image.shape[:2]) < 2:
-        source = _sources(frame, back, box, step)
-        return _sampled_by_opencv(image, source, step, box, cubic=cubic)
-    if image.strides[1:] != (3, 1) or image.strides[0] < 0:
-        image = np.ascontiguousarray(image)
-    back = np.ascontiguousarray(back, np.float32)
-    moved = np.empty((box.height, box.width, 3), np.uint8)
-    to_cells = np.array(frame.to_head, np.float64)
-    to_cells[:, 2] -= LEFT, TOP
-    to_cells /= STEP
-    to_pixels = np.ascontiguousarray(frame.to_pixels[:, :2], np.float64)
-    picture = _Picture(image.ctypes.data, image.strides[0], *image.shape[:2])
-    failed = library.lipstream_warp(
-        *(picture, back.ctypes.data, ROWS, COLUMNS, to_cells.ctypes.data, to_pixels.ctypes.data),
-        *(_Box(box.left, box.top, box.height, box.width), step, cubic, moved.ctypes.data),
-    )
-    if failed:
-        raise MemoryError("no memory for the picture of a mouth")
-    return moved
-
-
-def _sources(frame: HeadFrame, back: Float32, box: PixelBox, step: int) -> Float64:
-    """Return (rows + 2, columns + 2, 2) float64: where the nodes over a box come from, pixels."""
-    rows, columns = (-(-side // step) + 2 for side in (box.height, box.width))
-    x = (np.arange(columns) - 0.5) * step - 0.5 + box.left
-    y = (np.arange(rows) - 0.5) * step - 0.5 + box.top
-    pixels = np.stack(np.meshgrid(x, y), -1).astype(np.float64)
-    cells = ((frame.places(pixels) - [LEFT, TOP]) / STEP).astype(np.float32)
-    motion = cv2.remap(
-        back, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
-    )
-    return np.asarray(pixels + motion @ frame.to_pixels[:, :2].T, np.float64)
-
-
-def _sampled_by_opencv(
-    image: Image, source: Float64, step: int, box: PixelBox, *, cubic: bool
-) -> Image:
-    moved = np.empty((box.height, box.width, 3), np.uint8)
-    cells_high = max(1, _STRIP_ROWS // step)
-    for first in range(0, len(source) - 2, cells_high):
-        strip = source[first : first + cells_high + 2]
-        _sample_strip(image, strip, step, moved[first * step :], cubic=cubic)
-    return moved
-
-
-def _sample_strip(image: Image, source: Float64, step: int, moved: Image, *, cubic: bool) -> None:
-    """Write the first rows of ``moved``, those of a (rows + 2, columns + 2, 2) grid of places.
-
-    Four channels are sampled in half the time of three.
-    """
-    part, corner = _around(image, source)
-    rows, columns = (side * step for side in source.shape[:2])
-    maps = cv2.resize((source - corner).astype(np.float32), (columns, rows))
-    height = min(rows - 2 * step, len(moved))
-    across, down = cv2.split(maps[step : step + height, step : step + moved.shape[1]])
-    if cubic:
-        border = cv2.BORDER_REPLICATE
-        cv2.remap(part, across, down, cv2.INTER_CUBIC, moved[:height], borderMode=border)
-        return
-    layers = cv2.cvtColor(part, cv2.COLOR_BGR2BGRA)
-    seen = cv2.remap(layers, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    cv2.cvtColor(seen, cv2.COLOR_BGRA2BGR, moved[:height])
-
-
-def _around(image: Image, source: Float64) -> tuple[Image, NDArray[np.intp]]:
-    """Return a view of the picture round all the places sampled, never empty, and its corner."""
-    last = np.array(image.shape[1::-1]) - 1
-    low = np.clip(np.floor(source.min((0, 1))).astype(int) - 3, 0, last)
-    high = np.clip(np.ceil(source.max((0, 1))).astype(int) + 4, low, last) + 1
-    return image[low[1] : high[1], low[0] : high[0]], low

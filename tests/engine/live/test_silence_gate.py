@@ -1,6 +1,6 @@
 import numpy as np
 
-from lipstream.audio.silence_gate import SilenceGate, level_dbfs
+from lipstream.live.pipeline import SilenceGate, level_dbfs
 
 
 def noise(dbfs):

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 from lipstream.face.crop import HeadFrame
+from lipstream.lips.shape import LipFrame
 from lipstream.machine import processor_flags
-from lipstream.mouth import rig
+from lipstream.mouth import compositor, drawing
+from lipstream.mouth.compositor import ShapeTarget
 from lipstream.mouth.rig import COLUMNS, LEFT, ROWS, STEP, TOP
 from lipstream.types import PixelBox
+from mouth_faces import PURSED, Face, found, opened, portrait, resized
+from mouth_faces import compositor as shapes
 from sanitizers import build, run_tests
 
 if given := os.environ.get("LIPSTREAM_TEST_WARP"):  # a build with sanitizers
-    rig.LIBRARY = Path(given)
+    drawing.LIBRARY = Path(given)
 
 NEEDS_LIBRARY = pytest.mark.skipif(
     not processor_flags() >= {"avx2", "bmi2", "fma"}, reason="the library needs a processor's AVX2"
@@ -27,8 +31,8 @@ NEEDS_LIBRARY = pytest.mark.skipif(
 def way(request, monkeypatch):
     """The library, and numpy and OpenCV in its place."""
     if request.param == "opencv":
-        monkeypatch.setattr(rig, "load_library", lambda: None)
-    elif rig.load_library() is None:
+        monkeypatch.setattr(drawing, "load_library", lambda: None)
+    elif drawing.load_library() is None:
         pytest.skip("the library needs a processor's AVX2")
     return request.param
 
@@ -116,7 +120,7 @@ def expected(image: np.ndarray, frame: HeadFrame, back: np.ndarray, box: PixelBo
 def test_each_pixel_comes_from_where_the_motion_leads(way, eye_px, roll, middle):
     image, frame = noise(330, 411), head(eye_px, roll, middle)
     back, box = smooth_motion(2, 0.08), PixelBox(10, 20, 403, 330)
-    seen = rig.draw_moved(image, frame, back, box).astype(np.float64)
+    seen = drawing.draw_moved(image, frame, back, box).astype(np.float64)
     apart = np.abs(seen - expected(image, frame, back, box))
     assert np.abs(seen - image[20:330, 10:403]).max() > 60, "it moved"
     if way == "compiled":
@@ -129,7 +133,7 @@ def test_each_pixel_comes_from_where_the_motion_leads(way, eye_px, roll, middle)
 def test_where_nothing_moves_the_picture_stays_to_the_pixel(way, eye_px):
     image, still = noise(200, 301), np.zeros((ROWS, COLUMNS, 2), np.float32)
     box = PixelBox(0, 0, 301, 200)
-    drawn = rig.draw_moved(image, head(eye_px, 0.2, (150, 50)), still, box)
+    drawn = drawing.draw_moved(image, head(eye_px, 0.2, (150, 50)), still, box)
     np.testing.assert_array_equal(drawn, image)
 
 
@@ -137,7 +141,8 @@ def test_a_part_of_a_larger_picture_is_drawn_as_if_it_stood_alone(way):
     whole, frame, back = noise(300, 300), head(100, 0.0, (120, 40)), smooth_motion(4, 0.1)
     part, box = whole[20:250, 30:280], PixelBox(0, 0, 250, 230)
     np.testing.assert_array_equal(
-        rig.draw_moved(part, frame, back, box), rig.draw_moved(part.copy(), frame, back, box)
+        drawing.draw_moved(part, frame, back, box),
+        drawing.draw_moved(part.copy(), frame, back, box),
     )
 
 
@@ -146,24 +151,24 @@ def test_the_smallest_pictures_are_drawn(way, shape):
     image, back = noise(*shape), smooth_motion(5, 0.2)
     box = PixelBox(0, 0, shape[1], shape[0])
     for eye_px in (3.0, 300.0):
-        drawn = rig.draw_moved(image, head(eye_px, 0.0, (1, -eye_px)), back, box)
+        drawn = drawing.draw_moved(image, head(eye_px, 0.0, (1, -eye_px)), back, box)
         assert drawn.shape == image.shape
         if eye_px > 120:  # nothing is beyond its neighbours
             assert image.min() <= drawn.min() <= drawn.max() <= image.max()
-    assert rig.draw_moved(image, head(9, 0.0, (0, 0)), back, PixelBox(1, 1, 1, 3)).shape[1] == 0
+    assert drawing.draw_moved(image, head(9, 0.0, (0, 0)), back, PixelBox(1, 1, 1, 3)).shape[1] == 0
 
 
 def test_what_leads_beyond_the_picture_shows_its_edge(way):
     image, far = noise(60, 60), np.full((ROWS, COLUMNS, 2), 50.0, np.float32)
     box = PixelBox(0, 0, 60, 60)
-    drawn = rig.draw_moved(image, head(130, 0.0, (30, -30)), far, box)
+    drawn = drawing.draw_moved(image, head(130, 0.0, (30, -30)), far, box)
     assert drawn.shape == (60, 60, 3)
     np.testing.assert_array_equal(drawn[30, 30], image[-1, -1])
 
 
 def test_an_inverse_leads_back(way):
     motion = smooth_motion(7, 0.06)
-    back = rig.inverse(motion).astype(np.float64)
+    back = drawing.inverse(motion).astype(np.float64)
     column, row = np.meshgrid(np.arange(COLUMNS), np.arange(ROWS))
     there = at(motion.astype(np.float64), column + back[..., 0] / STEP, row + back[..., 1] / STEP)
     assert np.abs(back).max() > 0.05
@@ -173,9 +178,71 @@ def test_an_inverse_leads_back(way):
 @NEEDS_LIBRARY
 def test_both_inverses_are_the_same(monkeypatch):
     motion = smooth_motion(8, 0.1)
-    compiled = rig.inverse(motion)
-    monkeypatch.setattr(rig, "load_library", lambda: None)
-    assert np.abs(rig.inverse(motion) - compiled).max() < STEP / 50
+    compiled = drawing.inverse(motion)
+    monkeypatch.setattr(drawing, "load_library", lambda: None)
+    assert np.abs(drawing.inverse(motion) - compiled).max() < STEP / 50
+
+
+LIPS = (
+    opened(1.0),
+    opened(4.0, tongue_up=0.7),
+    opened(7.0, tongue_out=1.0),
+    opened(3.0, tucked=1.0),
+    opened(2.0, closed=1.0),
+    PURSED,
+)
+
+
+def apart(ready: ShapeTarget, lips: LipFrame, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """By how many levels a mouth drawn at once differs from the one drawn step by step."""
+    at_once = shapes().patch(ready, lips)
+    with monkeypatch.context() as changed:
+        changed.setattr(compositor, "draw_lips", drawing.draw_by_steps)
+        by_steps = shapes().patch(ready, lips)
+    assert at_once.box == by_steps.box
+    return np.abs(at_once.part.astype(int) - by_steps.part)
+
+
+def rolled(face: Face, degrees: float) -> Face:
+    height, width = face.image.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 0.8)
+    image = np.asarray(cv2.warpAffine(face.image, turn, (width, height)), np.uint8)
+    return Face(image, np.asarray(face.points @ turn[:, :2].T + turn[:, 2], np.float32))
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize("name", ["ada", "omar"])
+@pytest.mark.parametrize(("factor", "degrees"), [(0.14, 0), (0.4, 30), (0.5, -90), (1.6, 8)])
+def test_a_mouth_drawn_at_once_is_the_one_drawn_step_by_step(name, factor, degrees, monkeypatch):
+    face = rolled(resized(portrait(name), factor), degrees)
+    ready = shapes().target(face.image, face.crop, face.points)
+    for lips in LIPS:
+        levels = apart(ready, lips, monkeypatch)
+        assert levels.max() <= 1, "what rounds differently"
+        assert (levels > 0).mean() < 0.002
+
+
+@NEEDS_LIBRARY
+def test_teeth_of_ones_own_are_drawn_at_once_as_step_by_step(monkeypatch):
+    rest = portrait("mei")
+    shown = found(
+        shapes().patch(shapes().target(rest.image, rest.crop, rest.points), opened(6.0)).image()
+    )
+    smiling = shapes().target(shown.image, shown.crop, shown.points)
+    borrowing = shapes().target(rest.image, rest.crop, rest.points).with_teeth(smiling)
+    for ready in (smiling, borrowing):
+        assert ready.look.teeth is not None
+        for lips in LIPS:
+            assert apart(ready, lips, monkeypatch).max() <= 1
+
+
+@NEEDS_LIBRARY
+def test_a_mouth_cut_by_the_edge_of_the_picture_is_drawn_at_once_as_step_by_step(monkeypatch):
+    face = resized(portrait(), 0.5)
+    left, low = (int(edge) for edge in face.points[13] + 3)
+    for image in (face.image[:, :left], face.image[:low], face.image[:low, :left]):
+        ready = shapes().target(image, face.crop, face.points)
+        assert apart(ready, opened(6.0), monkeypatch).max() <= 1
 
 
 @NEEDS_LIBRARY
@@ -183,8 +250,8 @@ def test_both_inverses_are_the_same(monkeypatch):
 def test_numbers_that_are_none_reach_no_memory_of_others(wrong):
     motion = smooth_motion(9, 0.1)
     motion[20:30, 20:30] = wrong
-    back = rig.inverse(motion)
-    drawn = rig.draw_moved(noise(90, 90), head(60, 0, (45, 5)), back, PixelBox(0, 0, 90, 90))
+    back = drawing.inverse(motion)
+    drawn = drawing.draw_moved(noise(90, 90), head(60, 0, (45, 5)), back, PixelBox(0, 0, 90, 90))
     assert drawn.shape == (90, 90, 3)
 
 
@@ -192,25 +259,25 @@ def test_numbers_that_are_none_reach_no_memory_of_others(wrong):
 def test_where_it_can_be_built_the_library_is_installed():
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         pytest.skip("the library is built on Linux x86-64 alone")
-    assert rig.load_library() is not None, "hatch_build.py did not build it: pip install -v"
+    assert drawing.load_library() is not None, "hatch_build.py did not build it: pip install -v"
 
 
 def test_without_a_library_or_with_one_of_another_version_opencv_draws(tmp_path, monkeypatch):
-    monkeypatch.setattr(rig, "LIBRARY", tmp_path / "gone.so")
-    rig.load_library.cache_clear()
-    assert rig.load_library() is None
+    monkeypatch.setattr(drawing, "LIBRARY", tmp_path / "gone.so")
+    drawing.load_library.cache_clear()
+    assert drawing.load_library() is None
     monkeypatch.undo()
-    monkeypatch.setattr(rig, "ABI", -1)
-    rig.load_library.cache_clear()
-    assert rig.load_library() is None
+    monkeypatch.setattr(drawing, "ABI", -1)
+    drawing.load_library.cache_clear()
+    assert drawing.load_library() is None
     monkeypatch.undo()
-    rig.load_library.cache_clear()
+    drawing.load_library.cache_clear()
 
 
 @pytest.mark.slow
 @NEEDS_LIBRARY
 def test_under_sanitizers_nothing_is_read_or_written_beyond_a_picture(tmp_path):
-    source = rig.LIBRARY.with_suffix(".c")
+    source = drawing.LIBRARY.with_suffix(".c")
     library = build(source, tmp_path / "warp_pixels.so", "-march=x86-64-v3")
     kept = "not sanitizers and not library_is_installed"
     run_tests("-k", kept, __file__, LIPSTREAM_TEST_WARP=str(library))
