@@ -103,7 +103,7 @@ def open_renderer(
     options = SelectionOptions(job.smooth, job.pads, faded=job.box is None)
     choices = {spoken_range.who for spoken_range in plan.timeline.spoken_ranges}
     speakers = FilmSpeakers(face, job.ends, choices, options, found)
-    return FilmRenderer(speakers, model, plan.timeline, restorer)
+    return FilmRenderer(speakers, model, plan.timeline, restorer, draft=job.draft)
 
 
 def render_timeline(plan: RenderPlan, renderer: FrameRenderer, first: int = 0) -> Iterator[Image]:
@@ -238,8 +238,11 @@ class FilmRenderer:
         model: MouthModel,
         timeline: EditTimeline,
         restorer: Restorer | None = None,
+        *,
+        draft: bool = False,
     ) -> None:
         self._film, self._model, self._timeline = film, model, timeline
+        self._draft = draft
         pixels = model.manifest.paints == "pixels"
         self._paste = MouthPaster(model.manifest) if pixels else None
         self._restorer = restorer
@@ -330,7 +333,7 @@ class FilmRenderer:
 
     def _teeth_of(self, who: FaceChoice, speaker: SpeakerTrack) -> ShapeTarget | None:
         """Return the frame of the film that shows most of a speaker's teeth; none of a draft."""
-        if not self._film.whole:
+        if not self._film.whole or self._draft:
             return None
         if who not in self._teeth:
             video = self._film.video
