@@ -166,8 +166,14 @@ def _around(image: Image, affine: Float32, size: int) -> tuple[slice, slice]:
 
 def smooth_step(x: Array) -> Array:
     """Return 0 up to 0, 1 from 1 on, and a cubic without a kink between; new, of x's type."""
-    t = np.clip(x, 0.0, 1.0)
+    t = np.minimum(np.maximum(x, 0.0), 1.0)  # half the time of clip on what is small
     return np.asarray(t * t * (3.0 - 2.0 * t))
+
+
+def smooth_share(x: float) -> float:
+    """Return the same of one number."""
+    t = min(max(x, 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from lipstream.errors import ModelError
-from lipstream.face.crop import HeadFrame, smooth_step
+from lipstream.face.crop import HeadFrame, smooth_share, smooth_step
 from lipstream.face.landmarks import POINTS
 from lipstream.inference.manifest import embedded_folder
 from lipstream.lips.shape import SPREAD, LipFrame
@@ -186,7 +186,8 @@ class ShapeCompositor:
     ) -> tuple[Float32, Float32]:
         """Return how the face moves above and below the seam, on the grid of ``fields``."""
         coefficients, _ = _coefficients(target, lips)
-        return target.rig.fields.motion(coefficients * np.float32(openness * target.strength))
+        both = target.rig.fields.motion(coefficients * np.float32(openness * target.strength))
+        return both[0], both[1]
 
     def patch(self, target: ShapeTarget, lips: LipFrame, openness: float = 1.0) -> Patch:
         """Return the picture with its lips moved, as the part that differs.
@@ -206,7 +207,7 @@ class ShapeCompositor:
         if box is None:
             return _unchanged(target)
         opening = _stand(target, coefficients, lips, amount, _edges(target, coefficients, gap))
-        moved = MovedLips(box, *motions, opening)
+        moved = MovedLips(box, motions[0], motions[1], opening)
         part = draw_lips(target.image, target.frame, target.look, moved)
         area = (slice(box.top, box.bottom), slice(box.left, box.right))
         return Patch(target.still, area, part)
@@ -239,43 +240,47 @@ def _coefficients(target: ShapeTarget, lips: LipFrame) -> tuple[Float32, float]:
     drawn = curves.gap + float(gap_motion @ values)
     asked = float(_held(lips.measures)[0] * SPREAD[0]) * rig.eye_width * _GAP_GAIN
     if curves.open and not target.own.any():
-        part = smooth_step(np.asarray((asked - 0.004) / 0.03))
-        asked += curves.gap * _SMILE_PART * float(part)
+        asked += curves.gap * _SMILE_PART * smooth_share((asked - 0.004) / 0.03)
     asked = max(asked, 0.0)
-    asked *= float(smooth_step(np.asarray(asked / (2 * _DEAD_GAP)))) if asked < 2 * _DEAD_GAP else 1
+    asked *= smooth_share(asked / (2 * _DEAD_GAP))
     asked = max(asked, _TUCK_GAP * lips.tucked) * (1.0 - lips.closed)
     values[SHUT] = (drawn - asked) / -float(gap_motion[SHUT])
     return values, asked
 
 
-def _moved_box(target: ShapeTarget, motions: tuple[Float32, Float32]) -> PixelBox | None:
+def _moved_box(target: ShapeTarget, motions: Float32) -> PixelBox | None:
     """Return the part of the picture that moves visibly, of even edges; None where nothing does."""
     seen = _UNSEEN_PX / target.frame.eye_px
-    moves = np.logical_or(*(np.abs(one) > seen for one in motions)).reshape(ROWS, -1)
-    rows, columns = np.flatnonzero(moves.any(1)), np.flatnonzero(moves.any(0)) // 2
-    if len(rows) == 0:
+    moves = np.logical_or(*(np.abs(motions) > seen)).reshape(ROWS, -1)
+    rows, columns = np.flatnonzero(moves.any(1)).tolist(), np.flatnonzero(moves.any(0)).tolist()
+    if not rows:
         return None
-    x = LEFT + STEP * np.array([columns[0] - 1, columns[-1] + 1])
-    y = TOP + STEP * np.array([rows[0] - 1, rows[-1] + 1])
-    places = target.frame.pixels(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2))
+    (a, b, x), (c, d, y) = target.frame.to_pixels.tolist()
+    corners = [
+        (a * u + b * v + x, c * u + d * v + y)
+        for u in (LEFT + STEP * (columns[0] // 2 - 1), LEFT + STEP * (columns[-1] // 2 + 1))
+        for v in (TOP + STEP * (rows[0] - 1), TOP + STEP * (rows[-1] + 1))
+    ]
+    across, down = zip(*corners, strict=True)
     height, width = target.image.shape[:2]
-    left, top = np.maximum(np.floor(places.min(0)).astype(int), 0) // 2 * 2
-    right, bottom = -(-(np.ceil(places.max(0)).astype(int) + 1) // 2) * 2
-    box = PixelBox(int(left), int(top), min(int(right), width), min(int(bottom), height))
+    box = PixelBox(
+        max(math.floor(min(across)), 0) // 2 * 2,
+        max(math.floor(min(down)), 0) // 2 * 2,
+        min(-(-(math.ceil(max(across)) + 1) // 2) * 2, width),
+        min(-(-(math.ceil(max(down)) + 1) // 2) * 2, height),
+    )
     return box if box.width > 1 and box.height > 1 else None
 
 
 def _edges(target: ShapeTarget, coefficients: Float32, asked: float) -> tuple[Float64, Float64]:
     """Return the moved edges of the lips, sealed where no gap is asked for."""
-    rig, curves = target.rig, target.rig.curves
-    upper = curves.upper + np.tensordot(coefficients, rig.upper_motion, 1)
-    lower = curves.lower + np.tensordot(coefficients, rig.lower_motion, 1)
+    upper, lower = target.rig.moved_curves(coefficients)
     gap = lower[:, 1] - upper[:, 1]
-    if not curves.open:
+    if not target.rig.curves.open:
         rim = _RIM * smooth_step((gap - 0.004) / 0.03) * corner_ramp()
         upper[:, 1] -= rim
         lower[:, 1] += rim
-    sealed = np.where(gap <= 0, 1.0, 1.0 - smooth_step(np.asarray(asked / _DEAD_GAP)))[:, None]
+    sealed = np.where(gap <= 0, 1.0, 1.0 - smooth_share(asked / _DEAD_GAP))[:, None]
     middle = (upper + lower) / 2
     upper, lower = upper + (middle - upper) * sealed, lower + (middle - lower) * sealed
     return upper, lower
@@ -297,7 +302,7 @@ def _stand(
     lifted = float((coefficients[:MEASURED] @ rig.upper_motion[:MEASURED, half])[1])
     gap, rounded, tucked = bottom - top, lips.rounded * amount, lips.tucked * amount
     upper_edge = seam + _UPPER_EDGE + _UPPER_FOLLOWS * lifted
-    upper_edge = float(np.clip(upper_edge, top + _LEAST_UPPER, top + _MOST_UPPER))
+    upper_edge = min(max(upper_edge, top + _LEAST_UPPER), top + _MOST_UPPER)
     upper_edge -= _ROUND_HIDES * rounded
     upper_edge += (bottom + 0.004 - upper_edge) * tucked
     lower_edge = max(seam + _LOWER_EDGE + 0.98 * float(jaw[1]), bottom - _MOST_LOWER)

@@ -461,16 +461,18 @@ def _masks(
     """Return (h, w) uint8 each: how much of a pixel is above the upper edge, below the lower."""
     if band.height <= 0 or band.width <= 0:
         return np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.uint8)
-    across, down = (frame.to_pixels[:, k] / frame.eye_px * 1e4 for k in (0, 1))
     blur = min(blur_px, frame.eye_px * _SOFTEST)
     sigma = math.hypot(max(0.5, frame.eye_px * _SOFT_EDGE), blur)
+    across, down = frame.to_pixels[:, :2].T / frame.eye_px * 1e4
     masks = []
     for curve, side in ((opening.upper, -down), (opening.lower, down)):
-        line = frame.pixels(curve) - [band.left, band.top]
-        ends = [line[0] - across, line[-1] + across]
-        outline = np.concatenate([[ends[0]], line, [ends[1], ends[1] + side, ends[0] + side]])
+        line = frame.pixels(curve) - (band.left, band.top)
+        outline = np.empty((len(line) + 4, 2))
+        outline[1:-3] = line
+        outline[0], outline[-3] = line[0] - across, line[-1] + across
+        outline[-2], outline[-1] = outline[-3] + side, outline[0] + side
         mask = np.zeros((band.height, band.width), np.uint8)
-        fixed = np.rint(np.clip(outline, -2e4, 2e4) * 16).astype(np.int32)
+        fixed = np.rint(np.minimum(np.maximum(outline, -2e4), 2e4) * 16).astype(np.int32)
         cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, 4)
         masks.append(np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.uint8))
     return masks[0], masks[1]

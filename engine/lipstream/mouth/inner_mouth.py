@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.errors import ModelError
-from lipstream.face.crop import HeadFrame, smooth_step
+from lipstream.face.crop import HeadFrame, smooth_share, smooth_step
 from lipstream.mouth.lip_edges import LipCurves
 from lipstream.mouth.own_teeth import Layer, OwnTeeth
 from lipstream.types import Array, Float32, Float64, Image, PixelBox
@@ -438,8 +438,10 @@ def _shade(
     from_top = smooth_step(below / (0.020 + 0.16 * gap))
     from_bottom = smooth_step(above / (0.020 + 0.10 * gap))
     corners = 1.0 - 0.72 * smooth_step((beside - 0.35) / 0.62)
-    wide = 0.45 + 0.55 * max(float(smooth_step(np.asarray(gap / 0.075))), opening.tucked)
-    sides = np.exp(light.side * np.clip((across - opening.middle_x) / 0.45, -1, 1) / 2)
+    wide = 0.45 + 0.55 * max(smooth_share(gap / 0.075), opening.tucked)
+    sides = np.exp(
+        light.side * np.minimum(np.maximum((across - opening.middle_x) / 0.45, -1), 1) / 2
+    )
     shade = (0.68 + 0.32 * from_top) * (0.80 + 0.20 * from_bottom) * corners * wide * sides
     return np.asarray(shade, np.float32)
 

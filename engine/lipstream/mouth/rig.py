@@ -47,16 +47,13 @@ def border_places() -> Float64:
 class SplitFields:
     """Motion above and below the seam, linear in K coefficients."""
 
-    upper: Float32
-    """(K, ROWS * COLUMNS * 2) float32: motion of the part above the seam, head units."""
-    lower: Float32
-    """(K, ROWS * COLUMNS * 2) float32: of the part below."""
+    both: Float32
+    """(K, 2 * ROWS * COLUMNS * 2) float32: motion of what is above the seam, then of what is below,
+    head units."""
 
-    def motion(self, coefficients: Float32) -> tuple[Float32, Float32]:
-        """Return the two motions (ROWS, COLUMNS, 2) float32, head units."""
-        shape = (ROWS, COLUMNS, 2)
-        upper, lower = coefficients @ self.upper, coefficients @ self.lower
-        return upper.reshape(shape), lower.reshape(shape)
+    def motion(self, coefficients: Float32) -> Float32:
+        """Return the two motions (2, ROWS, COLUMNS, 2) float32, head units."""
+        return (coefficients @ self.both).reshape(2, ROWS, COLUMNS, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +80,19 @@ class PlateFields:
             weights[at, :, part] = plates.weights.reshape(len(at), -1, 2)
         return cls(np.array(list(rows)), weights, middle, half)
 
-    def motion(self, coefficients: Float32) -> tuple[Float32, Float32]:
-        """Return the two motions (ROWS, COLUMNS, 2) float32, head units."""
+    def motion(self, coefficients: Float32) -> Float32:
+        """Return the two motions (2, ROWS, COLUMNS, 2) float32, head units."""
         mixed = np.tensordot(self.weights, coefficients.astype(np.float64), (1, 0))
         both = ThinPlates(self.points, mixed).at(grid_places())
         parts = _agreeing(both[:, :2], both[:, 2:], self.middle, self.half)
-        above, below = (np.asarray(one.reshape(ROWS, COLUMNS, 2), np.float32) for one in parts)
-        return above, below
+        return np.stack(parts).reshape(2, ROWS, COLUMNS, 2).astype(np.float32)
 
 
 def split_fields(upper: ThinPlates, lower: ThinPlates, middle: float, half: float) -> SplitFields:
     """Return the fields on the grid; the mouth's ``middle`` and ``half`` width tell its corners."""
     above, below = (plates.at(grid_places()) for plates in (upper, lower))
-    return SplitFields(*map(_stacked, _agreeing(above, below, middle, half)))
+    parts = _agreeing(above, below, middle, half)
+    return SplitFields(np.concatenate([_stacked(one) for one in parts], 1))
 
 
 def _agreeing(
@@ -174,8 +171,15 @@ class FaceRig:
     @property
     def gap_motion(self) -> Float32:
         """(COEFFICIENTS,) float32: how each coefficient opens the middle of the mouth."""
-        motion = self.lower_motion - self.upper_motion
-        return np.asarray(motion[:, NODES // 2, 1], np.float32)
+        at = (slice(None), NODES // 2, 1)
+        return np.asarray(self.lower_motion[at] - self.upper_motion[at], np.float32)
+
+    def moved_curves(self, coefficients: Float32) -> tuple[Float64, Float64]:
+        """Return (NODES, 2) float64 each: the edges of the upper and the lower lip, moved."""
+        curves, count = self.curves, len(coefficients)
+        upper = (coefficients @ self.upper_motion.reshape(count, -1)).reshape(NODES, 2)
+        lower = (coefficients @ self.lower_motion.reshape(count, -1)).reshape(NODES, 2)
+        return curves.upper + upper, curves.lower + lower
 
 
 def build_rig(mesh: Float64, curves: LipCurves, motions: Float32, *, once: bool = False) -> FaceRig:
@@ -264,8 +268,9 @@ def _curve_motions(
     )
 
 
+@cache
 def corner_ramp() -> Float64:
-    """Return (NODES,) float64: 0 at the corners of the mouth, 1 a few nodes inside."""
+    """Return (NODES,) float64, never written: 0 at the corners of the mouth, 1 a few nodes on."""
     from_end = np.minimum(np.arange(NODES), np.arange(NODES)[::-1]) / _CORNER_RAMP
     t = np.clip(from_end, 0.0, 1.0)
     return np.asarray(t * t * (3 - 2 * t))
