@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from lipstream.audio.mel import BANDS, MelWindow, mel_columns
@@ -150,8 +151,14 @@ METHOD = (
     " network, paste); conversion comes on top: to I420, what a video encoder takes, where the"
     " mouth shows, over the still converted once; 'outside the network' is the whole frame and the"
     " conversion without the network, each timed in the same frames; where the model folder has its"
-    " whole graph, the network and that graph in ONNX Runtime take turns, with a rest between"
+    " whole graph, the network and that graph in ONNX Runtime take turns, with a rest between."
+    " 'face filling' n: the avatar's first picture, cut round the face and enlarged to n x n;"
+    " processor time of the thread that makes the frame, which is all of it with --threads 1"
 )
+FACE_SIDES = (512, 1080, 1920)
+"""Sides of pictures that a face fills, pixels."""
+_MARGIN = 1.2
+"""Side of what is cut round a face, heights of its crop."""
 _WARM_UP = 10
 _LEAST, _MOST = 20, 5000
 """Times a stage is measured."""
@@ -171,6 +178,12 @@ def measure_stages(settings: Settings) -> Report:
             ]
             outside = _outside_the_network(model, avatar, settings.seconds)
             rows.append(Measurement.of(called(model, backend), "outside the network", outside))
+            for side in FACE_SIDES if model.manifest.paints == "shape" else ():
+                parts = processor_times(model, filled(avatar, side), settings.seconds)
+                rows += [
+                    Measurement.of(called(model, backend), f"{part}, face filling {side}", times)
+                    for part, times in parts.items()
+                ]
     assert subject is not None, "there is at least one backend"
     ratios: dict[str, float] = {}
     if has_whole_graph(settings.model):
@@ -261,6 +274,51 @@ def _outside_the_network(model: MouthModel, avatar: Avatar, seconds: float) -> l
         convert(pipeline.complete(made, mouth))
         times_ms.append((time.perf_counter() - painted + painting - started) * 1000)
     return times_ms
+
+
+def filled(avatar: Avatar, side: int) -> Avatar:
+    """Return an avatar of one picture, ``side`` pixels square, which the face fills."""
+    crop = avatar.crops[0]
+    middle = crop[:, :2].sum(1) / 2 + crop[:, 2]
+    height = float(np.linalg.norm(crop[:, 1])) * _MARGIN
+    scale = np.float32(side / height)
+    affine = np.column_stack([np.eye(2) * scale, side / 2 - middle * scale])
+    flags = cv2.INTER_CUBIC
+    picture = cv2.warpAffine(
+        avatar.frames[0], affine, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    there = crop * scale
+    there[:, 2] += affine[:, 2]
+    return Avatar.from_frames([np.asarray(picture, np.uint8)], [there])
+
+
+def processor_times(model: MouthModel, avatar: Avatar, seconds: float) -> dict[str, list[float]]:
+    """Return the milliseconds of processor time of each part of a frame in which lips move."""
+    timing = timing_of(model)
+    prepared = PreparedAvatar.prepare(avatar, model)
+    pipeline = Pipeline(prepared, timing, make_compositor(model))
+    sound, samples = speech_like(4.0), int(RATE / FPS)
+    parts: dict[str, list[float]] = {"sound": [], "network": [], "drawing": [], "all of it": []}
+    pipeline.feed(sound[:RATE])
+    for request in iter(pipeline.next_request, None):
+        pipeline.complete(request, paint(model, request))
+    end, count = time.perf_counter() + seconds, 0
+    while count < _LEAST or (count < _MOST and time.perf_counter() < end):
+        at = samples * (count % 90)
+        marks = [time.thread_time_ns()]
+        pipeline.feed(sound[at : at + samples])
+        made = pipeline.next_request()
+        assert made is not None, "40 ms of sound are one frame"
+        marks.append(time.thread_time_ns())
+        mouth = paint(model, made)
+        marks.append(time.thread_time_ns())
+        pipeline.complete(made, mouth)
+        marks.append(time.thread_time_ns())
+        taken = [*np.diff(marks), marks[-1] - marks[0]]
+        for part, nanoseconds in zip(parts.values(), taken, strict=True):
+            part.append(float(nanoseconds) / 1e6)
+        count += 1
+    return parts
 
 
 def _timed(stage: Callable[[int], object], seconds: float) -> list[float]:

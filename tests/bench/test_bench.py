@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from lipstream.avatar.pack import Avatar
 from lipstream.cli import main
 from lipstream.errors import InputError
+from lipstream.inference.model import MouthModel
 from lipstream.storage import user_cache
 from lipstream.timing import MODEL_RATE
 from lipstream_bench import live as latency_module
@@ -23,7 +25,7 @@ from lipstream_bench.live import (
     turns,
 )
 from lipstream_bench.report import RATE, SCHEMA, Measurement, Settings, timing_of
-from lipstream_bench.stages import measure_stages
+from lipstream_bench.stages import filled, measure_stages, processor_times
 from toys import make_toy_avatar
 
 ROW_KEYS = {"backend", "name", "unit", "count", "mean", "p50", "p95", "p99", "worst"}
@@ -57,6 +59,17 @@ def test_stages_name_every_step_of_a_frame(tiny):
     assert names == [*steps, "outside the network"]
     assert all(row.count >= 20 and 0 < row.p50 <= row.p95 <= row.worst for row in report.rows)
     assert report.subject.model == "toy 1"
+
+
+def test_the_parts_of_a_frame_are_all_of_it_and_a_face_fills_its_picture():
+    avatar = filled(Avatar.open(), 256)
+    assert avatar.frames.shape == (1, 256, 256, 3)
+    middle = avatar.crops[0, :, :2].sum(1) / 2 + avatar.crops[0, :, 2]
+    assert middle == pytest.approx([128, 128], abs=1)
+    with MouthModel.open(threads=1) as model:
+        parts = processor_times(model, avatar, 0.1)
+    *apart, whole = (np.array(times) for times in parts.values())
+    np.testing.assert_allclose(np.sum(apart, 0), whole)
 
 
 def test_one_backend_at_two_precisions_has_two_names(toy_folder, toy_pack):
