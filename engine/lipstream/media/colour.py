@@ -175,12 +175,11 @@ def _srgb() -> Array:
 def yuv_of(image: Image, *, bt709: bool) -> Image:
     """Return (3 H / 2, W) uint8 planes of 4:2:0, limited range, of (H, W, 3) BGR, even sides.
 
-    FFmpeg's own conversion is quick but loses up to 4 of 255 in the colours, this one 1.
+    Colours are means of four pixels. FFmpeg's own conversion is quick but loses up to 4 of 255 in
+    them; OpenCV's takes one pixel of the four, which turns the hue of a dithered picture.
     """
-    if not bt709:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8)
     height, width = image.shape[:2]
-    full = cv2.transform(image, _bgr_to_bt709())
+    full = cv2.transform(image, _bgr_to_yuv(0.2126, 0.0722) if bt709 else _bgr_to_yuv(0.299, 0.114))
     half = cv2.resize(full, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     planes = np.empty((height * 3 // 2, width), np.uint8)
     planes[:height] = full[..., 0]
@@ -193,9 +192,12 @@ def _is_wide(frame: VideoFrame) -> bool:
 
 
 @cache
-def _bgr_to_bt709() -> Float32:
-    """Return (3, 4): blue, green and red to Y, U and V of limited range (ITU-R BT.709)."""
-    red, green, blue = 0.2126, 0.7152, 0.0722
+def _bgr_to_yuv(red: float, blue: float) -> Float32:
+    """Return (3, 4): blue, green and red to Y, U and V of limited range.
+
+    Shares of luma are those of ITU-R BT.709, or of BT.601.
+    """
+    green = 1 - red - blue
     luma = np.array([blue, green, red]) * 219 / 255
     scale = 224 / 255
     u = (np.array([1.0, 0, 0]) - [blue, green, red]) / (2 * (1 - blue)) * scale

@@ -311,7 +311,7 @@ class _Turn:
 def _turn_of(frame: VideoFrame, codec: str) -> _Turn:
     """Read the display matrix (ISO/IEC 14496-12, 8.2.2.3): x' = a x + c y, y' = b x + d y.
 
-    Not of PNG: PyAV 18 and 19 free the name of its colour profile twice, which ends the process.
+    Not of PNG: PyAV 18 frees the name of its colour profile twice, which ends the process.
     """
     matrix: Any = None
     if codec not in ("png", "apng"):

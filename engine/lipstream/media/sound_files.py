@@ -270,6 +270,7 @@ def _pieces(path: Path, rate: int) -> Iterator[tuple[tuple[str, ...], Float32]]:
             form, names = new, _names_of(frame)
         due_s += frame.samples / frame.sample_rate
         for piece in _resampled(resampler, frame):
+            # not the frame: PyAV 18 looks for nine channels in one of eight that lie apart
             _check_finite(piece, path.name, given / rate)
             given += piece.shape[1]
             yield names, piece

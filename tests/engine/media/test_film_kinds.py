@@ -256,6 +256,18 @@ def test_every_output_says_how_its_colours_are_meant(tmp_path, codec, height, ma
         assert np.abs(picture[height // 2, at].astype(int) - colour).max() <= 6
 
 
+@pytest.mark.parametrize("height", [64, 720])
+def test_a_dithered_picture_keeps_its_hue(tmp_path, height):
+    picture = np.empty((height, 64, 3), np.uint8)
+    picture[:] = (255, 140, 60)
+    picture[::2, ::2] = (60, 255, 140)
+    part = tmp_path / "part.mp4"
+    with PictureWriter(part, FilmFormat(64, height, Fraction(25), quality="high")) as writer:
+        writer.write(picture)
+    shown = next(FilmReader(part).pictures())
+    assert np.abs(shown.mean((0, 1)) - picture.mean((0, 1))).max() < 4
+
+
 SUBTITLE = b"1\n00:00:00,200 --> 00:00:00,900\nGood day\n"
 
 
