@@ -4,14 +4,16 @@ Numbers are FFmpeg's, which are those of ITU-T H.273. Pictures may have an ICC p
 phones' have: Display P3 shown as if it were sRGB is pale.
 """
 
-import struct
+import io
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 import cv2
 import numpy as np
+import PIL.Image
 from av.video.frame import VideoFrame
+from PIL import ImageCms
 
 from lipstream.types import Array, Float32, Image
 
@@ -35,17 +37,8 @@ _KNEE = 0.8
 _DISPLAY_GAMMA = 2.4
 """Of displays of BT.709 and BT.2020 (ITU-R BT.1886): HDR tells the light of a display, and cameras'
 curve, which is not its inverse, would turn a grey of 30 to 7."""
-_D50_TO_SRGB: Final = np.array(
-    [
-        [3.1338561, -1.6168667, -0.4906146],
-        [-0.9787684, 1.9161415, 0.0334540],
-        [0.0719453, -0.2289914, 1.4052427],
-    ]
-)
-"""XYZ under D50, in which ICC profiles count (ICC.1:2022, 7.2.16), to linear sRGB."""
-_FINE_STEPS = 65536
 _ROWS = 64
-"""Rows of a picture converted at once: float32 of 64 megapixels would be too much."""
+"""Rows of a picture converted at once."""
 _SEEN = 2
 """Levels by which a profile may differ from sRGB and is not worth a conversion."""
 _STEPS = 4096
@@ -103,73 +96,33 @@ def bgr_of(frame: VideoFrame) -> Image:
 def srgb_of(image: Image, icc: bytes) -> Image:
     """Return (H, W, 3) uint8 BGR in sRGB of a picture with this ICC profile.
 
-    The same array where the profile is sRGB's, or none of three primaries and three curves
-    (ICC.1:2022, 8.3.3): those of printers, and such of tables, are taken for sRGB.
+    The same array where the profile is sRGB's, or is damaged or of no light (that of a printer): it
+    is taken for sRGB then.
     """
-    try:
-        curves, matrix = _profile(icc)
-    except (struct.error, LookupError, ValueError):
+    transform = _to_srgb(icc) if icc else None
+    if transform is None:
         return image
     grid = np.linspace(0, 255, 6).astype(np.uint8)
     probe = np.stack(np.meshgrid(grid, grid, grid), -1).reshape(36, 6, 3)
-    if np.abs(_converted(probe, curves, matrix).astype(int) - probe).max() <= _SEEN:
+    if np.abs(_transformed(probe, transform).astype(int) - probe).max() <= _SEEN:
         return image
     converted = np.empty_like(image)
     for top in range(0, len(image), _ROWS):
-        converted[top : top + _ROWS] = _converted(image[top : top + _ROWS], curves, matrix)
+        converted[top : top + _ROWS] = _transformed(image[top : top + _ROWS], transform)
     return converted
 
 
-def _converted(image: Image, curves: Float32, matrix: Float32) -> Image:
-    light = np.stack([curves[k][image[..., k]] for k in range(3)], -1)
-    steps = np.clip(cv2.transform(light, matrix), 0, 1) * (_FINE_STEPS - 1)
-    return np.asarray(np.take(_srgb(), steps.astype(np.uint16)), np.uint8)
+def _to_srgb(icc: bytes) -> ImageCms.ImageCmsTransform | None:
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
 
 
-def _profile(icc: bytes) -> tuple[Float32, Float32]:
-    """Return (3, 256) light of blue, green and red, and (3, 3) from such light to sRGB's."""
-    (count,) = struct.unpack_from(">I", icc, 128)
-    entries = (struct.unpack_from(">4sII", icc, 132 + 12 * k) for k in range(min(count, 100)))
-    tags = {name: icc[at : at + size] for name, at, size in entries}
-    if icc[16:20] != b"RGB ":
-        raise ValueError("no profile of red, green and blue")
-    curves = [_curve(tags[name]) for name in (b"bTRC", b"gTRC", b"rTRC")]
-    columns = [struct.unpack_from(">3i", tags[name], 8) for name in (b"bXYZ", b"gXYZ", b"rXYZ")]
-    matrix = (_D50_TO_SRGB @ (np.array(columns).T / 65536))[::-1]
-    return np.stack(curves).astype(np.float32), matrix.astype(np.float32)
-
-
-def _curve(tag: bytes) -> Float32:
-    """Return light for the numbers 0 to 255 by a curve of ICC.1:2022, 10.6 or 10.18."""
-    signal = np.arange(256) / 255
-    if tag[:4] == b"curv":
-        (count,) = struct.unpack_from(">I", tag, 8)
-        values = struct.unpack_from(f">{min(count, _STEPS)}H", tag, 12)
-        if count < 2:
-            return np.power(signal, values[0] / 256 if values else 1.0).astype(np.float32)
-        places = np.linspace(0, 1, len(values))
-        return np.interp(signal, places, np.array(values) / 65535).astype(np.float32)
-    (kind,) = struct.unpack_from(">H", tag, 8)
-    g, a, b, c, d, e, f = 1.0, 1.0, 0.0, 0.0, -1.0, 0.0, 0.0
-    told = [one / 65536 for one in struct.unpack_from(f">{(1, 3, 4, 5, 7)[kind]}i", tag, 12)]
-    if kind == 1:
-        g, a, b = told
-        d = -b / a
-    elif kind == 2:
-        g, a, b, e = told
-        c, d, f = 0.0, -b / a, e
-    else:
-        g, a, b, c, d, e, f = told + [g, a, b, c, d, e, f][len(told) :]
-    power = np.power(np.maximum(a * signal + b, 0), g) + e
-    return np.where(signal >= d, power, c * signal + f).astype(np.float32)
-
-
-@cache
-def _srgb() -> Array:
-    """Return uint8 numbers of sRGB for light (IEC 61966-2-1)."""
-    light = np.arange(_FINE_STEPS) / (_FINE_STEPS - 1)
-    signal = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.power(light, 1 / 2.4) - 0.055)
-    return np.round(signal * 255).astype(np.uint8)
+def _transformed(image: Image, transform: ImageCms.ImageCmsTransform) -> Image:
+    rgb = PIL.Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    return np.asarray(transform.apply(rgb), np.uint8)[..., ::-1]
 
 
 def yuv_of(image: Image, *, bt709: bool) -> Image:

@@ -126,7 +126,9 @@ def display_p3(curve: str = "para") -> bytes:
     for name, body in tags.items():
         listed += name + struct.pack(">II", 132 + 12 * len(tags) + len(bodies), len(body))
         bodies += body
-    head = bytes(12) + b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(88)
+    size = 128 + len(listed) + len(bodies)
+    head = struct.pack(">I4xI", size, 0x0400_0000) + b"mntrRGB XYZ " + bytes(12) + b"acsp"
+    head += bytes(28) + s15(0.9642, 1.0, 0.8249) + bytes(48)
     return head + listed + bodies
 
 
