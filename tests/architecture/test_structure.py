@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,7 @@ WITHOUT_TORCH = (
     ),
 )
 """What runs where nothing is trained: listing and checking models, making described avatars."""
+ROOT = Path(__file__).resolve().parents[2]
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 45
 MOST_MODULES = 199
 
@@ -173,3 +175,11 @@ def test_a_class_name_has_one_meaning() -> None:
 )
 def test_every_package_folder_says_what_belongs_there(name: str) -> None:
     assert ast.get_docstring(tree(name))
+
+
+def test_nothing_that_is_built_is_kept() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    listing = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    kept = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert kept == ""
