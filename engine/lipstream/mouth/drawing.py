@@ -463,10 +463,12 @@ def _masks(
         return np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.uint8)
     blur = min(blur_px, frame.eye_px * _SOFTEST)
     sigma = math.hypot(max(0.5, frame.eye_px * _SOFT_EDGE), blur)
-    across, down = frame.to_pixels[:, :2].T / frame.eye_px * 1e4
-    masks = []
-    for curve, side in ((opening.upper, -down), (opening.lower, down)):
+    turn, masks = frame.to_pixels[:, :2].T / frame.eye_px, []
+    for curve, away in ((opening.upper, -1.0), (opening.lower, 1.0)):
         line = frame.pixels(curve) - (band.left, band.top)
+        # Beyond all of the band, and not further: OpenCV walks along every row of an outline.
+        beyond = 2.0 * (band.width + band.height + float(np.abs(line).max()))
+        across, side = turn[0] * beyond, turn[1] * (beyond * away)
         outline = np.empty((len(line) + 4, 2))
         outline[1:-3] = line
         outline[0], outline[-3] = line[0] - across, line[-1] + across
