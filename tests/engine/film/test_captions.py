@@ -141,9 +141,9 @@ def test_a_text_is_written_and_drawn_while_it_is_heard(portrait, toy_folder, tmp
     for path in (plain.output, drawn.output):
         with av.open(str(path)) as opened:
             pictures.append([f.to_ndarray(format="gray") for f in opened.decode(video=0)])
-    below = [
-        np.abs(a[-100:].astype(int) - b[-100:]).max() > 60 for a, b in zip(*pictures, strict=True)
-    ]
-    above = [np.abs(a[:200].astype(int) - b[:200]).max() for a, b in zip(*pictures, strict=True)]
+    assert abs(len(pictures[0]) - len(pictures[1])) <= 1  # espeak-ng speaks a little at random
+    pairs = list(zip(*pictures, strict=False))
+    below = [np.abs(a[-100:].astype(int) - b[-100:]).max() > 60 for a, b in pairs]
+    above = [np.abs(a[:200].astype(int) - b[:200]).max() for a, b in pairs]
     assert all(below[1:-1])
     assert max(above) < 40
