@@ -58,8 +58,9 @@ class Recording:
     """(m,) what the microphone said at the same samples; nothing where it was not kept."""
     spoken_at: float
     """When its first sample came from the microphone."""
-    output_ms: float
-    """How long before it was heard a sample left the graph: nothing can take it back then."""
+    output_ms: float = 0.0
+    """How long before it was heard a sample left the graph: nothing can take it back then. 0 where
+    it was not looked at."""
 
     @classmethod
     def of(cls, recorded: dict) -> "Recording":
