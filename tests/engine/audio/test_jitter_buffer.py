@@ -213,3 +213,23 @@ def test_a_packet_lost_in_a_word_leaves_no_silence():
     quiet = np.abs(out.reshape(-1, 240).astype(int)).max(axis=1) < 500
     first, last = np.flatnonzero(~quiet)[[0, -1]]
     assert not quiet[first : last + 1].any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_late_lost_or_not_sent_pieces_come_out(seed):
+    rng = np.random.default_rng(seed)
+    sound = vowel(6.0, 120.0)
+    sound[2 * RATE : 3 * RATE] = rng.integers(-40, 40, RATE)
+    spread, share = rng.choice([0, 5, 30, 90]), rng.choice([0.0, 0.05, 0.3])
+    lateness = rng.uniform(0, spread, 300)
+    lost = set(np.flatnonzero(rng.random(300) < share).tolist())
+    lost |= set(range(rng.integers(50, 150), rng.integers(150, 250)))  # a pause that is not sent
+    out, _ = run(sound, lambda k: lateness[k], frozenset(lost))
+    assert len(out) >= len(sound)
+    assert np.abs(out.astype(int)).max() <= np.abs(sound.astype(int)).max() + 1
+
+
+def test_a_piece_of_no_samples_is_nothing_to_conceal():
+    concealer = LossConcealer(RATE)
+    concealer.patch(np.zeros(PIECE, np.int16), np.zeros(PIECE, np.bool_))
+    concealer.patch(np.zeros(0, np.int16), np.zeros(0, np.bool_))
