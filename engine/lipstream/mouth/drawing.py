@@ -163,6 +163,8 @@ def draw_lips(image: Image, frame: HeadFrame, look: MouthLook, moved: MovedLips)
     scene = _scene(image, frame, box, band)
     scene.above, scene.below = above.ctypes.data, below.ctypes.data
     scene.upper, scene.lower = (mask.ctypes.data for mask in masks)
+    if hole is not None:
+        _require(_holds(band, hole), "its opening is not inside its seam")
     lights = None if hole is None else inner_lights(look, frame, moved.opening, hole)
     if hole is not None and lights is not None:
         scene.opening = ctypes.pointer(_opening(look, frame, moved.opening, hole, lights))
@@ -203,8 +205,7 @@ def _in_rows(image: Image) -> Image:
 
 def _scene(image: Image, frame: HeadFrame, box: PixelBox, band: PixelBox) -> _Scene:
     """Return a scene without its grids and masks; ``image`` has to outlive it."""
-    assert box.left <= band.left <= band.right <= box.right, "the band is inside the box"
-    assert box.top <= band.top <= band.bottom <= box.bottom, "the band is inside the box"
+    _require(_holds(box, band), "its seam is not inside its box")
     turn = frame.to_pixels
     return _Scene(
         picture=_Picture(image.ctypes.data, image.strides[0], *image.shape[:2]),
@@ -217,6 +218,17 @@ def _scene(image: Image, frame: HeadFrame, box: PixelBox, band: PixelBox) -> _Sc
         step=_coarse_step(frame),
         cubic=frame.eye_px <= _CUBIC_UP_TO,
     )
+
+
+def _holds(box: PixelBox, part: PixelBox) -> bool:
+    across = box.left <= part.left <= part.right <= box.right
+    return across and box.top <= part.top <= part.bottom <= box.bottom
+
+
+def _require(holds: bool, what: str) -> None:
+    """Raise ValueError for what the kernel would read out of bounds; -O leaves asserts out."""
+    if not holds:
+        raise ValueError(f"a mouth cannot be drawn: {what}")
 
 
 def _box(box: PixelBox) -> _Box:
@@ -240,14 +252,15 @@ def _opening(
 ) -> _DrawnOpening:
     """Return the inner mouth of a box; ``lights`` has to outlive it."""
     behind, before = layers_between(look, opening)
-    assert len(behind) + len(before) <= _LAYERS, "as many as the kernel takes"
-    assert lights.behind.shape[1] <= _CELLS, "as many as the kernel takes"
+    _require(len(behind) + len(before) <= _LAYERS, "it has too many layers")
+    high, wide = lights.behind.shape
+    _require(high >= 2 and 2 <= wide <= _CELLS, "its light has too few or too many cells")
     layers = (_DrawnLayer * _LAYERS)()
     for made, one in zip(layers, (*behind, *before), strict=False):
         picture = one.layer.picture
-        assert picture.flags.c_contiguous, "rows without gaps"
-        assert picture.dtype == np.float32, "as the kernel reads them"
-        assert picture.shape[2] == 4, "layers are BGRA"
+        _require(picture.flags.c_contiguous, "a layer has gaps")
+        _require(picture.dtype == np.float32, "a layer is not float32")
+        _require(picture.shape[2] == 4, "a layer is not BGRA")
         made.pixels = picture.ctypes.data
         made.height, made.width = picture.shape[:2]
         made.place = layer_affine(one, frame, hole)
@@ -262,8 +275,8 @@ def _opening(
         behind=len(behind),
         layers=layers,
         lights=tuple(None if one is None else one.ctypes.data for one in kinds),
-        high=lights.behind.shape[0],
-        wide=lights.behind.shape[1],
+        high=high,
+        wide=wide,
     )
 
 
@@ -297,7 +310,7 @@ def inverse(motion: Float32, part: PixelBox | None = None) -> Float32:
         return _inverse_by_opencv(motion)
     part = part or PixelBox(0, 0, COLUMNS, ROWS)
     motion = np.ascontiguousarray(motion, np.float32)
-    assert motion.shape == (ROWS, COLUMNS, 2), "a motion on the grid"
+    _require(motion.shape == (ROWS, COLUMNS, 2), "a motion is not on the grid")
     back = np.zeros_like(motion)
     grids = (motion.ctypes.data, back.ctypes.data)
     library.lipstream_inverse(*grids, ROWS, COLUMNS, _box(part), STEP, _RELAXATION, _ITERATIONS)

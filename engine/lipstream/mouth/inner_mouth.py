@@ -415,7 +415,7 @@ def inner_lights(look: MouthLook, frame: HeadFrame, opening: Opening, box: Pixel
 
 def _coarse(frame: HeadFrame, opening: Opening, box: PixelBox) -> tuple[Float64, Float64, Float64]:
     """Return places across, and heights below the upper and above the lower edge, on a grid."""
-    columns = min(_SHADE_CELLS, box.width)
+    columns = max(2, min(_SHADE_CELLS, box.width))
     rows = max(2, min(_SHADE_CELLS // 2, box.height))
     x = (np.arange(columns) + 0.5) * (box.width / columns) + (box.left - 0.5)
     y = ((np.arange(rows) + 0.5) * (box.height / rows) + (box.top - 0.5))[:, None]

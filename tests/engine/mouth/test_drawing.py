@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -253,6 +254,19 @@ def test_numbers_that_are_none_reach_no_memory_of_others(wrong):
     back = drawing.inverse(motion)
     drawn = drawing.draw_moved(noise(90, 90), head(60, 0, (45, 5)), back, PixelBox(0, 0, 90, 90))
     assert drawn.shape == (90, 90, 3)
+
+
+@NEEDS_LIBRARY
+def test_what_would_be_read_out_of_bounds_is_refused():
+    with pytest.raises(ValueError, match="not on the grid"):
+        drawing.inverse(smooth_motion(9, 0.1)[1:])
+    face = resized(portrait(), 0.4)
+    ready = shapes().target(face.image, face.crop, face.points)
+    layer = ready.look.layers["tongue"]
+    layers = ready.look.layers | {"tongue": replace(layer, picture=layer.picture[..., :3])}
+    wrong = replace(ready, look=replace(ready.look, layers=layers))
+    with pytest.raises(ValueError, match="a mouth cannot be drawn: a layer"):
+        shapes().patch(wrong, opened(6.0))
 
 
 @NEEDS_LIBRARY
