@@ -76,9 +76,10 @@ class Offer:
         for as few bits as there can be.
         """
         if self.role is not Role.SEND and self.playout_delay_id:
-            answer = self._with_playout_delay(answer)
+            line = f"a=extmap:{self.playout_delay_id} {_PLAYOUT_DELAY}"
+            answer = _with_line(answer, "video", line)
         if self.role is not Role.PLAY:
-            answer = _with_packet_time(answer)
+            answer = _with_line(answer, "audio", f"a=ptime:{PACKET_MS}")
         if self.role is Role.BOTH:
             return answer
         lines, in_pictures = [], False
@@ -95,23 +96,14 @@ class Offer:
                 lines += self.picture_lines if in_pictures else ()
         return "\r\n".join(lines) + "\r\n"
 
-    def _with_playout_delay(self, answer: str) -> str:
-        """Return an answer that takes the header extension up, of which aiortc does not know."""
-        before, section, pictures = answer.partition("m=video ")
-        mid = re.search(r"a=mid:.*\r\n", pictures)
-        if mid is None:
-            return answer
-        line = f"a=extmap:{self.playout_delay_id} {_PLAYOUT_DELAY}\r\n"
-        return before + section + pictures[: mid.end()] + line + pictures[mid.end() :]
 
-
-def _with_packet_time(answer: str) -> str:
-    """Return an answer that asks for sound in short packets."""
-    before, section, sound = answer.partition("m=audio ")
-    mid = re.search(r"a=mid:.*\r\n", sound)
+def _with_line(answer: str, kind: str, line: str) -> str:
+    """Return an answer with a line more in its section of a kind: aiortc knows nothing of it."""
+    before, section, rest = answer.partition(f"m={kind} ")
+    mid = re.search(r"a=mid:.*\r\n", rest)
     if mid is None:
         return answer
-    return f"{before}{section}{sound[: mid.end()]}a=ptime:{PACKET_MS}\r\n{sound[mid.end() :]}"
+    return f"{before}{section}{rest[: mid.end()]}{line}\r\n{rest[mid.end() :]}"
 
 
 def _playout_delay_id(lines: Iterable[str]) -> int:
