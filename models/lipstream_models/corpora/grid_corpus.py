@@ -129,7 +129,7 @@ def fetch(file: RemoteFile, folder: Path, show: ShowProgress) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     needed = 2 * (file.size or 0) - size_of(file.unfinished(folder))
-    if not file.is_in(folder) and needed > (free := shutil.disk_usage(folder).free):
+    if needed > (free := shutil.disk_usage(folder).free) and not file.is_in(folder):
         raise InputError(
             f"{file.name} needs {needed >> 20} MB in {folder}, {free >> 20} are free: choose"
             " another --out or fewer speakers"
