@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from aiortc import (
     MediaStreamTrack,
@@ -402,7 +402,7 @@ class PeerSessions:
         self.metrics.ask(self)
         self.stages.on_stats = self._observe
         self._pool = EncodingPool(self.metrics, size)
-        self._hubs: WeakKeyDictionary[Stage, EncoderHub] = WeakKeyDictionary()
+        self._hubs: WeakValueDictionary[Stage, EncoderHub] = WeakValueDictionary()
         self._load = CpuLoad(usable_cores(), clock)
         self._by_name: dict[str, PeerSession] = {}
         self._answered: dict[str, float] = {}

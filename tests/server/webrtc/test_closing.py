@@ -1,7 +1,9 @@
 """A session ends within seconds, whatever the connection under it does."""
 
 import asyncio
+import gc
 import time
+import weakref
 from pathlib import Path
 
 import aioice.ice
@@ -56,6 +58,28 @@ def test_a_session_ends_though_its_connection_does_not_close(
     assert ended < 2
     assert (left, worker.session_count()) == (0, 0)
     assert more <= len(aioice.ice.get_host_addresses(True, True))  # the client's own
+
+
+def test_nothing_holds_a_stage_that_has_ended(worker, toy_avatar):
+    async def come_and_go():
+        async with running(worker, toy_avatar) as server:
+            stages = []
+            for _ in range(3):
+                async with peer() as client:
+                    await client.join(server)
+                    await client.ready()
+                    [session] = server.sessions
+                    stages.append(weakref.ref(session.stage))
+                    await server.ask("DELETE", client.location)
+                    session = None
+            for _ in range(50):
+                gc.collect()
+                if not any(stage() for stage in stages):
+                    break
+                await asyncio.sleep(0.1)
+            return [stage() for stage in stages]
+
+    assert asyncio.run(come_and_go()) == [None, None, None]
 
 
 @pytest.mark.slow
