@@ -7,17 +7,22 @@ times a second, with a line of log each.
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import h11
 import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0
 """From connecting, or from the answer before, to the end of a request's headers."""
@@ -153,6 +158,36 @@ class BoundedHttpProtocol(H11Protocol):
         return too_long or now - self._silent_since > BODY_IDLE_SECONDS
 
 
+class _EndTold:
+    """The middleware that tells a request of the server's end, where that cuts it off.
+
+    uvicorn would answer 500 and log a traceback, as of a fault.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the application answer."""
+        begun = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            log.info("%s %s is cut off by the end of the server", scope["method"], scope["path"])
+            if not begun:
+                message = "the server is stopping: ask again when it is back"
+                answer = JSONResponse({"error": message}, 503, {"Retry-After": "5"})
+                await answer(scope, receive, send)
+
+
 class HttpServer(uvicorn.Server):
     """uvicorn, stopped by ``stop`` alone, its connections bounded.
 
@@ -164,6 +199,7 @@ class HttpServer(uvicorn.Server):
         self.table = ConnectionTable(most_connections(sessions))
         config.http = config.http_protocol_class = partial(BoundedHttpProtocol, table=self.table)  # type: ignore[assignment]
         config.backlog = ACCEPTED_AT_ONCE
+        config.app = _EndTold(cast("ASGIApp", config.app))
         super().__init__(config)
 
     @contextlib.contextmanager

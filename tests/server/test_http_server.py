@@ -181,3 +181,25 @@ def test_lines_are_left_out_as_long_as_it_is_asked_for_and_no_longer(caplog):
     assert caplog.messages == ["twice"]
     log.warning("twice")
     assert caplog.messages == ["twice", "twice"]
+
+
+@pytest.mark.slow
+def test_a_request_that_the_end_cuts_off_is_told_so(toy_folder, toy_pack, tmp_path):
+    studio = tmp_path / "studio"
+    studio.mkdir()
+    head = b"POST /studio/media?use=face&name=film.mp4 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    head += b"Content-Type: application/octet-stream\r\nContent-Length: 9000000\r\n\r\n"
+
+    async def cut_off():
+        log = tmp_path / "log"
+        async with apart(toy_folder, toy_pack, log, "--studio", str(studio)) as server:
+            upload = Silent(server.url, head + b"x" * 1_000_000)
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(server.stop)
+            return upload.socket.recv(4096), log.read_text(), [*(studio / "media").iterdir()]
+
+    answer, log, left = asyncio.run(cut_off())
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 5" in answer
+    assert "Traceback" not in log
+    assert left == []
