@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -178,6 +179,25 @@ def test_pieces_are_spoken_where_they_were_put_and_the_rest_is_kept(visitor, fac
     assert pictures == 50
     spoken = job["film"]["faceless"]
     assert spoken == 7 + 10  # frames of the two pieces: this film shows nobody
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("espeak-ng"), reason="no espeak-ng")
+def test_what_a_typed_text_says_is_there_as_captions_of_two_forms(visitor, sound):
+    spoken = visitor.post("/studio/speech", text="Good morning everybody.").said["id"]
+    asked = visitor.order({"avatar": "ada"}, {"sound": spoken})
+    captions = visitor.wait(asked.said["id"])["film"]["captions"]
+    shown, saved = visitor.ask("GET", captions), visitor.ask("GET", f"{captions}&format=srt")
+    assert shown.headers["content-type"].startswith("text/vtt")
+    assert shown.body.startswith(b"WEBVTT")
+    assert saved.headers["content-type"].startswith("application/x-subrip")
+    assert saved.headers["content-disposition"] == 'attachment; filename="captions.srt"'
+    assert re.match(rb"1\n00:00:0\d,\d{3} --> 00:00:0\d,\d{3}\n", saved.body)
+    for words in (shown.body, saved.body):
+        assert b"Good morning everybody." in words
+    silent = visitor.wait(visitor.order({"avatar": "ada"}, {"sound": sound}).said["id"])
+    assert silent["film"]["captions"] is None
+    assert visitor.ask("GET", f"/studio/jobs/{silent['id']}/captions").status == 404
 
 
 @pytest.mark.slow
