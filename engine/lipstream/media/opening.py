@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import PIL.Image
 from av import AudioStream, VideoStream
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
@@ -90,6 +91,15 @@ def check_decodable(stream: AudioStream | VideoStream, name: str) -> None:
     """Raise MediaError for a stream that nothing here decodes, as the drawing of an SVG file."""
     if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  as for SVG
         raise MediaError(f"{name} is of a kind that cannot be decoded here: convert it first")
+
+
+def check_gif(encoded: bytes, name: str) -> None:
+    """Raise MediaError when a GIF's picture is cut short: FFmpeg shows a part of it."""
+    try:
+        with PIL.Image.open(io.BytesIO(encoded), formats=["GIF"]) as opened:
+            opened.load()
+    except (OSError, ValueError, IndexError) as error:
+        raise MediaError(f"{name} is cut short or damaged: copy it again") from error
 
 
 def reason(error: Exception) -> str:

@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
 from lipstream.media.colour import bgr_of, srgb_of
-from lipstream.media.opening import check_decodable, check_readable, open_media, reason
+from lipstream.media.opening import check_decodable, check_gif, check_readable, open_media, reason
 from lipstream.types import Image
 
 MOST_MEGAPIXELS = 64
@@ -90,6 +90,8 @@ def read_picture(path: Path) -> Image:
         if container.format.name.startswith("mov"):
             return _read_items(container, path)
         encoded = path.read_bytes()
+        if container.format.name == "gif":
+            check_gif(encoded, path.name)
         icc = _icc_of(encoded)
         image = _decode_jpeg(encoded, path.name) if _is_jpeg(stream, encoded) else None
         if image is not None:

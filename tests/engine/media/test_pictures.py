@@ -71,18 +71,23 @@ def _large_jpeg(folder: Path) -> Path:
     return write_picture(folder / "a.jpg", np.zeros((10_000, 10_000, 3), np.uint8))
 
 
-def _cut_jpeg(folder: Path) -> Path:
+def _cut_picture(folder: Path, name: str) -> Path:
     noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
-    path = write_picture(folder / "a.jpg", noise)
+    path = write_picture(folder / name, noise)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
+
+
+def _cut_jpeg(folder: Path) -> Path:
+    return _cut_picture(folder, "a.jpg")
 
 
 def _cut_png(folder: Path) -> Path:
-    noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
-    path = write_picture(folder / "a.png", noise)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path
+    return _cut_picture(folder, "a.png")
+
+
+def _cut_gif(folder: Path) -> Path:
+    return _cut_picture(folder, "a.gif")
 
 
 def _sound(folder: Path) -> Path:
@@ -95,6 +100,7 @@ def _sound(folder: Path) -> Path:
         (_bomb, "64 megapixels"),
         (_large_jpeg, "64 megapixels"),
         (_cut_jpeg, "cut short"),
+        (_cut_gif, "cut short"),
         (_cut_png, "cannot be read|damaged"),
         (_sound, "not a picture"),
     ],
@@ -102,6 +108,13 @@ def _sound(folder: Path) -> Path:
 def test_unusable_pictures_are_refused(tmp_path, make, says):
     with pytest.raises(MediaError, match=says):
         read_picture(make(tmp_path))
+
+
+def test_a_gif_without_its_last_byte_is_whole(tmp_path):
+    path = write_picture(tmp_path / "a.gif", np.full((20, 20, 3), 80, np.uint8))
+    whole = read_picture(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert np.array_equal(read_picture(path), whole)
 
 
 def greys(film: FilmReader, fps: Fraction | None = None) -> list[int]:
