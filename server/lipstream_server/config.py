@@ -23,6 +23,9 @@ LOCAL_NAMES = ("localhost", "localhost.localdomain")
 TURN_SECONDS = 12 * 3600
 """From when a client asks to when its credentials end: TURN asks for them all along."""
 _ICE_URL = re.compile(r"(stuns?:[^\s?\"<>]+)|(turns?:[^\s?\"<>]+(\?transport=(udp|tcp))?)")
+MOST_NAME = 100
+"""Characters of a stage's name."""
+_STAGE_NAME = re.compile(rf"[A-Za-z0-9_.~-]{{1,{MOST_NAME}}}")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+")
 SINKS = "lipstream.sinks"
 """Entry points by which other packages add kinds of outputs: ``outputs`` says how."""
@@ -241,6 +244,19 @@ class OutputConfig:
             check_push(url, self.push_token if url in by_whip else None)
         for path in self.record:
             check_recording(path)
+        if self.recordings is not None and not _can_hold_files(self.recordings):
+            raise InputError(f"--recordings {self.recordings}: give a folder that can be written")
+        if self.wanted:
+            check_stage_name(self.stage)
+
+
+def check_stage_name(name: str) -> None:
+    """Raise InputError for what cannot be a stage's name."""
+    if not _STAGE_NAME.fullmatch(name):
+        raise InputError(
+            f"{name[:MOST_NAME]!r} cannot be a stage's name:"
+            f" give up to {MOST_NAME} letters, digits, . _ ~ -"
+        )
 
 
 def check_push(url: str, token: str | None = None) -> None:
@@ -286,6 +302,16 @@ def check_recording(path: Path) -> None:
         raise InputError(f"{path.name}: a recording ends in {' or '.join(RECORDED)}")
     if path.exists():
         raise InputError(f"{path.name} exists already: give another name, or move it away")
+    if not (path.parent.is_dir() and _can_hold_files(path.parent)):
+        raise InputError(f"{path.name} needs a folder that is there and can be written")
+
+
+def _can_hold_files(folder: Path) -> bool:
+    """Return whether files can be made in a folder; one that is not there may be made itself."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 @dataclass(frozen=True, slots=True)

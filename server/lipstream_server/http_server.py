@@ -161,7 +161,7 @@ class BoundedHttpProtocol(H11Protocol):
 class _EndTold:
     """The middleware that tells a request of the server's end, where that cuts it off.
 
-    uvicorn would answer 500 and log a traceback, as of a fault.
+    uvicorn would answer 500 and log a traceback, as of a fault; of the lifespan it logs one, too.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -174,11 +174,16 @@ class _EndTold:
         async def send_noted(message: Message) -> None:
             nonlocal begun
             begun = True
+            task = asyncio.current_task()
+            if scope["type"] == "lifespan" and task is not None and task.cancelling():
+                return  # Starlette's word that the lifespan failed, with a trace
             await send(message)
 
         try:
             await self._app(scope, receive, send_noted)
         except asyncio.CancelledError:
+            if scope["type"] == "lifespan":  # the end does not wait for it: no fault
+                return
             if scope["type"] != "http":
                 raise
             log.info("%s %s is cut off by the end of the server", scope["method"], scope["path"])

@@ -52,6 +52,7 @@ OTHER_PROGRAMS = {
     "python": "modules that it runs are looked for below",
     "python3": "makes a virtual environment",
     "cat": "joins files",
+    "curl": "those of docs/live-api.md are run below",
     "npm": "needs an index",
     "tar": "unpacks what npm brought",
     "cp": "needs root",
@@ -176,6 +177,29 @@ def test_the_python_client_of_a_stage_says_what_it_is_given(toy_folder, toy_avat
         told = asyncio.run(talk(worker))
     assert told["event"]["id"] == "a"
     assert told["event"]["heard_ms"] == pytest.approx(400, abs=1)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: apt install curl")
+def test_a_stage_is_opened_spoken_on_and_ended_by_curl(toy_folder, toy_avatar):
+    (block,) = [one for one in blocks("sh", of="docs/live-api.md") if "curl" in one.text]
+
+    async def ask(worker):
+        async with running(worker, toy_avatar) as server:
+            script = block.text.replace("http://127.0.0.1:8080", server.url)
+            answers = [
+                await asyncio.to_thread(
+                    subprocess.run, [*words, "-sSf"], capture_output=True, check=True
+                )
+                for words in commands(script)
+            ]
+            return [answer.stdout for answer in answers], list(server.sessions.stages)
+
+    with Worker(MouthModel.open(toy_folder, threads=1)) as worker:
+        (opened, spoken, interrupted, ended), left = asyncio.run(ask(worker))
+    assert json.loads(opened)["avatar"] == "mei"
+    assert set(json.loads(spoken)) == {"id", "queued_ms"}
+    assert set(json.loads(interrupted)) == {"heard_ms"}
+    assert (ended, left) == (b"", [])
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="no espeak-ng: apt install espeak-ng")

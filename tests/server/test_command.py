@@ -67,6 +67,9 @@ def test_a_port_taken_between_binding_and_listening_is_named():
         (["--host", "no.such.host.invalid", "--token", "long enough"], "--host"),
         (["--port", "0", "--studio-limit", "upload-mb=0"], "upload_mb=0: give 1 or more"),
         (["--port", "0", "--studio-limit", "files=3"], "there is no such limit"),
+        (["--port", "0", "--record", "nowhere/show.mp4"], "a folder that is there"),
+        (["--port", "0", "--record", "show.mp4", "--stage", "a/b"], "a stage's name"),
+        (["--port", "0", "--recordings", __file__], "--recordings"),
     ],
 )
 def test_bad_settings_end_in_one_line(arguments, says, capsys, toy_folder, toy_pack):

@@ -6,9 +6,10 @@ import socket
 import time
 
 import pytest
+from starlette.applications import Starlette
 
 from lipstream_server import http_server
-from lipstream_server.http_server import ConnectionTable
+from lipstream_server.http_server import ConnectionTable, _EndTold
 from lipstream_server.limits import RepeatedLines, each_line_once_a_second
 from server.apart import apart, show
 from server.peers import peer, running
@@ -203,3 +204,27 @@ def test_a_request_that_the_end_cuts_off_is_told_so(toy_folder, toy_pack, tmp_pa
     assert b"retry-after: 5" in answer
     assert "Traceback" not in log
     assert left == []
+
+
+def test_an_end_that_waits_for_nothing_is_no_fault_of_the_application():
+    async def run():
+        messages = iter([{"type": "lifespan.startup"}])
+        told, begun = [], asyncio.Event()
+
+        async def receive():
+            for message in messages:
+                return message
+            return await asyncio.Event().wait()
+
+        async def send(message):
+            told.append(message["type"])
+            begun.set()
+
+        serving = asyncio.create_task(_EndTold(Starlette())({"type": "lifespan"}, receive, send))
+        await begun.wait()
+        await asyncio.sleep(0)
+        serving.cancel()
+        await serving
+        return told
+
+    assert asyncio.run(run()) == ["lifespan.startup.complete"]

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from lipstream import Avatar, Worker
 from lipstream.avatar.pack import embedded_avatars
 from lipstream.errors import AtCapacity, AvatarError, InputError
 from lipstream.speech import SpeechSettings
+from lipstream_server.config import MOST_NAME, check_stage_name
 from lipstream_server.stage.messages import Stats
 from lipstream_server.stage.stage import Stage
 
@@ -21,9 +21,6 @@ log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 30.0
 """How long a stage that was asked for by name is kept after the last member has left."""
-MOST_NAME = 100
-"""Characters of a stage's name."""
-_NAME = re.compile(r"[A-Za-z0-9_.~-]{1,100}")
 _T = TypeVar("_T")
 
 
@@ -136,7 +133,8 @@ class Stages:
         stage = self._by_name.get(name)
         if stage is None:
             raise NoSuchStage(
-                f"there is no stage {name[:MOST_NAME]!r}: it begins when a speaker joins it"
+                f"there is no stage {name[:MOST_NAME]!r}: it begins when a speaker joins it, or by"
+                " POST /stages"
             )
         return stage
 
@@ -149,11 +147,7 @@ class Stages:
         """
         if name is None:
             return await self._new(secrets.token_urlsafe(16), avatar)
-        if not _NAME.fullmatch(name):
-            raise InputError(
-                f"{name[:MOST_NAME]!r} cannot be a stage's name:"
-                f" give up to {MOST_NAME} letters, digits, . _ ~ -"
-            )
+        check_stage_name(name)
         if name in self._by_name:
             return self._by_name[name]
         if name not in self._opening:
