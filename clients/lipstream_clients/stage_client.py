@@ -14,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import ArrayLike
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
 
 from lipstream.audio.resampler import to_pcm
 from lipstream.errors import InputError, ServerError
@@ -28,6 +28,7 @@ class StageClient:
 
     def __init__(self, server: str, stage: str, *, token: str | None = None) -> None:
         """``server`` is an address, ``https://host``; ``token`` its own or one of the stage."""
+        self._server = server
         self._url = f"{server.rstrip('/').replace('http', 'ws', 1)}/stages/{quote(stage)}/speech"
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._socket: ClientConnection | None = None
@@ -39,6 +40,10 @@ class StageClient:
         except InvalidStatus as error:
             body = (error.response.body or b"{}").decode("utf-8", "replace")
             raise InputError(f"HTTP {error.response.status_code}: {_error_of(body)}") from error
+        except InvalidURI as error:
+            raise InputError(
+                f"{self._server} is no server's address: give http://HOST:PORT or https://HOST"
+            ) from error
         except (OSError, WebSocketException) as error:
             raise ServerError(f"{self._url} cannot be reached: {error}") from error
 

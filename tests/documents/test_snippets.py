@@ -20,6 +20,7 @@ from pathlib import Path
 
 import jsonschema
 import msgspec
+import numpy as np
 import pytest
 import yaml
 
@@ -152,7 +153,7 @@ def test_a_python_block_is_valid(block):
 
 
 def test_every_python_block_is_run_here_or_told_why_not():
-    here = {"docs/live-api.md", "docs/text.md", "docs/frameworks.md"}
+    here = {"docs/live-api.md", "docs/text.md", "docs/frameworks.md", "docs/reference/engine.md"}
     """Those of ``frameworks.md`` by ``test_frameworks.py``."""
     assert {block.document for block in blocks("python")} <= here | set(NOT_RUN)
 
@@ -177,6 +178,22 @@ def test_the_python_client_of_a_stage_says_what_it_is_given(toy_folder, toy_avat
         told = asyncio.run(talk(worker))
     assert told["event"]["id"] == "a"
     assert told["event"]["heard_ms"] == pytest.approx(400, abs=1)
+
+
+def test_a_conversation_without_a_server_is_heard_to_its_end(capsys):
+    (block,) = blocks("python", of="docs/reference/engine.md")
+    shown, played = [], []
+    given = {
+        "pcm": tone(24_000, 9600),
+        "show": lambda image: shown.append(image.shape),
+        "play": played.append,
+    }
+    asyncio.run(run_python(block, given))
+    assert set(shown) == {(512, 512, 3)}
+    assert len(shown) >= 10
+    assert np.abs(np.concatenate(played)).max() > 1000
+    kinds = capsys.readouterr().out.split()
+    assert (kinds[0], kinds[-1]) == ("began", "ended")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: apt install curl")

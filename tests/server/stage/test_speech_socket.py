@@ -379,3 +379,9 @@ def test_how_the_face_stands_is_told_to_who_asks(toy_avatar, tmp_path):
     assert len(face["measures"]) == 17
     assert {"jawOpen", "mouthPucker", "mouthLowerDownLeft"} <= face["arkit"].keys()
     assert "face" not in others
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8080", "example.org", "ftp://example.org", ""])
+def test_an_address_without_its_scheme_is_told_what_it_lacks(address):
+    with pytest.raises(InputError, match="give http://HOST:PORT"):
+        asyncio.run(StageClient(address, "hall").open())
