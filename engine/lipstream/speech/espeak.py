@@ -5,7 +5,6 @@ out. It keeps its state in globals, so a process has one, and one thread uses it
 are of ``speak_lib.h`` of espeak-ng 1.49 to 1.52.
 """
 
-import atexit
 import contextlib
 import ctypes
 import ctypes.util
@@ -28,6 +27,7 @@ from lipstream.speech.language import marks_at
 from lipstream.speech.voices import SpeechChunk, SpeechSettings, VoiceCard
 from lipstream.types import Pcm
 
+_OWN_VOICES = Path(__file__).with_name("espeak_voices")
 _LONGEST_PATH = 38
 """Longest path of a voice of our own, with its variant: espeak-ng 1.51 copies it into 40 bytes."""
 
@@ -208,13 +208,12 @@ class EspeakLibrary:
         return " ".join(part for part in parts if part)
 
     def _choose(self, voice: str) -> None:
-        own = Path(voice).is_absolute()
-        if own and len(voice) > _LONGEST_PATH:
-            raise BackendUnavailable(
-                f"espeak-ng cannot read a voice from a path as long as {voice}: set TMPDIR=/tmp"
-            )
-        choose = self._library.espeak_SetVoiceByFile if own else self._library.espeak_SetVoiceByName
-        if choose(voice.encode()) != 0:
+        if Path(voice).is_absolute():
+            with _copied(Path(voice)) as path:
+                failed = self._library.espeak_SetVoiceByFile(path.encode())
+        else:
+            failed = self._library.espeak_SetVoiceByName(voice.encode())
+        if failed:
             raise InputError(f"espeak-ng has no voice {voice}: 'espeak-ng --voices' lists them")
 
     def _take(
@@ -247,14 +246,18 @@ def _installed(voice: _Voice) -> InstalledVoice:
     return InstalledVoice(voice.name.decode(), tuple(languages), voice.identifier.decode())
 
 
-@cache
-def own_voices() -> Path:
-    """Return a folder, kept while the process lives, with the voices we add to espeak-ng's."""
-    folder = Path(tempfile.mkdtemp(prefix="voices"))  # espeak-ng crashes on a long path
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for voice in Path(__file__).with_name("espeak_voices").iterdir():
-        shutil.copy(voice, folder)
-    return folder
+@contextlib.contextmanager
+def _copied(voice: Path) -> Generator[str]:
+    """Give a path short enough for a voice of our own, its variant after a +, while it is read."""
+    name, _, _ = voice.name.partition("+")
+    with tempfile.TemporaryDirectory(prefix="voices") as folder:
+        path = str(Path(folder) / voice.name)
+        if len(path) > _LONGEST_PATH:  # espeak-ng crashes on a longer one
+            raise BackendUnavailable(
+                f"espeak-ng cannot read a voice from a path as long as {path}: set TMPDIR=/tmp"
+            )
+        shutil.copy(voice.with_name(name), folder)
+        yield path
 
 
 def espeak_library() -> EspeakLibrary:
@@ -362,4 +365,4 @@ def _files() -> dict[str, str]:
     also = {tag.lower(): voice.file for voice in installed for tag in voice.languages[1:]}
     first = {voice.languages[0].lower(): voice.file for voice in installed}
     bare = {"en": "gmw/en-US", "fr": "roa/fr"}
-    return also | first | bare | {name: str(own_voices() / name) for name in _ADDED_VOICES}
+    return also | first | bare | {name: str(_OWN_VOICES / name) for name in _ADDED_VOICES}

@@ -32,7 +32,11 @@ _ON_THE_SHEET = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("model", type=Path, help="checkpoint of a Wav2Lip, or an exported folder")
+    parser.add_argument(
+        "model",
+        type=Path,
+        help="checkpoint of a Wav2Lip, an exported folder, or for --films an embedded model's name",
+    )
     clips = parser.add_mutually_exclusive_group(required=True)
     clips.add_argument("--clips", type=Path, help="folder made by 'train prepare', for pixels")
     clips.add_argument("--films", type=Path, help="folder of films of 3 s, for lip shapes")
@@ -87,14 +91,16 @@ def evaluate_films(model: Path, films: Path, settings: FilmSettings) -> "ShapeRe
     import cv2  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    from lipstream.inference.manifest import read_manifest  # noqa: PLC0415
+    from lipstream.inference.manifest import embedded_models, model_folder, read_manifest  # noqa: PLC0415
     from lipstream_models.corpora.grid_corpus import find_clips  # noqa: PLC0415
     from lipstream_models.evaluation import shape_evaluation as shapes  # noqa: PLC0415
     from lipstream_models.evaluation.metrics import summarise_shapes  # noqa: PLC0415
 
-    if not model.is_dir() or read_manifest(model).paints != "shape":
+    folder = model_folder(model)
+    if not folder.is_dir() or read_manifest(folder).paints != "shape":
         raise InputError(
-            f"{model} is no folder of a model of lip shapes: films are for those; name prepared"
+            f"{model} is no folder of a model of lip shapes, and no embedded one"
+            f" ({', '.join(embedded_models())}): films are for those; for others name prepared"
             " crops, --clips FOLDER"
         )
     torch.set_num_threads(settings.threads)
@@ -102,7 +108,7 @@ def evaluate_films(model: Path, films: Path, settings: FilmSettings) -> "ShapeRe
     paths = find_clips(films)
     paths = paths[:: -(-len(paths) // settings.limit)] if settings.limit else paths
     clips, rows = [], []
-    with shapes.ShapeEvaluation(model, settings.scorer, _open_lpips()) as evaluation:
+    with shapes.ShapeEvaluation(folder, settings.scorer, _open_lpips()) as evaluation:
         for path in paths:
             after = paths[(paths.index(path) + 1) % len(paths)]
             truth, other = evaluation.read(path), evaluation.read(after)

@@ -1,7 +1,9 @@
 """Real voices of espeak-ng."""
 
+import tempfile
 import threading
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +133,13 @@ def test_two_who_speak_at_once_do_not_mix():
     # A voice varies by up to an eighth by itself; the other text is half as long again.
     assert one == [[pytest.approx(alone, rel=0.2)]] * 10
     assert two == [[pytest.approx(two[0][0], rel=0.2)]] * 10
+
+
+def test_a_voice_of_our_own_leaves_no_file_behind(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="t") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        read("Good morning.", "en-in")
+        assert list(Path(folder).iterdir()) == []
 
 
 def test_without_the_library_the_package_to_install_is_named(monkeypatch):

@@ -110,6 +110,12 @@ def test_films_need_a_model_of_shapes(tmp_path, toy_folder, capsys):
     assert "--clips" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", list(embedded_models()))
+def test_embedded_models_are_judged_by_their_names(name, tmp_path, capsys):
+    assert main(["evaluate", name, "--films", str(tmp_path), "--no-scorer"]) == 2
+    assert "no .mkv, .mpg or .mp4 clips" in capsys.readouterr().err
+
+
 def test_films_are_asked_for(capsys):
     assert main(["bench", "quality"]) == 2
     assert "--films" in capsys.readouterr().err
