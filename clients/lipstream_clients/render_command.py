@@ -302,6 +302,9 @@ def _nobody(job: RenderJob, result: RenderResult) -> str:
         why = f"the face in {name} is turned away wherever it should speak"
     elif undriven.covered:
         why = f"the mouth in {name} is covered, or hardly seen, wherever it should speak"
+    elif job.who.rule == "nth" and job.who.place > 1:
+        place = job.who.place
+        why = f"--who {place}: there are never {place} faces in {name} where it should speak"
     else:
         why = f"no face was found anywhere in {name} where it should speak"
     return f"{why}: its pictures are unchanged"

@@ -157,6 +157,13 @@ def test_the_command_says_what_it_made(job, capsys):
     assert "26 frames at 25 fps" in capsys.readouterr().out
 
 
+def test_a_number_of_a_face_that_is_never_there_is_told(job, tmp_path, capsys):
+    film = write_film(tmp_path / "one.mp4", [portrait_face().image[::2, ::2]] * 5)
+    words = ["render", film, job.sound, "-o", job.output, "--model", job.model, "--who", "2"]
+    assert main([str(word) for word in words]) == 0
+    assert "--who 2: there are never 2 faces in one.mp4" in capsys.readouterr().err
+
+
 def test_a_precision_that_the_model_lacks_is_said_and_writes_nothing(job, tmp_path, capsys):
     before = sorted(tmp_path.rglob("*"))
     words = ["render", job.face, job.sound, "-o", job.output, "--model", job.model]
