@@ -7,14 +7,17 @@ sounds is a sum of powers. Everything is drawn from one generator.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from lipstream.audio.mel import BANDS, SILENCE
 from lipstream.lips.shape import MEASURES
+from lipstream.types import Float32
 
 UNITS_A_DECIBEL = 8 / 100
 """Mel units a decibel."""
@@ -79,7 +82,7 @@ def _add_noise(mel: Tensor, variation: Variation, random: Generator) -> Tensor:
 
 _TO_LOG_POWER = math.log(10) / (10 * UNITS_A_DECIBEL)
 _REST_CLASS = 0
-_VOICES_OF_BABBLE = 5
+_VOICES_OF_BABBLE, _BABBLE_COLUMNS = (3, 8), 480
 _LOUD_NOISE = (-6, 10)
 """Decibels of speech over noise, by the power of the mel: its filters and the emphasis of high
 frequencies before them make of white noise 10 dB below a voice one of -1 to 5 dB."""
@@ -120,9 +123,9 @@ def mix(one: Tensor, other: Tensor) -> Tensor:
 class LipVariation:
     """Varies batches to ``columns`` columns. The shares are of examples, 0 to 1."""
 
-    def __init__(self, columns: int, music: Tensor, noise: Tensor) -> None:
-        """``music`` and ``noise`` are (pieces, 80, columns) without a voice."""
-        self._columns, self._music, self._noise = columns, music, noise
+    def __init__(self, columns: int, music: Tensor, noise: Tensor, babble: Tensor) -> None:
+        """``music`` and ``noise`` are (pieces, 80, columns) without a voice, ``babble`` of many."""
+        self._columns, self._music, self._noise, self._babble = columns, music, noise, babble
 
     def vary(self, batch: LipExamples, random: Generator) -> LipExamples:
         """Return other speech with the same labels; new tensors."""
@@ -130,20 +133,20 @@ class LipVariation:
         varied = self._tempo_and_tract(batch, chance)
         mel = _loudness_and_colour(varied.mel, chance)
         mel = _room(mel, chance)
-        crowd = _babble(mel, chance)
-        noise, music = (self._part(pieces, chance) for pieces in (self._noise, self._music))
+        sounds = (self._noise, self._music, self._babble)
+        noise, music, crowd = (self._part(pieces, chance) for pieces in sounds)
         level = loudest(mel)
         for share, sound, decibels in (
             (0.15, noise, _LOUD_NOISE),
             (0.35, noise, (8, 36)),
-            (0.12, crowd, (3, 24)),
+            (0.3, crowd, (-2, 20)),
             (0.12, music, (6, 26)),
         ):
             softer = sound + level - loudest(sound) - UNITS_A_DECIBEL * chance.between(*decibels)
             mel = torch.where(chance.on(share), mix(mel, softer), mel)
         quiet = noise - UNITS_A_DECIBEL * chance.between(-10, 40)
         classes, lips, trust = varied.classes, varied.lips, varied.trust
-        for share, sound in ((0.05, music), (0.05, quiet), (0.03, crowd)):  # lips at rest
+        for share, sound in ((0.05, music), (0.05, quiet), (0.05, crowd)):  # lips at rest
             alone = chance.on(share)
             mel = torch.where(alone, sound, mel)
             classes = torch.where(alone[:, 0, 0], _REST_CLASS, classes)
@@ -178,15 +181,28 @@ class LipVariation:
         return sounds[pieces, :, start : start + self._columns][:, None]
 
 
-def _babble(mel: Tensor, chance: "_Chance") -> Tensor:
-    """Return what many speak at once, as loud as each other: (N, 1, 80, columns)."""
-    babble = torch.full_like(mel, SILENCE)
-    even = mel - loudest(mel)
-    for _ in range(_VOICES_OF_BABBLE):
-        order = torch.randperm(chance.count, generator=chance.random)
-        shift = int(torch.randint(0, mel.shape[3], (1,), generator=chance.random))
-        babble = mix(babble, even[order].roll(shift, 3) - UNITS_A_DECIBEL * chance.between(0, 6))
-    return babble
+def babble_mels(voices: Sequence[Float32], count: int, seed: int) -> Tensor:
+    """Return what several speak at once, about as loud as each other: (count, 80, 480) float32.
+
+    ``voices`` are mels (80, columns) of one speaker each. Powers are added, as of sounds whose
+    phases have nothing to do with each other. Raises ValueError when there are none.
+    """
+    if not voices:
+        raise ValueError("no voices to make babble of")
+    rng = np.random.default_rng(seed)
+    return torch.stack([_crowd(voices, rng) for _ in range(count)])
+
+
+def _crowd(voices: Sequence[Float32], rng: np.random.Generator) -> Tensor:
+    babble = torch.full((1, 1, BANDS, _BABBLE_COLUMNS), SILENCE)
+    for _ in range(int(rng.integers(*_VOICES_OF_BABBLE, endpoint=True))):
+        said: list[Float32] = []
+        while sum(one.shape[1] for one in said) < _BABBLE_COLUMNS:
+            said.append(voices[int(rng.integers(len(voices)))])
+        voice = torch.from_numpy(np.concatenate(said, 1)[:, :_BABBLE_COLUMNS].copy())[None, None]
+        softer = UNITS_A_DECIBEL * rng.uniform(0, 5)
+        babble = mix(babble, voice - loudest(voice) - softer)
+    return babble[0, 0]
 
 
 @dataclass(frozen=True, slots=True)

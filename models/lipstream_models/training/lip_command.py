@@ -255,7 +255,7 @@ def run_lips(arguments: argparse.Namespace) -> int:
 
     from lipstream_models.corpora.labelled_speech import LabelledSpeech  # noqa: PLC0415
     from lipstream_models.corpora.synthetic_sound import music_mels, noise_mels  # noqa: PLC0415
-    from lipstream_models.training.augmentation import LipVariation  # noqa: PLC0415
+    from lipstream_models.training.augmentation import LipVariation, babble_mels  # noqa: PLC0415
     from lipstream_models.training.lips import LEARNT_COLUMNS, LIP_OPTIONS, LipSource, LipTrainer  # noqa: PLC0415
     from lipstream_models.training.run_command import DataFolder  # noqa: PLC0415
 
@@ -266,9 +266,12 @@ def run_lips(arguments: argparse.Namespace) -> int:
         raise InputError(f"--shares: give {len(files)} numbers, one a file, not all 0")
     teacher = _teach(files, arguments.seed)
     source = LipSource([_training_utterances(file, teacher) for file in files], shares)
-    music = torch.from_numpy(music_mels(max(1, arguments.pieces), arguments.seed))
-    noise = torch.from_numpy(noise_mels(max(1, arguments.pieces), arguments.seed))
-    variation = LipVariation(LEARNT_COLUMNS, music, noise)
+    pieces = max(1, arguments.pieces)
+    music = torch.from_numpy(music_mels(pieces, arguments.seed))
+    noise = torch.from_numpy(noise_mels(pieces, arguments.seed))
+    voices = [one.mel for file in files for one in file.utterances]
+    babble = babble_mels(voices, pieces, arguments.seed)
+    variation = LipVariation(LEARNT_COLUMNS, music, noise, babble)
     trainer = LipTrainer(source, variation, teacher.directions, options, arguments.width)
     counts = [len(file.utterances) for file in files]
     held_out = [-(-count // 20) for count in counts]

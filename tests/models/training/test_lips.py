@@ -19,7 +19,13 @@ from lipstream_models.corpora.labelled_speech import (
     frame_columns,
 )
 from lipstream_models.networks.lip_network import LipNetwork, without_noise_along
-from lipstream_models.training.augmentation import LipExamples, LipVariation, mix
+from lipstream_models.training.augmentation import (
+    LipExamples,
+    LipVariation,
+    babble_mels,
+    loudest,
+    mix,
+)
 from lipstream_models.training.lip_targets import find_directions, put_right
 from lipstream_models.training.lips import (
     LEARNT_COLUMNS,
@@ -101,6 +107,23 @@ def test_two_sounds_of_one_level_are_three_decibels_louder():
     assert mix(level, level).item() == pytest.approx(3.01 * 0.08, abs=1e-3)
 
 
+def test_babble_is_of_three_to_eight_voices_about_as_loud_as_each_other():
+    bands = [np.full((80, 500), -4.0, np.float32) for _ in range(9)]
+    for k, voice in enumerate(bands):
+        voice[8 * k : 8 * k + 8] = 1.0 + 0.1 * k  # each speaks in bands of its own
+    babble = babble_mels(bands, 20, seed=1)
+    assert babble.shape == (20, 80, 480)
+    heard = torch.stack([(babble[:, 8 * k] > -3.5).any(1) for k in range(9)])
+    speakers = heard.sum(0)
+    assert speakers.min() >= 2
+    assert speakers.max() <= 8
+    assert loudest(babble[:, None]).min() > -0.41  # each was softened by 5 dB at most
+    assert torch.equal(babble, babble_mels(bands, 20, seed=1))
+    assert not torch.equal(babble, babble_mels(bands, 20, seed=2))
+    with pytest.raises(ValueError, match="no voices"):
+        babble_mels([], 1, seed=1)
+
+
 def test_variation_repeats_with_its_seed_and_keeps_each_label_at_its_sound():
     one = utterance(1)
     count = 32
@@ -108,7 +131,8 @@ def test_variation_repeats_with_its_seed_and_keeps_each_label_at_its_sound():
     classes = torch.from_numpy(one.classes)[None].repeat(count, 1)
     lips = torch.from_numpy((one.classes == OPEN).astype(np.float32))[None, :, None]
     batch = LipExamples(mel, classes, lips.repeat(count, 1, MEASURES), torch.ones(count))
-    variation = LipVariation(160, torch.full((2, 80, 400), -4.0), torch.full((2, 80, 400), -1.0))
+    silence, noise = torch.full((2, 80, 400), -4.0), torch.full((2, 80, 400), -1.0)
+    variation = LipVariation(160, silence, noise, silence)
     varied = variation.vary(batch, torch.Generator().manual_seed(3))
     again = variation.vary(batch, torch.Generator().manual_seed(3))
     assert torch.equal(varied.mel, again.mel)
@@ -152,7 +176,7 @@ def test_the_mean_weights_are_kept_with_the_statistics_of_their_own_activations(
     clips = [TrainingUtterance(one, np.zeros((COLUMNS, MEASURES), np.float32)) for one in film]
     torch.manual_seed(0)
     options = replace(LIP_OPTIONS, samples=96, batch=4, warm_up_steps=1, learning_rate=0.02)
-    variation = LipVariation(LEARNT_COLUMNS, quiet, quiet)
+    variation = LipVariation(LEARNT_COLUMNS, quiet, quiet, quiet)
     trainer = LipTrainer(LipSource([clips], [1.0]), variation, find_directions(film), options, 16)
     for _ in trainer.run():
         pass
