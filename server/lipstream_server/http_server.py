@@ -158,8 +158,8 @@ class BoundedHttpProtocol(H11Protocol):
         return too_long or now - self._silent_since > BODY_IDLE_SECONDS
 
 
-class _EndTold:
-    """The middleware that tells a request of the server's end, where that cuts it off.
+class _ShutdownMiddleware:
+    """Answers a request that the end of the server cuts off: 503, and a line of log.
 
     uvicorn would answer 500 and log a traceback, as of a fault; of the lifespan it logs one, too.
     """
@@ -204,7 +204,7 @@ class HttpServer(uvicorn.Server):
         self.table = ConnectionTable(most_connections(sessions))
         config.http = config.http_protocol_class = partial(BoundedHttpProtocol, table=self.table)  # type: ignore[assignment]
         config.backlog = ACCEPTED_AT_ONCE
-        config.app = _EndTold(cast("ASGIApp", config.app))
+        config.app = _ShutdownMiddleware(cast("ASGIApp", config.app))
         super().__init__(config)
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from lipstream_server import http_server
-from lipstream_server.http_server import ConnectionTable, _EndTold
+from lipstream_server.http_server import ConnectionTable, _ShutdownMiddleware
 from lipstream_server.limits import RepeatedLines, each_line_once_a_second
 from server.apart import apart, show
 from server.peers import peer, running
@@ -220,7 +220,8 @@ def test_an_end_that_waits_for_nothing_is_no_fault_of_the_application():
             told.append(message["type"])
             begun.set()
 
-        serving = asyncio.create_task(_EndTold(Starlette())({"type": "lifespan"}, receive, send))
+        app = _ShutdownMiddleware(Starlette())
+        serving = asyncio.create_task(app({"type": "lifespan"}, receive, send))
         await begun.wait()
         await asyncio.sleep(0)
         serving.cancel()

@@ -184,8 +184,9 @@ class LipVariation:
 def babble_mels(voices: Sequence[Float32], count: int, seed: int) -> Tensor:
     """Return what several speak at once, about as loud as each other: (count, 80, 480) float32.
 
-    ``voices`` are mels (80, columns) of one speaker each. Powers are added, as of sounds whose
-    phases have nothing to do with each other. Raises ValueError when there are none.
+    ``voices`` are mels (80, columns) of one speaker each; short ones follow each other. Powers are
+    added, as of sounds whose phases have nothing to do with each other. Raises ValueError when
+    there are none.
     """
     if not voices:
         raise ValueError("no voices to make babble of")

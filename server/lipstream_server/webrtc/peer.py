@@ -402,6 +402,7 @@ class PeerSessions:
         self.metrics.ask(self)
         self.stages.on_stats = self._observe
         self._pool = EncodingPool(self.metrics, size)
+        # A hub holds its stage and lives while somebody watches: held here, neither would ever go.
         self._hubs: WeakValueDictionary[Stage, EncoderHub] = WeakValueDictionary()
         self._load = CpuLoad(usable_cores(), clock)
         self._by_name: dict[str, PeerSession] = {}
