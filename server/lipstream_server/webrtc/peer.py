@@ -446,9 +446,7 @@ class PeerSessions:
         share = self._load.measure()
         if len(self) and share > MOST_LOAD:
             self.stages.refused += 1
-            raise AtCapacity(
-                f"the machine is busy to {share:.0%} with those who watch: try again later"
-            )
+            raise AtCapacity(f"viewers keep the machine {share:.0%} busy: try again later")
 
     def find(self, name: str, role: Role) -> PeerSession | None:
         """Return the session of a name, where it was opened for a role."""
