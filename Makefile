@@ -28,7 +28,7 @@ $(PIPECAT)/.installed: pyproject.toml
 	touch $@
 
 test-fast: install-dev      ## everything but the browser and slow tests: under a minute
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not browser and not slow and not gpu"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not browser and not slow and not gpu" --durations 10 --durations-min 0.5
 
 # Slow tests that go by the clock: one at a time, so that they have the machine to themselves.
 LIVE := tests/server tests/clients tests/deploy tests/examples tests/engine/live

@@ -52,6 +52,7 @@ def test_onnx_runtime_is_imported_with_its_telemetry_off(module, tmp_path):
     assert "switch None" not in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_render_leaves_nothing_but_its_film_and_the_packages_own_cache(tmp_path, toy_folder):
     home, films = tmp_path / "home", tmp_path / "films"
     home.mkdir()
@@ -68,6 +69,7 @@ def test_a_render_leaves_nothing_but_its_film_and_the_packages_own_cache(tmp_pat
     assert all(one.parts[:2] == (".cache", "lipstream") for one in left), left
 
 
+@pytest.mark.slow
 def test_openvino_is_imported_without_its_telemetry(tmp_path):
     pytest.importorskip("openvino")
     ran = subprocess.run(
@@ -81,6 +83,7 @@ def test_openvino_is_imported_without_its_telemetry(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
+@pytest.mark.slow
 def test_speech_leaves_nothing_in_the_home(tmp_path):
     script = """
 from lipstream.speech import SpeechSettings, open_voice

@@ -61,6 +61,7 @@ def test_stages_name_every_step_of_a_frame(tiny):
     assert report.subject.model == "toy 1"
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_frame_are_all_of_it_and_a_face_fills_its_picture():
     avatar = filled(Avatar.open(), 256)
     assert avatar.frames.shape == (1, 256, 256, 3)
@@ -72,6 +73,7 @@ def test_the_parts_of_a_frame_are_all_of_it_and_a_face_fills_its_picture():
     np.testing.assert_allclose(np.sum(apart, 0), whole)
 
 
+@pytest.mark.slow
 def test_one_backend_at_two_precisions_has_two_names(toy_folder, toy_pack):
     pytest.importorskip("openvino", reason="bf16 is OpenVINO's")
     settings = Settings(toy_folder, toy_pack, ("openvino", "openvino:bf16"), threads=1)

@@ -70,12 +70,14 @@ def test_features_are_told_in_two_calls_a_batch_and_copied_by_the_memory(network
     assert sessions_of(copied, network)[COPIES] == pytest.approx(bound)
 
 
+@pytest.mark.slow
 def test_the_page_has_the_table_that_the_command_calculates():
     assert limits_table(measure_limits()) in PAGE.read_text("utf-8"), (
         "copy what lipstream bench limits calculates into docs/gpu-limits.md"
     )
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_it(tmp_path, capsys):
     assert main(["bench", "limits", "--json", str(tmp_path / "limits.json")]) == 0
     assert "calculated, not measured" in capsys.readouterr().out

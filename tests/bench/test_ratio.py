@@ -22,6 +22,7 @@ def add_whole_graph(folder):
         manifest.write('\n[files.whole]\npath = "whole.onnx"\nsha256 = "unused"\n')
 
 
+@pytest.mark.slow
 def test_every_backend_is_compared_with_the_same_rounds_of_the_whole_graph(toy_folder, tmp_path):
     folder = shutil.copytree(toy_folder, tmp_path / "toy")
     add_whole_graph(folder)

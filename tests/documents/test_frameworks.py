@@ -32,6 +32,7 @@ def engine(toy_folder, toy_avatar):
         yield opened
 
 
+@pytest.mark.slow
 def test_an_engine_is_opened_for_several_conversations():
     given = asyncio.run(run_python(block_with("AvatarEngine.open"), {}))
     engine = given["engine"]
@@ -41,6 +42,7 @@ def test_an_engine_is_opened_for_several_conversations():
             engine.converse()
 
 
+@pytest.mark.slow
 def test_a_session_of_livekit_speaks_through_the_avatar(engine):
     rtc = pytest.importorskip("livekit.rtc", reason="pip install 'lipstream[livekit]'")
     livekit = pytest.importorskip("livekit.agents", reason="pip install 'lipstream[livekit]'")

@@ -158,6 +158,7 @@ def test_every_python_block_is_run_here_or_told_why_not():
     assert {block.document for block in blocks("python")} <= here | set(NOT_RUN)
 
 
+@pytest.mark.slow
 def test_the_python_client_of_a_stage_says_what_it_is_given(toy_folder, toy_avatar):
     (block,) = blocks("python", of="docs/live-api.md")
 
@@ -180,6 +181,7 @@ def test_the_python_client_of_a_stage_says_what_it_is_given(toy_folder, toy_avat
     assert told["event"]["heard_ms"] == pytest.approx(400, abs=1)
 
 
+@pytest.mark.slow
 def test_a_conversation_without_a_server_is_heard_to_its_end(capsys):
     (block,) = blocks("python", of="docs/reference/engine.md")
     shown, played = [], []
@@ -196,6 +198,7 @@ def test_a_conversation_without_a_server_is_heard_to_its_end(capsys):
     assert (kinds[0], kinds[-1]) == ("began", "ended")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: apt install curl")
 def test_a_stage_is_opened_spoken_on_and_ended_by_curl(toy_folder, toy_avatar):
     (block,) = [one for one in blocks("sh", of="docs/live-api.md") if "curl" in one.text]

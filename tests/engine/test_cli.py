@@ -38,6 +38,7 @@ def test_a_missing_package_names_the_extra(capsys, monkeypatch):
     assert "lipstream[train]" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_the_script_does():
     done = subprocess.run(
         [sys.executable, "-m", "lipstream", "--version"],

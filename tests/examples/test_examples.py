@@ -53,6 +53,7 @@ def test_every_example_says_how_it_is_started():
         assert f"examples/{path.name}" in path.read_text("utf-8").partition('"""\n\n')[0]
 
 
+@pytest.mark.slow
 @needs_voice
 def test_a_stage_is_spoken_on_and_recorded(tmp_path, toy_folder, toy_avatar):
     async def run(worker):

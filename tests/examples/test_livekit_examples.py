@@ -29,6 +29,7 @@ def load(name):
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="no espeak-ng: apt install espeak-ng")
 def test_an_agent_of_livekit_greets_through_its_face(toy_folder, toy_avatar):
     example = load("livekit_agent")

@@ -80,6 +80,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "parts"), REFUSED, ids=range(len(REFUSED)))
 def test_what_the_kernels_have_no_steps_for_is_refused_with_a_reason(said, parts, tmp_path):
     assert said in reason(small(parts), tmp_path)

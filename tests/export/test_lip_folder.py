@@ -54,6 +54,7 @@ def folders(loaded, tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "openvino"])
 @pytest.mark.parametrize("setting", list(DELAYS))
 def test_a_window_gives_what_the_whole_utterance_gives(loaded, folders, setting, backend):
@@ -77,6 +78,7 @@ def test_a_window_gives_what_the_whole_utterance_gives(loaded, folders, setting,
         graph.close()
 
 
+@pytest.mark.slow
 def test_steady_noise_is_taken_off_and_clear_speech_is_heard_as_it_is():
     noise = 0.3 * torch.randn(1, 1, 80, COLUMNS, generator=torch.Generator().manual_seed(1))
     assert float((without_noise(noise) - noise).mean()) < -0.2
@@ -111,6 +113,7 @@ def test_the_settings_look_as_far_ahead_as_they_say(folders):
     assert ahead == {"quality": 172.5, "low-delay": 72.5}
 
 
+@pytest.mark.slow
 def test_the_network_hears_nothing_of_the_future_beyond_its_delay(loaded):
     mel = torch.randn(1, 1, 80, 90)
     changed = mel.clone()

@@ -18,6 +18,7 @@ def softmax(logits):
     return powers / powers.sum(1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_the_network_reproduces_the_original(state):
     golden = np.load(GOLDEN / "s3fd_io.npz")
     network = S3fd().eval()

@@ -41,6 +41,7 @@ def int8(path, folder):
     return folder / "int8.onnx"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mouth", "mouth-low-delay"])
 def test_the_embedded_lips_are_built(model):
     assert len(build(embedded_folder() / model / "lips.onnx")) > 10_000

@@ -20,6 +20,7 @@ def test_what_comes_with_the_package_is_listed_and_whole(capsys):
     assert capsys.readouterr().out.count("ok") == len(embedded_assets())
 
 
+@pytest.mark.slow
 def test_the_mouth_networks_stay_small():
     mouths = [asset for asset in embedded_assets() if asset.kind == "mouth"]
     assert [mouth.name for mouth in mouths] == ["quality", "low-delay"]
@@ -39,6 +40,7 @@ def test_a_folder_called_like_an_embedded_mouth_comes_first(tmp_path, monkeypatc
         MouthModel.open(Path("low-delay"))
 
 
+@pytest.mark.slow
 def test_a_damaged_model_is_named_and_fails_the_check(toy_folder, tmp_path, capsys):
     copy = shutil.copytree(toy_folder, tmp_path / "copy")
     (copy / "mouth.onnx").write_bytes(b"x")
@@ -56,6 +58,7 @@ def test_a_damaged_graph_of_another_precision_fails_the_check_too(toy_folder, tm
     assert "mouth_int8.plan is damaged" in state_of(asset)
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_model_is_bad_input(tmp_path, capsys):
     assert main(["models", "check", "--model", str(tmp_path)]) == 2
     assert "model.toml" in capsys.readouterr().err

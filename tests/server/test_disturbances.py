@@ -198,6 +198,7 @@ def test_a_disk_that_fills_up_while_a_film_is_made_is_told_and_leaves_no_half_fi
     assert rate >= LEAST_RATE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["render", "avatar make"])
 def test_a_command_on_a_full_disk_says_so_in_one_line_and_leaves_nothing(
     small_disk, tmp_path, command

@@ -27,6 +27,7 @@ async def health(server) -> tuple[int, dict]:
     return answer.status, json.loads(answer.body)
 
 
+@pytest.mark.slow
 def test_a_network_that_raises_ends_its_peer_in_two_seconds_and_tells_it(
     own_worker, toy_avatar, monkeypatch
 ):
@@ -53,6 +54,7 @@ def test_a_network_that_raises_ends_its_peer_in_two_seconds_and_tells_it(
     assert (again, status) == (201, 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thread", ["engine", "frames"])
 def test_a_dead_engine_thread_is_told_by_health_and_to_offers(
     toy_folder, toy_avatar, monkeypatch, thread
@@ -87,6 +89,7 @@ def test_a_dead_engine_thread_is_told_by_health_and_to_offers(
     assert "the engine failed" in refused.error
 
 
+@pytest.mark.slow
 def test_sound_without_frames_is_told_by_health(own_worker, toy_avatar, monkeypatch):
     monkeypatch.setattr(stage, "STALL_SECONDS", 0.3)
     monkeypatch.setattr(conversation, "GIVE_UP_SECONDS", 2.0)
@@ -112,6 +115,7 @@ def test_sound_without_frames_is_told_by_health(own_worker, toy_avatar, monkeypa
     assert "no picture was made" in told
 
 
+@pytest.mark.slow
 def test_a_server_whose_engine_fails_ends_with_its_reason(toy_folder, toy_pack):
     code = """
 import sys, threading

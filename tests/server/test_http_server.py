@@ -44,6 +44,7 @@ class Silent:
         self.socket.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent",
     [
@@ -69,6 +70,7 @@ def test_a_connection_that_falls_silent_is_closed(worker, toy_avatar, monkeypatc
     assert asyncio.run(wait()) == (True, 200)
 
 
+@pytest.mark.slow
 def test_a_head_that_comes_byte_by_byte_is_closed_as_well(worker, toy_avatar, monkeypatch):
     monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.5)
 

@@ -149,6 +149,7 @@ def show(stage, targets, seconds, meanwhile=None):
     return outputs, shown
 
 
+@pytest.mark.slow
 def test_recordings_hold_sound_and_picture_in_step(stage, tmp_path):
     paths = [tmp_path / "a.mp4", tmp_path / "a.mkv"]
     outputs, shown = show(stage, paths, 3.0)
@@ -190,24 +191,28 @@ def test_what_is_no_address_of_a_stream_is_refused_without_showing_it(url):
         OutputConfig(push=(url,)).check()
 
 
+@pytest.mark.slow
 def test_a_recording_that_cannot_be_written_ends_alone(stage, tmp_path):
     outputs, _ = show(stage, [tmp_path / "no such folder" / "a.mp4"], 0.5)
     assert outputs[0].state.state == "ended"
     assert "No such file or directory" in outputs[0].state.error
 
 
+@pytest.mark.slow
 def test_a_push_to_nobody_says_so_and_the_stage_lives_on(stage):
     outputs, _ = show(stage, ["rtmp://127.0.0.1:9/live/key"], 1.5)
     assert "refuses connections" in outputs[0].state.error
     assert outputs[0].lost == stage.lost > 0
 
 
+@pytest.mark.slow
 def test_a_push_by_srt_says_what_is_missing_for_it(stage):
     outputs, _ = show(stage, ["srt://127.0.0.1:9?streamid=secret"], 0.5)
     assert "needs an FFmpeg with SRT" in outputs[0].state.error
     assert "secret" not in outputs[0].state.error
 
 
+@pytest.mark.slow
 def test_a_refused_stream_says_so_and_the_stage_lives_on(stage, caplog):
     with Peer(verdict="NetStream.Publish.BadName") as peer:
         outputs, _ = show(stage, [peer.url], 0.8)
@@ -311,6 +316,7 @@ class Device:
         return None
 
 
+@pytest.mark.slow
 def test_a_virtual_camera_shows_the_pictures_and_one_that_is_not_there_says_so(stage, monkeypatch):
     pyvirtualcam = pytest.importorskip("pyvirtualcam", reason="pip install 'lipstream[camera]'")
     monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"test": Device})
@@ -328,6 +334,7 @@ def test_a_virtual_camera_shows_the_pictures_and_one_that_is_not_there_says_so(s
     assert outputs[1].state.begun == 0
 
 
+@pytest.mark.slow
 def test_without_a_virtual_camera_in_the_system_the_stage_lives_on(stage):
     pytest.importorskip("pyvirtualcam", reason="pip install 'lipstream[camera]'")
     if any(Path("/dev").glob("video*")):
@@ -359,6 +366,7 @@ made = []
 """
 
 
+@pytest.mark.slow
 def test_another_package_adds_a_kind_of_output(stage, tmp_path, monkeypatch):
     (tmp_path / "more_sinks.py").write_text(SINK)
     folder = tmp_path / "more_sinks-1.0.dist-info"
@@ -427,6 +435,7 @@ def test_the_token_of_a_stage_begins_no_outputs(worker, toy_avatar):
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_what_a_server_is_started_with_begins_with_it(worker, toy_avatar, tmp_path):
     async def run():
         sessions = PeerSessions(worker, toy_avatar)

@@ -89,6 +89,7 @@ def test_an_avatar_that_nobody_has_is_refused_in_one_line(worker, toy_avatar, pa
     assert "no avatar '../eve' here: choose one of toy, ada, mei, omar" in answer.error
 
 
+@pytest.mark.slow
 def test_an_avatar_is_opened_when_it_is_first_asked_for_and_shared(worker, toy_avatar):
     async def twice():
         async with running(worker, toy_avatar) as server, peer() as one, peer() as other:
@@ -194,6 +195,7 @@ def test_only_the_page_is_served(worker, toy_avatar, path):
     assert ask(worker, toy_avatar, "GET", path).status == 404
 
 
+@pytest.mark.slow
 def test_a_token_is_asked_for_when_there_is_one(worker, toy_avatar):
     token = {"token": "correct horse"}
     right = {"Authorization": "Bearer correct horse"}

@@ -74,6 +74,7 @@ def test_a_stream_that_is_refused_says_why():
         RtmpPublisher(peer.url)
 
 
+@pytest.mark.slow
 def test_a_peer_that_stops_reading_is_given_up(monkeypatch):
     monkeypatch.setattr(rtmp, "PEER_SECONDS", 0.3)
     with Peer(reads=False) as peer:

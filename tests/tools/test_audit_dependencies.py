@@ -42,6 +42,7 @@ def test_a_tool_that_fails_otherwise_is_a_failure():
     assert judge("", "error: no such option") == ("pip-audit failed:\nerror: no such option", 1)
 
 
+@pytest.mark.slow
 def test_without_a_network_the_command_passes_and_says_so():
     pytest.importorskip("pip_audit", reason="the extra dev is not installed")
     command = ["unshare", "--net", sys.executable, ROOT / "tools" / "audit_dependencies.py"]

@@ -17,6 +17,7 @@ def tiny(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slopes", [(0.5, -0.75, 1.0, 0.0), (1.5, -0.75, 0.5, 3.0)])
 def test_the_converted_network_gives_what_the_original_gives(slopes, tmp_path):
     tiny = tmp_path / "tiny.tflite"

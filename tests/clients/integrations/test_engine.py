@@ -8,6 +8,7 @@ import pytest
 from lipstream_clients.integrations import MOST_QUEUED_MS, RATE, AvatarEngine, say
 
 
+@pytest.mark.slow
 def test_what_is_loaded_holds_up_no_picture_when_garbage_is_collected(toy_folder, toy_pack):
     gc.unfreeze()
     loaded = len(gc.get_objects())
@@ -19,6 +20,7 @@ def test_what_is_loaded_holds_up_no_picture_when_garbage_is_collected(toy_folder
         gc.unfreeze()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["interrupt", "close"])
 def test_who_says_more_than_may_wait_is_kept_waiting_until_the_end(engine, end):
     async def run():

@@ -107,6 +107,7 @@ async def until(what):
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_reply_is_heard_soon_and_its_end_told_when_it_was_heard(engine):
     async def use(output, heard, _):
         begun = time.monotonic()
@@ -148,6 +149,7 @@ def test_first_sound_and_length_of_a_reply_with_the_embedded_model():
         in_runner(engine, use)
 
 
+@pytest.mark.slow
 def test_replies_of_a_frame_each_that_wait_for_one_another_are_each_told(engine):
     async def use(output, heard, _):
         for _ in range(3):
@@ -204,6 +206,7 @@ def check_barge_ins(engine, count):
     in_runner(engine, use)
 
 
+@pytest.mark.slow
 def test_every_barge_in_tells_how_much_was_heard(engine):
     check_barge_ins(engine, 3)
 
@@ -213,6 +216,7 @@ def test_twenty_barge_ins_tell_how_much_was_heard(engine):
     check_barge_ins(engine, 20)
 
 
+@pytest.mark.slow
 def test_a_frame_on_its_way_at_a_barge_in_does_not_count_for_the_next_reply(engine):
     async def use(output, heard, _):
         def interrupt():
@@ -235,6 +239,7 @@ def test_a_frame_on_its_way_at_a_barge_in_does_not_count_for_the_next_reply(engi
     in_runner(engine, use)
 
 
+@pytest.mark.slow
 def test_after_a_barge_in_no_more_of_the_reply_is_heard(engine):
     async def use(output, heard, _):
         begun = time.monotonic()
@@ -249,6 +254,7 @@ def test_after_a_barge_in_no_more_of_the_reply_is_heard(engine):
     in_runner(engine, use)
 
 
+@pytest.mark.slow
 def test_a_rate_that_changes_in_the_middle_of_a_reply_is_followed(engine):
     async def use(output, heard, _):
         await say(output, speech(0.3))
@@ -260,6 +266,7 @@ def test_a_rate_that_changes_in_the_middle_of_a_reply_is_followed(engine):
     in_runner(engine, use)
 
 
+@pytest.mark.slow
 def test_two_channels_are_said_as_one_and_an_impossible_rate_is_left_out(engine, caplog):
     async def use(output, heard, _):
         both = np.repeat(speech(0.3), 2)
@@ -273,6 +280,7 @@ def test_two_channels_are_said_as_one_and_an_impossible_rate_is_left_out(engine,
     assert "a frame of the agent's is not said" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_session_in_the_agents_process_speaks_through_the_avatar(engine):
     async def run():
         session, avatar = AgentSession(), LipstreamAvatar(engine)
@@ -295,6 +303,7 @@ def test_a_session_in_the_agents_process_speaks_through_the_avatar(engine):
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_worker_in_the_room_speaks_for_the_agent_and_tells_it_what_was_heard(engine):
     """Over LiveKit's own byte stream and calls; only the wire between the rooms is a stand-in."""
 

@@ -137,6 +137,7 @@ def test_what_the_session_says_is_heard_whole(engine, preview):
     run(engine, script)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heard_ms", [150, 500, 900])
 def test_an_interruption_tells_how_much_was_heard(engine, heard_ms):
     async def script(session, receiver):
@@ -155,6 +156,7 @@ def test_an_interruption_tells_how_much_was_heard(engine, heard_ms):
     run(engine, script)
 
 
+@pytest.mark.slow
 def test_what_is_still_sent_of_an_interrupted_item_is_dropped_and_the_next_is_heard(engine):
     async def script(session, receiver):
         done, place = await session.say("item_1", speech(1.0))
@@ -174,6 +176,7 @@ def test_what_is_still_sent_of_an_interrupted_item_is_dropped_and_the_next_is_he
     run(engine, script)
 
 
+@pytest.mark.slow
 def test_items_that_wait_were_not_heard_at_all(engine):
     async def script(session, receiver):
         for item in ("item_1", "item_2"):
@@ -189,6 +192,7 @@ def test_items_that_wait_were_not_heard_at_all(engine):
     run(engine, script)
 
 
+@pytest.mark.slow
 def test_nothing_is_truncated_when_nothing_is_said(engine):
     async def script(session, receiver):
         await session.send("input_audio_buffer.speech_started", audio_start_ms=0, item_id="u")
@@ -202,6 +206,7 @@ def test_nothing_is_truncated_when_nothing_is_said(engine):
     run(engine, script)
 
 
+@pytest.mark.slow
 def test_bad_events_are_named_and_the_voice_goes_on(engine, caplog):
     async def script(session, receiver):
         await session.socket.send("no JSON")

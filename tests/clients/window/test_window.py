@@ -336,6 +336,7 @@ print(code, [type(one).__name__ for one in streams], [one.closed for one in stre
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["--avatar", "--model"])
 def test_a_window_that_cannot_be_opened_lets_the_sound_card_go(
     tmp_path, toy_folder, toy_pack, null_sound_card, missing

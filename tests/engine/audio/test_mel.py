@@ -65,6 +65,7 @@ def test_loud_noise_stays_in_range():
     assert np.abs(mel).max() <= 4.0
 
 
+@pytest.mark.slow
 def test_the_filter_bank_is_librosas():
     filters = pytest.importorskip("librosa.filters")
     wanted = filters.mel(sr=16_000, n_fft=800, n_mels=80, fmin=55, fmax=7600)

@@ -32,6 +32,7 @@ def test_a_picture_becomes_an_avatar_that_moves_without_a_seam(portrait):
     assert np.ptp(avatar.crops[:, 0, 2]) > 0.5
 
 
+@pytest.mark.slow
 def test_a_film_goes_forth_and_back_over_the_longest_sight_of_the_face(
     portrait,
     tmp_path,
@@ -104,6 +105,7 @@ def speaking(rests: int) -> list[np.ndarray]:
     return [face.image] * rests + wide + [face.image] * 3
 
 
+@pytest.mark.slow
 def test_of_a_film_of_speech_the_longest_rest_is_shown_and_the_widest_frame_kept(tmp_path):
     film = write_film(tmp_path / "me.mkv", speaking(26))
     avatar = make_avatar(film, AvatarSettings("me", bounce=False))
@@ -113,6 +115,7 @@ def test_of_a_film_of_speech_the_longest_rest_is_shown_and_the_widest_frame_kept
     assert any(np.array_equal(avatar.open_mouth.image, frame) for frame in speaking(1)[2:5])
 
 
+@pytest.mark.slow
 def test_where_no_rest_is_long_enough_one_picture_lives(tmp_path):
     film = write_film(tmp_path / "me.mkv", speaking(6))
     avatar = make_avatar(film, AvatarSettings("me", seconds=1))
@@ -121,6 +124,7 @@ def test_where_no_rest_is_long_enough_one_picture_lives(tmp_path):
     assert not compositor().target(face.image, face.crop, face.points).rig.curves.open
 
 
+@pytest.mark.slow
 def test_a_second_picture_gives_the_teeth_and_one_without_is_refused(tmp_path, capsys):
     closed, *_, wide = speaking(1)[:4]
     paths = [write_picture(tmp_path / f"{k}.png", one) for k, one in enumerate((closed, wide))]

@@ -154,6 +154,7 @@ def test_frames_and_crops_that_do_not_fit_are_refused(frames, crops):
         Avatar.from_frames(frames, crops)
 
 
+@pytest.mark.slow
 def test_names_and_places_may_be_text(tmp_path, toy_folder):
     avatar = Avatar.open("omar")
     avatar.save(str(tmp_path / "o.avatar"), "jpeg")

@@ -189,6 +189,7 @@ def test_two_at_once_keep_one_whole_file(toy_folder, faces, computed, cache):
         same(one, found[0])
 
 
+@pytest.mark.slow
 def test_another_program_reads_what_this_one_kept(toy_folder, toy_model, faces, cache, tmp_path):
     prepare_faces(toy_model, faces)
     np.save(tmp_path / "faces.npy", faces)

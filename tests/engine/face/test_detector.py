@@ -67,6 +67,7 @@ def test_the_main_face_is_large_and_near_the_middle():
     assert rank_faces([], image, 1) == []
 
 
+@pytest.mark.slow
 def test_a_huge_picture_is_shrunk_and_boxes_scale_back():
     small, factor = shrink_to(np.zeros((10_000, 9_000, 3), np.uint8), 1536)
     assert max(small.shape) == 1536

@@ -14,6 +14,7 @@ def pictures(path, count):
             yield frame.to_ndarray(format="bgr24")
 
 
+@pytest.mark.slow
 def test_every_speaker_is_followed_through_a_clip(shared):
     folder = shared / "data" / "grid"
     films = [*sorted((folder / "others").glob("*.mpg")), *sorted((folder / "s1").glob("*.mkv"))[:1]]

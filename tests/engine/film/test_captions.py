@@ -124,6 +124,7 @@ def test_a_sound_whose_words_nobody_knows_is_refused(portrait, noise, toy_folder
         render(job)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(ctypes.util.find_library("espeak-ng") is None, reason="no espeak-ng")
 def test_a_text_is_written_and_drawn_while_it_is_heard(portrait, toy_folder, tmp_path):
     files = {"model": toy_folder, "still": True, "text": "One. Two."}

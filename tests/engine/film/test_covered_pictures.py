@@ -91,6 +91,7 @@ def test_lips_are_seen_in_colour_and_in_grey_and_not_through_a_mask_or_a_hand(lo
         assert covered(behind_a_hand(image, face), face)
 
 
+@pytest.mark.slow
 def test_a_covered_mouth_is_left_alone_and_told_unless_its_place_is_given(looks, noise, tmp_path):
     picture = write_picture(tmp_path / "masked.png", masked(*looks[0]))
     job = {"face": picture, "sound": noise, "still": True}

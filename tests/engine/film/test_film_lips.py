@@ -63,6 +63,7 @@ def test_lips_known_to_be_open_close_and_those_of_the_film_do_not_stay():
     assert abs(left[chin]) < 0.4 * own[chin]
 
 
+@pytest.mark.slow
 def test_pursed_lips_are_open_in_the_middle_alone():
     still = portrait()
     face = found(compositor().patch(target(still), LipFrame(opened(5.0).measures)).image())

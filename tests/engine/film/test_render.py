@@ -39,6 +39,7 @@ def test_rendered_frames_are_those_of_the_live_engine(job, tmp_path, toy_folder,
         assert np.array_equal(ours, theirs.image)
 
 
+@pytest.mark.slow
 def test_a_model_of_shapes_renders_what_it_shows_live(tmp_path):
     """With sound and silence, on an avatar whose frames move."""
     face = portrait_face()
@@ -75,6 +76,7 @@ def test_any_frame_rate_gives_as_many_frames_as_the_sound_needs(job, fps):
     assert rendered.frames == -(-(RATE + 123) * fps // RATE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 192_000])
 def test_sound_and_picture_are_in_step_in_the_file(job, tmp_path, rate):
     time = np.arange(3 * rate) / rate
@@ -106,6 +108,7 @@ def test_a_still_picture_speaks(job, portrait):
     assert change[: height // 5].max() < 12
 
 
+@pytest.mark.slow
 def test_frames_without_a_face_pass_untouched_and_a_short_film_begins_anew(
     job, tmp_path, toy_folder, portrait
 ):
@@ -123,6 +126,7 @@ def test_frames_without_a_face_pass_untouched_and_a_short_film_begins_anew(
     assert any(not np.array_equal(frames[k], face) for k in (4, 5, 6, 11, 12, 13))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "order"),
     [
@@ -140,6 +144,7 @@ def test_the_end_of_a_short_film_is_a_choice(job, tmp_path, toy_model, ends, ord
     assert shown == order
 
 
+@pytest.mark.slow
 def test_the_embedded_avatar_has_a_name(job):
     face = open_face(replace(job, face=Path("ada")))
     assert (face.width, face.height) == (512, 512)
@@ -157,6 +162,7 @@ def test_the_command_says_what_it_made(job, capsys):
     assert "26 frames at 25 fps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_number_of_a_face_that_is_never_there_is_told(job, tmp_path, capsys):
     film = write_film(tmp_path / "one.mp4", [portrait_face().image[::2, ::2]] * 5)
     words = ["render", film, job.sound, "-o", job.output, "--model", job.model, "--who", "2"]

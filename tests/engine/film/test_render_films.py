@@ -59,6 +59,7 @@ def test_a_film_of_all_kinds_is_rendered_frame_by_frame(job, toy_model, face):
     assert max(spoken[18:30]) > 20
 
 
+@pytest.mark.slow
 def test_a_result_can_be_written_as_json(job, face):
     write_film(job.face, [face] * 15 + [np.full_like(face, 90)] * 15)
     result = render(replace(job, ends="cut"))
@@ -67,6 +68,7 @@ def test_a_result_can_be_written_as_json(job, face):
     assert json.loads(json.dumps(counts)) == counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("who", "side"),
     [
@@ -160,6 +162,7 @@ def test_a_film_is_cropped_sized_and_set_to_another_rate(job, toy_model, face):
     assert max(changed(picture, pictures[0]) for picture in pictures) > 20
 
 
+@pytest.mark.slow
 def test_what_a_small_film_found_is_taken_by_the_large_one_and_changes_nothing(
     job, toy_model, face
 ):
@@ -185,6 +188,7 @@ def test_what_a_small_film_found_is_taken_by_the_large_one_and_changes_nothing(
     assert changed(other[5], film[10]) > 20  # of another part: looked for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 10])
 def test_in_a_draft_a_picture_with_a_mouth_stands_for_the_next_one_too(job, face, first):
     film = [np.roll(face, k % 3, 1) for k in range(20)] + [np.full_like(face, 90)] * 10
@@ -205,6 +209,7 @@ def test_in_a_draft_a_picture_with_a_mouth_stands_for_the_next_one_too(job, face
         assert np.array_equal(image, draft[k - 1] if repeated else whole[k]), k
 
 
+@pytest.mark.slow
 def test_a_draft_is_looked_through_in_parts_and_has_the_mouths_of_the_film(job, face, monkeypatch):
     monkeypatch.setattr(face_tracks, "_PART_S", 0.6)
     film = [np.roll(face, k % 3, 1) for k in range(50)]
@@ -260,6 +265,7 @@ def film_contents_sound(path):
         return np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
 
 
+@pytest.mark.slow
 def test_a_long_film_is_cut_to_the_sound_or_kept(job, toy_model, face):
     write_film(job.face, [face] * 60)
     assert len(frames_of(job, toy_model)) == 40
@@ -278,6 +284,7 @@ def test_parts_of_film_and_sound_are_used(job, toy_model):
     assert [int(f[0, 0, 0]) // 5 for f in frames_of(asked, toy_model)] == list(range(10, 20))
 
 
+@pytest.mark.slow
 def test_sound_can_be_copied_as_it_is(job, toy_model, face):
     write_film(job.face, [face] * 10)
     asked = replace(job, output=job.output.with_suffix(".mkv"), encoding=Encoding(audio="copy"))

@@ -64,6 +64,7 @@ def test_a_render_that_was_killed_goes_on_with_the_same_frames(job, face, monkey
     assert not list(job.output.parent.glob(".*"))
 
 
+@pytest.mark.slow
 def test_frames_taken_up_anywhere_are_those_of_the_whole_to_the_pixel(job, toy_model, face):
     write_film(job.face, [np.roll(face, k % 5, 0) for k in range(40)])
     plan = make_plan(job, toy_model)
@@ -76,6 +77,7 @@ def test_frames_taken_up_anywhere_are_those_of_the_whole_to_the_pixel(job, toy_m
         assert all(np.array_equal(a, b) for a, b in zip(whole[first:], taken_up, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "openvino"])
 def test_frames_painted_on_several_threads_are_those_of_one_to_the_pixel(
     job, toy_folder, face, backend

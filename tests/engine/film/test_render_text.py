@@ -212,6 +212,7 @@ def test_segments_taken_up_again_are_spoken_by_the_same_speech(on_film, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
 
 
+@pytest.mark.slow
 def test_the_lips_of_each_frame_are_written_as_face_units(tmp_path, toy_pack):
     write_wav(tmp_path / "a.wav", tone(16_000, 24_000), 16_000)
     job = RenderJob(toy_pack, tmp_path / "a.wav", tmp_path / "a.mp4")

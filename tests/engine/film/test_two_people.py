@@ -49,6 +49,7 @@ def people():
     ]
 
 
+@pytest.mark.slow
 def test_a_cut_from_one_face_to_another_in_its_place_is_two_tracks_and_back_one_person(
     people, tmp_path
 ):
@@ -64,6 +65,7 @@ def test_a_cut_from_one_face_to_another_in_its_place_is_two_tracks_and_back_one_
     assert np.isfinite(followed[16:]).all()
 
 
+@pytest.mark.slow
 def test_a_person_is_followed_through_a_cut_that_swaps_the_sides(people, tmp_path):
     mei, omar = people
     first = [np.hstack([a, b]) for a, b in zip(mei[:8], omar[:8], strict=True)]

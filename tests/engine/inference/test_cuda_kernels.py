@@ -42,6 +42,7 @@ def test_kernels_are_compiled_for_every_generation_of_cards(nvrtc, capability):
         assert name.encode() in code
 
 
+@pytest.mark.slow
 def test_a_card_between_two_that_are_known_gets_the_older_ones_code(nvrtc):
     assert compile_kernels("8.8") == compile_kernels("8.8")
     assert choose_architecture("12.1", [75, 90, 100, 120]) == 120

@@ -107,6 +107,7 @@ def refusal(graph, name, life=a_life):
     return pytest.fail("no call was refused")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", EVERY_CALL)
 @pytest.mark.parametrize("name", BACKENDS)
 def test_an_error_at_whichever_call_is_told_and_leaves_nothing(toy_folder, install, name, step):
@@ -178,6 +179,7 @@ def test_frames_of_several_banks_come_out_as_when_their_features_are_handed_over
     assert left_on(gpu) == NOTHING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", EVERY_CALL)
 @pytest.mark.parametrize("name", BACKENDS)
 def test_an_error_at_whichever_call_of_banks_is_told_and_leaves_nothing(
@@ -253,6 +255,7 @@ def requests_of(model, sessions, frames, pasted=False):
     return requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pasted", "frames"),
     [
@@ -345,6 +348,7 @@ def bare_pasting_life(folder, name):
         opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("life", "step"),
     [

@@ -24,6 +24,7 @@ def copy(toy_folder, tmp_path):
     return shutil.copytree(toy_folder, tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_every_installed_backend_gives_the_same_picture(toy_folder):
     crops = np.random.default_rng(0).integers(0, 255, (2, 96, 96, 3)).astype(np.uint8)
     mel = np.random.default_rng(1).uniform(-4, 0, (2, 1, 80, 16)).astype(np.float32)

@@ -70,6 +70,7 @@ def test_what_is_pushed_is_heard_whole_and_told_from_begin_to_end(talk):
     assert any(one.frame.openness == 1.0 for one in pictures(items))
 
 
+@pytest.mark.slow
 def test_eighty_seconds_pushed_at_once_are_all_said(talk):
     said = noise(80.0, 24_000)
     talk.conversation.push(said, 24_000)
@@ -265,6 +266,7 @@ def test_the_delay_grows_at_a_pause_when_pictures_come_late_and_no_sound_is_lost
     assert np.count_nonzero(loud) == pytest.approx(4 * np.count_nonzero(said), abs=4)
 
 
+@pytest.mark.slow
 def test_the_delay_comes_down_when_pictures_are_early_for_long(talk):
     talk.worker.making_s = 0.06
     for k in range(12):
@@ -277,6 +279,7 @@ def test_the_delay_comes_down_when_pictures_are_early_for_long(talk):
     assert talk.conversation.stats().playout.delay_ms < high - 15
 
 
+@pytest.mark.slow
 def test_a_frame_at_a_time_for_asyncio_carries_all_the_sound(toy_folder, toy_avatar):
     said = noise(0.3, 16_000)
 
@@ -318,6 +321,7 @@ def test_each_block_says_how_much_of_it_was_pushed(talk):
     assert sum(one.spoken for one in after) == 0
 
 
+@pytest.mark.slow
 def test_phones_of_a_text_move_the_lips_and_are_told_to_nobody():
     face = portrait()
     avatar = Avatar.from_frames([face.image], [face.crop], name="test")

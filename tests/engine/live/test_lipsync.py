@@ -28,6 +28,7 @@ def test_files_may_be_given_as_text_and_options_by_name(toy_folder, toy_pack):
     assert all(np.array_equal(a, b) for a, b in zip(by_text, by_name, strict=True))
 
 
+@pytest.mark.slow
 def test_an_avatar_may_be_named_or_be_a_picture(toy_folder, portrait):
     with LipSync.open(model=toy_folder, avatar="ada") as lips:
         assert len(images(lips, hum())) == 13

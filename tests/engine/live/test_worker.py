@@ -175,6 +175,7 @@ def test_sessions_made_together_get_the_pictures_they_would_get_alone(
     assert max(n for n in batches if n != 5) == 3  # 5: the avatar's frames, prepared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "openvino"])
 def test_worker_threads_make_frames_at_once_and_each_session_gets_the_pictures_it_would_get_alone(
     toy_folder, toy_pack, bursts, backend
@@ -319,6 +320,7 @@ def test_a_callback_may_ask_and_close_but_not_open(worker, toy_avatar, bursts):
         pass
 
 
+@pytest.mark.slow
 def test_a_worker_closed_by_its_own_callback_ends(toy_folder, toy_avatar, bursts):
     worker = Worker(MouthModel.open(toy_folder, threads=1))
     session = worker.open_session(toy_avatar, rate=48_000, on_frame=lambda frame: worker.close())

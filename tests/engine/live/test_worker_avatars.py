@@ -161,6 +161,7 @@ def test_on_a_gpu_the_engine_thread_prepares(worker, faces, toy_avatar, monkeypa
     assert faces.threads == ["lipstream-engine"]
 
 
+@pytest.mark.slow
 def test_of_the_unused_avatars_the_last_ones_are_kept(worker, faces):
     avatars = [make_toy_avatar() for _ in range(MOST_UNUSED + 1)]
     held = [weakref.ref(one.frames) for one in avatars]
@@ -176,6 +177,7 @@ def test_of_the_unused_avatars_the_last_ones_are_kept(worker, faces):
     assert gone == [False, True, *[False] * (MOST_UNUSED - 1)]
 
 
+@pytest.mark.slow
 def test_an_avatar_that_is_shown_or_was_prepared_by_its_owner_stays(worker, faces):
     owned, shown = make_toy_avatar(), make_toy_avatar()
     worker.prepare(owned)
@@ -217,6 +219,7 @@ def test_nothing_is_prepared_for_who_finds_no_place(worker, faces, toy_avatar):
     assert len(faces.threads) == 1
 
 
+@pytest.mark.slow
 def test_who_loses_its_place_while_an_avatar_is_prepared_gives_the_avatar_back(
     worker, faces, visitors, toy_avatar
 ):

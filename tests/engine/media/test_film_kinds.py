@@ -205,6 +205,7 @@ def pq(nits: np.ndarray) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 def test_hdr_is_shown_as_bright_and_as_coloured_as_it_is_meant(tmp_path):
     light = np.power(np.array(SWATCHES)[:, ::-1] / 255, 2.4)  # of a display, ITU-R BT.1886
     wide = (

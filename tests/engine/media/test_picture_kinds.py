@@ -174,6 +174,7 @@ def test_a_profile_that_says_nothing_changes_no_pixel(tmp_path, icc):
     np.testing.assert_array_equal(read_picture(with_profile(plain, icc)), before)
 
 
+@pytest.mark.slow
 def test_a_png_film_with_a_profile_ends_no_process(tmp_path):
     path = write_animation(tmp_path / "a.apng", "apng", numbered(3), 40).rename(tmp_path / "a.png")
     with_profile(path, display_p3())

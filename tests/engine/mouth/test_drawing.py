@@ -223,6 +223,7 @@ def test_a_mouth_drawn_at_once_is_the_one_drawn_step_by_step(name, factor, degre
         assert (levels > 0).mean() < 0.002
 
 
+@pytest.mark.slow
 @NEEDS_LIBRARY
 def test_teeth_of_ones_own_are_drawn_at_once_as_step_by_step(monkeypatch):
     rest = portrait("mei")

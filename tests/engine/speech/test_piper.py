@@ -26,6 +26,7 @@ def opened(path: Path, speaker: str = "", **settings):
     return open_voice(SpeechSettings("piper", f"{path}{speaker}", **settings))
 
 
+@pytest.mark.slow
 def test_words_and_phonemes_have_their_times(toy):
     (chunk,) = opened(toy).say("Hello, world.")
     # ^ h ə l ˈ o ʊ , space w ˈ ɜ ː l d . each with a gap after it, and $

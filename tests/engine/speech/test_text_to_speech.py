@@ -34,6 +34,7 @@ def taken(reading):
     return pieces
 
 
+@pytest.mark.slow
 def test_a_reading_gives_the_whole_speech_in_short_pieces():
     with SpeechQueue(Hummer(), TEXT) as reading:
         pieces = taken(reading)
@@ -41,6 +42,7 @@ def test_a_reading_gives_the_whole_speech_in_short_pieces():
     assert max(len(piece.pcm) for piece in pieces) <= RATE * PIECE_MS // 1000
 
 
+@pytest.mark.slow
 def test_marks_keep_their_place_in_pieces():
     with SpeechQueue(Hummer(), TEXT) as reading:
         at, marks = 0, []

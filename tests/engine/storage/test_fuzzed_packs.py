@@ -22,6 +22,7 @@ def sealed(magic: bytes, version: int, text: bytes, body: bytes) -> bytes:
     return PREFIX.pack(magic, version, len(text), hashlib.sha256(rest).digest()) + rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["raw", "jpeg"])
 def test_fuzzed_packs_are_opened_or_refused(toy_avatar, tmp_path, codec):
     path = tmp_path / "a.avatar"

@@ -46,6 +46,7 @@ def test_its_face_is_found_where_its_crop_says(avatar: Avatar) -> None:
             assert np.abs(fit_crop(face.points) - avatar.crops[index]).max() < 8  # pixels
 
 
+@pytest.mark.slow
 def test_its_last_frame_leads_into_the_first(avatar: Avatar) -> None:
     frames = avatar.frames.astype(np.int16)
     change = np.array([np.abs(frames[k] - frames[k - 1]).mean() for k in range(len(frames))])

@@ -38,6 +38,7 @@ def test_windows_beyond_the_clip_are_silent():
     assert (last[:, 16:] == SILENCE).all()
 
 
+@pytest.mark.slow
 def test_a_network_paints_the_lower_half_alone():
     torch.manual_seed(0)
     clip = make_clip(3)

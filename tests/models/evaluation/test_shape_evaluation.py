@@ -131,6 +131,7 @@ def test_a_report_that_is_none_is_told(tmp_path, capsys):
     assert "before.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_film_s_own_lips_rest_where_it_rests(tmp_path):
     mesh = FaceMesh.open()
     truth = FilmTruth.read(filmed(tmp_path / "film.mp4"), mesh, None)

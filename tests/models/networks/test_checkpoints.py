@@ -27,6 +27,7 @@ def load(path):
     return network
 
 
+@pytest.mark.slow
 def test_the_published_format_loads(published):
     path, state = published
     network = load(path)
@@ -38,6 +39,7 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path / "none.pth")
 
 
+@pytest.mark.slow
 def test_a_truncated_file_is_refused(published, tmp_path):
     path, _ = published
     short = tmp_path / "short.pth"

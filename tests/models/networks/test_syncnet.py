@@ -37,6 +37,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
         load_syncnet(path)
 
 
+@pytest.mark.slow
 def test_it_judges_a_clip_with_distances_of_unit_vectors():
     torch.manual_seed(0)
     clip = make_clip(0)

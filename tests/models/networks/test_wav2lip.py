@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 
 from golden.seeded_state import GOLDEN, seeded_state
@@ -31,6 +32,7 @@ def test_names_and_shapes_are_those_of_the_published_weights():
     assert {name: list(tensor.shape) for name, tensor in state.items()} == published
 
 
+@pytest.mark.slow
 def test_the_original_network_is_reproduced_to_1e_5():
     state = seeded_state("wav2lip")
     network = Wav2Lip()
@@ -42,6 +44,7 @@ def test_the_original_network_is_reproduced_to_1e_5():
     assert np.abs(frame.numpy() - known["frame"]).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_two_halves_paint_exactly_the_mouth_of_the_whole():
     torch.manual_seed(0)
     network = make_varied(Wav2Lip())

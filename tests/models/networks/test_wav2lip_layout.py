@@ -66,6 +66,7 @@ def test_a_layout_is_read_back_from_the_shapes_of_its_network(layout):
     assert read_layout(shapes(Wav2Lip(layout)), PATH) == layout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda one: str(one.face_size))
 def test_the_two_halves_paint_exactly_the_mouth_of_the_whole(layout):
     network, size = seeded(layout), layout.face_size

@@ -53,6 +53,7 @@ class Film:
         self.done = np.full(2, PREPARED)
 
 
+@pytest.mark.slow
 def test_the_motion_of_a_point_is_found_by_regression():
     film = Film()
     table = motion_table(film)

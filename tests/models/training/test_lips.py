@@ -171,6 +171,7 @@ def test_speech_is_labelled_lips_are_trained_on_it_and_the_run_goes_on(film, tmp
     assert "| film.npz | 3 | 1 |" in out.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_the_mean_weights_are_kept_with_the_statistics_of_their_own_activations(film, tmp_path):
     quiet = torch.full((2, 80, 400), -3.0)
     clips = [TrainingUtterance(one, np.zeros((COLUMNS, MEASURES), np.float32)) for one in film]

@@ -59,6 +59,7 @@ def test_times_are_said_as_people_say_them(seconds, said):
     assert time_left(seconds) == said
 
 
+@pytest.mark.slow
 def test_a_plot_is_a_picture(tmp_path):
     path = tmp_path / "run.jsonl"
     journal = TrainingLog(path, 6, every=2)

@@ -26,6 +26,7 @@ def packs(tmp_path, monkeypatch):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("packs")
 def test_an_avatar_is_shared_by_all_who_ask_and_forgotten_with_the_last(toy_avatar):
     async def ask():
@@ -41,6 +42,7 @@ def test_an_avatar_is_shared_by_all_who_ask_and_forgotten_with_the_last(toy_avat
     assert asyncio.run(ask()) == (1, ["toy", "a"], ["toy"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("packs")
 def test_the_engine_keeps_those_left_last(toy_folder, toy_avatar):
     async def visit_all(worker):

@@ -59,6 +59,7 @@ def order(**fields):
     return json.dumps(fields).encode()
 
 
+@pytest.mark.slow
 def test_utterances_are_told_from_begin_to_end_in_order(worker, toy_avatar):
     async def talk():
         told = []
@@ -79,6 +80,7 @@ def test_utterances_are_told_from_begin_to_end_in_order(worker, toy_avatar):
     assert told[1]["heard_ms"] == pytest.approx(500, abs=2)
 
 
+@pytest.mark.slow
 def test_eighty_seconds_at_once_are_taken_and_progress_is_told(worker, toy_avatar):
     async def talk():
         async with running(worker, toy_avatar) as server, backend(server) as one:
@@ -91,6 +93,7 @@ def test_eighty_seconds_at_once_are_taken_and_progress_is_told(worker, toy_avata
     assert asyncio.run(talk())["type"] == "progress"
 
 
+@pytest.mark.slow
 def test_an_interruption_tells_what_was_heard_and_drops_what_was_on_its_way(worker, toy_avatar):
     async def talk():
         async with running(worker, toy_avatar) as server, backend(server) as one:
@@ -110,6 +113,7 @@ def test_an_interruption_tells_what_was_heard_and_drops_what_was_on_its_way(work
     assert ended["heard_ms"] == pytest.approx(300, abs=2)
 
 
+@pytest.mark.slow
 def test_a_second_speaker_is_told_to_wait_and_the_first_notices_nothing(worker, toy_avatar):
     async def talk():
         async with (
@@ -133,6 +137,7 @@ def test_a_second_speaker_is_told_to_wait_and_the_first_notices_nothing(worker, 
     assert (ended["type"], ended["id"]) == ("ended", "a")
 
 
+@pytest.mark.slow
 def test_opus_packets_are_spoken(worker, toy_avatar):
     encoder = av.CodecContext.create("libopus", "w")
     encoder.sample_rate, encoder.layout, encoder.format = 48_000, "mono", "s16"
@@ -156,6 +161,7 @@ def test_opus_packets_are_spoken(worker, toy_avatar):
     assert ended["heard_ms"] == pytest.approx(1000, abs=45)
 
 
+@pytest.mark.slow
 def test_what_makes_no_sense_is_told_and_the_next_is_spoken(worker, toy_avatar):
     wrong = [
         "{",
@@ -228,6 +234,7 @@ def test_a_stage_that_is_not_there_is_named(worker, toy_avatar):
     assert ended.status == 204
 
 
+@pytest.mark.slow
 def test_a_stage_is_kept_after_the_last_has_left_and_gives_way_when_all_places_are_taken(
     worker, toy_avatar
 ):
@@ -250,6 +257,7 @@ def test_a_stage_is_kept_after_the_last_has_left_and_gives_way_when_all_places_a
     assert after == ["two", "three"]
 
 
+@pytest.mark.slow
 def test_a_token_for_a_stage_does_what_it_was_made_for_and_no_more(worker, toy_avatar):
     secret = "correct horse"
     admin = {"Authorization": f"Bearer {secret}"}
@@ -317,6 +325,7 @@ def test_a_browser_brings_its_token_as_a_subprotocol(worker, toy_avatar):
     assert asyncio.run(talk()) == ("lipstream", "stage")
 
 
+@pytest.mark.slow
 def test_a_socket_that_reads_nothing_is_closed_and_nobody_else_notices(
     worker, toy_avatar, monkeypatch
 ):
@@ -340,6 +349,7 @@ def test_a_socket_that_reads_nothing_is_closed_and_nobody_else_notices(
     assert asyncio.run(stop_reading())["id"] == "a"
 
 
+@pytest.mark.slow
 def test_the_python_client_speaks_and_says_why_it_is_refused(worker, toy_avatar):
     async def talk():
         async with running(worker, toy_avatar, token="correct-horse") as server:
@@ -357,6 +367,7 @@ def test_the_python_client_speaks_and_says_why_it_is_refused(worker, toy_avatar)
     assert (ended["id"], ended["heard_ms"]) == ("a", 400.0)
 
 
+@pytest.mark.slow
 def test_how_the_face_stands_is_told_to_who_asks(toy_avatar, tmp_path):
     async def talk(worker):
         async with (

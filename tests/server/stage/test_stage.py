@@ -64,6 +64,7 @@ def test_the_newest_live_source_is_heard_and_then_the_one_before(stage):
     ]
 
 
+@pytest.mark.slow
 def test_who_has_the_floor_is_told_as_it_changes(stage):
     async def run():
         listener, speaker = Listener(), Listener("speaker")
@@ -101,6 +102,7 @@ def test_one_member_pushes_at_a_time_and_a_text_waits_for_its_end(stage):
     stage.begin_speech(two, "b")
 
 
+@pytest.mark.slow
 def test_what_was_pushed_is_said_though_its_sender_is_gone(stage):
     async def run():
         listener, speaker = Listener(), Listener("speaker")

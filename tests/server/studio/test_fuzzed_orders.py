@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 
+import pytest
+
 from fuzzing import COUNT, SEED, mutated_text, mutated_value, seeds
 from lipstream.errors import InputError
 from lipstream_server.config import StudioLimits
@@ -19,6 +21,7 @@ ORDERS = [
 ]
 
 
+@pytest.mark.slow
 def test_fuzzed_orders_are_taken_or_refused():
     outcomes: Counter = Counter()
     choices, limits = OrderChoices(kept, ["ada", "mei"]), StudioLimits(film_seconds=10, pieces=3)

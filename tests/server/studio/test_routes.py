@@ -43,6 +43,7 @@ def test_what_is_not_there_is_not_found(visitor, method, path):
     assert visitor.ask(method, path).status == 404
 
 
+@pytest.mark.slow
 def test_without_the_token_nothing_is_told_but_links_open(worker, toy_avatar, config, tmp_path):
     private = StudioConfig(tmp_path / "private", model=config.model, limits=config.limits)
     with serving(worker, toy_avatar, private, token="correct horse") as owner:

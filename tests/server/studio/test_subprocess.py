@@ -49,6 +49,7 @@ def test_a_subprocess_is_told_no_secrets(monkeypatch):
     assert "LIPSTREAM_TOKEN" not in environment_for("speak")
 
 
+@pytest.mark.slow
 def test_an_inspection_is_limited_and_gains_no_privileges():
     out = subprocess.run(
         [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True

@@ -182,6 +182,7 @@ class Line:
         await asyncio.gather(self.here.close(), self.there.close())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 def test_what_is_encoded_reaches_a_peer_though_packets_get_lost(codec):
     async def play():

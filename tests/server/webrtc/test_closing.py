@@ -33,6 +33,7 @@ async def fails(self) -> None:
     raise AttributeError("'NoneType' object has no attribute 'stop'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("close", [never, fails], ids=["hangs", "fails"])
 def test_a_session_ends_though_its_connection_does_not_close(
     worker, toy_avatar, monkeypatch, close
@@ -60,6 +61,7 @@ def test_a_session_ends_though_its_connection_does_not_close(
     assert more <= len(aioice.ice.get_host_addresses(True, True))  # the client's own
 
 
+@pytest.mark.slow
 def test_nothing_holds_a_stage_that_has_ended(worker, toy_avatar):
     async def come_and_go():
         async with running(worker, toy_avatar) as server:

@@ -70,6 +70,7 @@ def test_pictures_are_there_again_soon_after_the_path_was_gone(server):
     assert gone["back_s"] < 6  # 3 on a machine that is not loaded
 
 
+@pytest.mark.slow
 def test_viewers_of_a_stage_see_the_same_pictures_and_hear_what_another_sends(worker, toy_avatar):
     async def play():
         async with (

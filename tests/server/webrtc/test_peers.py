@@ -31,6 +31,7 @@ def test_a_viewer_sees_the_idle_avatar_and_hears_silence(worker, toy_avatar):
     assert max(np.abs(b.to_ndarray()).max() for b in blocks) < 50
 
 
+@pytest.mark.slow
 def test_what_is_sent_to_be_spoken_is_spoken_and_can_be_interrupted(
     worker, toy_avatar, bursts, monkeypatch
 ):
@@ -83,6 +84,7 @@ def test_a_peer_alone_is_told_its_stage_and_when_its_sound_is_due(worker, toy_av
     assert 0 <= told["timestamp"] < 1 << 32
 
 
+@pytest.mark.slow
 def test_a_peer_is_told_what_pictures_it_is_sent(worker, toy_avatar):
     async def watch():
         async with running(worker, toy_avatar) as server, peer() as client:

@@ -119,6 +119,7 @@ def test_a_browsers_preflight_is_answered(worker, toy_avatar, role):
     assert {"Location", "ETag", "Link"} <= set(exposed.split(", "))
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_token_is_taken_as_a_bearer(worker, toy_avatar, role):
     async def offer():
@@ -168,6 +169,7 @@ def test_another_type_of_content_is_refused(worker, toy_avatar, role):
     assert asyncio.run(offer()).status == 415
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("sdp", ["", "hello", "v=0\r\nm=audio\r\n"])
 def test_an_offer_that_is_no_sdp_is_refused(worker, toy_avatar, role, sdp):
@@ -235,6 +237,7 @@ def test_delete_by_another_role_ends_nothing(worker, toy_avatar, role):
     assert asyncio.run(end()) == ({404}, 1)
 
 
+@pytest.mark.slow
 @BOTH
 def test_delete_needs_no_tag_and_minds_none(worker, toy_avatar, role):
     async def end():
@@ -272,6 +275,7 @@ def test_a_fragment_of_another_type_or_that_is_none_is_refused(worker, toy_avata
     assert asyncio.run(patch()) == (415, 400, 400)
 
 
+@pytest.mark.slow
 @BOTH
 def test_candidates_are_taken_later_without_a_new_tag(worker, toy_avatar, role):
     async def patch():
@@ -300,6 +304,7 @@ def test_a_candidate_of_no_use_is_left_out_in_silence(worker, toy_avatar, role):
     assert asyncio.run(patch()).status == 204
 
 
+@pytest.mark.slow
 @BOTH
 def test_without_a_tag_or_with_an_old_one_nothing_is_changed(worker, toy_avatar, role):
     async def patch():
@@ -321,6 +326,7 @@ def restarted(client: Peer, answer) -> None:
     connection.remote_username, connection.remote_password = lines["ice-ufrag"], lines["ice-pwd"]
 
 
+@pytest.mark.slow
 @BOTH
 def test_ice_begins_anew_with_new_credentials_and_media_goes_on(worker, toy_avatar, role):
     async def restart():
@@ -360,6 +366,7 @@ async def moves(server, client: Peer, role: str) -> bool:
     return session._peer.connectionState == "connected"
 
 
+@pytest.mark.slow
 @BOTH
 def test_an_ice_restart_that_fails_leaves_the_session_as_it_was(worker, toy_avatar, role):
     async def restart():

@@ -48,6 +48,7 @@ async def pushed(worker, avatar, url, token=None):
         await sessions.close_all()
 
 
+@pytest.mark.slow
 def test_pictures_and_sound_come_and_the_session_is_ended_with_delete(worker, toy_avatar):
     async def run():
         async with whip_peer() as peer:
@@ -72,6 +73,7 @@ def test_pictures_and_sound_come_and_the_session_is_ended_with_delete(worker, to
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_the_face_of_another_server_speaks_what_is_pushed_to_its_whip(worker, toy_avatar):
     async def run():
         async with running(worker, toy_avatar, token=TOKEN) as server:
@@ -89,6 +91,7 @@ def test_the_face_of_another_server_speaks_what_is_pushed_to_its_whip(worker, to
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("token", "told"), [(None, "asks for a token"), ("something else", "refuses the token")]
 )
@@ -108,6 +111,7 @@ def test_a_token_that_is_not_right_is_told_and_the_stage_lives_on(worker, toy_av
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_push_begins_anew_when_the_server_ends_the_session(worker, toy_avatar):
     async def run():
         async with whip_peer() as peer, pushed(worker, toy_avatar, peer.url) as (_, output):
@@ -124,6 +128,7 @@ def test_a_push_begins_anew_when_the_server_ends_the_session(worker, toy_avatar)
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_server_that_is_slow_to_end_a_session_keeps_nobody(worker, toy_avatar):
     async def run():
         async with whip_peer() as peer:
@@ -148,6 +153,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "told"), REFUSED)
 def test_a_server_that_refuses_is_told_and_asked_again(worker, toy_avatar, answer, told):
     async def run():
@@ -162,6 +168,7 @@ def test_a_server_that_refuses_is_told_and_asked_again(worker, toy_avatar, answe
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_an_offer_is_sent_on_with_its_token_to_the_same_origin_alone(worker, toy_avatar):
     async def run():
         async with whip_peer() as peer, whip_peer() as other:
@@ -209,6 +216,7 @@ def test_a_token_that_would_not_be_sent_or_be_seen_is_refused(urls, token):
     OutputConfig(push=("https://a.example/whip", "rtmp://a/b/c"), push_token="secret").check()
 
 
+@pytest.mark.slow
 def test_a_push_is_begun_by_http_and_its_token_is_not_shown(worker, toy_avatar):
     async def run():
         async with whip_peer() as peer, running(worker, toy_avatar) as server:

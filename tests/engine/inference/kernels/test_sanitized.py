@@ -23,6 +23,7 @@ int lipstream_test(int at) {
 """
 
 
+@pytest.mark.slow
 def test_a_read_past_the_end_would_be_seen(tmp_path):
     (tmp_path / "wrong.c").write_text(READ_TOO_FAR)
     library = build(tmp_path / "wrong.c", tmp_path / "wrong.so")
