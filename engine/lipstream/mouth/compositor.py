@@ -25,12 +25,13 @@ from lipstream.mouth.inner_mouth import (
     light_tint,
     measure_light,
 )
-from lipstream.mouth.lip_edges import NODES, find_lips
+from lipstream.mouth.lip_edges import find_lips
 from lipstream.mouth.own_teeth import OtherPicture, cut_teeth, without_lips, without_skin
 from lipstream.mouth.rig import (
     COEFFICIENTS,
     LEFT,
     MEASURED,
+    NODES,
     ROUND,
     ROWS,
     SHUT,

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from lipstream.errors import ModelError
 from lipstream.face.crop import HeadFrame, smooth_share, smooth_step
-from lipstream.mouth.lip_edges import LipCurves
 from lipstream.mouth.own_teeth import Layer, OwnTeeth
+from lipstream.mouth.rig import LipCurves
 from lipstream.types import Array, Float32, Float64, Image, PixelBox
 
 _EYES = (
@@ -59,7 +59,8 @@ def light_tint(image: Image, frame: HeadFrame, mesh: Float64) -> Float64:
     places = frame.pixels(mesh)
     left, right = (_colour(image, places[list(one)], frame.eye_px) for one in _CHEEKS)
     cheek = (left + right) / 2
-    white = _eye_white(image, places, cheek)
+    white = np.maximum(_eye_white(image, places, cheek), 1.0)  # a black picture has no colour
+    cheek = np.maximum(cheek, 1.0)
     tint = white / white.mean() * 0.6 + cheek / cheek.mean() * [1.22, 1.0, 0.86] * 0.4
     return np.asarray(tint / tint.mean())
 

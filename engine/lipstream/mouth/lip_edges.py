@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lipstream.face.crop import HeadFrame, smooth_step
 from lipstream.lips.shape import NAMES
+from lipstream.mouth.rig import LOWER_RING, NODES, UPPER_RING, LipCurves, corners, ring_curve
 from lipstream.types import Float32, Float64, Image
 
 STEP = 0.006
@@ -40,6 +41,8 @@ _STRAY = 0.05
 """How far the opening may well be from where the mesh sees it, head units."""
 _OUTER_RIM = 0.025
 """Along the outer edge of the lips nothing is looked for: skin may look like teeth, head units."""
+_APART = 0.8
+"""Of a place's area, what is above or below the opening, if it is to be a shine on a lip."""
 _BEND = 1.3
 """Cost of an edge that goes one step up or down from one column to the next."""
 
@@ -64,6 +67,8 @@ class Aperture:
     """(n, 2) its lower edge."""
     evidence: float
     """For teeth or dark between them, summed across the middle: head units."""
+    teeth: float
+    """What of it is for teeth."""
     red: float
     """How much redder than white the redder lip is."""
 
@@ -103,7 +108,8 @@ def find_aperture(
     base = np.stack([x, (ring_up + ring_low) / 2], -1)
     half_gap = (ring_low - ring_up).max() / 2
     strip = unroll(image, frame, base, (_ABOVE + half_gap, _BELOW + half_gap), STEP)
-    evidence, red = _evidence(strip, mesh, image, frame, tint)
+    evidence, dark, red = _evidence(strip, mesh, image, frame, tint)
+    teeth = np.where(dark, 0.0, evidence)
     down = strip.places[..., 1]
     big = float(np.clip((2 * half_gap - 0.10) / 0.12, 0.0, 1.0))
     inside = (down > ring_up) & (down < ring_low)
@@ -111,11 +117,12 @@ def find_aperture(
     first, last = _best_pair(evidence, (_ABOVE + half_gap) / STEP)
     columns = np.arange(len(x))
     edges = [np.stack([x, down[rows, columns]], -1) for rows in (first, last)]
-    gain = np.array(
-        [evidence[a:b, k].sum() for k, (a, b) in enumerate(zip(first, last, strict=True))]
-    )
-    middle = slice(len(x) // 4, len(x) - len(x) // 4)
-    return Aperture(edges[0], edges[1], float(gain[middle].mean() * STEP), red)
+    middle = range(len(x) // 4, len(x) - len(x) // 4)
+    gains = [
+        float(np.mean([part[first[k] : last[k], k].sum() for k in middle]) * STEP)
+        for part in (evidence, teeth)
+    ]
+    return Aperture(edges[0], edges[1], *gains, red)
 
 
 def _redness(colours: Float64) -> Float64:
@@ -125,10 +132,11 @@ def _redness(colours: Float64) -> Float64:
 
 def _evidence(
     strip: Strip, mesh: Float64, image: Image, frame: HeadFrame, tint: Float64
-) -> tuple[Float64, float]:
+) -> tuple[Float64, NDArray[np.bool_], float]:
     """Return (rows, columns) float64, above 0 where it looks like teeth or dark, and the lips' red.
 
-    Teeth are unlike either lip: less red, or where a lip is hardly red, much brighter.
+    Between the two, where it is the dark. Teeth are unlike either lip: less red, or where a lip is
+    hardly red, much brighter.
     """
     colours = (strip.colours / tint.astype(np.float32)).astype(np.float64)
     red, level = _redness(colours), colours.mean(-1)
@@ -144,7 +152,30 @@ def _evidence(
         evidence = np.minimum(evidence, np.maximum(brighter, paler))
     dark = min(lip.level for lip in lips) * _DARK_SHARE
     hollow = np.clip((dark - level) / (0.25 * dark + 2), -1, 1)
-    return np.where(_beyond_lips(strip.places, mesh), -1.0, np.maximum(evidence, hollow)), most
+    seen = np.where(_beyond_lips(strip.places, mesh), -1.0, np.maximum(evidence, hollow))
+    return _without_shine(seen), hollow > evidence, most
+
+
+def _without_shine(evidence: Float64) -> Float64:
+    """Return evidence without places that a band of lip parts from the opening: lips that shine.
+
+    A lower row of teeth below the tongue is joined to the opening by the dark beside the tongue.
+    """
+    count, places, boxes, _ = cv2.connectedComponentsWithStats((evidence > 0).astype(np.uint8))
+    if count < 3:
+        return evidence
+    area = boxes[1:, cv2.CC_STAT_AREA]
+    main = 1 + int(area.argmax())
+    columns = (places == main).any(0)
+    first = np.where(columns, (places == main).argmax(0), 0)
+    last = np.where(columns, len(places) - (places == main)[::-1].argmax(0), 0)
+    kept = evidence.copy()
+    for other in range(1, count):
+        rows, across = np.nonzero(places == other)
+        above, below = rows < first[across], rows >= last[across]
+        if other != main and (columns[across] & (above | below)).mean() > _APART:
+            kept[rows, across] = -1.0
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,14 +271,6 @@ def _walk_back(
     return np.minimum(first, count - 2), np.minimum(last, count - 2)
 
 
-UPPER_RING = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
-"""Mesh points along the inner edge of the upper lip, from the viewer's left to right."""
-LOWER_RING = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-"""Mesh points along the inner edge of the lower lip."""
-OUTER_CORNERS = (61, 291)
-"""Mesh points at the outer corners of the mouth."""
-NODES = 33
-"""Points on a curve."""
 OPEN_GAP = 0.017
 """Widest gap in the picture, head units, from which its lips are taken to be open."""
 _MESH_GAP = 0.13
@@ -256,6 +279,11 @@ _SURE = 0.004
 """Evidence for teeth or dark, summed across the gap, that it takes besides."""
 _RED, _CERTAIN_RED, _CERTAIN = 0.06, 0.04, 0.08
 """Evidence that needs no dark line beside it, where lips are redder than teeth and where not."""
+_MESH_PARTED = 0.045
+"""Gap of the mesh from which lips may be open though no teeth show."""
+_TEETH_OF_GAP, _THIN, _LEAST_TEETH = 0.25, 0.045, 0.03
+"""Evidence for teeth over the gap, at least, where the mesh sees less; and the least of it between
+lips further apart than thin, head units."""
 _BESIDE = 0.016
 """How far the darkest way may be from an opening that it belongs to, head units."""
 _RIM = 0.018
@@ -275,42 +303,8 @@ _STEP = 0.004
 """Of the search, head units."""
 _REACH = 0.10
 """How far above and below the mesh's guess the seam is looked for."""
-_INWARD = 0.2
-"""Share of the way from outer to inner corners where the seam ends: the mesh's lie inside it."""
 _WALK_WIDTH = 0.014
 """How far the darkest way strays from the smooth curve, head units."""
-
-
-@dataclass(frozen=True, slots=True)
-class LipCurves:
-    """The inner edges of the lips in a head frame; equal where the lips touch."""
-
-    upper: Float64
-    """(NODES, 2) float64, from the viewer's left to right."""
-    lower: Float64
-    """(NODES, 2) float64."""
-    open: bool
-    """Whether teeth or the dark of the mouth show between them."""
-
-    @property
-    def middle(self) -> Float64:
-        """(2,): midway between the corners."""
-        return np.asarray((self.upper[0] + self.upper[-1]) / 2)
-
-    @property
-    def half_width(self) -> float:
-        """Half the distance of the corners."""
-        return float(np.linalg.norm(self.upper[-1] - self.upper[0]) / 2)
-
-    @property
-    def gap(self) -> float:
-        """Distance of the lips halfway between the corners."""
-        return float((self.lower - self.upper)[NODES // 2, 1])
-
-    def height_at(self, x: Float64) -> Float64:
-        """Return the height midway between the lips at places across."""
-        middle = (self.upper + self.lower) / 2
-        return np.asarray(np.interp(x, middle[:, 0], middle[:, 1]))
 
 
 def find_lips(
@@ -333,11 +327,19 @@ def find_lips(
         aperture = _pinched(aperture)
     middle = len(aperture.upper) // 2
     shut = pursed and float((aperture.lower - aperture.upper)[middle, 1]) < OPEN_GAP
-    if _is_open(aperture, seam) and not shut:
+    likely = parted or gap >= _MESH_PARTED or _shows_teeth(aperture)
+    if likely and _is_open(aperture, seam) and not shut:
         return LipCurves(*_joined(aperture.upper, aperture.lower, mesh, rim), open=True)
     if gap >= (OPEN_GAP if parted and not pursed else _MESH_GAP):  # a tongue fills it
         return LipCurves(*_joined(*rings, mesh, rim), open=True)
     return LipCurves(seam(), seam(), open=False)
+
+
+def _shows_teeth(aperture: Aperture) -> bool:
+    """Return whether teeth are between the edges, and not a lip in shadow, or a line as a seam."""
+    gap = float((aperture.lower - aperture.upper)[:, 1].max())
+    least = _LEAST_TEETH if gap > _THIN else 0.0
+    return aperture.teeth > max(_TEETH_OF_GAP * gap, least)
 
 
 def _is_open(aperture: Aperture, find_seam: Callable[[], Float64]) -> bool:
@@ -402,27 +404,6 @@ def _smooth(heights: Float64) -> Float64:
         off = np.abs(heights - smooth)
         weights = 1.0 / (1.0 + (off / max(float(np.median(off)) * 3, 0.004)) ** 2)
     return smooth
-
-
-def corners(mesh: Float64) -> tuple[Float64, Float64]:
-    """Return the two ends of the lips' seam."""
-    left, right = mesh[OUTER_CORNERS[0]], mesh[OUTER_CORNERS[1]]
-    return (
-        np.asarray(left + (mesh[UPPER_RING[0]] - left) * _INWARD),
-        np.asarray(right + (mesh[UPPER_RING[-1]] - right) * _INWARD),
-    )
-
-
-def ring_curve(mesh: Float64, ring: tuple[int, ...]) -> Float64:
-    """Return (NODES, 2): a smooth curve through a ring's points, from corner to corner."""
-    left, right = corners(mesh)
-    points = np.concatenate([[left], mesh[list(ring)][1:-1], [right]])
-    points = points[np.argsort(points[:, 0], kind="stable")]
-    x = np.linspace(left[0], right[0], NODES)
-    y = np.interp(x, points[:, 0], points[:, 1])
-    for _ in range(2):  # rounds the corners of the polyline off
-        y[1:-1] = (y[:-2] + 2 * y[1:-1] + y[2:]) / 4
-    return np.stack([x, y], -1)
 
 
 def find_seam(image: Image, frame: HeadFrame, mesh: Float64) -> Float64:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from lipstream.face.crop import HeadFrame, smooth_step
-from lipstream.mouth.lip_edges import NODES, LipCurves
+from lipstream.mouth.rig import NODES, LipCurves
 from lipstream.types import Float32, Float64, Image
 
 _TOOTH_SHARE, _INTO_LIP = 0.45, 0.004
@@ -27,6 +27,8 @@ _MARGIN = 0.016
 """What is left out along the lips, where they colour the teeth, head units."""
 _LEAST_GAP = 0.085
 """Gap from which teeth show enough to be kept, head units: less of them ends in the dark."""
+_LEAST_HEIGHT = 0.03
+"""Height of what shows of them, at least, head units: less of it is a torn edge below the lip."""
 _WIDE_GAP = 0.11
 """Gap from which there may be dark between the rows, head units."""
 _DARK = 0.5
@@ -191,6 +193,8 @@ def cut_teeth(image: Image, frame: HeadFrame, mesh: Float64, curves: LipCurves) 
     edge = float(np.median(low[columns * 2 // 5 : columns * 3 // 5]))
     hangs = lit and edge - float(mesh[_UPPER_LIP, 1]) < _BELOW_LIP
     gap = float((high - low).max())
+    if gap < _LEAST_HEIGHT:
+        return None
     return OwnTeeth(upper_layer, lower_layer, anchor, gap=gap, hangs=hangs)
 
 
@@ -278,7 +282,7 @@ def _between_lips(
     bright = inside & (level > _TOOTH_OF_SKIN * np.percentile(level[inside], 90))
     if not bright.any():
         return edges
-    tooth = float(np.percentile(red[bright], 25))
+    tooth = float(np.percentile(red[bright], 30))
     most = np.minimum(_MOST_LIP * (high - low), thickest)
     bounds = []
     for edge, outward, rows in ((low, -1, slice(None)), (high, 1, slice(None, None, -1))):

@@ -3,7 +3,7 @@
 One field cannot open a hole, so there are two, cut along the seam and equal beyond the corners of
 the mouth: smoothing thin plates through the points of the mesh. Both are linear in their
 coefficients and live on a coarse grid of the head frame. A rig is built once for a face and serves
-all its pictures.
+all its pictures. Lips are told as two curves, wherever they come from.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipstream.face.crop import ThinPlates, smooth_step
-from lipstream.mouth.lip_edges import LOWER_RING, NODES, UPPER_RING, LipCurves
 from lipstream.types import Float32, Float64
 
+UPPER_RING = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+"""Mesh points along the inner edge of the upper lip, from the viewer's left to right."""
+LOWER_RING = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+"""Mesh points along the inner edge of the lower lip."""
+OUTER_CORNERS = (61, 291)
+"""Mesh points at the outer corners of the mouth."""
+NODES = 33
+"""Points on a curve."""
+_INWARD = 0.2
+"""Share of the way from outer to inner corners where the seam ends: the mesh's lie inside it."""
 LEFT, TOP, RIGHT, BOTTOM = -0.9, 0.38, 0.9, 1.74
 """Rectangle that moves, head units: from the nose to below the chin."""
 STEP = 1.0 / 32.0
@@ -26,6 +35,38 @@ _CORNER_START, _CORNER_WIDTH = 0.96, 0.16
 """Half widths of the mouth where the two fields begin to agree, and head units until they do."""
 CORNER_REACH = _CORNER_WIDTH + 0.02
 """Beyond this from a corner the fields are equal, head units."""
+
+
+@dataclass(frozen=True, slots=True)
+class LipCurves:
+    """The inner edges of the lips in a head frame; equal where the lips touch."""
+
+    upper: Float64
+    """(NODES, 2) float64, from the viewer's left to right."""
+    lower: Float64
+    """(NODES, 2) float64."""
+    open: bool
+    """Whether teeth or the dark of the mouth show between them."""
+
+    @property
+    def middle(self) -> Float64:
+        """(2,): midway between the corners."""
+        return np.asarray((self.upper[0] + self.upper[-1]) / 2)
+
+    @property
+    def half_width(self) -> float:
+        """Half the distance of the corners."""
+        return float(np.linalg.norm(self.upper[-1] - self.upper[0]) / 2)
+
+    @property
+    def gap(self) -> float:
+        """Distance of the lips halfway between the corners."""
+        return float((self.lower - self.upper)[NODES // 2, 1])
+
+    def height_at(self, x: Float64) -> Float64:
+        """Return the height midway between the lips at places across."""
+        middle = (self.upper + self.lower) / 2
+        return np.asarray(np.interp(x, middle[:, 0], middle[:, 1]))
 
 
 @cache
@@ -308,3 +349,24 @@ def _pursing(mesh: Float64, curves: LipCurves) -> Float64:
     near = np.exp(-((across / 1.75) ** 4)) * np.exp(-((down / 0.30) ** 2))
     swell = _SWELL * np.exp(-((across / 0.6) ** 2)) * np.exp(-((down / 0.14) ** 2))
     return np.stack([-_PURSE * away[:, 0] * near, swell * down], -1)
+
+
+def corners(mesh: Float64) -> tuple[Float64, Float64]:
+    """Return the two ends of the lips' seam."""
+    left, right = mesh[OUTER_CORNERS[0]], mesh[OUTER_CORNERS[1]]
+    return (
+        np.asarray(left + (mesh[UPPER_RING[0]] - left) * _INWARD),
+        np.asarray(right + (mesh[UPPER_RING[-1]] - right) * _INWARD),
+    )
+
+
+def ring_curve(mesh: Float64, ring: tuple[int, ...]) -> Float64:
+    """Return (NODES, 2): a smooth curve through a ring's points, from corner to corner."""
+    left, right = corners(mesh)
+    points = np.concatenate([[left], mesh[list(ring)][1:-1], [right]])
+    points = points[np.argsort(points[:, 0], kind="stable")]
+    x = np.linspace(left[0], right[0], NODES)
+    y = np.interp(x, points[:, 0], points[:, 1])
+    for _ in range(2):  # rounds the corners of the polyline off
+        y[1:-1] = (y[:-2] + 2 * y[1:-1] + y[2:]) / 4
+    return np.stack([x, y], -1)

@@ -157,3 +157,41 @@ def test_a_picture_of_closed_lips_is_seen_as_closed() -> None:
         mesh = ready.frame.places(portrait(name).points.astype(np.float64) - 0.5)
         tint = light_tint(ready.image, ready.frame, mesh)
         assert not find_lips(ready.image, ready.frame, mesh, tint).open
+
+
+def painted(face: Face, middle: tuple[int, ...], size: tuple[float, float], colour: Image) -> Image:
+    """Return a face with a soft ellipse at the mean of mesh points; ``size`` of the eyes' width."""
+    eyes = float(np.linalg.norm(face.points[263] - face.points[33]))
+    x, y = face.points[list(middle)].mean(0)
+    across, down = np.meshgrid(*(np.arange(side) for side in face.image.shape[1::-1]))
+    far = ((across - x) / (size[0] * eyes)) ** 2 + ((down - y) / (size[1] * eyes)) ** 2
+    share = np.clip(2.0 - 2.0 * far, 0.0, 1.0)[..., None]
+    return np.asarray(face.image + share * (colour - face.image.astype(float)), np.uint8)
+
+
+def test_a_lip_that_shines_is_not_taken_for_teeth() -> None:
+    """A white shine on the lower lip of an open mouth moves no edge of the lips."""
+    smile = found(compositor().patch(target(portrait()), opened(1.5)).image())
+    before = compositor().target(smile.image, smile.crop, smile.points).rig.curves
+    shines = painted(smile, (14, 17), (0.16, 0.03), np.full_like(smile.image, 235))
+    after = compositor().target(shines, smile.crop, smile.points).rig.curves
+    assert before.open
+    assert after.open
+    np.testing.assert_allclose(after.lower, before.lower, atol=0.012)
+    np.testing.assert_allclose(after.upper, before.upper, atol=0.012)
+
+
+@pytest.mark.parametrize("name", ["ada", "mei", "omar"])
+def test_a_lip_in_shadow_is_not_taken_for_the_dark_of_a_mouth(name: str) -> None:
+    face = portrait(name)
+    shade = np.asarray(face.image * 0.15, np.uint8)
+    dark = painted(face, (13, 14), (0.2, 0.05), shade)
+    assert not compositor().target(dark, face.crop, face.points).rig.curves.open
+
+
+def test_a_face_in_the_dark_is_lit_by_white_light() -> None:
+    face = portrait()
+    frame = target(face).frame
+    mesh = frame.places(face.points.astype(np.float64) - 0.5)
+    tint = light_tint(np.zeros_like(face.image), frame, mesh)
+    np.testing.assert_allclose(tint, 1.0, atol=0.15)
