@@ -118,11 +118,11 @@ def find_aperture(
     columns = np.arange(len(x))
     edges = [np.stack([x, down[rows, columns]], -1) for rows in (first, last)]
     middle = range(len(x) // 4, len(x) - len(x) // 4)
-    gains = [
+    all_of_it, of_teeth = (
         float(np.mean([part[first[k] : last[k], k].sum() for k in middle]) * STEP)
         for part in (evidence, teeth)
-    ]
-    return Aperture(edges[0], edges[1], *gains, red)
+    )
+    return Aperture(edges[0], edges[1], all_of_it, of_teeth, red)
 
 
 def _redness(colours: Float64) -> Float64:
