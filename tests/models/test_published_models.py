@@ -60,7 +60,7 @@ class _Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def publisher():
     with Publisher() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield server
         server.shutdown()
