@@ -84,6 +84,8 @@ def bgr_of(frame: VideoFrame) -> Image:
     """Return (H, W, 3) uint8 BGR, its own array; HDR and BT.2020 as BT.709 shows them."""
     if int(frame.colorspace) == _UNSPECIFIED and frame.height >= _HD_HEIGHT:
         frame.colorspace = BT709
+    if frame.format.name.startswith("grayf"):  # FFmpeg's way to colours is 20 levels off
+        frame = frame.reformat(format="gray")
     if not _is_wide(frame):
         return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
     deep = np.asarray(frame.to_ndarray(format="rgb48le"), np.uint16)

@@ -245,3 +245,16 @@ def test_a_gif_of_one_picture_is_a_picture(tmp_path):
     path = write_animation(tmp_path / "a.gif", "gif", [quartered()], 100)
     assert is_picture(path)
     assert is_upright(read_picture(path))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["PF", "Pf"])
+def test_floats_of_a_pfm_are_read_from_its_last_row_up(tmp_path, kind, order):
+    """Colours and greys, of either byte order: lines from the bottom, red first."""
+    steps = np.linspace(0, 255, 48 * 64).reshape(48, 64).astype(np.uint8)
+    wanted = np.stack([steps, steps[::-1], steps[:, ::-1]] if kind == "PF" else [steps] * 3, -1)
+    values = (wanted[::-1, :, ::-1] if kind == "PF" else steps[::-1]) / 255
+    head = f"{kind}\n64 48\n{-1.0 if order == '<' else 1.0}\n".encode()
+    path = tmp_path / "picture.pfm"
+    path.write_bytes(head + values.astype(f"{order}f4").tobytes())
+    assert np.abs(read_picture(path).astype(int) - wanted).max() <= 1
