@@ -41,7 +41,7 @@ from lipstream_bench.gpu_limits import memory_of, paste_memory_of
 from toys import make_toy_avatar
 
 BACKENDS = ("tensorrt", "tensorrt_rtx")
-EVERY_CALL = [pytest.param(1, marks=pytest.mark.slow, id="every one"), pytest.param(11, id="some")]
+EVERY_CALL = [pytest.param(1, marks=pytest.mark.slow, id="every one"), pytest.param(37, id="some")]
 
 
 @pytest.fixture
@@ -107,7 +107,6 @@ def refusal(graph, name, life=a_life):
     return pytest.fail("no call was refused")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", EVERY_CALL)
 @pytest.mark.parametrize("name", BACKENDS)
 def test_an_error_at_whichever_call_is_told_and_leaves_nothing(toy_folder, install, name, step):
@@ -179,7 +178,6 @@ def test_frames_of_several_banks_come_out_as_when_their_features_are_handed_over
     assert left_on(gpu) == NOTHING
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", EVERY_CALL)
 @pytest.mark.parametrize("name", BACKENDS)
 def test_an_error_at_whichever_call_of_banks_is_told_and_leaves_nothing(
@@ -348,12 +346,11 @@ def bare_pasting_life(folder, name):
         opened.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("life", "step"),
     [
-        pytest.param(pasting_life, 11, id="some of a model"),
-        pytest.param(bare_pasting_life, 11, id="some"),
+        pytest.param(pasting_life, 11, id="some of a model", marks=pytest.mark.slow),
+        pytest.param(bare_pasting_life, 37, id="some"),
         pytest.param(bare_pasting_life, 1, id="every one", marks=pytest.mark.slow),
     ],
 )
