@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 from lipstream.errors import MediaError
 from lipstream.media.codecs import LARGE_PIXELS, ONE_THREAD_PIXELS
 from lipstream.media.colour import Colours, bgr_of, colours_of
-from lipstream.media.opening import check_decodable, check_readable, open_media, reason, sound_lead
+from lipstream.media.opening import check_decodable, check_readable, open_media, reason, sound_start
 from lipstream.media.pictures import is_animated_webp, on_background, webp_film
 from lipstream.types import Float64, Image
 
@@ -53,11 +53,13 @@ _COMMON_RATES = tuple(
     )
 )
 _FASTEST_VARYING = Fraction(60)
-_STAMPED_IN_FILE_ORDER = {"avi", "mxf"}
+_STAMPED_IN_FILE_ORDER = {"avi", "asf", "mxf"}
 """Formats that do not tell when pictures are shown: what FFmpeg guesses of H.264's is out of order.
 """
-_MOST_REORDERED = 4
-"""Pictures by which a stamp of these formats may be displaced."""
+_NUMBERED = {"avi", "asf"}
+"""Those of them whose pictures are only counted, in the order of the file, as AVI's chunks are."""
+_MOST_REORDERED = 16
+"""Pictures by which a stamp of these formats may be displaced: H.264's largest buffer."""
 
 
 class FilmReader:
@@ -74,7 +76,7 @@ class FilmReader:
             stream = self._stream(container)
             declared = _declared_rate(stream)
             aspect = stream.codec_context.sample_aspect_ratio
-            codec = stream.codec_context.name
+            codec, kind = stream.codec_context.name, container.format.name
         self.own_fps = _usable_fps(declared or self._stamps.rate)
         """Pictures a second as the source means them, exact; of a varying rate, its quickest."""
         self.fps = self.own_fps / math.ceil(self.own_fps / FASTEST_UNASKED)
@@ -86,7 +88,7 @@ class FilmReader:
                 raise MediaError(f"{path.name} has no picture that can be decoded: copy it again")
             self._start = _time_of(first)
         with self._open() as container:
-            self.sound_start = _sound_start(container) - (self._start or 0)
+            self.sound_start = sound_start(container) - (self._start or 0) - _held_back(first, kind)
             """When the film's own sound begins, seconds after its first picture."""
             self.start = self._start or Fraction(0)
             """Time stamp of its first picture, seconds."""
@@ -189,6 +191,8 @@ class FilmReader:
         assert self._start is not None
         assert stream.time_base is not None
         try:
+            if container.format.name in _STAMPED_IN_FILE_ORDER:  # B-frames before it come with it
+                at -= _MOST_REORDERED / self.own_fps
             container.seek(int((at + self._start) / stream.time_base), stream=stream)
         except FFmpegError:
             return
@@ -268,9 +272,13 @@ class FilmReader:
         self, container: InputContainer, stream: av.VideoStream
     ) -> Iterator["Packet[av.VideoStream]"]:
         packets = container.demux(stream)
+        is_numbered = container.format.name in _NUMBERED
         while True:
             try:
-                yield next(packets)
+                packet = next(packets)
+                if is_numbered:
+                    packet.pts = packet.dts
+                yield packet
             except StopIteration:
                 return
             except InvalidDataError:
@@ -446,16 +454,15 @@ def _stamped_in_order(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         yield next_one()
 
 
+def _held_back(first: VideoFrame, kind: str) -> Fraction:
+    """Return how long after its stamp a film's first picture is shown, seconds.
+
+    ASF stamps say when pictures are decoded, and those of its sound when they are heard.
+    """
+    if kind != "asf" or first.dts is None or first.pts is None or first.time_base is None:
+        return Fraction(0)
+    return (first.dts - first.pts) * first.time_base
+
+
 def _time_of(frame: VideoFrame) -> Fraction | None:
     return None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
-
-
-def _sound_start(container: InputContainer) -> Fraction:
-    """Return when the first sound that is decoded begins, seconds: some decoders drop a little."""
-    stream = container.streams.best("audio")
-    if not isinstance(stream, av.AudioStream) or stream.time_base is None:
-        return Fraction(0)
-    begins = stream.start_time
-    with suppress(FFmpegError, StopIteration, ValueError):  # told by who reads the sound
-        begins = next(frame.pts for frame in container.decode(stream))
-    return Fraction(0) if begins is None else begins * stream.time_base - sound_lead(container)

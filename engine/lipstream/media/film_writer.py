@@ -31,7 +31,7 @@ from lipstream.media.codecs import (
     video_encoder,
 )
 from lipstream.media.colour import Colours, matrix_of, yuv_of
-from lipstream.media.opening import open_media, reason
+from lipstream.media.opening import open_media, reason, sound_start
 from lipstream.media.sound_files import Sound
 from lipstream.storage import atomic_write
 from lipstream.types import Image
@@ -359,7 +359,9 @@ def _mux(
     if sound.codec == "copy":
         assert sound.copied is not None
         source = stack.enter_context(open_media(sound.copied))
-        audio = _copied(container, source, sound.copied, begin)
+        with open_media(sound.copied) as opened:
+            begins = sound_start(opened)
+        audio = _copied(container, source, sound.copied, begin, begins)
     else:
         audio = _encoded(container, sound, begin)
     until = Fraction(0)
@@ -462,7 +464,11 @@ def _encode(stream: av.AudioStream, sound: AudioTrack, layout: str) -> Iterator[
 
 
 def _copied(
-    container: OutputContainer, source: InputContainer, path: Path, begin: Callable[[], None]
+    container: OutputContainer,
+    source: InputContainer,
+    path: Path,
+    begin: Callable[[], None],
+    begins: Fraction,
 ) -> Iterator[_AudioPackets]:
     taken = source.streams.best("audio")
     assert isinstance(taken, av.AudioStream)
@@ -474,14 +480,17 @@ def _copied(
             f"the {taken.codec_context.name} sound of {path.name} does not fit into such a file"
             f" as it is ({reason(error)}): give --audio aac, or write a .mkv"
         ) from error
-    return _copy(source, taken, stream)
+    return _copy(source, taken, stream, begins)
 
 
 def _copy(
-    source: InputContainer, taken: av.AudioStream, stream: av.AudioStream
+    source: InputContainer, taken: av.AudioStream, stream: av.AudioStream, begins: Fraction
 ) -> Iterator[_AudioPackets]:
+    """Give the packets, their first sound that is heard at the film's start."""
     for packet in source.demux(taken):
         if packet.dts is None or packet.pts is None:
             continue
+        shift = round(begins / packet.time_base)
+        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
         packet.stream = stream
         yield _AudioPackets([packet], packet.pts * packet.time_base)

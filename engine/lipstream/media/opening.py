@@ -1,14 +1,17 @@
 """Opening a media file, and saying plainly why it will not open."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import PIL.Image
 from av import AudioStream, VideoStream
+from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError, InvalidDataError
@@ -141,3 +144,65 @@ def sound_lead(container: InputContainer) -> Fraction:
     if shown is None:
         shown = Fraction(0) if begins <= _LONGEST_LEAD_S else begins
     return max(Fraction(0), begins - shown)
+
+
+_UNTOLD = ("aac", "loas", "mp3", "mpegts", "flv", "avi")
+"""Formats without a field for what an encoder puts before a sound."""
+_LEAST_DELAY = {"mp2": 481, "mp3": 1105}
+"""Samples by which sound leaves encoder and decoder later than it went in, at the least: of both
+filter banks; of MP3 528 + 1 in the decoder and LAME's 576. No encoder is known with fewer."""
+
+
+def _untold_delay(container: InputContainer, codec: str, first: AudioFrame) -> int:
+    if container.format.name not in _UNTOLD:
+        return 0
+    if container.format.name == "mp3" and container.streams.audio[0].start_time:
+        return 0  # LAME's header has told it
+    if codec.startswith("aac"):  # half a window, with nothing that overlaps (ISO/IEC 14496-3)
+        return first.samples
+    return _LEAST_DELAY.get(codec.removesuffix("float"), 0)
+
+
+def without_delay(
+    frames: Iterable[AudioFrame], container: InputContainer, codec: str
+) -> Iterator[AudioFrame]:
+    """Leave out of a decoded sound what its encoder put before it, where no field tells that.
+
+    As much as every encoder of the kind puts there: none of it can be sound. The time stamps of
+    what follows stay.
+    """
+    left: int | None = None
+    for frame in frames:
+        if left is None:
+            left = _untold_delay(container, codec, frame)
+        if left < frame.samples:
+            yield _without_head(frame, left) if left else frame
+        left = max(0, left - frame.samples)
+
+
+def _without_head(frame: AudioFrame, samples: int) -> AudioFrame:
+    step = 1 if frame.format.is_planar else len(frame.layout.channels)
+    content: Any = np.ascontiguousarray(frame.to_ndarray()[:, samples * step :])
+    rest = AudioFrame.from_ndarray(content, frame.format.name, frame.layout.name)
+    rest.sample_rate, rest.time_base = frame.sample_rate, Fraction(1, frame.sample_rate)
+    if frame.pts is not None and frame.time_base:
+        rest.pts = round(frame.pts * frame.time_base * frame.sample_rate) + samples
+    return rest
+
+
+def sound_start(container: InputContainer) -> Fraction:
+    """Return when the first sound that is heard begins, by the file's stamps, seconds.
+
+    Some decoders drop a little. An opened file is read on by it.
+    """
+    stream = container.streams.best("audio")
+    if not isinstance(stream, AudioStream) or stream.time_base is None:
+        return Fraction(0)
+    begins = (stream.start_time or 0) * stream.time_base
+    with suppress(FFmpegError, StopIteration, ValueError):  # told by who reads the sound
+        frames = without_delay(container.decode(stream), container, stream.codec_context.name)
+        first = next(frames)
+        if first.pts is None or first.time_base is None:
+            return Fraction(0)
+        begins = first.pts * first.time_base
+    return begins - sound_lead(container)

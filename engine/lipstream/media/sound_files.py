@@ -21,7 +21,14 @@ from av.error import FFmpegError, InvalidDataError
 from numpy.typing import NDArray
 
 from lipstream.errors import MediaError
-from lipstream.media.opening import check_decodable, open_chains, open_media, reason, sound_lead
+from lipstream.media.opening import (
+    check_decodable,
+    open_chains,
+    open_media,
+    reason,
+    sound_lead,
+    without_delay,
+)
 from lipstream.timing import HIGHEST_RATE, LOWEST_RATE
 from lipstream.types import Float32, Float64, Pcm
 
@@ -230,7 +237,8 @@ def _in_time(path: Path) -> Iterator[_Heard]:
             timed = container.format.name.startswith(_TIMED)
             expected: float | None = None
             lead = float(sound_lead(container))
-            for frame in _frames(container, stream, path.name):
+            decoded = _frames(container, stream, path.name)
+            for frame in without_delay(decoded, container, stream.codec_context.name):
                 if not timed or frame.pts is None or frame.time_base is None:
                     yield _Heard(frame, 0.0)
                     continue

@@ -47,18 +47,39 @@ def test_the_rate_is_the_one_the_source_means(tmp_path, ending, rate):
     assert film.count() == PICTURES
 
 
-@pytest.mark.parametrize("ending", [".avi", ".mxf", ".mov", ".mkv"])
-def test_pictures_that_refer_to_later_ones_are_shown_in_their_order(tmp_path, ending):
-    options = {"bf": "3", "b_strategy": "0"}
+X264 = {"bf": "3", "b_strategy": "0", "crf": "5"}
+REORDERED = [
+    *((ending, "libx264", X264) for ending in (".avi", ".asf", ".mxf", ".mov", ".mkv")),
+    (".avi", "libx264", X264 | {"bf": "16", "refs": "8", "x264-params": "open-gop=1:keyint=20"}),
+    (".avi", "libx264", {"bf": "0", "crf": "5"}),
+    (".avi", "mpeg4", {"bf": "2", "g": "12", "qmin": "1", "qmax": "2"}),
+    (".avi", "mpeg2video", {"bf": "2", "g": "12", "qmin": "1", "qmax": "2"}),
+]
+
+
+@pytest.mark.parametrize(("ending", "codec", "options"), REORDERED)
+def test_pictures_that_refer_to_later_ones_are_shown_in_their_order(
+    tmp_path, ending, codec, options
+):
     path = tmp_path / f"a{ending}"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options=options | {"crf": "5"})
+        stream = container.add_stream(codec, rate=25, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=48_000, layout="mono")
         for picture in numbered(PICTURES):
             container.mux(stream.encode(VideoFrame.from_ndarray(picture, format="bgr24")))
-        container.mux(stream.encode(None))
-    shown = [round((picture.mean() + 2) / 5) for picture in FilmReader(path).pictures()]
+        frame = av.AudioFrame.from_ndarray(np.ones((1, 1920 * PICTURES), np.int16), "s16", "mono")
+        frame.sample_rate = 48_000
+        container.mux(sound.encode(frame))
+        for one in (stream, sound):
+            container.mux(one.encode(None))
+    film = FilmReader(path)
+    shown = [round((picture.mean() + 2) / 5) for picture in film.pictures()]
     assert shown == list(range(PICTURES))
+    assert abs(film.sound_start) <= Fraction(1, 1000)
+    later = [round((next(film.pictures(first=at)).mean() + 2) / 5) for at in range(PICTURES)]
+    assert later == shown
 
 
 @pytest.mark.parametrize(("ending", "codec"), [(".wmv", "wmav2"), (".mkv", "aac"), (".mp4", "aac")])
