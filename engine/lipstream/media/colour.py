@@ -7,12 +7,13 @@ phones' have: Display P3 shown as if it were sRGB is pale.
 import io
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import PIL.Image
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 from PIL import ImageCms
 
 from lipstream.types import Array, Float32, Image
@@ -39,6 +40,8 @@ _DISPLAY_GAMMA = 2.4
 curve, which is not its inverse, would turn a grey of 30 to 7."""
 _ROWS = 64
 """Rows of a picture converted at once."""
+BACKGROUND = 200
+"""Grey laid under the transparent parts of a picture."""
 _SEEN = 2
 """Levels by which a profile may differ from sRGB and is not worth a conversion."""
 _STEPS = 4096
@@ -93,6 +96,74 @@ def bgr_of(frame: VideoFrame) -> Image:
     narrow = cv2.transform(light, _WIDE.astype(np.float32)[::-1])  # BGR from here on
     steps = np.sqrt(np.clip(narrow, 0, _BRIGHTEST) / np.float32(_BRIGHTEST)) * (_STEPS - 1)
     return np.asarray(np.take(_shown(), steps.astype(np.uint16)), np.uint8)
+
+
+def flattened(frame: VideoFrame) -> Image:
+    """Return (H, W, 3) uint8 BGR, its own array, transparent parts on grey.
+
+    Raises FFmpegError or ValueError for what cannot be converted.
+    """
+    has_palette = frame.format.has_palette
+    has_alpha = has_palette or any(one.is_alpha for one in frame.format.components)
+    if not has_alpha and not frame.format.is_rgb:
+        return bgr_of(frame)
+    is_rgba = frame.format.name == "rgba"  # taken as it is: a copy is 256 MB of 64 megapixels
+    packed = frame.reformat(format="bgr24" if not has_alpha else "rgba" if is_rgba else "bgra")
+    del frame  # a large one takes a few hundred megabytes
+    depth = 4 if has_alpha else 3
+    memory: memoryview[int] = memoryview(packed.planes[0])
+    lines: Image = np.frombuffer(memory, np.uint8).reshape(packed.height, -1)
+    layers = lines[:, : packed.width * depth].reshape(packed.height, packed.width, depth)
+    return on_background(layers, is_rgba=is_rgba) if has_alpha else np.ascontiguousarray(layers)
+
+
+def on_background(layers: Image, *, is_rgba: bool = False) -> Image:
+    """Lay (h, w, 4) uint8 RGBA or BGRA on grey, and return (h, w, 3) BGR.
+
+    Some rows at a time: 16 bits of all would be too much.
+    """
+    mixed = np.empty((*layers.shape[:2], 3), np.uint8)
+    for top in range(0, len(layers), _ROWS):
+        rows = layers[top : top + _ROWS]
+        alpha = rows[..., 3:].astype(np.uint16)
+        colours = rows[..., 2::-1] if is_rgba else rows[..., :3]
+        mixed[top : top + _ROWS] = (colours * alpha + BACKGROUND * (255 - alpha) + 127) // 255
+    return mixed
+
+
+def bgr_of_numbers(numbers: NDArray[Any]) -> Image:
+    """Return (H, W, 3) uint8 BGR of grey (H, W), BGR or BGRA of 8, 16 or 32 bits, or floats to 1.
+
+    Raises ValueError for another form.
+    """
+    grey = numbers if numbers.ndim == 2 else numbers[..., 0]
+    depth = 1 if numbers.ndim == 2 else numbers.shape[2]
+    if depth not in (1, 3, 4) or numbers.dtype.kind not in "uf":
+        raise ValueError(f"{depth} channels of {numbers.dtype}")
+    white = 1.0 if numbers.dtype.kind == "f" else float(np.iinfo(numbers.dtype).max)
+    image = np.empty((*grey.shape, depth), np.uint8)
+    for top in range(0, len(image), _ROWS):
+        rows = numbers[top : top + _ROWS].reshape(-1, grey.shape[1], depth) * (255.0 / white)
+        image[top : top + _ROWS] = np.clip(np.rint(np.nan_to_num(rows)), 0, 255)
+    return on_background(image) if depth == 4 else np.repeat(image, 3 // depth, 2)
+
+
+def encoded_light(frame: VideoFrame) -> Image:
+    """Return (H, W, 3) uint8 BGR in sRGB of a frame of linear light, 1 white (IEC 61966-2-1).
+
+    What is brighter is white. Colours with an alpha channel are multiplied by it, as OpenEXR's are.
+    """
+    light = np.asarray(frame.to_ndarray(format="gbrapf32le"), np.float32)
+    image = np.empty((*light.shape[:2], 3), np.uint8)
+    for top in range(0, len(light), _ROWS):
+        rows = light[top : top + _ROWS]
+        alpha = np.clip(rows[..., 3:], 0, 1)
+        colour = np.clip(rows[..., 2::-1] / np.maximum(alpha, 1e-6), 0, 1)
+        shown = np.where(
+            colour <= 0.0031308, 12.92 * colour, 1.055 * np.power(colour, 1 / 2.4) - 0.055
+        )
+        image[top : top + _ROWS] = np.rint(255 * shown * alpha + BACKGROUND * (1 - alpha))
+    return image
 
 
 def srgb_of(image: Image, icc: bytes) -> Image:

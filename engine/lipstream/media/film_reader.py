@@ -22,9 +22,16 @@ from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
 from lipstream.media.codecs import LARGE_PIXELS, ONE_THREAD_PIXELS
-from lipstream.media.colour import Colours, bgr_of, colours_of
-from lipstream.media.opening import check_decodable, check_readable, open_media, reason, sound_start
-from lipstream.media.pictures import is_animated_webp, on_background, webp_film
+from lipstream.media.colour import Colours, bgr_of, colours_of, on_background
+from lipstream.media.opening import (
+    check_decodable,
+    check_readable,
+    is_animated_webp,
+    open_media,
+    reason,
+    sound_start,
+    webp_film,
+)
 from lipstream.types import Float64, Image
 
 MOST_MEGAPIXELS = 36
@@ -71,7 +78,7 @@ class FilmReader:
     def __init__(self, path: Path) -> None:
         check_readable(path)
         self.path = path
-        self._unpacked = webp_film(path) if _is_webp(path) else None
+        self._unpacked = webp_film(path, MOST_MEGAPIXELS) if _is_webp(path) else None
         with self._open() as container:
             stream = self._stream(container)
             declared = _declared_rate(stream)

@@ -1,6 +1,8 @@
 """Opening a media file, and saying plainly why it will not open."""
 
 import io
+import struct
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import PIL.Image
 from av import AudioStream, VideoStream
@@ -15,8 +18,11 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError, InvalidDataError
+from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
+from lipstream.media.colour import BACKGROUND
+from lipstream.types import Image
 
 _ONLY_FILES = {"protocol_whitelist": "file"}
 """A playlist must not make us read from the network."""
@@ -107,7 +113,7 @@ def check_gif(encoded: bytes, name: str) -> None:
 
 def reason(error: Exception) -> str:
     """Return FFmpeg's own words for an error, in one line."""
-    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+    return str(getattr(error, "strerror", None) or error).partition("\n")[0]
 
 
 def _cause(path: Path, error: Exception) -> str:
@@ -120,6 +126,8 @@ def _cause(path: Path, error: Exception) -> str:
     return reason(error)
 
 
+_SHORTEST_MS, _USUAL_MS = 10, 100
+"""A picture of an animation that is shown no longer than the one is shown as long as the other."""
 _LONGEST_LEAD_S = 60
 """A sound alone that begins later than this is a piece of a longer one: its times tell nothing."""
 
@@ -206,3 +214,75 @@ def sound_start(container: InputContainer) -> Fraction:
             return Fraction(0)
         begins = first.pts * first.time_base
     return begins - sound_lead(container)
+
+
+def riff_chunks(encoded: bytes, at: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the kind and the body of each chunk from a place on."""
+    while at + 8 <= len(encoded):
+        size = int.from_bytes(encoded[at + 4 : at + 8], "little")
+        yield encoded[at : at + 4], encoded[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+
+
+def is_animated_webp(path: Path) -> bool:
+    """Return whether a WebP file holds more than one picture."""
+    with path.open("rb") as opened:
+        head = opened.read(21)
+    if head[8:16] != b"WEBPVP8X" or not head[20] & 2:
+        return False
+    kinds = [kind for kind, _ in riff_chunks(path.read_bytes(), 12)]
+    return kinds.count(b"ANMF") > 1
+
+
+def webp_film(path: Path, most_megapixels: int) -> Any:
+    """Return a temporary file with the film that an animated WebP file is.
+
+    FFmpeg reads its first picture only. Raises MediaError. The file goes when it is closed.
+    """
+    encoded = path.read_bytes()
+    chunks = list(riff_chunks(encoded, 12))
+    head = next((body for kind, body in chunks if kind == b"VP8X"), bytes(10))
+    width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (4, 7))
+    if width * height > most_megapixels * 1_000_000:
+        raise MediaError(
+            f"{path.name} is larger than {most_megapixels} megapixels: make it smaller"
+        )
+    file = tempfile.NamedTemporaryFile(suffix=".mkv")  # noqa: SIM115  the reader's
+    canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
+    time_ms = 0
+    with av.open(file.name, "w") as container:
+        stream = container.add_stream("ffv1", rate=1000)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+        for body in (body for kind, body in chunks if kind == b"ANMF"):
+            drawn_part = _drawn(canvas, body, path.name)
+            frame = VideoFrame.from_ndarray(canvas, format="bgr24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            duration = int.from_bytes(body[12:15], "little")
+            frame.duration = duration if duration > _SHORTEST_MS else _USUAL_MS  # as browsers do
+            time_ms += frame.duration
+            container.mux(stream.encode(frame))
+            if body[15] & 1:
+                canvas[drawn_part] = BACKGROUND
+        container.mux(stream.encode(None))
+    return file
+
+
+def _drawn(canvas: Image, body: bytes, name: str) -> tuple[slice, slice]:
+    """Draw one picture of an animation where it belongs, and return where that is."""
+    left, top, width, height = (int.from_bytes(body[at : at + 3], "little") for at in (0, 3, 6, 9))
+    where = (slice(2 * top, 2 * top + height + 1), slice(2 * left, 2 * left + width + 1))
+    inner = body[16:]
+    if inner[:4] == b"ALPH":  # it needs the header of the extended form
+        inner = b"VP8X\x0a\0\0\0\x10\0\0\0" + body[6:12] + inner
+    whole = b"RIFF" + struct.pack("<I", len(inner) + 4) + b"WEBP" + inner
+    image = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.shape[:2] != canvas[where].shape[:2]:
+        raise MediaError(f"{name} is damaged: a picture of it cannot be decoded; copy it again")
+    if image.ndim == 2 or image.shape[2] == 3:
+        canvas[where] = image.reshape(*image.shape[:2], -1)
+        return where
+    alpha = image[..., 3:].astype(np.uint16)
+    below = canvas[where] if not body[15] & 2 else np.full_like(canvas[where], BACKGROUND)
+    canvas[where] = (image[..., :3] * alpha + below * (255 - alpha) + 127) // 255
+    return where

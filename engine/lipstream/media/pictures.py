@@ -4,27 +4,41 @@ Phones and cameras store a picture as the sensor saw it and say how to turn it: 
 WebP and TIFF, boxes in HEIC and AVIF (ISO/IEC 23008-12), which also cut large pictures into tiles.
 """
 
+import io
+import re
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
 import numpy as np
+import PIL.Image
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from lipstream.errors import MediaError
-from lipstream.media.colour import bgr_of, srgb_of
-from lipstream.media.opening import check_decodable, check_gif, check_readable, open_media, reason
+from lipstream.media.colour import (
+    bgr_of_numbers,
+    encoded_light,
+    flattened,
+    on_background,
+    srgb_of,
+)
+from lipstream.media.opening import (
+    check_decodable,
+    check_gif,
+    check_readable,
+    is_animated_webp,
+    open_media,
+    reason,
+    riff_chunks,
+)
 from lipstream.types import Image
 
 MOST_MEGAPIXELS = 64
@@ -34,19 +48,25 @@ _STILL_FORMATS = {"image2", "image2pipe", "ico", "tiff_pipe"}
 _STILL_BRANDS = {b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1", b"miaf"}
 """Major brands of ISO files whose picture is an item, not a track."""
 _ANIMATIONS = {"gif", "apng"}
-_BACKGROUND = 200
-"""Grey laid under the transparent parts of a picture."""
-_ROWS = 64
-"""Rows mixed at once."""
-_TIFF_STARTS, _JPEG_START = (b"II*\0", b"MM\0*"), b"\xff\xd8"
-_COMPRESSION, _ORIENTATION, _ICC_PROFILE = 0x0103, 0x0112, 0x8773
-"""Fields of TIFF (TIFF 6.0, section 8; ICC.1:2022, annex B)."""
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG_START = b"\xff\xd8"
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION = 256, 257, 258, 259, 274
+_TILE_WIDTH, _SAMPLE_FORMAT, _ICC_PROFILE = 322, 339, 34675
+"""Fields of TIFF (TIFF 6.0, sections 8, 15 and 19; ICC.1:2022, annex B)."""
+_NUMBER_SIZES = {3: 2, 4: 4, 16: 8}
+_FLOATS = 3
+_PILLOWS = (7, 34925, 50000)
+"""Compressions that are left to Pillow: JPEG, LZMA2 and Zstandard."""
+_UNREAD = "{name} is damaged, or of a kind that is not read here: save it as PNG"
 _APP2, _START_OF_SCAN = 0xE2, 0xDA
 _ICON_SIDE = 256
 _LONGEST_META = 16_000_000
+_LONGEST_HEAD = 4096
+_SHOWN = re.compile(rb"\nGAMMA= *0?\.|\0writer\0string\0....lavc", re.DOTALL)
+"""What pictures of light tell when their numbers are those to be shown: FFmpeg's and others'."""
+_GREY_TARGA = (3, 11)
+_ALPHAS = (b":auxiliary:alpha", b":auxid:1")
 _ICC_KINDS = (b"prof", b"rICC")
-_SHORTEST_MS, _USUAL_MS = 10, 100
-"""A picture of an animation that is shown no longer than the one is shown as long as the other."""
 
 
 def is_picture(path: Path) -> bool:
@@ -82,21 +102,20 @@ def read_picture(path: Path) -> Image:
         if container.format.name == "ico":  # one picture in several sizes; of PNG in it told as 0
             stream = max(container.streams.video, key=lambda one: one.width or _ICON_SIDE)
         check_decodable(stream, path.name)
-        if stream.codec_context.width <= 0 or stream.codec_context.height <= 0:
-            raise MediaError(
-                f"{path.name} cannot be read: it is damaged, or larger than {MOST_MEGAPIXELS}"
-                " megapixels; make it smaller first"
-            )
-        if container.format.name.startswith("mov"):
-            return _read_items(container, path)
         encoded = path.read_bytes()
+        image = _decode_tiff(encoded, path.name)
+        if image is None:
+            _check_size(stream.codec_context.width, stream.codec_context.height, path.name)
+        if container.format.name.startswith("mov"):
+            return _read_items(container, encoded, path)
         if container.format.name == "gif":
             check_gif(encoded, path.name)
         icc = _icc_of(encoded)
-        image = _decode_jpeg(encoded, path.name) if _is_jpeg(stream, encoded) else None
+        if image is None and stream.codec_context.name == "mjpeg":
+            image = _decode_jpeg(encoded, path.name)
         if image is not None:
             return srgb_of(image, icc)
-        image = srgb_of(_decode(container, stream, path.name), icc)
+        image = srgb_of(_decode(container, stream, path.name, encoded), icc)
         return oriented(image, _orientation_of(encoded))
 
 
@@ -126,11 +145,36 @@ def _packets(container: InputContainer) -> "Iterator[av.Packet[av.VideoStream]]"
     return (packet for packet in container.demux(video=0) if packet.size)
 
 
-def _is_jpeg(stream: av.VideoStream, encoded: bytes) -> bool:
-    """Return whether a file is JPEG, in a TIFF perhaps: FFmpeg makes that black."""
-    field_at = _tiff_field(encoded, _COMPRESSION)
-    in_tiff = field_at and encoded[field_at + 8 : field_at + 10] in (b"\7\0", b"\0\7")
-    return stream.codec_context.name == "mjpeg" or bool(in_tiff)
+def _decode_tiff(encoded: bytes, name: str) -> Image | None:
+    """Decode what FFmpeg makes black or refuses: tiles, JPEG, floats, 32 bits, BigTIFF.
+
+    8 bits with Pillow, which tells CMYK and alpha apart; more with OpenCV. None for the others.
+    """
+    bits, compression = _tiff_number(encoded, _BITS), _tiff_number(encoded, _COMPRESSION)
+    is_float = _tiff_number(encoded, _SAMPLE_FORMAT) == _FLOATS
+    is_big, is_tiled = encoded[:4] in _TIFF_STARTS[2:], _tiff_number(encoded, _TILE_WIDTH)
+    if not (compression in _PILLOWS or is_big or is_tiled or is_float or bits > 16):
+        return None
+    _check_size(_tiff_number(encoded, _WIDTH), _tiff_number(encoded, _HEIGHT), name)
+    if bits <= 8 or compression in _PILLOWS:
+        return _decode_with_pillow(encoded, "TIFF", name)
+    try:
+        is_half = is_float and bits == 16  # of which OpenCV tells in five lines of its own
+        numbers = np.frombuffer(encoded, np.uint8)
+        decoded = None if is_half else cv2.imdecode(numbers, cv2.IMREAD_UNCHANGED)
+        if decoded is None or (is_float and float(np.nanmean(decoded)) > 1):
+            raise ValueError("not read, or nothing tells which number is white")
+        return bgr_of_numbers(decoded)
+    except (cv2.error, ValueError) as error:
+        raise MediaError(_UNREAD.format(name=name)) from error
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if not 0 < width * height <= MOST_MEGAPIXELS * 1_000_000:
+        raise MediaError(
+            f"{name} cannot be read: it is damaged, of a kind that is not read here, or larger than"
+            f" {MOST_MEGAPIXELS} megapixels; save it as PNG, and smaller"
+        )
 
 
 def _decode_jpeg(encoded: bytes, name: str) -> Image | None:
@@ -160,76 +204,72 @@ def _jpeg_has_end(encoded: bytes) -> bool:
     return False
 
 
-def _decode(container: InputContainer, stream: av.VideoStream, name: str) -> Image:
+def _decode(container: InputContainer, stream: av.VideoStream, name: str, encoded: bytes) -> Image:
     """Decode with FFmpeg and lay the picture on grey where it is transparent."""
+    codec = stream.codec_context.name
+    if codec == "targa" and encoded[2] in _GREY_TARGA and encoded[16] == 16:
+        return _decode_with_pillow(encoded, "TGA", name)  # FFmpeg takes grey and alpha for colours
     try:
         frame = next(container.decode(stream))
     except (FFmpegError, StopIteration, ValueError) as error:
+        if codec == "psd":
+            return _decode_with_pillow(encoded, "PSD", name)
         raise MediaError(f"{name} is damaged: {reason(error)}; copy or export it again") from error
-    return _flattened(frame, name)
+    is_light = codec in ("hdr", "exr") and not _SHOWN.search(encoded, 0, _LONGEST_HEAD)
+    return encoded_light(frame) if is_light else _flattened(frame, name)
+
+
+def _decode_with_pillow(encoded: bytes, kind: str, name: str) -> Image:
+    try:
+        with PIL.Image.open(io.BytesIO(encoded), formats=[kind]) as opened:
+            if opened.mode == "LAB":
+                raise ValueError("Pillow brings these colours to RGB 86 levels off")
+            return on_background(np.asarray(opened.convert("RGBA"), np.uint8), is_rgba=True)
+    except (OSError, ValueError, LookupError, TypeError, SyntaxError, struct.error) as error:
+        raise MediaError(_UNREAD.format(name=name)) from error
 
 
 def _flattened(frame: VideoFrame, name: str) -> Image:
     """Return a frame as (H, W, 3) BGR, transparent parts on grey."""
     try:
-        if not frame.format.is_rgb and not any(one.is_alpha for one in frame.format.components):
-            return bgr_of(frame)
-        opaque = frame.format.is_rgb and not (
-            frame.format.has_palette or any(one.is_alpha for one in frame.format.components)
-        )
-        is_rgba = frame.format.name == "rgba"  # taken as it is: a copy is 256 MB of 64 megapixels
-        packed = frame.reformat(format="bgr24" if opaque else "rgba" if is_rgba else "bgra")
+        return flattened(frame)
     except (FFmpegError, ValueError) as error:
         raise MediaError(f"{name} is damaged: {reason(error)}; copy or export it again") from error
-    del frame  # a large one takes a few hundred megabytes
-    depth = 3 if opaque else 4
-    memory: memoryview[int] = memoryview(packed.planes[0])
-    lines: Image = np.frombuffer(memory, np.uint8).reshape(packed.height, -1)
-    layers = lines[:, : packed.width * depth].reshape(packed.height, packed.width, depth)
-    return np.ascontiguousarray(layers) if opaque else on_background(layers, is_rgba=is_rgba)
-
-
-def on_background(layers: Image, *, is_rgba: bool = False) -> Image:
-    """Lay (h, w, 4) uint8 RGBA or BGRA on grey, and return (h, w, 3) BGR.
-
-    Some rows at a time: 16 bits of all would be too much.
-    """
-    mixed = np.empty((*layers.shape[:2], 3), np.uint8)
-    for top in range(0, len(layers), _ROWS):
-        rows = layers[top : top + _ROWS]
-        alpha = rows[..., 3:].astype(np.uint16)
-        colours = rows[..., 2::-1] if is_rgba else rows[..., :3]
-        mixed[top : top + _ROWS] = (colours * alpha + _BACKGROUND * (255 - alpha) + 127) // 255
-    return mixed
 
 
 def _orientation_of(encoded: bytes) -> int:
-    """Return the EXIF orientation of a PNG, WebP or TIFF file; 1 where there is none."""
-    if encoded[:4] in _TIFF_STARTS:
-        return _orientation_in(encoded)
+    """Return the EXIF orientation of a PNG, WebP or TIFF file; 0 where there is none."""
     exif = _chunk_of(encoded, b"eXIf", b"EXIF")
-    return _orientation_in(exif.removeprefix(b"Exif\0\0"))
+    return _tiff_number(exif.removeprefix(b"Exif\0\0") or encoded, _ORIENTATION)
 
 
-def _orientation_in(tiff: bytes) -> int:
-    """Return the orientation that a TIFF structure tells; 1 for what is none."""
-    field_at = _tiff_field(tiff, _ORIENTATION)
-    order = "<" if tiff[:2] == b"II" else ">"
-    return int(struct.unpack_from(order + "H", tiff, field_at + 8)[0]) if field_at else 1
+def _tiff_number(tiff: bytes, wanted: int) -> int:
+    """Return the first number of a field of a TIFF structure, 0 where there is none."""
+    kind, content = _tiff_field(tiff, wanted)
+    number = content[: _NUMBER_SIZES.get(kind, 1)]
+    return int.from_bytes(number, "little" if tiff[:2] == b"II" else "big")
 
 
-def _tiff_field(tiff: bytes, wanted: int) -> int:
-    """Return where a field of the first directory of a TIFF structure is; 0 where it has none."""
+def _tiff_field(tiff: bytes, wanted: int) -> tuple[int, bytes]:
+    """Return the type and the content of a field of the first directory of a TIFF structure."""
     if tiff[:4] not in _TIFF_STARTS:
-        return 0
+        return 0, b""
     order = "<" if tiff[:2] == b"II" else ">"
-    try:
-        (at,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, at)
-        fields = range(at + 2, min(at + 2 + 12 * count, len(tiff) - 11), 12)
-        return next((k for k in fields if struct.unpack_from(order + "H", tiff, k)[0] == wanted), 0)
-    except struct.error:
-        return 0
+    is_big = b"+" in tiff[:4]
+    number, count_form, room = ("Q", "Q", 8) if is_big else ("I", "H", 4)
+    with suppress(struct.error, OverflowError):
+        (at,) = struct.unpack_from(order + number, tiff, 8 if is_big else 4)
+        (count,) = struct.unpack_from(order + count_form, tiff, at)
+        at += room if is_big else 2
+        for entry in range(at, min(at + (4 + 2 * room) * count, len(tiff)), 4 + 2 * room):
+            tag, kind, many = struct.unpack_from(order + "HH" + number, tiff, entry)
+            if tag == wanted:
+                size = many * _NUMBER_SIZES.get(kind, 1)
+                start = entry + 4 + room
+                if size > room:
+                    (start,) = struct.unpack_from(order + number, tiff, start)
+                return kind, tiff[start : start + size]
+    return 0, b""
 
 
 def _icc_of(encoded: bytes) -> bytes:
@@ -237,12 +277,8 @@ def _icc_of(encoded: bytes) -> bytes:
     if encoded[:2] == _JPEG_START:
         parts = [body[12:] for body in _jpeg_segments(encoded) if body[:12] == b"ICC_PROFILE\0"]
         return b"".join(part[2:] for part in sorted(parts, key=lambda part: part[:1]))
-    field_at = _tiff_field(encoded, _ICC_PROFILE)
-    if field_at:
-        size, at = struct.unpack_from(
-            "<II" if encoded[:2] == b"II" else ">II", encoded, field_at + 4
-        )
-        return encoded[at : at + size]
+    if encoded[:4] in _TIFF_STARTS:
+        return _tiff_field(encoded, _ICC_PROFILE)[1]
     profile = _chunk_of(encoded, b"iCCP", b"ICCP")
     if encoded[:4] == b"RIFF":
         return profile
@@ -280,85 +316,16 @@ def _png_chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 12 + size
 
 
-def riff_chunks(encoded: bytes, at: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the kind and the body of each chunk from a place on."""
-    while at + 8 <= len(encoded):
-        size = int.from_bytes(encoded[at + 4 : at + 8], "little")
-        yield encoded[at : at + 4], encoded[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2
-
-
-def is_animated_webp(path: Path) -> bool:
-    """Return whether a WebP file holds more than one picture."""
-    with path.open("rb") as opened:
-        head = opened.read(21)
-    if head[8:16] != b"WEBPVP8X" or not head[20] & 2:
-        return False
-    kinds = [kind for kind, _ in riff_chunks(path.read_bytes(), 12)]
-    return kinds.count(b"ANMF") > 1
-
-
-def webp_film(path: Path) -> Any:
-    """Return a temporary file with the film that an animated WebP file is.
-
-    FFmpeg reads its first picture only. Raises MediaError. The file goes when it is closed.
-    """
-    encoded = path.read_bytes()
-    chunks = list(riff_chunks(encoded, 12))
-    head = next((body for kind, body in chunks if kind == b"VP8X"), bytes(10))
-    width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (4, 7))
-    if width * height > MOST_MEGAPIXELS * 1_000_000:
-        raise MediaError(
-            f"{path.name} is larger than {MOST_MEGAPIXELS} megapixels: make it smaller"
-        )
-    file = tempfile.NamedTemporaryFile(suffix=".mkv")  # noqa: SIM115  the reader's
-    canvas = np.full((height, width, 3), _BACKGROUND, np.uint8)
-    time_ms = 0
-    with av.open(file.name, "w") as container:
-        stream = container.add_stream("ffv1", rate=1000)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
-        for body in (body for kind, body in chunks if kind == b"ANMF"):
-            drawn_part = _drawn(canvas, body, path.name)
-            frame = VideoFrame.from_ndarray(canvas, format="bgr24")
-            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
-            duration = int.from_bytes(body[12:15], "little")
-            frame.duration = duration if duration > _SHORTEST_MS else _USUAL_MS  # as browsers do
-            time_ms += frame.duration
-            container.mux(stream.encode(frame))
-            if body[15] & 1:
-                canvas[drawn_part] = _BACKGROUND
-        container.mux(stream.encode(None))
-    return file
-
-
-def _drawn(canvas: Image, body: bytes, name: str) -> tuple[slice, slice]:
-    """Draw one picture of an animation where it belongs, and return where that is."""
-    left, top, width, height = (int.from_bytes(body[at : at + 3], "little") for at in (0, 3, 6, 9))
-    where = (slice(2 * top, 2 * top + height + 1), slice(2 * left, 2 * left + width + 1))
-    inner = body[16:]
-    if inner[:4] == b"ALPH":  # it needs the header of the extended form
-        inner = b"VP8X\x0a\0\0\0\x10\0\0\0" + body[6:12] + inner
-    whole = b"RIFF" + struct.pack("<I", len(inner) + 4) + b"WEBP" + inner
-    image = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None or image.shape[:2] != canvas[where].shape[:2]:
-        raise MediaError(f"{name} is damaged: a picture of it cannot be decoded; copy it again")
-    if image.ndim == 2 or image.shape[2] == 3:
-        canvas[where] = image.reshape(*image.shape[:2], -1)
-        return where
-    alpha = image[..., 3:].astype(np.uint16)
-    below = canvas[where] if not body[15] & 2 else np.full_like(canvas[where], _BACKGROUND)
-    canvas[where] = (image[..., :3] * alpha + below * (255 - alpha) + 127) // 255
-    return where
-
-
 @dataclass(slots=True)
 class _Items:
     """What an ISO file says of its picture."""
 
     primary: int = 0
-    tiles: list[int] = field(default_factory=list)
-    grid: bytes = b""
+    alpha: int = 0
+    """The item that tells what is opaque; 0 where there is none."""
+    tiles: dict[int, list[int]] = field(default_factory=dict)
+    """By item, those that it is made of."""
+    grids: dict[int, bytes] = field(default_factory=dict)
     turns: list[tuple[bytes, int]] = field(default_factory=list)
     """``irot`` in quarter turns against the clock, and ``imir`` by its axis, in order."""
     icc: bytes = b""
@@ -377,31 +344,38 @@ def _boxes(content: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes]]:
         at += size
 
 
-def _items_of(path: Path) -> _Items:
+def _items_of(encoded: bytes) -> _Items:
     """Read the ``meta`` box. Raises struct.error, KeyError or IndexError for one that is none."""
-    encoded = path.read_bytes()
     meta = next(body for kind, body in _boxes(encoded) if kind == b"meta")[4:_LONGEST_META]
     boxes = dict(_boxes(meta))
+    properties = dict(_boxes(boxes.get(b"iprp", b"")))
+    listed = list(_boxes(properties.get(b"ipco", b"")))
+
+    def own(item: int) -> list[tuple[bytes, bytes]]:
+        return [listed[number - 1] for number in _associated(properties.get(b"ipma", b""), item)]
+
     wide = boxes[b"pitm"][0] > 0
     items = _Items(int.from_bytes(boxes[b"pitm"][4 : 8 if wide else 6], "big"))
     for kind, body in _boxes(boxes.get(b"iref", b""), 4):
         size = 4 if boxes[b"iref"][0] else 2
         source = int.from_bytes(body[:size], "big")
-        if kind == b"dimg" and source == items.primary:
-            many = int.from_bytes(body[size : size + 2], "big")
-            starts = range(size + 2, size + 2 + many * size, size)
-            items.tiles = [int.from_bytes(body[at : at + size], "big") for at in starts]
-    if items.tiles:
-        items.grid = _item_content(boxes, items.primary, encoded)
-    properties = dict(_boxes(boxes.get(b"iprp", b"")))
-    listed = list(_boxes(properties.get(b"ipco", b"")))
-    for number in _associated(properties.get(b"ipma", b""), items.primary):
-        kind, body = listed[number - 1]
+        many = int.from_bytes(body[size : size + 2], "big")
+        starts = range(size + 2, size + 2 + many * size, size)
+        others = [int.from_bytes(body[at : at + size], "big") for at in starts]
+        if kind == b"dimg":
+            items.tiles[source] = others
+        elif kind == b"auxl" and items.primary in others:
+            kinds = [body[4:].rstrip(b"\0") for kind, body in own(source) if kind == b"auxC"]
+            items.alpha = source if kinds and kinds[0].endswith(_ALPHAS) else items.alpha
+    for item in items.tiles:
+        items.grids[item] = _item_content(boxes, item, encoded)
+    for kind, body in own(items.primary):
         if kind in (b"irot", b"imir"):
             items.turns.append((kind, body[0] & (3 if kind == b"irot" else 1)))
-    for item in (items.primary, *items.tiles[:1]):
-        own = [listed[number - 1] for number in _associated(properties.get(b"ipma", b""), item)]
-        profiles = [body[4:] for kind, body in own if kind == b"colr" and body[:4] in _ICC_KINDS]
+    for item in (items.primary, *items.tiles.get(items.primary, ())[:1]):
+        profiles = [
+            body[4:] for kind, body in own(item) if kind == b"colr" and body[:4] in _ICC_KINDS
+        ]
         items.icc = items.icc or next(iter(profiles), b"")
     return items
 
@@ -453,13 +427,18 @@ def _item_content(boxes: dict[bytes, bytes], item: int, encoded: bytes) -> bytes
     return b""
 
 
-def _read_items(container: InputContainer, path: Path) -> Image:
+def _read_items(container: InputContainer, encoded: bytes, path: Path) -> Image:
     """Decode the picture of a HEIC or AVIF file: its one item, or all of its tiles."""
     try:
-        items = _items_of(path)
+        items = _items_of(encoded)
     except (struct.error, LookupError, StopIteration):
-        return _decode(container, container.streams.video[0], path.name)
-    image = srgb_of(_assembled(container, items, path.name), items.icc)
+        return _decode(container, container.streams.video[0], path.name, encoded)
+    image = srgb_of(_assembled(container, items, items.primary, path.name), items.icc)
+    if items.alpha:
+        with open_media(path, _OPTIONS) as again:
+            alpha = _assembled(again, items, items.alpha, path.name)[..., :1]
+        if alpha.shape[:2] == image.shape[:2]:
+            image = on_background(np.concatenate([image, alpha], 2))
     for kind, value in items.turns:
         if kind == b"irot":
             image = np.rot90(image, value)
@@ -468,12 +447,13 @@ def _read_items(container: InputContainer, path: Path) -> Image:
     return np.ascontiguousarray(image)
 
 
-def _assembled(container: InputContainer, items: _Items, name: str) -> Image:
-    wanted = items.tiles or [items.primary]
+def _assembled(container: InputContainer, items: _Items, item: int, name: str) -> Image:
+    tiles = items.tiles.get(item, [])
     by_id = {stream.id: stream for stream in container.streams.video}
-    streams = [by_id[item] for item in wanted if item in by_id] or [container.streams.video[0]]
-    if items.tiles and len(streams) < len(items.tiles):
+    streams = [by_id[one] for one in tiles or [item] if one in by_id]
+    if len(streams) < len(tiles):
         raise MediaError(f"{name} is damaged: tiles of its picture are missing; copy it again")
+    streams = streams or [container.streams.video[0]]
     decoded: dict[int, Image] = {}
     try:
         for packet in container.demux(streams):
@@ -484,11 +464,11 @@ def _assembled(container: InputContainer, items: _Items, name: str) -> Image:
         raise MediaError(f"{name} is damaged: {reason(error)}; copy or export it again") from error
     if len(decoded) < len(streams):
         raise MediaError(f"{name} is damaged: it cannot be decoded; copy or export it again")
-    if not items.tiles:
-        return decoded[streams[0].id]
-    rows, across = items.grid[2] + 1, items.grid[3] + 1
-    wide = items.grid[1] & 1
-    width, height = struct.unpack_from(">II" if wide else ">HH", items.grid, 4)
-    tiles = [decoded[stream.id] for stream in streams]
-    lines = [np.hstack(tiles[row * across : (row + 1) * across]) for row in range(rows)]
+    parts = [decoded[stream.id] for stream in streams]
+    if not tiles:
+        return parts[0]
+    grid = items.grids[item]
+    rows, across = grid[2] + 1, grid[3] + 1
+    width, height = struct.unpack_from(">II" if grid[1] & 1 else ">HH", grid, 4)
+    lines = [np.hstack(parts[row * across : (row + 1) * across]) for row in range(rows)]
     return np.vstack(lines)[:height, :width]

@@ -7,9 +7,11 @@ import zlib
 import av
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from av.video.frame import VideoFrame
 
+from lipstream.errors import MediaError
 from lipstream.media import FilmReader, is_picture, read_picture
 from media_files import numbered, write_film, write_picture
 from turned_media import BLUE, GREEN, box, is_upright, quartered, stored, write_avif
@@ -258,3 +260,155 @@ def test_floats_of_a_pfm_are_read_from_its_last_row_up(tmp_path, kind, order):
     path = tmp_path / "picture.pfm"
     path.write_bytes(head + values.astype(f"{order}f4").tobytes())
     assert np.abs(read_picture(path).astype(int) - wanted).max() <= 1
+
+
+def slopes() -> np.ndarray:
+    """RGB without a repetition: 64 lines of 96."""
+    rows, columns = np.mgrid[0:64, 0:96]
+    return np.stack([columns * 2, rows * 3, 255 - rows - columns], -1).astype(np.uint8)
+
+
+GREYS = np.broadcast_to(np.linspace(60, 255, 96).astype(np.uint8), (64, 96))
+ALPHA = np.broadcast_to(np.linspace(0, 255, 64).astype(np.uint8)[:, None], (64, 96))
+LAID = np.rint(slopes()[..., ::-1] * (ALPHA / 255)[..., None] + 200 * (1 - ALPHA / 255)[..., None])
+"""BGR of the slopes with that alpha on grey."""
+
+
+def off(path, wanted) -> int:
+    """Return by how many levels a picture is read wrong where it is worst."""
+    return int(np.abs(read_picture(path).astype(int) - wanted).max())
+
+
+def test_colours_of_a_palette_may_be_transparent(tmp_path):
+    path = tmp_path / "a.png"
+    paletted = PIL.Image.fromarray(slopes()).quantize(16)
+    paletted.save(path, transparency=bytes(range(0, 256, 17)))
+    alpha = np.asarray(paletted)[..., None] / 15
+    colours = np.asarray(paletted.convert("RGB"))[..., ::-1]
+    assert off(path, colours * alpha + 200 * (1 - alpha)) <= 1
+
+
+@pytest.mark.parametrize("name", ["a.avif", "a.png", "a.webp", "a.tif", "a.tga"])
+def test_transparent_parts_of_every_kind_become_grey(tmp_path, name):
+    picture = PIL.Image.fromarray(np.dstack([slopes(), ALPHA]))
+    how = {"a.avif": {"quality": 100, "subsampling": "4:4:4"}, "a.webp": {"lossless": True}}
+    picture.save(tmp_path / name, **how.get(name, {}))
+    assert off(tmp_path / name, LAID) <= 2
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.tga"])
+def test_greys_may_be_transparent(tmp_path, name):
+    PIL.Image.fromarray(np.dstack([GREYS, ALPHA])).save(tmp_path / name)
+    wanted = GREYS * (ALPHA / 255) + 200 * (1 - ALPHA / 255)
+    assert off(tmp_path / name, wanted[..., None]) <= 1
+
+
+def write_tiles(path, picture, orientation):
+    """Write a TIFF of four tiles of 48 x 32, as microscopes and editors of large pictures do."""
+    parts = [picture[y : y + 32, x : x + 48, ::-1] for y in (0, 32) for x in (0, 48)]
+    starts = np.arange(4) * parts[0].size + 8
+    listed = starts.astype("<u4").tobytes() + np.full(4, parts[0].size, "<u4").tobytes()
+    behind = 8 + picture.size
+    fields = ((256, 96), (257, 64), (258, 8), (259, 1), (262, 2), (274, orientation), (277, 3))
+    tags = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in fields)
+    tags += b"".join(struct.pack("<HHII", tag, 3, 1, size) for tag, size in ((322, 48), (323, 32)))
+    tags += struct.pack("<HHIIHHII", 324, 4, 4, behind, 325, 4, 4, behind + 16)
+    head = b"II*\0" + struct.pack("<I", behind + 32)
+    body = b"".join(part.tobytes() for part in parts)
+    path.write_bytes(head + body + listed + struct.pack("<H", 11) + tags + bytes(4))
+    return path
+
+
+def test_a_tiff_in_tiles_is_whole_and_upright(tmp_path):
+    picture = slopes()[..., ::-1]
+    assert off(write_tiles(tmp_path / "a.tif", picture, 1), picture) == 0
+    assert off(write_tiles(tmp_path / "b.tif", picture, 3), picture[::-1, ::-1]) == 0
+
+
+@pytest.mark.parametrize("how", [{"big_tiff": True}, {"compression": "jpeg", "quality": 99}])
+def test_large_and_compressed_tiffs_are_read(tmp_path, how):
+    PIL.Image.fromarray(slopes()).save(tmp_path / "a.tif", **how)
+    assert off(tmp_path / "a.tif", slopes()[..., ::-1]) <= 6
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.uint16, np.uint32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_numbers_of_every_size_in_a_tiff_are_read(tmp_path, kind, channels):
+    wanted = slopes()[..., ::-1] if channels == 3 else np.repeat(GREYS[..., None], 3, 2)
+    white = 1 if np.issubdtype(kind, np.floating) else np.iinfo(kind).max
+    numbers = (wanted / 255.0 * white).astype(kind)
+    cv2.imwrite(str(tmp_path / "a.tif"), numbers if channels == 3 else numbers[..., 0])
+    assert off(tmp_path / "a.tif", wanted) <= 1
+
+
+def test_floats_without_a_white_are_refused_in_a_sentence(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tif"), slopes().astype(np.float32))
+    with pytest.raises(MediaError, match="save it as PNG"):
+        read_picture(tmp_path / "a.tif")
+
+
+def light(encoded: np.ndarray) -> np.ndarray:
+    """Return linear light of sRGB numbers (IEC 61966-2-1)."""
+    part = encoded / 255.0
+    return np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+
+
+def test_the_light_in_a_radiance_picture_is_shown_as_srgb(tmp_path):
+    wanted = np.repeat(GREYS[..., None], 3, 2)
+    cv2.imwrite(str(tmp_path / "a.hdr"), light(wanted).astype(np.float32))
+    assert off(tmp_path / "a.hdr", wanted) <= 2
+    for gamma, shown in (("1.0", wanted), ("0.454545", light(wanted) * 255)):
+        told = f"GAMMA={gamma}\nFORMAT".encode()
+        (tmp_path / "b.hdr").write_bytes((tmp_path / "a.hdr").read_bytes().replace(b"FORMAT", told))
+        assert off(tmp_path / "b.hdr", shown) <= 2
+
+
+def write_exr(path, light, alpha):
+    """Write an OpenEXR file of half floats without compression; colours times alpha."""
+    height, width = alpha.shape
+    planes = {"A": alpha, "B": light[..., 2], "G": light[..., 1], "R": light[..., 0]}
+    channels = b"".join(name.encode() + b"\0" + struct.pack("<IIII", 1, 0, 1, 1) for name in planes)
+    window = struct.pack("<4i", 0, 0, width - 1, height - 1)
+    attributes = (
+        ("channels", "chlist", channels + b"\0"),
+        ("compression", "compression", b"\0"),
+        ("dataWindow", "box2i", window),
+        ("displayWindow", "box2i", window),
+        ("lineOrder", "lineOrder", b"\0"),
+        ("pixelAspectRatio", "float", struct.pack("<f", 1)),
+        ("screenWindowCenter", "v2f", bytes(8)),
+        ("screenWindowWidth", "float", struct.pack("<f", 1)),
+    )
+    head = struct.pack("<II", 20000630, 2)
+    for name, kind, content in attributes:
+        head += f"{name}\0{kind}\0".encode() + struct.pack("<I", len(content)) + content
+    lines = [
+        struct.pack("<ii", row, 8 * width)
+        + b"".join(
+            (plane[row] * (alpha[row] if name != "A" else 1)).astype("<f2").tobytes()
+            for name, plane in planes.items()
+        )
+        for row in range(height)
+    ]
+    places = len(head) + 1 + 8 * height + np.arange(height) * len(lines[0])
+    path.write_bytes(head + b"\0" + places.astype("<u8").tobytes() + b"".join(lines))
+    return path
+
+
+def test_the_light_in_an_openexr_picture_is_shown_as_srgb(tmp_path):
+    path = write_exr(tmp_path / "a.exr", light(slopes()), np.ones((64, 96)))
+    assert off(path, slopes()[..., ::-1]) <= 1
+    assert off(write_exr(path, light(slopes()), ALPHA / 255), LAID) <= 2
+
+
+def test_a_psd_whose_lines_end_with_a_pause_is_read(tmp_path):
+    """As ImageMagick packs them: PackBits has a byte that says nothing."""
+    lines = [
+        b"\x5f" + slopes()[row, :, channel].tobytes() + b"\x80"
+        for channel in range(3)
+        for row in range(64)
+    ]
+    sizes = b"".join(struct.pack(">H", len(line)) for line in lines)
+    head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 64, 96, 8, 3) + bytes(12)
+    (tmp_path / "a.psd").write_bytes(head + b"\0\1" + sizes + b"".join(lines))
+    assert off(tmp_path / "a.psd", slopes()[..., ::-1]) == 0
