@@ -148,6 +148,18 @@ def bgr_of_numbers(numbers: NDArray[Any]) -> Image:
     return on_background(image) if depth == 4 else np.repeat(image, 3 // depth, 2)
 
 
+def mean_of_floats(frame: VideoFrame) -> float:
+    """Return the mean of all numbers of a frame of planes of floats."""
+    kind = frame.format.name
+    form = (">" if kind.endswith("be") else "<") + ("f2" if "f16" in kind else "f4")
+    means = []
+    for plane in frame.planes:
+        memory: memoryview[int] = memoryview(plane)
+        lines = np.frombuffer(memory, form).reshape(frame.height, -1)[:, : frame.width]
+        means.append(float(np.nanmean(lines, dtype=np.float64)))
+    return float(np.mean(means))
+
+
 def encoded_light(frame: VideoFrame) -> Image:
     """Return (H, W, 3) uint8 BGR in sRGB of a frame of linear light, 1 white (IEC 61966-2-1).
 

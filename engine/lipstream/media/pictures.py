@@ -27,6 +27,7 @@ from lipstream.media.colour import (
     bgr_of_numbers,
     encoded_light,
     flattened,
+    mean_of_floats,
     on_background,
     srgb_of,
 )
@@ -51,10 +52,10 @@ _ANIMATIONS = {"gif", "apng"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_START = b"\xff\xd8"
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION = 256, 257, 258, 259, 274
-_TILE_WIDTH, _SAMPLE_FORMAT, _ICC_PROFILE = 322, 339, 34675
+_PHOTOMETRIC, _TILE_WIDTH, _SAMPLE_FORMAT, _ICC_PROFILE = 262, 322, 339, 34675
 """Fields of TIFF (TIFF 6.0, sections 8, 15 and 19; ICC.1:2022, annex B)."""
 _NUMBER_SIZES = {3: 2, 4: 4, 16: 8}
-_FLOATS = 3
+_FLOATS, _YCBCR = 3, 6
 _PILLOWS = (7, 34925, 50000)
 """Compressions that are left to Pillow: JPEG, LZMA2 and Zstandard."""
 _UNREAD = "{name} is damaged, or of a kind that is not read here: save it as PNG"
@@ -62,7 +63,7 @@ _APP2, _START_OF_SCAN = 0xE2, 0xDA
 _ICON_SIDE = 256
 _LONGEST_META = 16_000_000
 _LONGEST_HEAD = 4096
-_SHOWN = re.compile(rb"\nGAMMA= *0?\.|\0writer\0string\0....lavc", re.DOTALL)
+_SHOWN = re.compile(rb"\nGAMMA= *0?\.|writer\0string\0....lavc", re.DOTALL)
 """What pictures of light tell when their numbers are those to be shown: FFmpeg's and others'."""
 _GREY_TARGA = (3, 11)
 _ALPHAS = (b":auxiliary:alpha", b":auxid:1")
@@ -146,14 +147,15 @@ def _packets(container: InputContainer) -> "Iterator[av.Packet[av.VideoStream]]"
 
 
 def _decode_tiff(encoded: bytes, name: str) -> Image | None:
-    """Decode what FFmpeg makes black or refuses: tiles, JPEG, floats, 32 bits, BigTIFF.
+    """Decode what FFmpeg makes black, pale or refuses: tiles, JPEG, YCbCr, floats, BigTIFF.
 
     8 bits with Pillow, which tells CMYK and alpha apart; more with OpenCV. None for the others.
     """
     bits, compression = _tiff_number(encoded, _BITS), _tiff_number(encoded, _COMPRESSION)
     is_float = _tiff_number(encoded, _SAMPLE_FORMAT) == _FLOATS
     is_big, is_tiled = encoded[:4] in _TIFF_STARTS[2:], _tiff_number(encoded, _TILE_WIDTH)
-    if not (compression in _PILLOWS or is_big or is_tiled or is_float or bits > 16):
+    is_ycbcr = _tiff_number(encoded, _PHOTOMETRIC) == _YCBCR
+    if not (compression in _PILLOWS or is_big or is_tiled or is_float or is_ycbcr or bits > 16):
         return None
     _check_size(_tiff_number(encoded, _WIDTH), _tiff_number(encoded, _HEIGHT), name)
     if bits <= 8 or compression in _PILLOWS:
@@ -215,6 +217,8 @@ def _decode(container: InputContainer, stream: av.VideoStream, name: str, encode
         if codec == "psd":
             return _decode_with_pillow(encoded, "PSD", name)
         raise MediaError(f"{name} is damaged: {reason(error)}; copy or export it again") from error
+    if codec in ("pfm", "phm") and mean_of_floats(frame) > 1:
+        raise MediaError(f"{name} does not tell which number is white, 1 or 255: save it as PNG")
     is_light = codec in ("hdr", "exr") and not _SHOWN.search(encoded, 0, _LONGEST_HEAD)
     return encoded_light(frame) if is_light else _flattened(frame, name)
 

@@ -212,7 +212,9 @@ def _frames(container: InputContainer, stream: av.AudioStream, name: str) -> Ite
     packets = container.demux(stream)
     while True:
         try:
-            yield from next(packets).decode()
+            packet = next(packets)
+            if packet.size or packet.pts is None:  # FLAC's last in NUT is empty; after all, none
+                yield from packet.decode()
         except StopIteration:
             return
         except (InvalidDataError, EndOfFile):  # EOF: a packet cut short

@@ -341,10 +341,16 @@ def test_numbers_of_every_size_in_a_tiff_are_read(tmp_path, kind, channels):
     assert off(tmp_path / "a.tif", wanted) <= 1
 
 
-def test_floats_without_a_white_are_refused_in_a_sentence(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.tif"), slopes().astype(np.float32))
+@pytest.mark.parametrize("name", ["a.tif", "a.pfm"])
+def test_floats_without_a_white_are_refused_in_a_sentence(tmp_path, name):
+    cv2.imwrite(str(tmp_path / name), slopes().astype(np.float32))
     with pytest.raises(MediaError, match="save it as PNG"):
-        read_picture(tmp_path / "a.tif")
+        read_picture(tmp_path / name)
+
+
+def test_a_tiff_of_brightness_and_two_colours_is_not_pale(tmp_path):
+    PIL.Image.fromarray(slopes()).convert("YCbCr").save(tmp_path / "a.tif")
+    assert off(tmp_path / "a.tif", slopes()[..., ::-1]) <= 3  # both ways are rounded; 17 before
 
 
 def light(encoded: np.ndarray) -> np.ndarray:
@@ -363,8 +369,11 @@ def test_the_light_in_a_radiance_picture_is_shown_as_srgb(tmp_path):
         assert off(tmp_path / "b.hdr", shown) <= 2
 
 
-def write_exr(path, light, alpha):
-    """Write an OpenEXR file of half floats without compression; colours times alpha."""
+def write_exr(path, light, alpha, told=b""):
+    """Write an OpenEXR file of half floats without compression; colours times alpha.
+
+    ``told`` is further fields of its header.
+    """
     height, width = alpha.shape
     planes = {"A": alpha, "B": light[..., 2], "G": light[..., 1], "R": light[..., 0]}
     channels = b"".join(name.encode() + b"\0" + struct.pack("<IIII", 1, 0, 1, 1) for name in planes)
@@ -382,6 +391,7 @@ def write_exr(path, light, alpha):
     head = struct.pack("<II", 20000630, 2)
     for name, kind, content in attributes:
         head += f"{name}\0{kind}\0".encode() + struct.pack("<I", len(content)) + content
+    head += told
     lines = [
         struct.pack("<ii", row, 8 * width)
         + b"".join(
@@ -399,6 +409,10 @@ def test_the_light_in_an_openexr_picture_is_shown_as_srgb(tmp_path):
     path = write_exr(tmp_path / "a.exr", light(slopes()), np.ones((64, 96)))
     assert off(path, slopes()[..., ::-1]) <= 1
     assert off(write_exr(path, light(slopes()), ALPHA / 255), LAID) <= 2
+    # FFmpeg names itself behind a number and writes what is to be shown.
+    told = b"gamma\0float\0\4\0\0\0\0\0\x80?writer\0string\0\4\0\0\0lavc"
+    write_exr(path, slopes() / 255.0, np.ones((64, 96)), told)
+    assert off(path, slopes()[..., ::-1]) <= 1
 
 
 def test_a_psd_whose_lines_end_with_a_pause_is_read(tmp_path):

@@ -136,6 +136,11 @@ def test_a_copied_sound_begins_with_the_pictures(tmp_path, name, ending):
     assert at + float(reader.sound_start) == pytest.approx(0.5, abs=0.002)
 
 
+def test_a_packet_without_content_ends_no_sound(tmp_path):
+    path = written(tmp_path / "a.nut", hum(1, 48_000), 48_000, "flac", "mono")
+    assert SoundFile.open(path).samples == 48_000
+
+
 @pytest.mark.parametrize("name", ["a.m4a", "a.mp4", "a.mov"])
 def test_the_edit_list_of_an_mp4_is_obeyed(tmp_path, name):
     assert click_heard(tmp_path / name, 0) == pytest.approx(0.5, abs=0.001)
