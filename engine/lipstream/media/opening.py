@@ -1,6 +1,7 @@
 """Opening a media file, and saying plainly why it will not open."""
 
 import io
+import re
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -41,6 +42,12 @@ def open_media(path: Path, options: dict[str, str] | None = None) -> InputContai
         )
     except (FFmpegError, ValueError, OSError) as error:
         raise MediaError(f"{path.name} cannot be read: {_cause(path, error)}") from error
+    if _HEADERLESS.fullmatch(container.format.name):
+        container.close()
+        raise MediaError(
+            f"{path.name} holds samples without a header that tells their rate: give it as wav, as"
+            " 'ffmpeg -f mulaw -ar 8000 -i FILE out.wav' makes it"
+        )
     return container
 
 
@@ -154,15 +161,19 @@ def sound_lead(container: InputContainer) -> Fraction:
     return max(Fraction(0), begins - shown)
 
 
-_UNTOLD = ("aac", "loas", "mp3", "mpegts", "flv", "avi")
-"""Formats without a field for what an encoder puts before a sound."""
-_LEAST_DELAY = {"mp2": 481, "mp3": 1105}
+_UNTOLD = ("aac", "loas", "mp3", "mpegts", "flv", "avi", "ac3", "eac3", "dts", "wav", "nut", "mpeg")
+"""Formats without a field for what an encoder puts before a sound; Matroska's is often empty."""
+_LEAST_DELAY = {"mp2": 481, "mp3": 1105, "ac3": 256, "eac3": 256, "dca": 480}
 """Samples by which sound leaves encoder and decoder later than it went in, at the least: of both
 filter banks; of MP3 528 + 1 in the decoder and LAME's 576. No encoder is known with fewer."""
+_HEADERLESS = re.compile(r"[suf]\d+([lb]e)?|alaw|mulaw|vidc")
+"""FFmpeg's formats that are samples and nothing else: it guesses their rate."""
 
 
 def _untold_delay(container: InputContainer, codec: str, first: AudioFrame) -> int:
-    if container.format.name not in _UNTOLD:
+    stream = container.streams.best("audio")
+    is_told = stream is not None and stream.codec_context.delay > 0
+    if is_told or container.format.name not in (*_UNTOLD, "matroska,webm"):
         return 0
     if container.format.name == "mp3" and container.streams.audio[0].start_time:
         return 0  # LAME's header has told it

@@ -101,7 +101,8 @@ def click_heard(path, at, **options):
     pcm = np.zeros(2 * rate, np.int16)
     pcm[rate // 2 : rate // 2 + 60] = 25_000 * (-1) ** (np.arange(60) // 4)
     with av.open(str(path), "w", options=options) as container:
-        codec = {".mp3": "libmp3lame", ".mp2": "mp2"}.get(path.suffix, "aac")
+        codecs = {".mp3": "libmp3lame", ".wav": "libmp3lame", ".mp2": "mp2", ".ac3": "ac3"}
+        codec = codecs.get(path.suffix, "aac")
         stream = container.add_stream(codec, rate=rate, layout="mono")
         frame = AudioFrame.from_ndarray(pcm[None], "s16", "mono")
         frame.sample_rate, frame.pts, frame.time_base = rate, round(at * rate), Fraction(1, rate)
@@ -113,11 +114,31 @@ def click_heard(path, at, **options):
     return float(np.flatnonzero(np.abs(sound) > np.abs(sound.astype(int)).max() / 2)[0] / rate)
 
 
-@pytest.mark.parametrize("name", ["a.aac", "a.ts", "a.flv", "bare.mp3", "a.mp3", "a.mp2"])
+PRIMED = ["a.aac", "a.ts", "a.flv", "bare.mp3", "a.mp3", "a.mp2", "a.wav", "a.ac3", "a.mka"]
+
+
+@pytest.mark.parametrize("name", PRIMED)
 def test_what_every_encoder_puts_before_a_sound_is_left_out(tmp_path, name):
-    # No field of ADTS, MPEG-TS, FLV or a bare MP3 tells it; only a.mp3 has LAME's header.
+    # No field of ADTS, MPEG-TS, FLV or a bare MP3 tells it; a.mp3 has LAME's header, a.mka another.
     options = {"write_xing": "0"} if name == "bare.mp3" else {}
     assert click_heard(tmp_path / name, 0, **options) == pytest.approx(0.5, abs=0.001)
+
+
+def test_so_it_is_where_matroska_does_not_tell_it(tmp_path):
+    click_heard(tmp_path / "told.mka", 0)
+    told = (tmp_path / "told.mka").read_bytes()
+    at = told.index(b"\x56\xaa")  # CodecDelay (RFC 9559, 5.1.4.1.25), which many writers leave out
+    size = told[at + 2] & 127
+    (tmp_path / "a.mka").write_bytes(told[: at + 3] + bytes(size) + told[at + 3 + size :])
+    sound = heard(tmp_path / "a.mka", 44_100)
+    at_s = np.flatnonzero(np.abs(sound) > np.abs(sound.astype(int)).max() / 2)[0] / 44_100
+    assert at_s == pytest.approx(0.5, abs=0.001)
+
+
+def test_samples_without_a_header_are_refused_with_a_way_out(tmp_path):
+    (tmp_path / "a.ul").write_bytes(bytes(8000))
+    with pytest.raises(MediaError, match="without a header that tells their rate: give it as wav"):
+        SoundFile.open(tmp_path / "a.ul")
 
 
 @pytest.mark.parametrize("name", ["a.aac", "a.ts", "bare.mp3", "a.m4a"])
