@@ -27,7 +27,7 @@ $(PIPECAT)/.installed: pyproject.toml
 		-e '.[pipecat]' 'pipecat-ai==1.14.0' onnx pytest pytest-timeout starlette uvicorn
 	touch $@
 
-test-fast: install-dev      ## everything but the browser and slow tests: under a minute
+test-fast: install-dev      ## everything but the browser and slow tests: about a minute
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not browser and not slow and not gpu" --durations 10 --durations-min 0.5
 
 # Slow tests that go by the clock: one at a time, so that they have the machine to themselves.

@@ -143,7 +143,7 @@ def sound_lead(container: InputContainer) -> Fraction:
     """Return the seconds of silence before the sound of an MP4 or MOV, as its edit list has it.
 
     They count from where the picture begins, or from the file's start where there is none. Other
-    formats have no edit lists, and what an encoder put before the sound is played, as players do.
+    formats have no edit lists: ``without_delay`` is for them.
     """
     sound, picture = (container.streams.best(kind) for kind in ("audio", "video"))
     if not container.format.name.startswith("mov") or sound is None:
