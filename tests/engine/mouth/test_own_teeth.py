@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from lipstream.mouth.compositor import ShapeTarget
-from lipstream.mouth.lip_edges import LipCurves
 from lipstream.mouth.own_teeth import _above_lip, without_lips, without_skin
 from lipstream.mouth.prepare import best_teeth
+from lipstream.mouth.rig import LipCurves
 from lipstream.types import Image
 from mouth_faces import Face, compositor, found, opened, portrait, resized, target
 
