@@ -128,6 +128,14 @@ def pixel_affine(crop: Float32, size: int, row: int = 0) -> Float32:
     return np.column_stack([linear, offset]).astype(np.float32)
 
 
+def nearest_pixels(image: Image, places: Float64) -> Float64:
+    """Return (n, 3) float64: the pixels nearest to (n, 2) places, or to them in the picture."""
+    height, width = image.shape[:2]
+    x = np.clip(np.rint(places[:, 0]).astype(int), 0, width - 1)
+    y = np.clip(np.rint(places[:, 1]).astype(int), 0, height - 1)
+    return np.asarray(image[y, x], np.float64)
+
+
 def cut_crop(image: Image, crop: Float32, size: int) -> Image:
     """Cut a (size, size, 3) uint8 crop out of an image; what lies outside repeats the edge."""
     shrink = math.sqrt(abs(float(np.linalg.det(crop[:, :2])))) / size

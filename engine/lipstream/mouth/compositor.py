@@ -166,7 +166,7 @@ class ShapeCompositor:
         width = float(np.linalg.norm(mesh[263] - mesh[33]))
         rig = build_rig(mesh, curves, self._motions * np.float32(width), once=own is not None)
         light = measure_light(image, frame, mesh, curves)
-        layers = self._inner_mouth.layers(frame.eye_px, light.blur_px)
+        layers = self._inner_mouth.layers(frame.eye_px, light)
         teeth = cut_teeth(image, frame, mesh, curves)
         if teeth is not None and teeth.tooth_area(light.skin) < _LEAST_TEETH:
             teeth = None

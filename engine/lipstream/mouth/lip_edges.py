@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lipstream.face.crop import HeadFrame, smooth_step
+from lipstream.face.crop import HeadFrame, nearest_pixels, smooth_step
 from lipstream.lips.shape import NAMES
 from lipstream.mouth.rig import LOWER_RING, NODES, UPPER_RING, LipCurves, corners, ring_curve
 from lipstream.types import Float32, Float64, Image
@@ -41,10 +41,15 @@ _STRAY = 0.05
 """How far the opening may well be from where the mesh sees it, head units."""
 _OUTER_RIM = 0.025
 """Along the outer edge of the lips nothing is looked for: skin may look like teeth, head units."""
+_PALE, _GREY = (1.32, 0.14), (1.06, 0.06)
+"""A tooth's level over that of a lip that is hardly red, and how far off is sure; and the least of
+it in a picture without colour."""
+_BRIGHT, _BRIGHT_GAP = 1.08, 0.026
+"""Level between the mesh's lips over a lip's, and their gap, that tell teeth without colour."""
 _APART = 0.8
 """Of a place's area, what is above or below the opening, if it is to be a shine on a lip."""
-_BEND = 1.3
-"""Cost of an edge that goes one step up or down from one column to the next."""
+_BEND, _TURN = 1.3, 0.4
+"""Cost of an edge, and of the seam, that goes one step up or down from one column to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class Aperture:
     """What of it is for teeth."""
     red: float
     """How much redder than white the redder lip is."""
+    bright: bool
+    """Whether the picture has no colour, and teeth show by their level between the mesh's lips."""
 
 
 def unroll(
@@ -108,7 +115,8 @@ def find_aperture(
     base = np.stack([x, (ring_up + ring_low) / 2], -1)
     half_gap = (ring_low - ring_up).max() / 2
     strip = unroll(image, frame, base, (_ABOVE + half_gap, _BELOW + half_gap), STEP)
-    evidence, dark, red = _evidence(strip, mesh, image, frame, tint)
+    lips, shown = _lips_and_between(image, frame, mesh, tint)
+    evidence, dark, red = _evidence(strip, _beyond_lips(strip.places, mesh), lips, shown, tint)
     teeth = np.where(dark, 0.0, evidence)
     down = strip.places[..., 1]
     big = float(np.clip((2 * half_gap - 0.10) / 0.12, 0.0, 1.0))
@@ -122,7 +130,8 @@ def find_aperture(
         float(np.mean([part[first[k] : last[k], k].sum() for k in middle]) * STEP)
         for part in (evidence, teeth)
     )
-    return Aperture(edges[0], edges[1], all_of_it, of_teeth, red)
+    bright = shown > 0.0 and 2 * half_gap > _BRIGHT_GAP
+    return Aperture(edges[0], edges[1], all_of_it, of_teeth, red, bright)
 
 
 def _redness(colours: Float64) -> Float64:
@@ -130,21 +139,42 @@ def _redness(colours: Float64) -> Float64:
     return np.asarray((colours[..., 2] - colours[..., 1]) / (colours.sum(-1) + 20.0))
 
 
+def _lips_and_between(
+    image: Image, frame: HeadFrame, mesh: Float64, tint: Float64
+) -> tuple[list["_Lip"], float]:
+    """Return both lips, and how bright it is between them where that tells teeth; else 0."""
+    outers = (_UPPER_OUTER, _LOWER_OUTER)
+    rows = [_lip_rows(image, frame, mesh, tint, outer) for outer in outers]
+    lips = [max(one, key=lambda row: row.red) for one in rows]  # some of the mesh's lip is skin
+    if max(lip.red for lip in lips) - _NEUTRAL > _LEAST_EXCESS:
+        return lips, 0.0
+    lips = [sorted(one, key=lambda row: row.level)[1] for one in rows]
+    upper, lower = (mesh[list(ring)][3:-3] for ring in (UPPER_RING, LOWER_RING))
+    places = np.concatenate(
+        [upper + (lower - upper) * share for share in (0.3, 0.4, 0.5, 0.6, 0.7)]
+    )
+    levels = (nearest_pixels(image, frame.pixels(places)) / tint).mean(-1)
+    shown = float(np.percentile(levels, 80))
+    return lips, shown if shown > _BRIGHT * max(lip.level for lip in lips) else 0.0
+
+
 def _evidence(
-    strip: Strip, mesh: Float64, image: Image, frame: HeadFrame, tint: Float64
+    strip: Strip, beyond: NDArray[np.bool_], lips: list["_Lip"], shown: float, tint: Float64
 ) -> tuple[Float64, NDArray[np.bool_], float]:
     """Return (rows, columns) float64, above 0 where it looks like teeth or dark, and the lips' red.
 
     Between the two, where it is the dark. Teeth are unlike either lip: less red, or where a lip is
-    hardly red, much brighter.
+    hardly red, much brighter, or nearly as bright as what is ``shown`` in a picture without colour.
     """
     colours = (strip.colours / tint.astype(np.float32)).astype(np.float64)
     red, level = _redness(colours), colours.mean(-1)
     evidence = np.clip((_REDDEST_TOOTH - red) / 0.02, -1, 1)
-    lips = [_lip(image, frame, mesh, tint, outer) for outer in (_UPPER_OUTER, _LOWER_OUTER)]
     most = max(lip.red for lip in lips) - _NEUTRAL
     for lip in lips:
-        brighter = np.clip((level / lip.level - 1.32) / 0.14, -1, 1)
+        over, soft = _PALE
+        if shown:
+            over, soft = max(_GREY[0], min(over, (1 + shown / lip.level) / 2)), _GREY[1]
+        brighter = np.clip((level / lip.level - over) / soft, -1, 1)
         excess = max(lip.red - _NEUTRAL, 0.5 * most)  # less is skin: the mesh was off
         border, width = _NEUTRAL + 0.48 * excess, max(0.22 * excess, 0.008)
         paler = np.clip((border - red) / width, -1, 1) if excess > _LEAST_EXCESS else -1.0
@@ -152,7 +182,7 @@ def _evidence(
         evidence = np.minimum(evidence, np.maximum(brighter, paler))
     dark = min(lip.level for lip in lips) * _DARK_SHARE
     hollow = np.clip((dark - level) / (0.25 * dark + 2), -1, 1)
-    seen = np.where(_beyond_lips(strip.places, mesh), -1.0, np.maximum(evidence, hollow))
+    seen = np.where(beyond, -1.0, np.maximum(evidence, hollow))
     return _without_shine(seen), hollow > evidence, most
 
 
@@ -186,24 +216,20 @@ class _Lip:
     level: float
 
 
-def _lip(
-    image: Image,
-    frame: HeadFrame,
-    mesh: Float64,
-    tint: Float64,
-    outer: tuple[int, ...],
-) -> _Lip:
-    """Return a lip's look: that of its reddest row, for some of the mesh's lip may be skin."""
+def _lip_rows(
+    image: Image, frame: HeadFrame, mesh: Float64, tint: Float64, outer: tuple[int, ...]
+) -> list[_Lip]:
+    """Return how a lip looks along _LIP_SHARES."""
     edge, inner = mesh[list(outer[3:8])], 13 if outer is _UPPER_OUTER else 14
     way = mesh[inner] - mesh[outer[5]]
+    cheek = float(np.median(nearest_pixels(image, frame.pixels(mesh[list(_CHEEKS)])).mean(-1)))
+    most = _LIP_OF_CHEEK * cheek if cheek > _PALE_CHEEK else np.inf
     rows = []
     for share in _LIP_SHARES:
-        colours = _samples(image, frame.pixels(edge + way * share)) / tint
-        rows.append(_Lip(float(np.median(_redness(colours))), float(np.median(colours.mean(-1)))))
-    reddest = max(rows, key=lambda one: one.red)
-    cheek = float(np.median(_samples(image, frame.pixels(mesh[list(_CHEEKS)])).mean(-1)))
-    capped = min(reddest.level, _LIP_OF_CHEEK * cheek) if cheek > _PALE_CHEEK else reddest.level
-    return _Lip(reddest.red, capped)
+        colours = nearest_pixels(image, frame.pixels(edge + way * share)) / tint
+        level = min(float(np.median(colours.mean(-1))), most)
+        rows.append(_Lip(float(np.median(_redness(colours))), level))
+    return rows
 
 
 def _beyond_lips(places: Float64, mesh: Float64) -> NDArray[np.bool_]:
@@ -213,13 +239,6 @@ def _beyond_lips(places: Float64, mesh: Float64) -> NDArray[np.bool_]:
     top = np.interp(x, upper[:, 0], upper[:, 1]) + _OUTER_RIM
     bottom = np.interp(x, lower[:, 0], lower[:, 1]) - 1.6 * _OUTER_RIM
     return np.asarray((y < top) | (y > bottom))
-
-
-def _samples(image: Image, pixels: Float64) -> Float64:
-    height, width = image.shape[:2]
-    x = np.clip(np.rint(pixels[:, 0]).astype(int), 0, width - 1)
-    y = np.clip(np.rint(pixels[:, 1]).astype(int), 0, height - 1)
-    return np.asarray(image[y, x], np.float64)
 
 
 def _best_pair(evidence: Float64, guess: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -237,17 +256,20 @@ def _best_pair(evidence: Float64, guess: float) -> tuple[NDArray[np.intp], NDArr
     best = _gain(sums, 0) + allowed
     choices = np.zeros((columns, 2, count, count), np.int8)
     for column in range(1, columns):
-        best = _best_step(best, choices[column, 0])
-        best = _best_step(best.T, choices[column, 1].T).T
+        best = _best_step(best, choices[column, 0], _BEND)
+        best = _best_step(best.T, choices[column, 1].T, _BEND).T
         best = best + _gain(sums, column) + allowed
     return _walk_back(best, choices)
 
 
-def _best_step(best: Float64, choice: NDArray[np.int8]) -> Float64:
-    """Return the best of each row and its two neighbours, and write which it was: -1, 0 or 1."""
+def _best_step(best: Float64, choice: NDArray[np.int8], bend: float) -> Float64:
+    """Return the best of each row and its two neighbours, and write which it was: -1, 0 or 1.
+
+    A neighbour is worth ``bend`` less.
+    """
     top = best.copy()
     for step, here, there in ((-1, slice(1, None), slice(-1)), (1, slice(-1), slice(1, None))):
-        before = best[there] - _BEND
+        before = best[there] - bend
         better = before > top[here]
         np.copyto(top[here], before, where=better)
         choice[here][better] = step
@@ -327,7 +349,7 @@ def find_lips(
         aperture = _pinched(aperture)
     middle = len(aperture.upper) // 2
     shut = pursed and float((aperture.lower - aperture.upper)[middle, 1]) < OPEN_GAP
-    likely = parted or gap >= _MESH_PARTED or _shows_teeth(aperture)
+    likely = parted or gap >= _MESH_PARTED or aperture.bright or _shows_teeth(aperture)
     if likely and _is_open(aperture, seam) and not shut:
         return LipCurves(*_joined(aperture.upper, aperture.lower, mesh, rim), open=True)
     if gap >= (OPEN_GAP if parted and not pursed else _MESH_GAP):  # a tongue fills it
@@ -347,8 +369,11 @@ def _is_open(aperture: Aperture, find_seam: Callable[[], Float64]) -> bool:
 
     Weak evidence has to lie along the darkest way from corner to corner.
     """
-    if (aperture.lower - aperture.upper)[:, 1].max() < OPEN_GAP or aperture.evidence < _SURE:
+    gap = float((aperture.lower - aperture.upper)[:, 1].max())
+    if gap < OPEN_GAP or aperture.evidence < _SURE:
         return False
+    if aperture.bright and aperture.teeth > _TEETH_OF_GAP * gap:
+        return True
     least = _CERTAIN if aperture.red < _RED else _CERTAIN_RED
     if aperture.evidence >= least:
         return True
@@ -463,19 +488,12 @@ def _best_shape(dark: Float64, offsets: Float64, shapes: Float64) -> Float64:
 
 def _cheapest_way(cost: Float64) -> NDArray[np.intp]:
     """Return the row by column of the cheapest way through, one step up or down at most."""
-    rows, columns = cost.shape
-    total, step = cost.copy(), np.zeros(cost.shape, int)
+    columns = cost.shape[1]
+    best, steps = -cost[:, 0], np.zeros(cost.shape, np.int8)
     for column in range(1, columns):
-        before = total[:, column - 1]
-        best = before.copy()
-        for turn, here, there in ((-1, slice(1, None), slice(-1)), (1, slice(-1), slice(1, None))):
-            other = before[there] + 0.4
-            better = other < best[here]
-            best[here][better] = other[better]
-            step[here, column][better] = turn
-        total[:, column] += best
+        best = _best_step(best, steps[:, column], _TURN) - cost[:, column]
     way = np.zeros(columns, np.intp)
-    way[-1] = total[:, -1].argmin()
+    way[-1] = best.argmax()
     for column in range(columns - 1, 0, -1):
-        way[column - 1] = way[column] + step[way[column], column]
-    return np.clip(way, 0, rows - 1)
+        way[column - 1] = way[column] + steps[way[column], column]
+    return np.clip(way, 0, len(cost) - 1)

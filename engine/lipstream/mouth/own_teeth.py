@@ -5,7 +5,7 @@ of the skull, and in a wide mouth what lies below its middle as part of the jaw.
 each layer repeats its last row, so that it reaches under lips that draw back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -77,6 +77,12 @@ class Layer:
     """Pixels a head unit."""
     tip: float
     """Head units from the top of the picture to the biting edge or the tip."""
+
+    def without_colour(self) -> "Layer":
+        """Return the same in greys."""
+        grey = self.picture.copy()
+        grey[..., :3] = self.picture[..., :3].mean(-1, keepdims=True)
+        return replace(self, picture=grey)
 
 
 @dataclass(frozen=True, slots=True)

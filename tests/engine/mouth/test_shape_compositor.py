@@ -195,3 +195,27 @@ def test_a_face_in_the_dark_is_lit_by_white_light() -> None:
     mesh = frame.places(face.points.astype(np.float64) - 0.5)
     tint = light_tint(np.zeros_like(face.image), frame, mesh)
     np.testing.assert_allclose(tint, 1.0, atol=0.15)
+
+
+def in_greys(image: Image) -> Image:
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+
+
+@pytest.mark.parametrize("name", ["ada", "mei", "omar"])
+def test_a_mouth_in_a_black_and_white_picture_has_no_colour(name: str) -> None:
+    face = portrait(name)
+    grey = Face(in_greys(face.image), face.points)
+    drawn, coloured = (
+        compositor().patch(target(one), opened(4.0)).image().astype(int) for one in (grey, face)
+    )
+    assert np.ptp(drawn, axis=2).max() <= 2
+    assert np.abs(drawn - grey.image).max() > 60, "the mouth is open"
+    assert np.ptp(coloured, axis=2).max() > 60
+
+
+def test_a_black_and_white_smile_is_open() -> None:
+    smile = found(compositor().patch(target(portrait()), opened(1.5)).image())
+    assert lips_of(smile.image, smile)[1]
+    assert lips_of(in_greys(smile.image), smile)[1]
+    for name in ("ada", "mei", "omar"):
+        assert not lips_of(in_greys(portrait(name).image), portrait(name))[1]
