@@ -337,8 +337,13 @@ class StageRoutes:
     async def _say(self, request: Request) -> Response:
         stage = self._find(request, "speak")
         order = await _read_order(request, _SayOrder)
+        text = SpeakText(order.text, order.voice, order.id)
         try:
-            stage.say(SpeakText(order.text, order.voice, order.id))
+            await stage.texts.check(text)
+        except LipstreamError as error:
+            raise _refusal(error) from error
+        try:
+            stage.say(text)
         except InputError as error:
             raise HTTPException(409, str(error)) from error
         self._stages.release(stage, named=True)

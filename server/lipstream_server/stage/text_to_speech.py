@@ -16,7 +16,14 @@ import numpy as np
 from lipstream.errors import InputError, LipstreamError
 from lipstream.live.conversation import Conversation, ConversationEvent
 from lipstream.live.speech_input import SpeechCue, speech_cues
-from lipstream.speech import SpeechChunk, SpeechQueue, SpeechSettings, open_voice
+from lipstream.speech import (
+    SpeechChunk,
+    SpeechQueue,
+    SpeechSettings,
+    Voice,
+    check_text,
+    open_voice,
+)
 from lipstream_server.stage.messages import SpeakText, error_event, interrupted_event, mark_event
 
 log = logging.getLogger(__name__)
@@ -55,6 +62,10 @@ class TextToSpeechQueue:
         self._waiting.append(text)
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="text to speech")
+
+    async def check(self, text: SpeakText) -> None:
+        """Raise LipstreamError when a text cannot be spoken, or its voice does not exist."""
+        await asyncio.to_thread(self._check, text)
 
     def interrupt(self) -> None:
         """Forget the texts that are not heard to their end.
@@ -101,9 +112,15 @@ class TextToSpeechQueue:
         else:
             self._send(event)
 
+    def _open(self, text: SpeakText) -> Voice:
+        return open_voice(replace(self._speech, voice=text.voice or self._speech.voice))
+
+    def _check(self, text: SpeakText) -> None:
+        with closing(self._open(text)) as voice:
+            check_text(text.text, voice)
+
     async def _speak(self, text: SpeakText) -> None:
-        settings = replace(self._speech, voice=text.voice or self._speech.voice)
-        with closing(await asyncio.to_thread(open_voice, settings)) as voice:
+        with closing(await asyncio.to_thread(self._open, text)) as voice:
             made, loop = asyncio.Event(), asyncio.get_running_loop()
 
             def wake() -> None:

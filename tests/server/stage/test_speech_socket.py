@@ -234,6 +234,28 @@ def test_a_stage_that_is_not_there_is_named(worker, toy_avatar):
     assert ended.status == 204
 
 
+def test_a_text_that_no_voice_can_say_is_refused_before_it_waits(worker, toy_avatar):
+    wrong = (
+        ({"text": "Hello.", "voice": "klingon"}, "no voice 'klingon'"),
+        ({"text": "...", "voice": "en-us"}, "no words"),
+        ({"text": "\u0645\u0631\u062d\u0628\u0627", "voice": "en-us"}, "en-us"),
+    )
+
+    async def ask():
+        async with running(worker, toy_avatar) as server:
+            await server.ask("POST", "/stages", order(stage="hall"), JSON)
+            say = "/stages/hall/say"
+            refused = [await server.ask("POST", say, order(**one), JSON) for one, _ in wrong]
+            taken = await server.ask("POST", say, order(text="Hello.", voice="en-us"), JSON)
+            return refused, taken
+
+    refused, taken = asyncio.run(ask())
+    for answer, (_, why) in zip(refused, wrong, strict=True):
+        assert answer.status == 422
+        assert why in answer.error
+    assert taken.status == 202
+
+
 @pytest.mark.slow
 def test_a_stage_is_kept_after_the_last_has_left_and_gives_way_when_all_places_are_taken(
     worker, toy_avatar
