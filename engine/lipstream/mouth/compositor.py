@@ -304,10 +304,11 @@ def _stand(
     gap, rounded, tucked = bottom - top, lips.rounded * amount, lips.tucked * amount
     upper_edge = seam + _UPPER_EDGE + _UPPER_FOLLOWS * lifted
     upper_edge = min(max(upper_edge, top + _LEAST_UPPER), top + _MOST_UPPER)
-    upper_edge -= _ROUND_HIDES * rounded
+    hidden = _ROUND_HIDES * rounded
+    upper_edge -= hidden
     upper_edge += (bottom + 0.004 - upper_edge) * tucked
     lower_edge = max(seam + _LOWER_EDGE + 0.98 * float(jaw[1]), bottom - _MOST_LOWER)
-    lower_edge = min(lower_edge, bottom - 0.22 * max(gap - 0.05, 0.0)) + _ROUND_HIDES * rounded
+    lower_edge = min(lower_edge, bottom - 0.22 * max(gap - 0.05, 0.0)) + hidden
     tongue = min(seam + _TONGUE + 0.85 * float(jaw[1]), bottom - 0.016 - 0.36 * gap)
     raised = max(lips.tongue_up, lips.tongue_out) * amount
     tongue += (upper_edge - 0.018 - tongue) * raised
@@ -324,4 +325,5 @@ def _stand(
         _UPPER_FOLLOWS * lifted,
         float(jaw[1]),
         tucked,
+        hidden,
     )

@@ -247,6 +247,8 @@ class Opening:
     """How far the jaw went down."""
     tucked: float
     """How much the lower lip lies against the upper teeth, 0 to 1: these are in full light."""
+    hidden: float = 0.0
+    """How far pursed lips, which stand off the teeth, hide each row."""
 
     @property
     def gap(self) -> float:
@@ -356,10 +358,11 @@ def layers_between(
         upper = PlacedLayer(layers["upper"], (middle, opening.upper_edge), _factors(enamel))
         return [*behind, upper], []
     lip, before = own.upper_lip, []
+    hidden = opening.hidden if own.borrowed else 0.0  # a picture's own lips hid them already
     if own.lower is not None:
         jaw = opening.jaw_y - own.jaw
-        before.append(PlacedLayer(own.lower, (aside, lip + jaw), _UNCHANGED))
-    before.append(PlacedLayer(own.upper, (middle, lip + opening.lifted), _UNCHANGED))
+        before.append(PlacedLayer(own.lower, (aside, lip + jaw + hidden), _UNCHANGED))
+    before.append(PlacedLayer(own.upper, (middle, lip + opening.lifted - hidden), _UNCHANGED))
     return behind, before
 
 

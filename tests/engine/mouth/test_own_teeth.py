@@ -1,11 +1,14 @@
 """What a picture's own teeth are cut out of, and how they stand in other pictures."""
 
+from dataclasses import replace
 from functools import cache
 
 import cv2
 import numpy as np
+import pytest
 
 from lipstream.mouth.compositor import ShapeTarget
+from lipstream.mouth.inner_mouth import Opening, layers_between
 from lipstream.mouth.own_teeth import _above_lip, without_lips, without_skin
 from lipstream.mouth.prepare import best_teeth
 from lipstream.mouth.rig import LipCurves
@@ -104,6 +107,21 @@ def test_teeth_of_a_darker_picture_are_lit_as_the_face_is() -> None:
     ]
     levels = [float(np.percentile(mouth(image, closed), 95)) for image in images]
     assert abs(levels[1] / levels[0] - 1) < 0.08
+
+
+def test_pursed_lips_hide_the_teeth_of_another_picture_but_not_a_pictures_own() -> None:
+    """In a picture its own lips hid them already."""
+    line = np.zeros((5, 2))
+    opening = Opening(line, line, 0.0, 0.3, 0.04, 0.05, 0.0, 0.06, 0.8, 0.0, 0.02, 0.0)
+    laugh = laughing()
+    own = compositor().target(laugh.image, laugh.crop, laugh.points)
+    for face, moves in ((with_teeth_of(resized(portrait(), 0.9), laugh), 0.03), (own, 0.0)):
+        look = face.look
+        wide, pursed = (
+            layers_between(look, replace(opening, hidden=hidden))[1][-1].tip[1]
+            for hidden in (0.0, 0.03)
+        )
+        assert wide - pursed == pytest.approx(moves)
 
 
 def test_teeth_of_a_larger_picture_are_as_fine_as_the_face() -> None:

@@ -1,9 +1,13 @@
+import contextlib
+
 import numpy as np
 import pytest
 
 from lipstream.avatar.pack import Avatar, embedded_avatars
 from lipstream.face.crop import fit_crop
 from lipstream.face.tracker import FaceTracker
+from lipstream.mouth.compositor import ShapeCompositor
+from lipstream.mouth.prepare import LipFinder, find_teeth
 from lipstream_models.synthetic.blender.idle_loop import Idle
 from lipstream_models.synthetic.body.appearance import PEOPLE
 
@@ -44,6 +48,16 @@ def test_its_face_is_found_where_its_crop_says(avatar: Avatar) -> None:
             assert face is not None
             assert face.score > 0.9
             assert np.abs(fit_crop(face.points) - avatar.crops[index]).max() < 8  # pixels
+
+
+def test_the_open_mouth_of_omar_shows_his_teeth() -> None:
+    """Those of the others look no better in speech than nobody's."""
+    shown = {name: Avatar.open(path).open_mouth for name, path in embedded_avatars().items()}
+    picture = shown.pop("omar")
+    assert picture is not None
+    assert set(shown.values()) == {None}
+    with contextlib.closing(LipFinder()) as finder:
+        assert find_teeth(picture, finder, ShapeCompositor.open()) is not None
 
 
 @pytest.mark.slow

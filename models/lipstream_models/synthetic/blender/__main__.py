@@ -32,10 +32,11 @@ from lipstream_models.synthetic.blender.idle_loop import (
     Idle,
     blend_patch,
     idle_frames,
-    pack,
+    looping,
+    open_face,
 )
 from lipstream_models.synthetic.body.appearance import PEOPLE, person_named
-from lipstream_models.synthetic.body.head_model import NEUTRAL, blink, mouth_shapes
+from lipstream_models.synthetic.body.head_model import NEUTRAL, OPEN_MOUTH, blink, mouth_shapes
 from lipstream_models.synthetic.describe.sampling import sample_person
 from lipstream_models.synthetic.describe.words import read_description
 
@@ -75,6 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     packing.add_argument("folder", type=Path, help="folder that 'loop' filled")
     packing.add_argument("-o", "--output", type=Path, required=True, help="the .avatar file")
     packing.add_argument("--quality", type=int, default=95, help="of the JPEG frames")
+    packing.add_argument(
+        "--open-mouth", action="store_true", help="keep the picture of the open mouth: own teeth"
+    )
     packing.set_defaults(run=_pack)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -96,6 +100,9 @@ def _render(arguments: argparse.Namespace) -> int:
     if not (folder / "plate.png").exists():
         person.pose(NEUTRAL)
         person.stage.render(folder / "plate.png", arguments.samples, scale=2.0)
+    if not (folder / "open.png").exists():
+        person.pose(OPEN_MOUTH)
+        person.stage.render(folder / "open.png", arguments.samples, MOUTH, scale=2.0)
     if not arguments.still:
         _render_blinks(person, folder, arguments.samples)
     return 0
@@ -145,7 +152,11 @@ def _loop(arguments: argparse.Namespace) -> int:
 def _pack(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
     frames = [_read(path) for path in sorted((folder / "idle").glob("*.png"))]
-    pack(_read(folder / "plate.png"), frames, Idle(), arguments.output, arguments.quality)
+    plate, path = _read(folder / "plate.png"), arguments.output
+    avatar = looping(plate, frames, Idle(), path.stem)
+    if arguments.open_mouth:
+        avatar = avatar.with_open_mouth(open_face(plate, _read(folder / "open.png")))
+    avatar.save(path, codec="jpeg", quality=arguments.quality)
     return 0
 
 

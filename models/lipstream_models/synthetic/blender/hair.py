@@ -368,6 +368,11 @@ class Whiskers:
         self._roots = scatter(skin.points, skin.quads, density + 1e-12, count=count, rng=rng)
         self._random = rng.normal(size=(count, 4))
 
+    def drop(self, mask: Float) -> None:
+        """Leave out the hairs that have their roots where ``mask`` (N,) is more than a tenth."""
+        keep = self._roots.at(mask[:, None])[:, 0] < 0.1
+        self._roots, self._random = self._roots.take(keep), self._random[keep]
+
     def strands(self, skin: Surface) -> Strands:
         """Return the hairs on a posed skin: down and off the middle, lying ever flatter."""
         root, normal = self._roots.at(skin.points), unit(self._roots.at(skin.normals))

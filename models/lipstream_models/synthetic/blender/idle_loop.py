@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lipstream.avatar.pack import Avatar
 from lipstream.errors import FaceNotFound
-from lipstream.face.crop import fit_crop, smooth_step
+from lipstream.face.crop import FacePicture, fit_crop, smooth_step
 from lipstream.face.tracker import FaceTracker
 from lipstream.types import Image
 
@@ -224,6 +224,19 @@ def idle_frames(plate: Image, blinks: Sequence[Image], idle: Idle) -> Iterator[I
 
 
 LICENCE = "CC0-1.0"
+
+
+def open_face(plate: Image, patch: Image) -> FacePicture:
+    """Return the face with its mouth open: a patch over MOUTH in a plate (1024, 1024, 3).
+
+    It is twice as large as the frames: teeth are cut out of it. Raises FaceNotFound.
+    """
+    picture = crop_to_view(blend_patch(plate, patch, MOUTH.scaled(2), border=24)).copy()
+    with FaceTracker.open() as tracker:
+        face = tracker.step(picture)
+    if face is None:
+        raise FaceNotFound("there is no face in the picture of the open mouth")
+    return FacePicture(picture, fit_crop(face.points))
 
 
 def looping(plate: Image, frames: Sequence[Image], idle: Idle, name: str) -> Avatar:

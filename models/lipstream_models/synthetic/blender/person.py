@@ -36,13 +36,15 @@ from lipstream_models.synthetic.body.skin import (
     beard_density,
     brow_density,
     paint,
+    ramp,
     read_mask,
     relief,
     scalp_cover,
 )
 from lipstream_models.synthetic.body.teeth_and_eyes import Prop, eyes, teeth
 
-TONGUE = (0.60, 0.21, 0.20)
+TONGUE = (0.40, 0.135, 0.125)
+"""At the tip, linear RGB."""
 _SHAVEN = 0.10
 """How far a shaven scalp takes the tint of its hair, against one that is covered."""
 
@@ -71,13 +73,17 @@ class BlenderPerson:
         self._tongue = refine(base, base.groups["helper-tongue"], 2)
         self._places = self._body.place(base.vertices)
         self._lips = read_mask(source.mask("lips"), self._body.texture, 2.0)
+        self._inside = read_mask(source.mask("inside-mouth"), self._body.texture, 3.0)
         self._relief = relief(self._places, appearance.relief) if appearance.relief else None
         self._shape = source.shape(appearance.identity)
         posed = source.pose(self._shape, self._units(NEUTRAL))
         skin = self._surface(posed)
-        self._coats = [*_brow_coats(skin, appearance), *_beard_coats(skin, self._lips, appearance)]
+        self._coats = [
+            *_brow_coats(skin, appearance),
+            *_beard_coats(skin, (self._lips, self._inside), appearance),
+        ]
         self._lashes = Lashes(base)
-        self._props: list[Prop] = teeth(base, appearance.jaw)
+        self._props: list[Prop] = teeth(base, appearance.jaw, appearance.enamel)
         self._props += eyes(base, appearance.iris, appearance.eye_white, appearance.complexion.seed)
         self._stage = BlenderScene(_camera(base.vertices, posed, size), appearance, threads)
         self._build(skin, posed)
@@ -126,8 +132,12 @@ class BlenderPerson:
             stage.add_mesh(
                 prop.name, SubdivisionMesh(points, prop.quads, prop.colours), materials[kind]
             )
-        tongue = SubdivisionMesh(_lowered(self._tongue, posed), self._tongue.quads)
-        stage.add_mesh("tongue", tongue, plain("tongue", TONGUE, 0.38))
+        tongue = SubdivisionMesh(
+            _lowered(self._tongue, posed),
+            self._tongue.quads,
+            _tongue_colours(self._tongue.place(self._source.base.vertices)),
+        )
+        stage.add_mesh("tongue", tongue, painted("tongue", (0.5, 0.3), 0.0))
         wool = cloth("cloth", appearance.clothes.colour)
         for name, garment in garments(skin, appearance.clothes).items():
             solid = SubdivisionMesh(
@@ -158,8 +168,7 @@ class BlenderPerson:
 
     def _add_skin(self, skin: Surface) -> None:
         appearance = self._appearance
-        inside = read_mask(self._source.mask("inside-mouth"), self._body.texture, 3.0)
-        masks = Masks(self._lips, inside, _hair_cover(self._places, self._lips, appearance))
+        masks = Masks(self._lips, self._inside, _hair_cover(self._places, self._lips, appearance))
         colours = paint(self._places, masks, appearance.complexion)
         leather = bump(painted("skin", (0.52, 0.24), 0.035), 90.0, 0.16, 0.012)
         if appearance.complexion.pores:
@@ -196,16 +205,20 @@ def _brow_coats(skin: Surface, appearance: Appearance) -> list[_Coat]:
     ]
 
 
-def _beard_coats(skin: Surface, lips: Float, appearance: Appearance) -> list[_Coat]:
+def _beard_coats(skin: Surface, masks: tuple[Float, Float], appearance: Appearance) -> list[_Coat]:
+    """Return the hairs of the beard; ``masks`` tell the lips and the inside of the mouth."""
+    lips, inside = masks
     if appearance.beard is None:
         return []
     tone = appearance.beard.tone or appearance.tone
     shares = _shares(appearance.beard.count, tone, appearance.beard.grey)
     seed = appearance.beard.seed
-    return [
-        _Coat(f"beard {k}", Whiskers(skin, lips, appearance.beard, count, seed + k).strands, tone)
-        for k, (count, tone) in enumerate(shares)
-    ]
+    coats = []
+    for k, (count, tone) in enumerate(shares):
+        whiskers = Whiskers(skin, lips, appearance.beard, count, seed + k)
+        whiskers.drop(inside)
+        coats.append(_Coat(f"beard {k}", whiskers.strands, tone))
+    return coats
 
 
 def _shares(count: int, tone: HairTone, grey: float) -> list[tuple[int, HairTone]]:
@@ -234,10 +247,17 @@ def _lowered(tongue: Part, posed: Float) -> Float:
     points = tongue.place(posed)
     floor = points[:, 1].min()
     middle = points[:, 0].mean()
-    points[:, 1] = floor + (points[:, 1] - floor) * 0.76 - 0.01
-    points[:, 2] -= 0.06
+    points[:, 1] = floor + (points[:, 1] - floor) * 0.70 - 0.02
+    points[:, 2] -= 0.10
     points[:, 0] = middle + (points[:, 0] - middle) * 1.05
     return points
+
+
+def _tongue_colours(places: Float) -> Float:
+    """Return (N, 4) linear RGB and gloss: dark towards the throat, where little light gets."""
+    tip = places[:, 2].max()
+    lit = 0.22 + 0.78 * ramp(tip - 0.75, tip - 0.05, places[:, 2:])
+    return np.column_stack([np.array(TONGUE) * lit, np.full(len(places), 0.5)])
 
 
 def _camera(base: Float, posed: Float, size: int) -> Camera:

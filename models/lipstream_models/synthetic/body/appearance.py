@@ -14,6 +14,9 @@ from lipstream_models.synthetic.body.head_model import Identity, mirrored
 Colour = tuple[float, float, float]
 """Linear RGB."""
 
+ENAMEL: Colour = (0.79, 0.68, 0.55)
+"""Of the front teeth."""
+
 
 @dataclass(frozen=True, slots=True)
 class Complexion:
@@ -229,6 +232,7 @@ class Appearance:
     beard: Beard | None = None
     iris: Colour = (0.075, 0.043, 0.022)
     eye_white: Colour = (0.66, 0.63, 0.61)
+    enamel: Colour = ENAMEL
     jaw: float = 1.0
     """Width of the rows of teeth against the common one: a narrow chin needs narrow ones."""
     manner: Mapping[str, float] = field(default_factory=dict)
@@ -333,6 +337,7 @@ OMAR = Appearance(
     beard=Beard(count=20000, length=0.026, radius=0.0017, grey=0.6, shade=0.45),
     iris=(0.030, 0.015, 0.008),
     eye_white=(0.47, 0.43, 0.39),
+    enamel=(0.55, 0.455, 0.35),
     manner={
         "browInnerUp": -0.08,
         "browOuterUpLeft": -0.04,

@@ -192,6 +192,13 @@ NEUTRAL: Units = {
 }
 """At rest: lips closed, a faint friendliness."""
 
+OPEN_MOUTH: Units = {
+    **{unit: weight for unit, weight in NEUTRAL.items() if not unit.startswith("mouth")},
+    "jawOpen": 0.50,
+    **mirrored(mouthSmile=0.4, mouthStretch=0.2, mouthLowerDown=0.65, mouthUpperUp=0.55),
+}
+"""Wide and open, never rounded: it shows the teeth."""
+
 VISEMES: dict[str, Units] = {
     "rest": {"mouthClose": 0.04, **mirrored(mouthSmile=0.36)},
     "MBP": {

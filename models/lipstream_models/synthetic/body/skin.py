@@ -183,7 +183,8 @@ def _lips(places: Float, colour: Float, masks: Masks, complexion: Complexion) ->
     edge = ramp(0.15, 0.85, masks.lips)[:, None] * 0.92
     colour = colour * (1 - edge) + lip * edge
     deep = ramp(0.2, 0.8, masks.inside)[:, None]
-    colour = colour * (1 - deep) + np.array(MOUTH_INSIDE) * deep
+    lit = 0.12 + 0.88 * ramp(0.95, 1.45, places[:, 2:])  # little light gets to the throat
+    colour = colour * (1 - deep) + np.array(MOUTH_INSIDE) * lit * deep
     oily = 0.35 * blob(places, (0.0, 7.0, 1.62), (0.10, 0.4, 0.2)) + 0.15 * blob(
         places, (0.0, 7.72, 1.5), (0.4, 0.25, 0.4)
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipstream_models.synthetic.body.appearance import Colour
+from lipstream_models.synthetic.body.appearance import ENAMEL, Colour
 from lipstream_models.synthetic.body.head_model import BaseMesh, Float, Index
 from lipstream_models.synthetic.body.mesh import unit
 from lipstream_models.synthetic.body.skin import ramp
@@ -78,32 +78,50 @@ class _Arch:
 
 UPPER = _Arch(
     0.285, 1.478, 0.98, 6.572, (0.084, 0.066, 0.076, 0.070, 0.068, 0.095, 0.09),
-    (0.100, 0.086, 0.098, 0.082, 0.076, 0.07, 0.065), 1.0,
+    (0.094, 0.081, 0.093, 0.080, 0.074, 0.07, 0.065), 1.0,
 )  # fmt: skip
 LOWER = _Arch(
     0.265, 1.432, 0.96, 6.575, (0.053, 0.058, 0.068, 0.070, 0.070, 0.10, 0.09),
-    (0.086, 0.086, 0.094, 0.080, 0.074, 0.066, 0.06), -1.0,
+    (0.078, 0.078, 0.088, 0.076, 0.070, 0.066, 0.06), -1.0,
 )  # fmt: skip
-ENAMEL = {1.0: np.array([0.92, 0.87, 0.78]), -1.0: np.array([0.74, 0.69, 0.60])}
-"""Of the upper and the lower row: the upper lip's shadow is paid for in paint."""
-GUM = np.array([0.47, 0.17, 0.155])
+_KINDS = np.array(
+    [
+        (1.00, 1.00, 0.010, 0.000),
+        (0.97, 0.98, 0.014, 0.002),
+        (0.91, 0.90, 0.010, 0.014),
+        (0.91, 0.94, 0.010, 0.012),
+        (0.87, 0.93, 0.010, 0.008),
+        (0.80, 0.92, 0.008, 0.004),
+        (0.74, 0.92, 0.008, 0.004),
+    ]
+)
+"""Each tooth from the middle outward: its level, its blue, how far its corners are rounded off and
+how far its edge comes to a point, dm."""
+_DEEP = 0.45
+"""Level of the last tooth against the first: little light gets past the lips."""
+_LOWER_ROW = np.array([0.80, 0.78, 0.74])
+"""Enamel of the lower row against the upper's: the upper lip's shadow is paid for in paint."""
+_TOUCH = 1.08
+"""Width of a tooth against its place: neighbours meet in a crease, and no dark shows between."""
+GUM = np.array([0.47, 0.175, 0.16])
 
 
-def teeth(base: BaseMesh, width: float = 1.0) -> list[Prop]:
+def teeth(base: BaseMesh, width: float = 1.0, enamel: Colour = ENAMEL) -> list[Prop]:
     """Return the upper and the lower row, drawn in sideways by ``width``."""
     anchors = ("helper-upper-teeth", "helper-lower-teeth")
     return [
-        _tooth_row(name, arch, base.group_vertices(name), width)
+        _tooth_row(name, arch, base.group_vertices(name), (width, np.array(enamel)))
         for name, arch in zip(anchors, (UPPER, LOWER), strict=True)
     ]
 
 
-def _tooth_row(name: str, arch: _Arch, anchor: Index, width: float) -> Prop:
+def _tooth_row(name: str, arch: _Arch, anchor: Index, look: tuple[float, Float]) -> Prop:
+    width, enamel = look
     meshes = []
     for side in (-1.0, 1.0):
         at = 0.0
-        for tooth, crown in zip(arch.widths, arch.crowns, strict=True):
-            meshes.append(_tooth(arch, side * (at + tooth / 2), tooth, crown))
+        for kind, tooth in enumerate(arch.widths):
+            meshes.append(_tooth(arch, kind, side * (at + tooth / 2), enamel))
             at += tooth
     meshes.append(_gums(arch))
     vertices, quads, colours = [], [], []
@@ -125,55 +143,73 @@ def _frame(arch: _Arch, s: float) -> tuple[Float, Float, Float]:
     return here, along, -outward if outward[2] < 0 else outward
 
 
-def _tooth(arch: _Arch, s: float, width: float, crown: float) -> tuple[Float, Index, Float]:
-    rows, columns = 14, 20
+def _tooth(arch: _Arch, kind: int, s: float, enamel: Float) -> tuple[Float, Index, Float]:
+    """Return the tooth number ``kind`` from the middle, at the arc length ``s``."""
+    rows, columns = 18, 32
     here, along, outward = _frame(arch, s)
-    height = crown + 0.05  # the root end hides in the gum
-    v = np.linspace(0, 1, rows)[:, None]
+    width, height = arch.widths[kind], arch.crowns[kind] + 0.05  # the root end hides in the gum
+    v = np.linspace(0, 1, rows)[:, None] ** 1.4
     angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)[None]
     round_edge = (1 - (1 - np.clip(v / 0.16, 0, 1)) ** 2) ** 0.5 * 0.97 + 0.03
-    neck = 1 - 0.20 * ramp(0.45, 1.0, v)
     power = 0.62  # superellipse: flat faces, rounded corners
     c, d = np.cos(angle), np.sin(angle)
-    across = (
-        np.sign(c) * np.abs(c) ** power * (width / 2 * 0.985) * neck * (0.86 + 0.14 * round_edge)
-    )
+    share = np.sign(c) * np.abs(c) ** power
+    across = share * (width / 2 * _TOUCH) * (1 - 0.10 * ramp(0.55, 1.0, v))
     depth = np.sign(d) * np.abs(d) ** power * (0.018 + 0.030 * ramp(0.0, 0.8, v)) * round_edge
-    rise = arch.up * height * v + 0 * angle
+    corner, point = _KINDS[kind, 2:]
+    outer = np.where(share * np.sign(s) > 0, 1.25, 0.6)  # away from the middle it is rounder
+    edge = corner * outer * np.abs(share) ** 4 + point * (np.abs(share) ** 1.5 - 0.5)
+    rise = arch.up * (edge * (1 - v) + height * v)
     bulge = 0.010 * np.sin(np.pi * np.clip(v * 1.1, 0, 1)) + 0 * angle
     offset = across[..., None] * along + (depth + bulge)[..., None] * outward
     vertices = (here + offset + rise[..., None] * np.array([0.0, 1.0, 0.0])).reshape(-1, 3)
-    sides = np.abs(across / (width / 2))[..., None]
-    shade = (1 - 0.14 * ramp(0.85, 1.0, sides)) * (1 - 0.16 * ramp(0.3, 1.0, v[..., None]))
-    tone = (
-        np.array([1.0, 1.0, 1.04]) * (1 - v[..., None]) + np.array([1.0, 0.97, 0.90]) * v[..., None]
-    )
-    colours = (ENAMEL[arch.up] * shade * tone).reshape(-1, 3)
+    colours = _enamel_colours(arch, kind, (np.abs(share) + 0 * v, v + 0 * angle), enamel)
+    deep = _DEEP + (1 - _DEEP) * ramp(arch.front - 0.36, arch.front - 0.03, vertices[:, 2:])
     return (
         vertices,
         grid_quads(rows, columns, wrap=True),
-        np.column_stack([colours, np.full(len(colours), 0.9)]),
+        np.column_stack([colours.reshape(-1, 3) * deep, np.full(len(vertices), 0.9)]),
     )
 
 
+def _enamel_colours(arch: _Arch, kind: int, place: tuple[Float, Float], enamel: Float) -> Float:
+    """Return (rows, columns, 3) linear RGB: grey at the edge, warm at the gum and in the creases.
+
+    ``place`` tells how far beside the middle of the tooth, 0 to 1, and how far from its edge.
+    """
+    beside, v = place
+    level, blue = _KINDS[kind, :2]
+    tone = enamel * level * np.array([1.0, (1 + blue) / 2, blue])
+    if arch.up < 0:
+        tone = tone * _LOWER_ROW
+    edge, gum, crease = (
+        ramp(*one)[..., None] for one in ((0.14, 0.0, v), (0.2, 0.75, v), (0.80, 0.97, beside))
+    )
+    tone = tone * (1 - edge * np.array([0.10, 0.08, 0.03]))
+    tone = tone * (1 - gum * np.array([0.10, 0.16, 0.28]))
+    return np.asarray(tone * (1 - crease * np.array([0.16, 0.20, 0.24])))
+
+
 def _gums(arch: _Arch) -> tuple[Float, Index, Float]:
-    rows, columns = 120, 16
+    rows, columns = 240, 24
     reach = sum(arch.widths)
     s = np.linspace(-reach, reach, rows)
     ends = np.concatenate([[0], np.cumsum(arch.widths)])
     crown = np.interp(np.abs(s), (ends[1:] + ends[:-1]) / 2, arch.crowns)
     nearest = np.abs(np.abs(s)[:, None] - ends[None]).min(1)
-    papilla = 0.022 * np.exp(-((nearest / 0.014) ** 2))  # gum rises between teeth
+    papilla = 0.036 * np.exp(-((nearest / 0.016) ** 2))  # gum rises between teeth
     points = arch.point(s)
     along = unit(np.gradient(points, axis=0) * np.array([1, 0, 1]))
     outward = np.cross(along, [0.0, 1.0, 0.0])
     outward *= np.sign((outward * (points - [0, 0, 0.9])).sum(1))[:, None]
     angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
     c, d = np.cos(angle)[None, :, None], np.sin(angle)[None, :, None]
+    c = np.where(d < 0, np.sign(c) * np.abs(c) ** 0.4, c)  # blunt where it meets the teeth
     low = (crown - papilla)[:, None, None]
     rise = arch.up * (low + 0.075 * (1 + d))
-    ring = points[:, None] + outward[:, None] * (0.050 * c) + rise * np.array([0.0, 1.0, 0.0])
-    colours = np.repeat(GUM[None], rows * columns, 0)
+    ring = points[:, None] + outward[:, None] * (0.054 * c) + rise * np.array([0.0, 1.0, 0.0])
+    deep = _DEEP + (1 - _DEEP) * ramp(arch.front - 0.36, arch.front - 0.03, points[:, 2:])
+    colours = np.repeat(GUM * deep, columns, 0)
     return (
         ring.reshape(-1, 3),
         grid_quads(rows, columns, wrap=True),

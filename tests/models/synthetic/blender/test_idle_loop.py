@@ -1,12 +1,16 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
+from lipstream.avatar.pack import Avatar
 from lipstream.face.crop import fit_crop
 from lipstream_models.synthetic.blender.idle_loop import (
     EYES,
     LIDS,
+    MOUTH,
+    VIEW,
     BodyLayout,
     Idle,
     PixelRectangle,
@@ -19,6 +23,7 @@ from lipstream_models.synthetic.blender.idle_loop import (
     lid_at,
     move_picture,
     move_points,
+    open_face,
     pose_at,
 )
 from lipstream_models.synthetic.body.head_model import NEUTRAL, VISEMES, blend, blink, mouth_shapes
@@ -127,6 +132,21 @@ def test_a_patch_fades_into_the_plate() -> None:
     row = out[20, 10:20, 0].astype(int)
     assert (np.diff(row) >= 0).all()
     assert feather(20, 20, 5).shape == (20, 20, 1)
+
+
+def test_the_open_mouth_is_laid_over_the_plate_and_its_face_is_found() -> None:
+    avatar, area, mouth = Avatar.open("omar"), VIEW.scaled(2), MOUTH.scaled(2)
+    plate = np.zeros((1024, 1024, 3), np.uint8)
+    side = area.right - area.left
+    view = plate[area.top : area.bottom, area.left : area.right]
+    view[:] = cv2.resize(avatar.frames[0], (side, side))
+    patch = plate[mouth.top : mouth.bottom, mouth.left : mouth.right].copy()
+    patch[200:240, 180:240] = 30
+    shown = open_face(plate, patch)
+    assert shown.image.shape == (side, side, 3)
+    top, left = mouth.top - area.top, mouth.left - area.left
+    assert (shown.image[top + 200 : top + 240, left + 180 : left + 240] == 30).all()
+    assert np.abs(shown.crop - avatar.crops[0] * side / 512).max() < 25  # pixels
 
 
 def test_a_viseme_at_full_strength_is_itself_and_at_none_is_rest() -> None:

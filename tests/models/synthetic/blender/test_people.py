@@ -142,5 +142,17 @@ def test_whiskers_and_brows_move_with_the_skin() -> None:
         assert drop == pytest.approx(np.broadcast_to([0, -0.1, 0], drop.shape), abs=1e-6)
 
 
+def test_no_whisker_grows_inside_the_mouth() -> None:
+    skin = ball()
+    beard = Whiskers(skin, np.zeros(len(skin.points)), Beard(length=0.03), 60, 1)
+    before = beard.strands(skin).points
+    inside = (skin.points[:, 0] > 0).astype(float)
+    beard.drop(inside)
+    after = beard.strands(skin).points
+    assert 0 < len(after) < len(before)
+    kept = {tuple(root) for root in before[:, 0].round(9).tolist()}
+    assert all(tuple(root) in kept for root in after[:, 0].round(9).tolist())
+
+
 def test_a_look_is_a_value() -> None:
     assert Appearance(PEOPLE["ada"].identity) == PEOPLE["ada"]

@@ -1,4 +1,5 @@
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,24 @@ def test_a_narrow_jaw_has_narrow_rows_of_teeth(source: HeadSource) -> None:
     wide, narrow = teeth(source.base)[1].vertices, teeth(source.base, 0.8)[1].vertices
     assert np.ptp(narrow[:, 0]) == pytest.approx(0.8 * np.ptp(wide[:, 0]))
     assert (narrow[:, 1:] == wide[:, 1:]).all()
+
+
+def test_neighbouring_teeth_touch_so_that_no_dark_shows_between(source: HeadSource) -> None:
+    for row in teeth(source.base):
+        each = [part[:, 0] for part in np.split(row.vertices[: 14 * 576], 14)]
+        left, right = each[:7], each[7:]  # from the middle outward
+        for side in ([-one for one in left], right):
+            assert side[0].min() < 0
+            for inner, outer in pairwise(side[:4]):
+                assert outer.min() < inner.max()
+
+
+def test_teeth_are_darker_towards_the_throat_and_none_is_white(source: HeadSource) -> None:
+    for row in teeth(source.base):
+        front, last = (row.colours[k * 576 : (k + 1) * 576, :3] for k in (7, 13))
+        assert last.mean() < 0.6 * front.mean()
+        assert front.max() < 0.85
+        assert (front[:, 0] > front[:, 2]).all()  # ivory
 
 
 def test_eyes_look_where_the_units_say(source: HeadSource) -> None:
