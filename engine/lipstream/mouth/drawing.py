@@ -1,8 +1,10 @@
 """Draw a picture whose lips have moved: its own pixels, and between the lips what shows there.
 
 Above the seam one motion counts, below it the other. Their inverses tell each pixel where it comes
-from, and round the seam two soft masks say how much each counts. ``warp_pixels.c`` does all of it
-in one pass over the rows, where it was compiled; elsewhere numpy and OpenCV do, step by step.
+from, and round the seam two soft masks say how much each counts. Pixels are taken from between
+their neighbours with a kernel that keeps hair, pores and grain, or a face would go soft whenever it
+moves. ``warp_pixels.c`` does all of it in one pass over the rows, where it was compiled; elsewhere
+numpy and OpenCV do, step by step.
 """
 
 import ctypes
@@ -37,17 +39,19 @@ _SHUT_GAP = 0.002
 """Gap up to which nothing shows between the lips, head units."""
 LIBRARY = Path(__file__).with_name("warp_pixels.so")
 """What ``warp_pixels.c`` is compiled to when lipstream is installed (``hatch_build.py``). Where it
-is missing numpy and OpenCV draw, in more than twice the time, at places rounded to 1/32 pixel."""
-ABI = 2
+is missing numpy and OpenCV draw, in several times the time, at places rounded to 1/32 pixel."""
+ABI = 3
 """Raised whenever ``warp_pixels.c`` and its callers here have to change together."""
 _NEEDED = frozenset(("avx2", "bmi2", "fma"))
 _RELAXATION, _ITERATIONS = 0.65, 7
 """Of the fixed point: relaxed it also converges where a field is steep."""
-_CUBIC_UP_TO = 120.0
-"""Distance of the eyes, pixels, up to which pixels are taken with a cubic: on large faces it cannot
-be told from linear and takes three times as long."""
+_SHARPENED = 4.0 / 3.0
+"""How far OpenCV's cubic is moved away from linear, which brings it nearest to the kernel: at half
+a pixel, where sampling is softest, the outer of four neighbours weigh -1/8 in both."""
 _STRIP_ROWS = 64
 """Rows that numpy samples at once: their maps stay in the processor's cache."""
+_MOST_BYTES = 2**31
+"""Bytes of a picture: ``warp_pixels.c`` tells places in it by 32 bits."""
 _LAYERS, _LIGHTS, _CELLS = 5, 3, 40
 """Most layers that ``warp_pixels.c`` lays into an opening, kinds of light, and cells across."""
 
@@ -118,7 +122,6 @@ class _Scene(ctypes.Structure):
         ("lower", ctypes.c_void_p),
         ("opening", ctypes.POINTER(_DrawnOpening)),
         ("step", ctypes.c_int32),
-        ("cubic", ctypes.c_int32),
     )
 
 
@@ -182,8 +185,7 @@ def draw_moved(image: Image, frame: HeadFrame, back: Float32, box: PixelBox) -> 
     library = load_library()
     if library is None or min(image.shape[:2]) < 2:
         step = _coarse_step(frame)
-        cubic = frame.eye_px <= _CUBIC_UP_TO
-        return _sampled_by_opencv(image, _sources(frame, back, box, step), step, box, cubic=cubic)
+        return _sampled_by_opencv(image, _sources(frame, back, box, step), step, box)
     image, back = _in_rows(image), np.ascontiguousarray(back, np.float32)
     scene = _scene(image, frame, box, replace(box, right=box.left, top=box.bottom))
     scene.above = scene.below = back.ctypes.data
@@ -206,6 +208,7 @@ def _in_rows(image: Image) -> Image:
 def _scene(image: Image, frame: HeadFrame, box: PixelBox, band: PixelBox) -> _Scene:
     """Return a scene without its grids and masks; ``image`` has to outlive it."""
     _require(_holds(box, band), "its seam is not inside its box")
+    _require(image.strides[0] * image.shape[0] < _MOST_BYTES, "its picture has 2 GiB or more")
     turn = frame.to_pixels
     return _Scene(
         picture=_Picture(image.ctypes.data, image.strides[0], *image.shape[:2]),
@@ -216,7 +219,6 @@ def _scene(image: Image, frame: HeadFrame, box: PixelBox, band: PixelBox) -> _Sc
         box=_box(box),
         band=_box(band),
         step=_coarse_step(frame),
-        cubic=frame.eye_px <= _CUBIC_UP_TO,
     )
 
 
@@ -352,34 +354,31 @@ def _sources(frame: HeadFrame, back: Float32, box: PixelBox, step: int) -> Float
     return np.asarray(pixels + motion @ frame.to_pixels[:, :2].T, np.float64)
 
 
-def _sampled_by_opencv(
-    image: Image, source: Float64, step: int, box: PixelBox, *, cubic: bool
-) -> Image:
+def _sampled_by_opencv(image: Image, source: Float64, step: int, box: PixelBox) -> Image:
     moved = np.empty((box.height, box.width, 3), np.uint8)
     cells_high = max(1, _STRIP_ROWS // step)
     for first in range(0, len(source) - 2, cells_high):
         strip = source[first : first + cells_high + 2]
-        _sample_strip(image, strip, step, moved[first * step :], cubic=cubic)
+        _sample_strip(image, strip, step, moved[first * step :])
     return moved
 
 
-def _sample_strip(image: Image, source: Float64, step: int, moved: Image, *, cubic: bool) -> None:
+def _sample_strip(image: Image, source: Float64, step: int, moved: Image) -> None:
     """Write the first rows of ``moved``, those of a (rows + 2, columns + 2, 2) grid of places.
 
-    Four channels are sampled in half the time of three.
+    Linear, four channels are sampled in half the time of three.
     """
     part, corner = _around(image, source)
     rows, columns = (side * step for side in source.shape[:2])
     maps = cv2.resize((source - corner).astype(np.float32), (columns, rows))
     height = min(rows - 2 * step, len(moved))
     across, down = cv2.split(maps[step : step + height, step : step + moved.shape[1]])
-    if cubic:
-        border = cv2.BORDER_REPLICATE
-        cv2.remap(part, across, down, cv2.INTER_CUBIC, moved[:height], borderMode=border)
-        return
+    edge = cv2.BORDER_REPLICATE
     layers = cv2.cvtColor(part, cv2.COLOR_BGR2BGRA)
-    seen = cv2.remap(layers, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    cv2.cvtColor(seen, cv2.COLOR_BGRA2BGR, moved[:height])
+    linear = cv2.remap(layers, across, down, cv2.INTER_LINEAR, borderMode=edge)
+    cubic = cv2.remap(part, across, down, cv2.INTER_CUBIC, borderMode=edge)
+    soft = cv2.cvtColor(linear, cv2.COLOR_BGRA2BGR)
+    cv2.addWeighted(cubic, _SHARPENED, soft, 1 - _SHARPENED, 0, moved[:height])
 
 
 def _around(image: Image, source: Float64) -> tuple[Image, NDArray[np.intp]]:

@@ -8,19 +8,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ABI 2 /* raised whenever this and drawing.py have to change together */
-#define CUBIC (-0.75f) /* slope of the cubic kernel (Keys 1981), the one that OpenCV takes */
-#define ONE 16384 /* weights of pixels are whole numbers of this sum */
+#define ABI 3 /* raised whenever this and drawing.py have to change together */
+#define ONE 32767 /* of shares of a pixel, 15 bits */
+#define SLOPE 22938 /* 0.7 and 0.4 of 32768: the outer of four neighbours weigh -t (1 - t) (0.7 - 0.4 t) */
+#define BEND 13107
+#define DOWN 100 /* sum of a column's weights: with it 8 bits hold them, and 16 bits what overshoots */
+#define ACROSS 20972 /* of a row's; DOWN times it is 1 << LEVEL but for 2 in 100,000 */
+#define LEVEL 21
 #define SETTLED 1e-4f /* cells: a place that moved less has been found */
 #define LAYERS 5 /* most layers in an open mouth */
 #define LIGHTS 3 /* kinds of light in it */
 #define CELLS 40 /* most cells across on which light is worked out */
 #define AHEAD 8 /* rows of a picture that are asked for before they are read */
+#define INLINE static inline __attribute__((always_inline))
 #define LEAST 1e-5f /* weight of what does not count: nothing is divided by zero */
 
 typedef struct {
     const uint8_t *pixels;
-    int64_t stride; /* bytes from a row to the next */
+    int64_t stride; /* bytes from a row to the next; all rows are less than 2 GiB */
     int32_t height, width;
 } Picture;
 
@@ -59,7 +64,6 @@ typedef struct {
     const uint8_t *upper, *lower; /* (band): how much is above the upper edge, below the lower, of 255 */
     const Opening *opening; /* NULL: the lips are closed */
     int32_t step; /* pixels between the nodes at which places are worked out */
-    int32_t cubic; /* whether pixels are taken with a cubic */
 } Scene;
 
 static inline int clamp(int value, int most) { return value < 0 ? 0 : value > most ? most : value; }
@@ -222,18 +226,18 @@ static float go_to_row(Field *field, int y) {
 /* Where eight pixels come from. */
 typedef struct {
     __m256 across, down; /* share of a pixel beyond the whole ones */
-    int32_t column[8], row[8]; /* whole pixels of the picture, inside it */
-    int at_end; /* whether one is so near to the end that 16 bytes may not follow in the row below */
+    __m256i column, row; /* whole pixels of the picture, inside it */
 } Places;
 
 /* Find the places of the pixels from column `x` of a field's box on, in row `y` of the picture.
- * `spare` pixels of the picture stay right of a column and below a row. */
-static inline void find_places(const Picture *picture, const Field *field, float part, int x, int y,
-                               int spare, Places *places) {
+ * Return whether the picture has all sixteen pixels round each, and a row below them: 16 bytes are
+ * read where there are 12. */
+static inline int find_places(const Picture *picture, const Field *field, float part, int x, int y,
+                              Places *places) {
     const __m256 low = _mm256_set1_ps(part), zero = _mm256_setzero_ps();
     const __m256 at[2] = {_mm256_add_ps(_mm256_set1_ps(field->box.left + x), eight()), _mm256_set1_ps(y)};
     const int32_t most[2] = {picture->width - 1, picture->height - 1};
-    int32_t *whole[2] = {places->column, places->row};
+    __m256i *whole[2] = {&places->column, &places->row}, outside = _mm256_setzero_si256();
     __m256 *shares[2] = {&places->across, &places->down};
     for (int k = 0; k < 2; k++) {
         const __m256 from = _mm256_loadu_ps(field->rows[0] + k * field->length + x);
@@ -241,125 +245,121 @@ static inline void find_places(const Picture *picture, const Field *field, float
         const __m256 offset = _mm256_fmadd_ps(low, _mm256_sub_ps(to, from), from);
         const __m256 place = _mm256_min_ps(_mm256_max_ps(_mm256_add_ps(offset, at[k]), zero),
                                            _mm256_set1_ps(most[k]));
-        const __m256i last = _mm256_set1_epi32(most[k] - spare);
-        const __m256i pixel = _mm256_min_epi32(_mm256_cvttps_epi32(place), last);
-        _mm256_storeu_si256((__m256i *)whole[k], pixel);
-        *shares[k] = _mm256_sub_ps(place, _mm256_cvtepi32_ps(pixel));
-        if (k == 1) {
-            const __m256i far = _mm256_set1_epi32(picture->stride >= 16 ? picture->height - 3 : -1);
-            places->at_end = _mm256_movemask_epi8(_mm256_cmpgt_epi32(pixel, far));
+        *whole[k] = _mm256_cvttps_epi32(place);
+        *shares[k] = _mm256_sub_ps(place, _mm256_cvtepi32_ps(*whole[k]));
+        const __m256i near = _mm256_set1_epi32(1), far = _mm256_set1_epi32(most[k] - 2 - k);
+        outside = _mm256_or_si256(outside, _mm256_cmpgt_epi32(near, *whole[k]));
+        outside = _mm256_or_si256(outside, _mm256_cmpgt_epi32(*whole[k], far));
+    }
+    return _mm256_testz_si256(outside, outside);
+}
+
+/* Weights of the four rows and columns round eight places, in pairs; the second four places follow
+ * the first. */
+typedef struct {
+    __m256i rows[2]; /* 8 bits each, every pair twice */
+    __m256i columns[2]; /* 16 bits each */
+} Weights;
+
+/* Sixteen numbers: of four places across, of the same down, and of the other four. */
+static inline __m256i across_and_down(int16_t across, int16_t down) {
+    return _mm256_setr_epi16(across, across, across, across, down, down, down, down, across, across,
+                             across, across, down, down, down, down);
+}
+
+/* The outer two neighbours weigh less than nothing, which sharpens. What they take the inner two are
+ * given so that sum and centre stay those of linear weights, and nothing but its sharpness changes. */
+static inline Weights find_weights(const Places *places) {
+    const __m256 scale = _mm256_set1_ps(ONE + 1);
+    const __m256i at = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(places->across, scale)),
+                                          _mm256_cvtps_epi32(_mm256_mul_ps(places->down, scale)));
+    const __m256i near = _mm256_mulhrs_epi16(at, _mm256_sub_epi16(_mm256_set1_epi16(ONE), at));
+    const __m256i bent = _mm256_mulhrs_epi16(at, _mm256_set1_epi16(BEND));
+    const __m256i first = _mm256_mulhrs_epi16(near, _mm256_sub_epi16(_mm256_set1_epi16(SLOPE), bent));
+    const __m256i all = across_and_down(ACROSS, DOWN), zero = _mm256_setzero_si256();
+    const __m256i right = _mm256_mulhrs_epi16(at, all), before = _mm256_mulhrs_epi16(first, all);
+    const __m256i after = _mm256_mulhrs_epi16(_mm256_sub_epi16(near, first), all);
+    const __m256i more = _mm256_sub_epi16(before, after);
+    const __m256i outer[2] = {_mm256_sub_epi16(zero, before), _mm256_sub_epi16(zero, after)};
+    const __m256i inner[2] = {
+        _mm256_add_epi16(_mm256_sub_epi16(all, right), _mm256_add_epi16(before, more)),
+        _mm256_add_epi16(right, _mm256_sub_epi16(after, more))};
+    const __m256i low = _mm256_set1_epi16(255);
+    const __m256i upper = _mm256_or_si256(_mm256_and_si256(outer[0], low), _mm256_slli_epi16(inner[0], 8));
+    const __m256i lower = _mm256_or_si256(_mm256_and_si256(inner[1], low), _mm256_slli_epi16(outer[1], 8));
+    return (Weights){
+        {_mm256_unpackhi_epi16(upper, upper), _mm256_unpackhi_epi16(lower, lower)},
+        {_mm256_unpacklo_epi16(outer[0], inner[0]), _mm256_unpacklo_epi16(inner[1], outer[1])}};
+}
+
+/* Sixteen bytes at one place and as many at another. */
+static inline __m256i two_rows(const uint8_t *one, const uint8_t *other) {
+    const __m256i first = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)one));
+    return _mm256_inserti128_si256(first, _mm_loadu_si128((const __m128i *)other), 1);
+}
+
+/* The levels of two pixels by the sixteen from each place on: down the columns, then across. */
+INLINE __m256i two_levels(const uint8_t *one, const uint8_t *other, int64_t stride, __m256i upper,
+                          __m256i lower, __m256i left, __m256i right) {
+    const __m256i a = two_rows(one, other), b = two_rows(one + stride, other + stride);
+    const __m256i c = two_rows(one + 2 * stride, other + 2 * stride);
+    const __m256i d = two_rows(one + 3 * stride, other + 3 * stride);
+    const __m256i begin = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_unpacklo_epi8(a, b), upper),
+                                           _mm256_maddubs_epi16(_mm256_unpacklo_epi8(c, d), lower));
+    const __m256i rest = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_unpackhi_epi8(a, b), upper),
+                                          _mm256_maddubs_epi16(_mm256_unpackhi_epi8(c, d), lower));
+    const char no = -1; /* two neighbours become pairs of each channel */
+    const __m256i pairs = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11, no, no, no, no));
+    const __m256i first = _mm256_shuffle_epi8(begin, pairs);
+    const __m256i second = _mm256_shuffle_epi8(_mm256_alignr_epi8(rest, begin, 12), pairs);
+    const __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(first, left), _mm256_madd_epi16(second, right));
+    return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(1 << (LEVEL - 1))), LEVEL);
+}
+
+/* The levels of pixels k and k + 4 of eight. */
+#define LEVELS(k) \
+    two_levels(pixels + at[k], pixels + at[k + 4], stride, _mm256_shuffle_epi32(rows[0], 0x55 * k), \
+               _mm256_shuffle_epi32(rows[1], 0x55 * k), _mm256_shuffle_epi32(columns[0], 0x55 * k), \
+               _mm256_shuffle_epi32(columns[1], 0x55 * k))
+
+/* Eight pixels, four bytes each; the sixteen round each begin `at` so many bytes. */
+INLINE __m256i draw_found(const uint8_t *pixels, int64_t stride, const int32_t at[8], const Places *places) {
+    const Weights weights = find_weights(places);
+    const __m256i *rows = weights.rows, *columns = weights.columns;
+    return _mm256_packus_epi16(_mm256_packs_epi32(LEVELS(0), LEVELS(1)),
+                               _mm256_packs_epi32(LEVELS(2), LEVELS(3)));
+}
+
+/* Eight pixels round some of which the picture ends: its edge goes on there. */
+static __attribute__((noinline)) __m256i draw_at_edge(const Picture *picture, const Places *places) {
+    uint8_t round[8][4][16] = {0};
+    int32_t column[8], row[8], at[8];
+    _mm256_storeu_si256((__m256i *)column, places->column);
+    _mm256_storeu_si256((__m256i *)row, places->row);
+    for (int k = 0; k < 8; k++) {
+        at[k] = k * (int32_t)sizeof round[k];
+        for (int i = 0; i < 16; i++) {
+            const int y = clamp(row[k] + i / 4 - 1, picture->height - 1);
+            const int x = clamp(column[k] + i % 4 - 1, picture->width - 1);
+            memcpy(round[k][i / 4] + i % 4 * 3, picture->pixels + y * picture->stride + 3 * (int64_t)x, 3);
         }
     }
+    return draw_found(round[0][0], sizeof round[0][0], at, places);
 }
 
-/* Sixteen bytes of a picture, or so many of them as there are. */
-static inline __m128i bytes(const uint8_t *at, const uint8_t *end) {
-    if (end - at >= 16) return _mm_loadu_si128((const __m128i *)at);
-    uint8_t read[16] = {0};
-    memcpy(read, at, end - at);
-    return _mm_loadu_si128((const __m128i *)read);
-}
-
-static inline const uint8_t *end_of(const Picture *picture) {
-    return picture->pixels + (picture->height - 1) * picture->stride + 3 * (int64_t)picture->width;
-}
-
-/* Two neighbours of a row as pairs of each channel. */
-static inline __m128i pairs(__m128i read, int first) {
-    const char a = (char)first, b = (char)(first + 3), no = -1;
-    return _mm_shuffle_epi8(read, _mm_setr_epi8(a, no, b, no, a + 1, no, b + 1, no, a + 2, no, b + 2,
-                                                no, no, no, no, no));
-}
-
-/* Two pixels of a row and their right neighbours as pairs of each channel. Without an end there are
- * sixteen bytes. */
-static inline __m256i two_pairs(const uint8_t *one, const uint8_t *other, const uint8_t *end) {
-    const __m128i first = end ? bytes(one, end) : _mm_loadu_si128((const __m128i *)one);
-    const __m128i second = end ? bytes(other, end) : _mm_loadu_si128((const __m128i *)other);
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(pairs(first, 0)), pairs(second, 0), 1);
-}
-
-/* The levels of pixels k and k + 4 of eight, weights `upper` and `lower` of the four round each. */
-#define LINEAR(k) \
-    _mm256_srai_epi32( \
-        _mm256_add_epi32( \
-            _mm256_add_epi32(_mm256_madd_epi16(two_pairs(at[k], at[k + 4], end), \
-                                               _mm256_shuffle_epi32(upper, 0x55 * k)), \
-                             _mm256_madd_epi16(two_pairs(at[k] + stride, at[k + 4] + stride, end), \
-                                               _mm256_shuffle_epi32(lower, 0x55 * k))), \
-            half), \
-        14)
-
-/* Eight pixels, four bytes each. */
-static inline __m256i draw_linear(const Picture *picture, const Places *places, const uint8_t *end) {
-    const int64_t stride = picture->stride;
-    const uint8_t *at[8];
-    for (int k = 0; k < 8; k++)
-        at[k] = picture->pixels + places->row[k] * stride + 3 * (int64_t)places->column[k];
-    if (places->row[0] + AHEAD < picture->height)
-        _mm_prefetch((const char *)(at[0] + AHEAD * stride), _MM_HINT_T0);
-    const __m256 one = _mm256_set1_ps(ONE), beside = _mm256_mul_ps(places->across, one);
-    const __m256i right = _mm256_cvtps_epi32(beside), half = _mm256_set1_epi32(ONE / 2);
-    const __m256i below = _mm256_cvtps_epi32(_mm256_mul_ps(places->down, one));
-    const __m256i both = _mm256_cvtps_epi32(_mm256_mul_ps(beside, places->down));
-    const __m256i upper_right = _mm256_sub_epi32(right, both), lower_left = _mm256_sub_epi32(below, both);
-    __m256i upper_left = _mm256_sub_epi32(_mm256_set1_epi32(ONE), right);
-    upper_left = _mm256_sub_epi32(upper_left, lower_left);
-    const __m256i upper = _mm256_blend_epi16(upper_left, _mm256_slli_epi32(upper_right, 16), 0xaa);
-    const __m256i lower = _mm256_blend_epi16(lower_left, _mm256_slli_epi32(both, 16), 0xaa);
-    return _mm256_packus_epi16(_mm256_packs_epi32(LINEAR(0), LINEAR(1)),
-                               _mm256_packs_epi32(LINEAR(2), LINEAR(3)));
-}
-
-static inline void cubic_weights(float at, float weights[4]) {
-    const float before = at + 1, after = 1 - at;
-    weights[0] = ((CUBIC * before - 5 * CUBIC) * before + 8 * CUBIC) * before - 4 * CUBIC;
-    weights[1] = ((CUBIC + 2) * at - (CUBIC + 3)) * at * at + 1;
-    weights[2] = ((CUBIC + 2) * after - (CUBIC + 3)) * after * after + 1;
-    weights[3] = 1 - weights[0] - weights[1] - weights[2];
-}
-
-/* Twelve bytes: a pixel's row from one to the left of it to two to the right. */
-static inline __m128i four_pixels(const Picture *picture, const uint8_t *end, int row, int column) {
-    const uint8_t *start = picture->pixels + clamp(row, picture->height - 1) * picture->stride;
-    if (column > 0 && column + 2 < picture->width) return bytes(start + 3 * (int64_t)(column - 1), end);
-    uint8_t read[16] = {0};
-    for (int k = 0; k < 4; k++)
-        memcpy(read + 3 * k, start + 3 * clamp(column + k - 1, picture->width - 1), 3);
-    return _mm_loadu_si128((const __m128i *)read);
-}
-
-/* Eight pixels, four bytes each. */
-static __m256i draw_cubic(const Picture *picture, const Places *places) {
-    const uint8_t *end = end_of(picture);
-    float shares[2][8];
-    int32_t drawn[8];
-    _mm256_storeu_ps(shares[0], places->across), _mm256_storeu_ps(shares[1], places->down);
-    for (int x = 0; x < 8; x++) {
-        float across[4], down[4];
-        cubic_weights(shares[0][x], across), cubic_weights(shares[1][x], down);
-        const __m128i whole = _mm_cvtps_epi32(_mm_mul_ps(_mm_loadu_ps(across), _mm_set1_ps(ONE)));
-        const __m128i both = _mm_packs_epi32(whole, whole); /* four weights of 16 bits, twice */
-        const __m128i first = _mm_shuffle_epi32(both, 0x00), second = _mm_shuffle_epi32(both, 0x55);
-        __m128 sum = _mm_setzero_ps();
-        for (int k = 0; k < 4; k++) {
-            const __m128i read = four_pixels(picture, end, places->row[x] + k - 1, places->column[x]);
-            const __m128i left = _mm_madd_epi16(pairs(read, 0), first);
-            const __m128i line = _mm_add_epi32(left, _mm_madd_epi16(pairs(read, 6), second));
-            sum = _mm_fmadd_ps(_mm_set1_ps(down[k] * (1.0f / ONE)), _mm_cvtepi32_ps(line), sum);
-        }
-        const __m128i narrow = _mm_packs_epi32(_mm_cvtps_epi32(sum), _mm_setzero_si128());
-        drawn[x] = _mm_cvtsi128_si32(_mm_packus_epi16(narrow, narrow));
-    }
-    return _mm256_loadu_si256((const __m256i *)drawn);
-}
-
-static inline __m256i draw_8(const Scene *scene, const Field *field, float part, int x, int y) {
+static __m256i draw_8(const Scene *scene, const Field *field, float part, int x, int y) {
+    const Picture *picture = &scene->picture;
     Places places;
-    find_places(&scene->picture, field, part, x, y, !scene->cubic, &places);
-    if (scene->cubic) return draw_cubic(&scene->picture, &places);
-    if (places.at_end) return draw_linear(&scene->picture, &places, end_of(&scene->picture));
-    return draw_linear(&scene->picture, &places, NULL);
+    if (!find_places(picture, field, part, x, y, &places)) return draw_at_edge(picture, &places);
+    const int64_t stride = picture->stride;
+    const uint8_t *pixels = picture->pixels - stride - 3;
+    const __m256i above = _mm256_mullo_epi32(places.row, _mm256_set1_epi32((int32_t)stride));
+    const __m256i beside = _mm256_mullo_epi32(places.column, _mm256_set1_epi32(3));
+    int32_t at[8];
+    _mm256_storeu_si256((__m256i *)at, _mm256_add_epi32(above, beside));
+    _mm_prefetch((const char *)(pixels + at[0] + AHEAD * stride), _MM_HINT_T0);
+    return draw_found(pixels, stride, at, &places);
 }
 
 /* Draw a row's columns from `start` to `stop` and up to seven more, four bytes a pixel. */

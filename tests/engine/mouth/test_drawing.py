@@ -70,14 +70,14 @@ def at(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return upper * (1 - low) + lower * low
 
 
-def cubic_at(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Values between sixteen neighbours, by Keys' kernel of slope -0.75; float64."""
+def sharp_at(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Values between sixteen neighbours, by the kernel that sharpens; float64."""
 
     def weights(part: np.ndarray) -> np.ndarray:
-        away = np.abs(np.array([-1, 0, 1, 2])[:, None, None] - part)
-        near = 1.25 * away**3 - 2.25 * away**2 + 1
-        far = -0.75 * (away**3 - 5 * away**2 + 8 * away - 4)
-        return np.where(away <= 1, near, far)
+        before = part * (1 - part) * (0.7 - 0.4 * part)
+        after = part * (1 - part) * (0.3 + 0.4 * part)
+        middle = (1 - part + 2 * before - after, part + 2 * after - before)
+        return np.stack([-before, *middle, -after])
 
     x, y = np.clip(x, 0, image.shape[1] - 1), np.clip(y, 0, image.shape[0] - 1)
     column, row = x.astype(int), y.astype(int)
@@ -103,8 +103,7 @@ def expected(image: np.ndarray, frame: HeadFrame, back: np.ndarray, box: PixelBo
     sources = nodes + motion @ frame.to_pixels[:, :2].T
     across, down = np.meshgrid(np.arange(box.width), np.arange(box.height))
     place = at(sources, (across + 0.5) / step + 0.5, (down + 0.5) / step + 0.5)
-    sample = cubic_at if frame.eye_px <= 120 else at
-    return sample(image.astype(np.float64), place[..., 0], place[..., 1])
+    return sharp_at(image.astype(np.float64), place[..., 0], place[..., 1])
 
 
 @pytest.mark.parametrize(
@@ -112,10 +111,11 @@ def expected(image: np.ndarray, frame: HeadFrame, back: np.ndarray, box: PixelBo
     [
         (60, 0.0, (150, 90)),
         (120, 0.4, (160, 60)),
-        (121, -0.3, (160, 60)),
         (210, 0.1, (200, 40)),
         (90, 0.0, (20, 210)),  # at the left and bottom edge of the picture
         (180, 1.5, (400, 200)),
+        (480, 0.05, (200, -120)),
+        (830, -0.1, (200, -200)),
     ],
 )
 def test_each_pixel_comes_from_where_the_motion_leads(way, eye_px, roll, middle):
@@ -125,7 +125,8 @@ def test_each_pixel_comes_from_where_the_motion_leads(way, eye_px, roll, middle)
     apart = np.abs(seen - expected(image, frame, back, box))
     assert np.abs(seen - image[20:330, 10:403]).max() > 60, "it moved"
     if way == "compiled":
-        assert apart.max() <= 0.52  # half a level is rounding
+        assert apart.max() <= 1.5  # half a level is rounding, the rest weights of 8 bits
+        assert apart.mean() < 0.3
     else:
         assert apart.mean() < 1.5  # places are rounded to 1/32 pixel
 
@@ -136,6 +137,33 @@ def test_where_nothing_moves_the_picture_stays_to_the_pixel(way, eye_px):
     box = PixelBox(0, 0, 301, 200)
     drawn = drawing.draw_moved(image, head(eye_px, 0.2, (150, 50)), still, box)
     np.testing.assert_array_equal(drawn, image)
+
+
+def detail(image: np.ndarray) -> float:
+    """How much fine detail a picture has: the variance of its Laplacian."""
+    return float(cv2.Laplacian(image.astype(np.float32).mean(-1), cv2.CV_32F, ksize=1).var())
+
+
+@pytest.mark.parametrize("eye_px", [60.0, 150.0, 480.0])
+@pytest.mark.parametrize("shift", [(0.5, 0.0), (0.25, 0.25)])
+def test_hair_and_grain_stay_where_a_face_moves_by_parts_of_a_pixel(way, eye_px, shift):
+    """Linear sampling keeps 0.63 of them at half a pixel, 0.51 at a quarter both ways."""
+    image, box = noise(120, 160), PixelBox(20, 20, 140, 100)
+    back = np.broadcast_to(np.asarray(shift, np.float32) / eye_px, (ROWS, COLUMNS, 2)).copy()
+    drawn = drawing.draw_moved(image, head(eye_px, 0.0, (80, 10)), back, box)
+    kept = detail(drawn) / detail(image[20:100, 20:140])
+    assert 0.93 < kept < 1.12
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flat_parts_and_slopes_stay_as_they_are(way, seed):
+    """What the outer neighbours take the inner are given: no rim, nothing wobbles."""
+    x, y = np.meshgrid(np.arange(160), np.arange(120))
+    image = np.stack([np.full_like(x, 200), 40 + x, 250 - 2 * y], -1).astype(np.uint8)
+    frame, box = head(150, 0.1, (80, 20)), PixelBox(10, 10, 150, 110)
+    back = smooth_motion(seed, 0.01)
+    drawn = drawing.draw_moved(image, frame, back, box)
+    assert np.abs(drawn - expected(image, frame, back, box)).max() < 1.0
 
 
 def test_a_part_of_a_larger_picture_is_drawn_as_if_it_stood_alone(way):
@@ -154,8 +182,6 @@ def test_the_smallest_pictures_are_drawn(way, shape):
     for eye_px in (3.0, 300.0):
         drawn = drawing.draw_moved(image, head(eye_px, 0.0, (1, -eye_px)), back, box)
         assert drawn.shape == image.shape
-        if eye_px > 120:  # nothing is beyond its neighbours
-            assert image.min() <= drawn.min() <= drawn.max() <= image.max()
     assert drawing.draw_moved(image, head(9, 0.0, (0, 0)), back, PixelBox(1, 1, 1, 3)).shape[1] == 0
 
 
