@@ -23,6 +23,9 @@ _SILENCE, _PRESSED, _TUCKED = (CLASSES.index(name) for name in ("sil", "MBP", "F
 _ROUNDED = [CLASSES.index(name) for name in ("UW", "OW")]
 _TONGUE_UP, _TONGUE_OUT = CLASSES.index("L"), CLASSES.index("TH")
 _TONGUE_NEAR, _NEAR = CLASSES.index("TDN"), 0.5
+_MAYBE_SILENT, _SURELY_SILENT = 0.4, 0.8
+"""Likelihoods of silence from which lips need not be parted, and from which they may rest: with
+voices or noise behind it, speech is thought to be half silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +136,9 @@ class LipDecoder:
         )
 
     def _part(self, lips: Float32, silent: float) -> Float32:
-        """Return the lips, parted a little where somebody speaks."""
-        least = self._settings.parted * (1.0 - min(1.0, 2.0 * silent))
+        """Return the lips, parted a little where somebody speaks: silence is not likely."""
+        rest = (silent - _MAYBE_SILENT) / (_SURELY_SILENT - _MAYBE_SILENT)
+        least = self._settings.parted * (1.0 - min(1.0, max(0.0, rest)))
         if least <= float(lips[0]):
             return lips
         moved = lips + np.float32(least - float(lips[0])) * self._settings.closing
