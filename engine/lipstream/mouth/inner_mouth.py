@@ -31,8 +31,8 @@ _CHEEKS = ((50, 205, 117), (280, 425, 346))
 _LOWER_LIP = (84, 17, 314, 181, 405)
 _LEAST_TOOTH, _MOST_TOOTH = 45.0, 232.0
 _HUES_FROM, _DARK, _ONE_HUE = 32, 30.0, 0.018
-"""Side of the face on which hues are looked at, pixels; the level below which none is seen; and how
-far hues are apart in a picture of one tone, at most: in 22 photographs 0.027 and more."""
+"""Side of the face on which hues are looked at, and fewest pixels that tell; the level below which
+none is seen; how far hues are apart in one tone, at most: in 22 photographs 0.027 and more."""
 _SHARPEST = 0.6
 """Spread of an edge in a picture that is as sharp as its pixels, pixels."""
 

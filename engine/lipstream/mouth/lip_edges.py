@@ -80,6 +80,14 @@ class Aperture:
     """Whether the picture has no colour, and teeth show by their level between the mesh's lips."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Lip:
+    """What one lip looks like, in neutral light."""
+
+    red: float
+    level: float
+
+
 def unroll(
     image: Image, frame: HeadFrame, base: Float64, reach: tuple[float, float], step: float
 ) -> Strip:
@@ -141,7 +149,7 @@ def _redness(colours: Float64) -> Float64:
 
 def _lips_and_between(
     image: Image, frame: HeadFrame, mesh: Float64, tint: Float64
-) -> tuple[list["_Lip"], float]:
+) -> tuple[list[_Lip], float]:
     """Return both lips, and how bright it is between them where that tells teeth; else 0."""
     outers = (_UPPER_OUTER, _LOWER_OUTER)
     rows = [_lip_rows(image, frame, mesh, tint, outer) for outer in outers]
@@ -159,7 +167,7 @@ def _lips_and_between(
 
 
 def _evidence(
-    strip: Strip, beyond: NDArray[np.bool_], lips: list["_Lip"], shown: float, tint: Float64
+    strip: Strip, beyond: NDArray[np.bool_], lips: list[_Lip], shown: float, tint: Float64
 ) -> tuple[Float64, NDArray[np.bool_], float]:
     """Return (rows, columns) float64, above 0 where it looks like teeth or dark, and the lips' red.
 
@@ -206,14 +214,6 @@ def _without_shine(evidence: Float64) -> Float64:
         if other != main and (columns[across] & (above | below)).mean() > _APART:
             kept[rows, across] = -1.0
     return kept
-
-
-@dataclass(frozen=True, slots=True)
-class _Lip:
-    """What one lip looks like, in neutral light."""
-
-    red: float
-    level: float
 
 
 def _lip_rows(
