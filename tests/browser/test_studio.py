@@ -239,7 +239,12 @@ def test_a_preview_is_compared_with_the_film_before_and_replaced(page, studio, p
         slider.fill("20")
         place = "getComputedStyle(document.querySelector('.wipe')).getPropertyValue('--at')"
         assert page.evaluate(place) == "20%"
-        page.evaluate("document.querySelector('.screen > video').currentTime = 1")
+        page.wait_for_function("document.querySelector('.screen > video').readyState >= 2")
+        paused = "video => { video.pause(); video.currentTime = %s; }"  # it plays if seen as it grew
+        player = page.locator(".screen > video")
+        player.evaluate(paused % "video.duration")
+        page.wait_for_function("document.querySelector('.before video').currentTime > 1.5")
+        player.evaluate(paused % 1)
         page.wait_for_function("document.querySelector('.before video').currentTime === 1")
         page.get_by_role("button", name="Play").click()
         page.wait_for_function("document.querySelector('.screen > video').currentTime > 1.1")

@@ -156,11 +156,12 @@ function compare(row) {
   place();
 }
 
-/** Let a film without sound show what a player shows; it begins again where it is shorter. */
+/** Let a film without sound show what a player shows; it begins again where it is shorter by more than a picture or two. */
 function keepInStep(before, player) {
   const follow = () => {
     if (!before.isConnected || !Number.isFinite(before.duration)) return;
-    const at = player.currentTime % before.duration;
+    const again = player.duration > before.duration + 0.1;
+    const at = again ? player.currentTime % before.duration : Math.min(player.currentTime, before.duration);
     if (Math.abs(before.currentTime - at) > (player.paused ? 0.01 : 0.15)) before.currentTime = at;
     if (player.paused) before.pause();
     else before.play().catch(() => {});
