@@ -37,6 +37,7 @@ def importers() -> list[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", importers())
 def test_onnx_runtime_is_imported_with_its_telemetry_off(module, tmp_path):
     pytest.importorskip("onnxruntime")

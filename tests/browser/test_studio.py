@@ -240,7 +240,8 @@ def test_a_preview_is_compared_with_the_film_before_and_replaced(page, studio, p
         place = "getComputedStyle(document.querySelector('.wipe')).getPropertyValue('--at')"
         assert page.evaluate(place) == "20%"
         page.wait_for_function("document.querySelector('.screen > video').readyState >= 2")
-        paused = "video => { video.pause(); video.currentTime = %s; }"  # it plays if seen as it grew
+        # it plays if it was seen as it grew
+        paused = "video => { video.pause(); video.currentTime = %s; }"
         player = page.locator(".screen > video")
         player.evaluate(paused % "video.duration")
         page.wait_for_function("document.querySelector('.before video').currentTime > 1.5")

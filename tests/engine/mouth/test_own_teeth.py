@@ -86,6 +86,7 @@ def mouth(image: Image, face: Face) -> Image:
     return image[rows, int(x - 0.5 * half) : int(x + 0.5 * half)]
 
 
+@pytest.mark.slow
 def test_a_closed_picture_opens_with_the_teeth_that_another_one_shows() -> None:
     closed = resized(portrait(), 0.9)
     shown = compositor().patch(with_teeth_of(closed, laughing()), opened(4.5)).image()
@@ -98,6 +99,7 @@ def test_a_closed_picture_opens_with_the_teeth_that_another_one_shows() -> None:
     assert not np.array_equal(shown, generic)
 
 
+@pytest.mark.slow
 def test_teeth_of_a_darker_picture_are_lit_as_the_face_is() -> None:
     closed, bright = resized(portrait(), 0.9), laughing()
     dark = Face(np.asarray(bright.image * 0.6, np.uint8), bright.points)
@@ -131,6 +133,7 @@ def test_teeth_of_a_larger_picture_are_as_fine_as_the_face() -> None:
     assert teeth.upper.pixels <= 1.3 * target(closed).frame.eye_px
 
 
+@pytest.mark.slow
 def test_the_frame_with_most_teeth_is_wide_and_open_and_never_rounded() -> None:
     """Of a closed, a half open, a wide open and a wide open but narrow mouth."""
     face = resized(portrait(), 0.9)

@@ -11,7 +11,9 @@ from lipstream.mouth.rig import STEP
 from lipstream.types import Image
 from mouth_faces import PURSED, Face, compositor, found, opened, portrait, resized, target
 
-SIZES = (0.14, 0.5, 1.0, 3.0)
+SLOW = pytest.mark.slow
+SIZES = [1.0, *(pytest.param(factor, marks=SLOW) for factor in (0.14, 0.5, 3.0))]
+NAMES = ["ada", *(pytest.param(name, marks=SLOW) for name in ("mei", "omar"))]
 """Of the embedded avatar, whose face is 420 pixels high: 60 to 1,300."""
 
 
@@ -54,7 +56,7 @@ def test_an_openness_of_nothing_gives_the_picture_back_to_the_pixel() -> None:
 
 
 @pytest.mark.parametrize("factor", SIZES)
-@pytest.mark.parametrize("name", ["ada", "mei", "omar"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_mouth_opens_at_any_size_and_shows_what_is_no_lip(name: str, factor: float) -> None:
     face = resized(portrait(name), factor)
     image = compositor().patch(target(face), opened(5.0)).image()
@@ -79,6 +81,7 @@ def test_the_patch_and_what_it_paints_are_the_same_twice() -> None:
     np.testing.assert_array_equal(one.part, other.part)
 
 
+@SLOW
 def test_an_open_picture_closes() -> None:
     closed = portrait()
     face = found(compositor().patch(target(closed), opened(4.0)).image())
@@ -110,7 +113,7 @@ def test_pursed_lips_are_narrower_by_a_tenth_at_least() -> None:
     assert width_of_red(pursed, face) < 0.9 * width_of_red(face.image, face)
 
 
-@pytest.mark.parametrize("name", ["ada", "mei", "omar"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("lips", [opened(9.0), opened(30.0), PURSED, opened(-4.0)])
 def test_nothing_folds(name: str, lips: LipFrame) -> None:
     ready = target(portrait(name))
@@ -125,6 +128,7 @@ def test_more_is_asked_than_a_mesh_bears_and_the_mouth_stays_a_mouth() -> None:
     assert np.abs(most.astype(int) - beyond).max() < 12
 
 
+@SLOW
 def test_half_the_openness_opens_half_as_far() -> None:
     ready = target(portrait())
     gaps = []
@@ -134,6 +138,7 @@ def test_half_the_openness_opens_half_as_far() -> None:
     assert 0.3 < (gaps[1] - gaps[0]) / (gaps[2] - gaps[0]) < 0.75
 
 
+@SLOW
 def test_a_head_turned_away_keeps_its_own_mouth() -> None:
     face = portrait()
     points = face.points.copy()
@@ -169,6 +174,7 @@ def painted(face: Face, middle: tuple[int, ...], size: tuple[float, float], colo
     return np.asarray(face.image + share * (colour - face.image.astype(float)), np.uint8)
 
 
+@SLOW
 def test_a_lip_that_shines_is_not_taken_for_teeth() -> None:
     """A white shine on the lower lip of an open mouth moves no edge of the lips."""
     smile = found(compositor().patch(target(portrait()), opened(1.5)).image())
@@ -181,7 +187,7 @@ def test_a_lip_that_shines_is_not_taken_for_teeth() -> None:
     np.testing.assert_allclose(after.upper, before.upper, atol=0.014)
 
 
-@pytest.mark.parametrize("name", ["ada", "mei", "omar"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_lip_in_shadow_is_not_taken_for_the_dark_of_a_mouth(name: str) -> None:
     face = portrait(name)
     shade = np.asarray(face.image * 0.15, np.uint8)
@@ -201,7 +207,7 @@ def in_greys(image: Image) -> Image:
     return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
 
 
-@pytest.mark.parametrize("name", ["ada", "mei", "omar"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_mouth_in_a_black_and_white_picture_has_no_colour(name: str) -> None:
     face = portrait(name)
     grey = Face(in_greys(face.image), face.points)
@@ -213,6 +219,7 @@ def test_a_mouth_in_a_black_and_white_picture_has_no_colour(name: str) -> None:
     assert np.ptp(coloured, axis=2).max() > 60
 
 
+@SLOW
 def test_a_black_and_white_smile_is_open() -> None:
     smile = found(compositor().patch(target(portrait()), opened(1.5)).image())
     assert lips_of(smile.image, smile)[1]

@@ -50,6 +50,7 @@ def test_its_face_is_found_where_its_crop_says(avatar: Avatar) -> None:
             assert np.abs(fit_crop(face.points) - avatar.crops[index]).max() < 8  # pixels
 
 
+@pytest.mark.slow
 def test_the_open_mouth_of_omar_shows_his_teeth() -> None:
     """Those of the others look no better in speech than nobody's."""
     shown = {name: Avatar.open(path).open_mouth for name, path in embedded_avatars().items()}
