@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.error import FFmpegError
+from av.error import FFmpegError, ProtocolNotFoundError
 from av.video.stream import VideoStream
 
 from lipstream.errors import BackendUnavailable, InputError, LipstreamError, MediaError
@@ -255,6 +255,7 @@ class StageOutput:
                 self._send()
             except (OSError, LipstreamError, FFmpegError) as error:
                 reason = explain(self._state.target, error)
+                over = over or isinstance(error, ProtocolNotFoundError)  # nor is it there later
             except Exception:  # the root of a thread: the output alone ends
                 log.exception("%s failed", self.name)
                 reason, over = "a fault of the server", True

@@ -206,10 +206,12 @@ def test_a_push_to_nobody_says_so_and_the_stage_lives_on(stage):
 
 
 @pytest.mark.slow
-def test_a_push_by_srt_says_what_is_missing_for_it(stage):
+def test_a_push_by_srt_says_what_is_missing_for_it_and_is_not_tried_again(stage, caplog):
     outputs, _ = show(stage, ["srt://127.0.0.1:9?streamid=secret"], 0.5)
     assert "needs an FFmpeg with SRT" in outputs[0].state.error
     assert "secret" not in outputs[0].state.error
+    assert "ends: " in caplog.text
+    assert "again in" not in caplog.text
 
 
 @pytest.mark.slow
