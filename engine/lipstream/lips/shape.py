@@ -185,6 +185,10 @@ _EFFECTS = np.array(
     np.float64,
 )
 """(12, 17): what each of FITTED moves, SPREADs."""
+_LIPS_PART = 0.1 * _EFFECTS[0] + 0.7 * _EFFECTS[4] + 0.3 * _EFFECTS[5]
+OPENINGS = np.stack([one / one[0] for one in (_EFFECTS[0], _LIPS_PART)]).astype(np.float32)
+"""(2, 17) SPREADs: how lips stand for one SPREAD of gap that the jaw makes, as in ah, and that they
+make themselves, as in ee."""
 _EASE = 4.0
 """Weight of small units against near measures: without it units fight each other."""
 _MOST_TURNS = 24

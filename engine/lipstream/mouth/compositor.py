@@ -43,15 +43,18 @@ from lipstream.mouth.rig import (
 )
 from lipstream.types import NOWHERE, Float32, Float64, Image, Patch, PixelBox, Still
 
-_MOST_SPREADS, _SOFT_FROM = 9.5, 6.0
+_MOST_SPREADS, _SOFT_FROM = 14.0, 8.0
 """Motion a mesh bears, spreads of any measure, and from where it is held back softly."""
 _UNSEEN_PX = 1.0 / 20.0
 """Motion too small to be seen."""
 _DEAD_GAP = 0.010
 """Gap below which lips are drawn closed, head units: a mesh trembles by half of it."""
-_GAP_GAIN = 1.6
+GAP_GAIN = 1.6
 """Opening drawn for a gap of the mesh, which sees less of it than there is: at 1.6 what it sees of
-drawn openings has the slope 0.96 on the film of GRID s1, at 1.0 0.59."""
+drawn openings has the slope 0.96 on the film of GRID s1, at 1.0 0.59. Where the mesh looks at what
+is drawn of a face, a face has its own (``lipstream.mouth.prepare``)."""
+GAIN_GAPS = (2.0, 6.0)
+"""SPREADs of gap between which a face's own gain goes from one value to another."""
 _RIM = 0.007
 """Dark rim of closed lips that goes with the opening, head units."""
 _SMILE_PART = 0.30
@@ -88,6 +91,8 @@ class ShapeTarget:
     """(17,) float32: the lips as they stand in the picture, spreads from this face at rest."""
     strength: float
     """1, and less for a head that is turned further than the mesh bears."""
+    gains: tuple[float, float] = (GAP_GAIN, GAP_GAIN)
+    """Opening drawn for a gap of the mesh, at either of GAIN_GAPS; between them in between."""
 
     def carried(self, image: Image, crop: Float32) -> "ShapeTarget":
         """Return the target of another picture in which the same face moves as a whole."""
@@ -239,7 +244,9 @@ def _coefficients(target: ShapeTarget, lips: LipFrame) -> tuple[Float32, float]:
     values[ROUND] = lips.rounded
     gap_motion = rig.gap_motion
     drawn = curves.gap + float(gap_motion @ values)
-    asked = float(_held(lips.measures)[0] * SPREAD[0]) * rig.eye_width * _GAP_GAIN
+    gap = float(_held(lips.measures)[0])
+    gain = float(np.interp(gap, GAIN_GAPS, target.gains))
+    asked = gap * float(SPREAD[0]) * rig.eye_width * gain
     if curves.open and not target.own.any():
         asked += curves.gap * _SMILE_PART * smooth_share((asked - 0.004) / 0.03)
     asked = max(asked, 0.0)

@@ -216,6 +216,9 @@ _BORROWED_SHADE = 0.6
 """Power of the shading on teeth of another picture, which bring some of their own."""
 _LEAST_BLUR = 0.25
 """Blur too small to be seen, pixels."""
+_SAMPLING_BLUR = 0.48
+"""Blur of a layer that is shrunk and sampled between its pixels, pixels of the picture (sigma): so
+much less has to be added. By 1 / 1.15 of a pixel, 0.25, and linear weights, 0.41 on the average."""
 _UNCHANGED = (1.0, 1.0, 1.0)
 _SHADE_CELLS = 40
 """Width of the grid on which shading is worked out."""
@@ -313,7 +316,7 @@ class InnerMouth:
         size = [max(8, round(side * scale)) for side in picture.shape[1::-1]]
         layer = np.asarray(cv2.resize(layer, size, interpolation=cv2.INTER_AREA), np.float32)
         pixels = _PIXELS * size[0] / picture.shape[1]
-        blur = blur_px * pixels / eye_px
+        blur = math.sqrt(max(blur_px**2 - _SAMPLING_BLUR**2, 0.0)) * pixels / eye_px
         if blur > _LEAST_BLUR:
             layer = np.asarray(cv2.GaussianBlur(layer, (0, 0), blur), np.float32)
         return Layer(layer, pixels, _TIPS[name])

@@ -1,6 +1,7 @@
 """Prepare the pictures of an avatar, and those of a film, for lips that move in them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 
 from lipstream.face.crop import CROP_HEIGHT, CROP_WIDTH, FacePicture, HeadFrame, Region
 from lipstream.face.landmarks import FaceMesh, region_of_points
-from lipstream.lips.shape import NAMES, LipFrame, measure_lips
-from lipstream.mouth.compositor import ShapeCompositor, ShapeTarget
+from lipstream.lips.shape import NAMES, OPENINGS, SPREAD, LipFrame, measure_lips
+from lipstream.mouth.compositor import GAIN_GAPS, ShapeCompositor, ShapeTarget
 from lipstream.types import Float32, Float64, Image
 
 _LOOKED_AT = 9
@@ -20,6 +21,8 @@ _MIDDLE, _HEIGHT = 0.32, 2.2
 """Of the mesh in the head frame: below the eyes, and from forehead to chin."""
 _MARGIN = 1.5
 _LOOKS = 3
+_LOOK_SIZES = (0.93, 1.0, 1.07)
+"""Sizes of the regions of which a mean is taken, over that round the points."""
 _WIDTH = NAMES.index("outer_width")
 _OPEN, _ROUNDED = 1.5, -1.5
 """Gap of a frame that may show teeth, at least, and its width, SPREADs from rest: rounded lips hide
@@ -33,6 +36,15 @@ _LEAST_EYES_PX = 90.0
 they are five pixels high, and a block in a mouth that opens wider."""
 _LEAST_TEETH = 0.010
 """Teeth that a picture shows if it is to be used, square head units."""
+_LOOKED_GAPS = (2.0, 4.0, 6.0)
+"""Openings of either kind that are drawn and looked at, SPREADs: those of speech."""
+_SEEN = (0.4, 2.5)
+"""Slope of seen on drawn gaps, between which the mesh sees what is drawn. Beyond it does not: a
+painting, or a beard over the lips."""
+_GAINS = (1.2, 2.2)
+"""Of a face's own gain, at least and at most."""
+_GAIN_STEP = 0.02
+"""Gains are whole numbers of these: runtimes differ in the mesh's last digits."""
 
 
 class LipFinder:
@@ -60,6 +72,16 @@ class LipFinder:
         for _ in range(_LOOKS - 1):
             points = self._mesh.landmarks(image, region_of_points(points)).points
         return points
+
+    def points_near(self, image: Image, points: Float32) -> Float32:
+        """Return (468, 2) float32 in pixels of a face that (468, 2) points nearly lie on.
+
+        The mean of some looks: how large the mesh sees a face changes its lips.
+        """
+        region = region_of_points(points)
+        looks = [replace(region, size=region.size * size) for size in _LOOK_SIZES]
+        seen = [self._mesh.landmarks(image, one).points for one in looks]
+        return np.asarray(np.mean(seen, 0), np.float32)
 
     def close(self) -> None:
         """Free the network; closing twice is fine."""
@@ -191,12 +213,40 @@ def shape_targets(
             crop = crops[0]
             points = (mesh @ crop[:, :2].T + crop[:, 2]).astype(np.float32)
             first = _with_teeth(shapes.target(frames[0], crop, points), teeth)
+            first = with_own_gains(first, points, finder, shapes)
             return tuple(first.carried(*pair) for pair in zip(frames, crops, strict=True))
         every = [finder.points(*pair) for pair in zip(frames, crops, strict=True)]
     finally:
         finder.close()
     triples = zip(frames, crops, every, strict=True)
     return tuple(_with_teeth(shapes.target(*triple), teeth) for triple in triples)
+
+
+def with_own_gains(
+    target: ShapeTarget, points: Float32, finder: LipFinder, shapes: ShapeCompositor
+) -> ShapeTarget:
+    """Return the target with gains at which the mesh sees as wide an opening as is asked for.
+
+    It sees one face's openings larger than another's: by the thickness of lips, a beard, teeth. So
+    a few are drawn and looked at. ``points`` are the (468, 2) of the target's picture. The common
+    gain stays where the mesh does not see what is drawn.
+    """
+    rest = float(measure_lips(finder.points_near(target.image, points))[0])
+    asked = np.repeat(_LOOKED_GAPS, len(OPENINGS))
+    seen = np.zeros_like(asked)
+    for k, lips in enumerate(gap * opening for gap in _LOOKED_GAPS for opening in OPENINGS):
+        drawn = shapes.patch(target, LipFrame(lips.astype(np.float32))).image()
+        gap = float(measure_lips(finder.points_near(drawn, points))[0]) - rest
+        seen[k] = gap / SPREAD[0]
+    if not _SEEN[0] < float(asked @ seen / (asked @ asked)) < _SEEN[1]:
+        return target
+    wanted = np.interp(asked, GAIN_GAPS, target.gains) * asked / np.maximum(seen, _SEEN[0] * asked)
+    slope, start = np.polyfit(asked, np.clip(wanted, *_GAINS), 1)
+    first, last = (
+        round(float(np.clip(start + slope * gap, *_GAINS)) / _GAIN_STEP) * _GAIN_STEP
+        for gap in GAIN_GAPS
+    )
+    return replace(target, gains=(first, last))
 
 
 def _with_teeth(target: ShapeTarget, teeth: ShapeTarget | None) -> ShapeTarget:

@@ -1,12 +1,14 @@
 """``lipstream evaluate``: measure a mouth model on clips that it was not trained on.
 
-A model that paints pixels is measured on prepared crops, a model of lip shapes on whole films.
+A model that paints pixels is measured on prepared crops, a model of lip shapes on whole films, and
+a rendered avatar on renders of its own mouth shapes.
 """
 
 import argparse
+import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING
 from lipstream.errors import InputError
 
 if TYPE_CHECKING:
+    from lipstream.face.landmarks import FaceMesh
+    from lipstream.types import Float32, Image
     from lipstream_models.corpora.grid_corpus import PreparedFolder
     from lipstream_models.evaluation.metrics import (
         EvaluationReport,
@@ -35,11 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         type=Path,
-        help="checkpoint of a Wav2Lip, an exported folder, or for --films an embedded model's name",
+        help="checkpoint of a Wav2Lip, an exported folder, for --films an embedded model's name, or"
+        " for --shapes an avatar, whose teeth are drawn",
     )
     clips = parser.add_mutually_exclusive_group(required=True)
     clips.add_argument("--clips", type=Path, help="folder made by 'train prepare', for pixels")
     clips.add_argument("--films", type=Path, help="folder of films of 3 s, for lip shapes")
+    clips.add_argument(
+        "--shapes",
+        type=Path,
+        help="folder of 'synthetic.blender render --shapes N --shape-size 512', for an avatar",
+    )
     parser.add_argument(
         "--all", action="store_true", help="every clip, for speakers never trained on"
     )
@@ -60,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the medians."""
     _check_sheet(arguments.sheet)
+    if arguments.shapes is not None:
+        return _run_shapes(arguments)
     if arguments.films is None:
         return _run_pixels(arguments)
     report = evaluate_films(
@@ -122,6 +134,112 @@ def evaluate_films(model: Path, films: Path, settings: FilmSettings) -> "ShapeRe
     if settings.sheet:
         cv2.imwrite(str(settings.sheet), shapes.join_rows(rows))
     return summarise_shapes(str(model), str(films), clips)
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnShape:
+    """A rendered mouth against the same drawn from the resting picture; the mesh looks at both."""
+
+    name: str
+    lmd_percent: float
+    """Mean distance of the lip points in the frame of the head, % of the outer-eye distance."""
+    lve_percent: float
+    """Distance of the lip point furthest astray."""
+    rendered_gap: float
+    """SPREADs from rest."""
+    drawn_gap: float
+    sharpness: float
+    """Variance of the Laplacian in the mouth's box over the render's."""
+    mouth_sharpness: float
+    """The same of the lips and what is between them alone."""
+
+
+_LEAST_GAP = 2.0
+"""SPREADs of gap of a rendered shape that is judged, at least."""
+
+
+def judge_shapes(avatar: Path, folder: Path) -> "ShapeReport[DrawnShape]":
+    """Draw the shapes of a rendered person from the resting picture, and compare.
+
+    ``folder`` was filled by ``synthetic.blender render --shapes``. The mesh tells what lips a
+    render shows; these the compositor draws from the plate, with the teeth of the avatar. The slope
+    of drawn gaps on rendered ones, through rest, is added to the summary. Raises LipstreamError.
+    """
+    from lipstream.face.landmarks import FaceMesh  # noqa: PLC0415
+    from lipstream_models.evaluation.metrics import MetricRange, summarise_shapes  # noqa: PLC0415
+
+    paths = sorted((folder / "library").glob("*.png"))
+    if not paths:
+        raise InputError(f"{folder} holds no rendered shapes: render with --shapes 60 first")
+    with contextlib.closing(FaceMesh.open()) as mesh:
+        drawn = list(_draw_shapes(avatar, folder / "small.png", paths, mesh))
+    shapes = [shape for shape in drawn if shape.rendered_gap >= _LEAST_GAP]
+    if not shapes:
+        raise InputError(f"in no picture of {folder / 'library'} are the lips parted")
+    report = summarise_shapes(str(avatar), str(folder), shapes)
+    pairs = [(shape.rendered_gap, shape.drawn_gap) for shape in shapes]
+    slope = sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
+    report.summary["gap_slope"] = MetricRange(slope, slope, slope)
+    return report
+
+
+def _draw_shapes(
+    avatar: Path, resting: Path, paths: Sequence[Path], mesh: "FaceMesh"
+) -> Iterator[DrawnShape]:
+    """Yield every shape, drawn from the picture ``resting`` and seen."""
+    from lipstream.avatar.pack import Avatar  # noqa: PLC0415
+    from lipstream.face.crop import fit_crop  # noqa: PLC0415
+    from lipstream.lips.shape import SPREAD, LipFrame, measure_lips  # noqa: PLC0415
+    from lipstream.live.compositor import open_shapes  # noqa: PLC0415
+    from lipstream.media import read_picture  # noqa: PLC0415
+    from lipstream.mouth.prepare import LipFinder, shape_targets  # noqa: PLC0415
+    from lipstream_models.evaluation import metrics, shape_evaluation  # noqa: PLC0415
+
+    plate, compositor = read_picture(resting), open_shapes()
+    crop = fit_crop(shape_evaluation.find_points(plate[None], mesh)[0])
+    finder = LipFinder(mesh)
+    rest = finder.points(plate, crop)
+    teeth = Avatar.open(avatar).open_mouth
+    (target,) = shape_targets(plate[None], crop[None], compositor, teeth)
+    for path in paths:
+        rendered = read_picture(path)
+        points = finder.points_near(rendered, rest)
+        lips = (measure_lips(points) - measure_lips(rest)) / SPREAD
+        drawn = compositor.patch(target, LipFrame(lips)).image()
+        seen = finder.points_near(drawn, rest)
+        pairs = zip(_sharpness(drawn, seen, rest), _sharpness(rendered, points, rest), strict=True)
+        drawn_lips, rendered_lips = (
+            shape_evaluation.head_places(one[None]) for one in (seen, points)
+        )
+        yield DrawnShape(
+            path.stem,
+            metrics.landmark_distance(drawn_lips, rendered_lips),
+            metrics.lip_vertex_error(drawn_lips, rendered_lips),
+            float(lips[0]),
+            float((measure_lips(seen) - measure_lips(rest))[0] / SPREAD[0]),
+            *(mine / max(true, 1e-9) for mine, true in pairs),
+        )
+
+
+def _sharpness(image: "Image", points: "Float32", rest: "Float32") -> tuple[float, float]:
+    """Return the variance of the Laplacian in the mouth's box at rest, and in the mouth itself."""
+    import numpy as np  # noqa: PLC0415
+
+    from lipstream_models.evaluation import metrics  # noqa: PLC0415
+
+    inside, lips, _ = metrics.mouth_masks(points, image.shape)
+    box = np.zeros(image.shape[:2], np.bool_)
+    box[metrics.mouth_box(rest, image.shape)] = True
+    return metrics.laplacian_variance(image, box), metrics.laplacian_variance(image, inside | lips)
+
+
+def _run_shapes(arguments: argparse.Namespace) -> int:
+    report = judge_shapes(arguments.model, arguments.shapes)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(asdict(report), indent=1), "utf-8")
+    print(f"{len(report.clips)} shapes of {report.films_from}")
+    _print_summary(report.summary)
+    return 0
 
 
 def _open_lpips() -> "Lpips | None":

@@ -30,6 +30,7 @@ from lipstream.lips.shape import SPREAD, LipFrame, measure_lips
 from lipstream.live.compositor import open_shapes
 from lipstream.live.frame_source import PreparedAvatar
 from lipstream.live.lipsync import LipSync
+from lipstream.mouth.prepare import shape_targets
 from lipstream.timing import MODEL_RATE
 from lipstream.types import Float32, Image
 from lipstream_models.corpora.grid_corpus import FACE_SIZE, FPS, read_clip
@@ -265,9 +266,9 @@ class ShapeEvaluation:
 
     def move(self, truth: FilmTruth, lips: Float32) -> NDArray[np.uint8]:
         """Return (T, H, W, 3): the resting frame with the (T, 17) lips given."""
-        points = truth.points[truth.rest]
+        still, crop = truth.frames[[truth.rest]], fit_crop(truth.points[truth.rest])
         shapes = open_shapes()
-        target = shapes.target(truth.frames[truth.rest], fit_crop(points), points)
+        (target,) = shape_targets(still, crop[None], shapes)
         return np.stack([shapes.patch(target, LipFrame(one)).image() for one in lips])
 
     def dub(self, truth: FilmTruth, sound: Path) -> NDArray[np.uint8]:

