@@ -23,7 +23,7 @@ _SILENCE, _PRESSED, _TUCKED = (CLASSES.index(name) for name in ("sil", "MBP", "F
 _ROUNDED = [CLASSES.index(name) for name in ("UW", "OW")]
 _TONGUE_UP, _TONGUE_OUT = CLASSES.index("L"), CLASSES.index("TH")
 _TONGUE_NEAR, _NEAR = CLASSES.index("TDN"), 0.5
-_MAYBE_SILENT, _SURELY_SILENT = 0.4, 0.8
+_MAYBE_SILENT, _SURELY_SILENT = 0.65, 0.95
 """Likelihoods of silence from which lips need not be parted, and from which they may rest: with
 voices or noise behind it, speech is thought to be half silent."""
 
