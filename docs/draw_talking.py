@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lipstream.film.job import RenderJob
 from lipstream.film.render import render
@@ -43,14 +44,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         columns = [frames_of(avatar, Path(folder)) for avatar in AVATARS]
     rows = [np.concatenate(row, 1) for row in zip(*columns, strict=False)]
-    with av.open(str(target), "w", options={"loop": "0"}) as container:
-        stream = container.add_stream("libwebp_anim", rate=FPS)
-        stream.height, stream.width = rows[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"quality": str(QUALITY), "compression_level": "6"}
-        for row in rows:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(row, format="bgr24")))
-        container.mux(stream.encode(None))
+    pictures = [Image.fromarray(np.ascontiguousarray(row[..., ::-1])) for row in rows]
+    pictures[0].save(
+        target,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=1000 // FPS,
+        loop=0,
+        quality=QUALITY,
+        method=6,
+        kmax=1,  # whole pictures: where only parts are written, their seams cross the faces
+    )
     sys.stdout.write(f"drew {target}: {target.stat().st_size / 1e6:.2f} MB, {len(rows)} frames\n")
 
 
