@@ -1,6 +1,7 @@
 """Moving the lips of a picture with its own pixels."""
 
 import contextlib
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -13,13 +14,13 @@ from lipstream.mouth.inner_mouth import light_tint
 from lipstream.mouth.lip_edges import find_lips
 from lipstream.mouth.prepare import LipFinder, with_own_gains
 from lipstream.mouth.rig import STEP
-from lipstream.types import Float32, Image
+from lipstream.types import Image
 from mouth_faces import PURSED, Face, compositor, found, opened, portrait, resized, target
 
 SLOW = pytest.mark.slow
 SIZES = [1.0, *(pytest.param(factor, marks=SLOW) for factor in (0.14, 0.5, 3.0))]
-NAMES = ["ada", *(pytest.param(name, marks=SLOW) for name in ("mei", "omar"))]
 """Of the embedded avatar, whose face is 420 pixels high: 60 to 1,300."""
+NAMES = ["ada", *(pytest.param(name, marks=SLOW) for name in ("mei", "omar"))]
 
 
 def least_determinant(motion):
@@ -240,7 +241,7 @@ def with_gains(name: str) -> ShapeTarget:
         return with_own_gains(target(face), face.points, finder, compositor())
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("name", ["ada", "mei", "omar"])
 def test_the_mesh_sees_openings_as_wide_as_they_are_asked_for(name: str) -> None:
     face = portrait(name)
@@ -253,7 +254,7 @@ def test_the_mesh_sees_openings_as_wide_as_they_are_asked_for(name: str) -> None
     assert (seen[1] - seen[0]) / SPREAD[0] == pytest.approx(4.0, rel=0.2)
 
 
-@pytest.mark.slow
+@SLOW
 def test_gains_leave_the_picture_at_rest_and_open_wider_for_more() -> None:
     face, ready = portrait("omar"), with_gains("omar")
     np.testing.assert_array_equal(compositor().patch(ready, REST).image(), face.image)
@@ -261,17 +262,11 @@ def test_gains_leave_the_picture_at_rest_and_open_wider_for_more() -> None:
     assert (np.diff(asked) > 0).all()
 
 
-class Blind(LipFinder):
-    """Sees the same face in every picture."""
-
-    def __init__(self) -> None:
-        pass
-
-    def points_near(self, image: Image, points: Float32) -> Float32:
-        return points
-
-
+@SLOW
 def test_a_face_in_which_the_mesh_sees_no_lips_move_keeps_the_common_gain() -> None:
+    """Turned away, it keeps its own mouth in every picture."""
     face = portrait()
-    kept = with_own_gains(target(face), face.points, Blind(), compositor())
+    away = replace(target(face), strength=0.0)
+    with contextlib.closing(LipFinder()) as finder:
+        kept = with_own_gains(away, face.points, finder, compositor())
     assert kept.gains == (GAP_GAIN, GAP_GAIN)

@@ -182,10 +182,8 @@ def test_shapes_that_were_drawn_are_drawn_again_as_wide_and_as_sharp(tmp_path, c
     folder, file = rendered_person(tmp_path), tmp_path / "shapes.json"
     assert main(["evaluate", "ada", "--shapes", str(folder), "--json", str(file)]) == 0
     report = json.loads(file.read_text())
-    assert [shape["name"] for shape in report["clips"]] == [
-        "001",
-        "002",
-    ]  # the first is hardly open
+    judged = [shape["name"] for shape in report["clips"]]
+    assert judged == ["001", "002"]  # the first is hardly open
     assert report["summary"]["gap_slope"]["median"] == pytest.approx(1.0, abs=0.15)
     assert report["summary"]["sharpness"]["median"] == pytest.approx(1.0, abs=0.15)
     assert report["summary"]["lmd_percent"]["median"] < 0.8
